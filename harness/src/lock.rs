@@ -1,0 +1,108 @@
+//! Locks between processes: a file that its holder keeps locked.
+//!
+//! The kernel lets go of a lock when its holder dies, however it dies.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{Context, Result};
+
+/// A held lock; dropping it, or dying, lets go.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl FileLock {
+    /// Waits for the lock at `path`. The file names the holder, so that whoever waits can
+    /// say for whom.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked.
+    pub async fn exclusive(path: &Path, what: &str) -> Result<Self> {
+        let (path, what) = (path.to_owned(), what.to_owned());
+        tokio::task::spawn_blocking(move || Self::take(path, &what))
+            .await
+            .context("wait for a lock")?
+    }
+
+    /// Takes the lock if nobody has it.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked.
+    pub fn try_exclusive(path: &Path, what: &str) -> Result<Option<Self>> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self::held(file, path.to_owned(), what)?)),
+            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+            Err(std::fs::TryLockError::Error(cause)) => {
+                Err(cause).with_context(|| format!("lock '{}'", path.display()))
+            }
+        }
+    }
+
+    /// The locked file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn take(path: PathBuf, what: &str) -> Result<Self> {
+        if let Some(lock) = Self::try_exclusive(&path, what)? {
+            return Ok(lock);
+        }
+        let mut file = open(&path)?;
+        let mut holder = String::new();
+        file.read_to_string(&mut holder).ok();
+        tracing::info!(target: "kubenest::progress", "waiting: {} has {what}", holder.trim());
+        file.lock()
+            .with_context(|| format!("lock '{}'", path.display()))?;
+        Self::held(file, path, what)
+    }
+
+    fn held(mut file: File, path: PathBuf, what: &str) -> Result<Self> {
+        let name = || format!("write the holder of '{}'", path.display());
+        file.set_len(0).with_context(name)?;
+        file.rewind().with_context(name)?;
+        writeln!(file, "process {} ({what})", std::process::id()).with_context(name)?;
+        Ok(Self { file, path })
+    }
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        self.file.unlock().ok();
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).with_context(|| format!("make '{}'", dir.display()))?;
+    }
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .with_context(|| format!("open lock '{}'", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_holder_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/lock");
+        let held = FileLock::exclusive(&path, "a test").await.unwrap();
+        assert!(FileLock::try_exclusive(&path, "another").unwrap().is_none());
+        assert!(std::fs::read_to_string(&path).unwrap().contains("(a test)"));
+        drop(held);
+        assert!(FileLock::try_exclusive(&path, "another").unwrap().is_some());
+    }
+}

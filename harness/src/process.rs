@@ -1,0 +1,218 @@
+//! The one way to start a program: an argument list, never a shell.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+};
+
+use tokio::io::AsyncWriteExt;
+
+use crate::{Context, Error, Result};
+
+/// A program to run to its end.
+#[derive(Debug, Clone)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    dir: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+}
+
+/// What a program left.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard output, as UTF-8 with replacement.
+    pub stdout: String,
+    /// What it wrote to standard error, as UTF-8 with replacement.
+    pub stderr: String,
+}
+
+impl Command {
+    /// A program by name, looked up in `PATH`, or by path.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            dir: None,
+            stdin: None,
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable for the program.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs in this folder.
+    #[must_use]
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Feeds these bytes to standard input; without it there is none.
+    #[must_use]
+    pub fn stdin_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Runs the program and returns what it left, whatever its exit code.
+    /// It is killed when the future is dropped.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub async fn output(&self) -> Result<Output> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that starts programs"
+        )]
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(&self.args)
+            .envs(self.env.iter().cloned())
+            .kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if self.stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        let mut child = command.spawn().map_err(|cause| {
+            Error::setup(format!("cannot start '{}'", self.program.to_string_lossy()))
+                .because(cause)
+        })?;
+        let pipe = child.stdin.take();
+        let bytes = self.stdin.clone();
+        let feed = async move {
+            if let (Some(mut pipe), Some(bytes)) = (pipe, bytes) {
+                // A program that stops reading early says so by its exit code.
+                pipe.write_all(&bytes).await.ok();
+            }
+        };
+        let ((), output) = tokio::join!(feed, child.wait_with_output());
+        let output = output.with_context(|| format!("wait for `{self}`"))?;
+        Ok(Output {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs the program and demands success.
+    ///
+    /// # Errors
+    /// It cannot be started, or fails: the error has the command as pasteable shell, its
+    /// exit status and the last lines it wrote.
+    pub async fn run(&self) -> Result<Output> {
+        let output = self.output().await?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        Err(Error::setup(format!(
+            "`{self}` ended with {}: {}",
+            output.status,
+            last_lines(&format!("{}{}", output.stdout, output.stderr), 15)
+        )))
+    }
+}
+
+/// The command as a line that can be pasted into a shell.
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(dir) = &self.dir {
+            write!(f, "cd {} && ", quote(&dir.to_string_lossy()))?;
+        }
+        for (name, value) in &self.env {
+            write!(
+                f,
+                "{}={} ",
+                name.to_string_lossy(),
+                quote(&value.to_string_lossy())
+            )?;
+        }
+        f.write_str(&quote(&self.program.to_string_lossy()))?;
+        for arg in &self.args {
+            write!(f, " {}", quote(&arg.to_string_lossy()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Quotes a word for a POSIX shell, for showing only: nothing here runs a shell.
+pub(crate) fn quote(word: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The last `count` lines of a text that are not empty.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_failure_shows_command_status_and_last_words() {
+        let error = Command::new("sh")
+            .args(["-c", "echo broken pipe >&2; exit 3"])
+            .run()
+            .await;
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "`sh -c 'echo broken pipe >&2; exit 3'` ended with exit status: 3: broken pipe"
+        );
+    }
+
+    #[tokio::test]
+    async fn standard_input_is_fed_and_closed() {
+        let output = Command::new("cat")
+            .stdin_bytes("hello")
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(output.stdout, "hello");
+    }
+
+    #[test]
+    fn words_are_quoted_for_pasting() {
+        assert_eq!(quote("a b"), "'a b'");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote("--image=x:1@sha256"), "--image=x:1@sha256");
+    }
+}

@@ -1,0 +1,204 @@
+//! The one reader of the environment: every setting of the crate, read once.
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    path::PathBuf,
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Names one run: all that one `xtask` call, or one bare test process, makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunId(String);
+
+impl RunId {
+    /// The identifier as text; letters, digits and dashes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which Docker engine to use (`KUBENEST_ENGINE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The engine Docker's own clients would find, else the embedded one.
+    Auto,
+    /// Always the embedded engine.
+    Embedded,
+    /// Never the embedded engine.
+    Host,
+}
+
+/// What Docker's own clients read from the environment.
+#[derive(Debug, Clone, Default)]
+pub struct DockerEnv {
+    /// `DOCKER_HOST`.
+    pub host: Option<String>,
+    /// `DOCKER_CONTEXT`.
+    pub context: Option<String>,
+    /// `DOCKER_CONFIG`, else `~/.docker`.
+    pub config_dir: Option<PathBuf>,
+    /// `DOCKER_TLS_VERIFY` is set and not empty.
+    pub tls_verify: bool,
+    /// `DOCKER_CERT_PATH`.
+    pub cert_path: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+    /// `HOME`.
+    pub home: Option<PathBuf>,
+}
+
+/// Every setting, from the environment.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where components, images' parts and the embedded engine live
+    /// (`KUBENEST_CACHE`, else `$XDG_CACHE_HOME/kubenest`, else `~/.cache/kubenest`).
+    pub cache: PathBuf,
+    /// This run (`KUBENEST_RUN`, else made up).
+    pub run: RunId,
+    /// `KUBENEST_ENGINE`: `auto`, `embedded` or `host`.
+    pub engine: EngineChoice,
+    /// `KUBENEST_NODE`: a recipe's name or a node image by digest, for specs that name none.
+    pub node: Option<String>,
+    /// `KUBENEST_REGISTRY`: `host:port/path` asked for node images before building.
+    pub registry: Option<String>,
+    /// `KUBENEST_KEEP=1`: leave clusters up and say how to look inside.
+    pub keep: bool,
+    /// `KUBENEST_VERDICTS`: folder in which each test leaves its verdict.
+    pub verdicts: Option<PathBuf>,
+    /// `KUBENEST_PARENT`: `<pid>-<start ticks>` of the process whose death ends this one.
+    pub parent: Option<String>,
+    /// `KUBENEST_LOG`: what to log, in tracing's filter syntax.
+    pub log: Option<String>,
+    /// What Docker's own clients read.
+    pub docker: DockerEnv,
+    /// `PATH`.
+    pub path: OsString,
+    /// `NO_COLOR` is set and not empty.
+    pub no_color: bool,
+    /// Names of set variables that start with `KUBENEST_` and mean nothing.
+    pub unknown: Vec<String>,
+}
+
+/// The settings of this process; read from the environment on first use.
+pub fn settings() -> &'static Settings {
+    static SETTINGS: OnceLock<Settings> = OnceLock::new();
+    SETTINGS.get_or_init(|| Settings::from_vars(std::env::vars_os()))
+}
+
+const KNOWN: [&str; 9] = [
+    "KUBENEST_CACHE",
+    "KUBENEST_RUN",
+    "KUBENEST_ENGINE",
+    "KUBENEST_NODE",
+    "KUBENEST_REGISTRY",
+    "KUBENEST_KEEP",
+    "KUBENEST_VERDICTS",
+    "KUBENEST_PARENT",
+    "KUBENEST_LOG",
+];
+
+impl Settings {
+    fn from_vars(vars: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let vars: HashMap<OsString, OsString> = vars.filter(|(_, v)| !v.is_empty()).collect();
+        let get = |name: &str| vars.get(&OsString::from(name)).cloned();
+        let text = |name: &str| get(name).and_then(|v| v.into_string().ok());
+        let path = |name: &str| get(name).map(PathBuf::from);
+        let home = path("HOME");
+        let cache = path("KUBENEST_CACHE")
+            .or_else(|| path("XDG_CACHE_HOME").map(|dir| dir.join("kubenest")))
+            .or_else(|| home.as_ref().map(|home| home.join(".cache/kubenest")))
+            .unwrap_or_else(|| std::env::temp_dir().join("kubenest"));
+        let mut unknown: Vec<String> = vars
+            .keys()
+            .filter_map(|name| name.to_str())
+            .filter(|name| name.starts_with("KUBENEST_") && !KNOWN.contains(name))
+            .map(str::to_owned)
+            .collect();
+        unknown.sort();
+        Self {
+            cache: std::path::absolute(&cache).unwrap_or(cache),
+            run: RunId(
+                text("KUBENEST_RUN")
+                    .filter(|id| is_run_id(id))
+                    .unwrap_or_else(new_run),
+            ),
+            engine: match text("KUBENEST_ENGINE").as_deref() {
+                Some("embedded") => EngineChoice::Embedded,
+                Some("host") => EngineChoice::Host,
+                _ => EngineChoice::Auto,
+            },
+            node: text("KUBENEST_NODE"),
+            registry: text("KUBENEST_REGISTRY"),
+            keep: text("KUBENEST_KEEP").is_some_and(|v| v != "0" && v != "false"),
+            verdicts: path("KUBENEST_VERDICTS"),
+            parent: text("KUBENEST_PARENT"),
+            log: text("KUBENEST_LOG"),
+            docker: DockerEnv {
+                host: text("DOCKER_HOST"),
+                context: text("DOCKER_CONTEXT"),
+                config_dir: path("DOCKER_CONFIG")
+                    .or_else(|| home.as_ref().map(|home| home.join(".docker"))),
+                tls_verify: get("DOCKER_TLS_VERIFY").is_some(),
+                cert_path: path("DOCKER_CERT_PATH"),
+                runtime_dir: path("XDG_RUNTIME_DIR"),
+                home,
+            },
+            path: get("PATH").unwrap_or_default(),
+            no_color: get("NO_COLOR").is_some(),
+            unknown,
+        }
+    }
+}
+
+fn is_run_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn new_run() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("{}-{}", now.as_secs(), std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Settings {
+        Settings::from_vars(
+            vars.iter()
+                .map(|(k, v)| (OsString::from(k), OsString::from(v))),
+        )
+    }
+
+    #[test]
+    fn cache_follows_the_usual_order() {
+        let home = ("HOME", "/home/u");
+        let xdg = ("XDG_CACHE_HOME", "/xdg");
+        assert_eq!(
+            read(&[home]).cache,
+            PathBuf::from("/home/u/.cache/kubenest")
+        );
+        assert_eq!(read(&[home, xdg]).cache, PathBuf::from("/xdg/kubenest"));
+        assert_eq!(
+            read(&[home, xdg, ("KUBENEST_CACHE", "/c")]).cache,
+            PathBuf::from("/c")
+        );
+    }
+
+    #[test]
+    fn misspelt_settings_are_named() {
+        let settings = read(&[("KUBENEST_CASHE", "/c"), ("KUBENEST_KEEP", "1")]);
+        assert_eq!(settings.unknown, ["KUBENEST_CASHE"]);
+        assert!(settings.keep);
+    }
+
+    #[test]
+    fn a_run_id_that_is_no_label_is_replaced() {
+        assert_eq!(read(&[("KUBENEST_RUN", "a-1")]).run.as_str(), "a-1");
+        assert_ne!(read(&[("KUBENEST_RUN", "a b;c")]).run.as_str(), "a b;c");
+    }
+}

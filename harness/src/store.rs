@@ -1,0 +1,257 @@
+//! The cache on disk: entries built once, whole or not at all.
+//!
+//! An entry is a folder `<root>/<kind>/<key>`. It is built under another name, written
+//! through to the disk, listed in a manifest and then renamed, so that a build cut short
+//! leaves nothing that is later trusted. Processes that want the same entry wait for
+//! the one that builds it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Context, Error, Result, lock::FileLock, settings::settings};
+
+/// Name of the list of files in a finished entry.
+const MANIFEST: &str = ".kubenest-entry.json";
+
+/// A folder of entries.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What a finished entry consists of; checked when it is used again.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Manifest {
+    /// Size in bytes of each regular file, by path in the entry.
+    files: BTreeMap<PathBuf, u64>,
+}
+
+impl Store {
+    /// The store in the settings' cache folder.
+    pub fn default_cache() -> Self {
+        Self::open(&settings().cache)
+    }
+
+    /// The store in this folder.
+    pub fn open(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The folder of all entries.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The finished entry of this kind and key, if there is one.
+    ///
+    /// # Errors
+    /// The entry is there but damaged; the cure names the folder to remove.
+    pub fn get(&self, kind: &str, key: &str) -> Result<Option<PathBuf>> {
+        let path = self.path(kind, key)?;
+        if !path.exists() {
+            return Ok(None);
+        }
+        verify(&path)?;
+        Ok(Some(path))
+    }
+
+    /// The entry of this kind and key, built by `build` in an empty folder if it is not
+    /// there yet.
+    ///
+    /// # Errors
+    /// The build's own, a full disk, or an entry that was damaged since it was built.
+    pub async fn entry(
+        &self,
+        kind: &str,
+        key: &str,
+        build: impl AsyncFnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        if let Some(path) = self.get(kind, key)? {
+            return Ok(path);
+        }
+        let path = self.path(kind, key)?;
+        let lock_path = self.root.join("locks").join(format!("{kind}-{key}.lock"));
+        let _lock = FileLock::exclusive(&lock_path, &format!("{kind} {key}")).await?;
+        if let Some(path) = self.get(kind, key)? {
+            return Ok(path);
+        }
+        let half = path.with_file_name(format!(".half-{key}"));
+        // Left by a process that died while it held the lock.
+        remove(&half)?;
+        fs::create_dir_all(&half).with_context(|| format!("make '{}'", half.display()))?;
+        if let Err(error) = build(&half).await {
+            remove(&half).ok();
+            return Err(error);
+        }
+        finish(&half, &path)?;
+        Ok(path)
+    }
+
+    /// Removes an entry.
+    ///
+    /// # Errors
+    /// The folder cannot be removed.
+    pub fn forget(&self, kind: &str, key: &str) -> Result<()> {
+        remove(&self.path(kind, key)?)
+    }
+
+    fn path(&self, kind: &str, key: &str) -> Result<PathBuf> {
+        for name in [kind, key] {
+            let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
+            if name.is_empty() || name.starts_with('.') || !name.bytes().all(fine) {
+                return Err(Error::input(format!("'{name}' cannot name a cache entry")));
+            }
+        }
+        Ok(self.root.join(kind).join(key))
+    }
+}
+
+fn finish(half: &Path, path: &Path) -> Result<()> {
+    let manifest = Manifest {
+        files: sizes(half)?,
+    };
+    let text = serde_json::to_vec(&manifest).context("write a cache entry's manifest")?;
+    fs::write(half.join(MANIFEST), text).map_err(|cause| full_or_broken(half).because(cause))?;
+    // A crash of the machine must not leave a named entry with unwritten files.
+    let dir = fs::File::open(half).with_context(|| format!("open '{}'", half.display()))?;
+    nix::unistd::syncfs(&dir).with_context(|| format!("sync '{}'", half.display()))?;
+    fs::rename(half, path).with_context(|| format!("name '{}'", path.display()))
+}
+
+fn full_or_broken(path: &Path) -> Error {
+    Error::setup(format!("cannot write '{}'", path.display()))
+        .cure("free disk space there, or set KUBENEST_CACHE to a roomier folder")
+}
+
+fn verify(path: &Path) -> Result<()> {
+    let damaged = |why: String| {
+        Error::setup(format!(
+            "cache entry '{}' is damaged: {why}",
+            path.display()
+        ))
+        .cure(format!(
+            "rm -r {}",
+            crate::process::quote(&path.to_string_lossy())
+        ))
+    };
+    let text = fs::read(path.join(MANIFEST)).map_err(|e| damaged(format!("no manifest: {e}")))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|e| damaged(format!("manifest: {e}")))?;
+    for (file, size) in &manifest.files {
+        let found = fs::symlink_metadata(path.join(file))
+            .map_err(|e| damaged(format!("{}: {e}", file.display())))?;
+        if found.len() != *size {
+            let (file, found) = (file.display(), found.len());
+            return Err(damaged(format!("{file} has {found} bytes, not {size}")));
+        }
+    }
+    Ok(())
+}
+
+fn sizes(dir: &Path) -> Result<BTreeMap<PathBuf, u64>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let list = fs::read_dir(&folder).with_context(|| format!("list '{}'", folder.display()))?;
+        for item in list {
+            let item = item.with_context(|| format!("list '{}'", folder.display()))?;
+            let path = item.path();
+            let meta = fs::symlink_metadata(&path)
+                .with_context(|| format!("look at '{}'", path.display()))?;
+            if meta.is_dir() {
+                folders.push(path);
+            } else if meta.is_file() {
+                let name = path.strip_prefix(dir).unwrap_or(&path).to_owned();
+                found.insert(name, meta.len());
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("remove '{}'", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn build(store: &Store, text: &str) -> Result<PathBuf> {
+        store
+            .entry("part", "a-1", async |dir| {
+                fs::write(dir.join("f"), text).context("write")?;
+                Ok(())
+            })
+            .await
+    }
+
+    #[tokio::test]
+    async fn an_entry_is_built_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let first = build(&store, "one").await.unwrap();
+        assert_eq!(build(&store, "two").await.unwrap(), first);
+        assert_eq!(fs::read_to_string(first.join("f")).unwrap(), "one");
+    }
+
+    #[tokio::test]
+    async fn a_failed_build_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let failed = store
+            .entry("part", "a-1", async |dir| {
+                fs::write(dir.join("f"), "half").context("write")?;
+                Err(Error::setup("compiler died"))
+            })
+            .await;
+        assert_eq!(failed.unwrap_err().to_string(), "compiler died");
+        assert!(store.get("part", "a-1").unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_build_left_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let half = dir.path().join("part/.half-a-1");
+        fs::create_dir_all(&half).unwrap();
+        fs::write(half.join("junk"), "x").unwrap();
+        let path = build(&store, "one").await.unwrap();
+        assert!(!path.join("junk").exists());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_entry_is_named_with_its_cure() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let path = build(&store, "one").await.unwrap();
+        fs::write(path.join("f"), "cut").unwrap();
+        assert!(build(&store, "one").await.is_ok(), "same size");
+        fs::write(path.join("f"), "").unwrap();
+        let error = build(&store, "one").await.unwrap_err();
+        assert!(
+            error.to_string().contains("f has 0 bytes, not 3"),
+            "{error}"
+        );
+        assert!(error.cure_text().unwrap().starts_with("rm -r "));
+    }
+
+    #[test]
+    fn a_key_cannot_leave_the_store() {
+        let store = Store::open(Path::new("/nowhere"));
+        assert!(store.get("part", "../etc").is_err());
+        assert!(store.get("part", ".half-a").is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! The harness tested on the real stack; see `tests/`.
