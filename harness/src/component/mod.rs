@@ -1,0 +1,1 @@
+//! Components of a node, from their sources into the cache.

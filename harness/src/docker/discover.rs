@@ -1,0 +1,1 @@
+//! Finds the engine as Docker's own clients do.

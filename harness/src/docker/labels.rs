@@ -1,0 +1,1 @@
+//! Labels: whose a thing is, and until when.

@@ -1,0 +1,1 @@
+//! Host checks: can this machine run nodes at all.

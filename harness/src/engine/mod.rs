@@ -1,0 +1,1 @@
+//! The embedded engine: a Docker engine in the cache, for machines that have none.

@@ -1,0 +1,1 @@
+//! The health gate: typed checks between boot and the first test.

@@ -1,0 +1,4 @@
+//! Node images, made of a recipe's components.
+
+mod resolve;
+mod share;

@@ -1,0 +1,1 @@
+//! containerd's own calls: plugins and version.

@@ -1,0 +1,1 @@
+//! CRI calls to a node's own runtime.

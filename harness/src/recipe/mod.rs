@@ -1,0 +1,1 @@
+//! Node image recipes: which version of each component a node is made of.
