@@ -1,6 +1,6 @@
 //! The one door to Docker: everything goes through bollard, nothing else names it.
 
-mod discover;
+pub mod discover;
 mod guard;
-mod labels;
+pub mod labels;
 mod sweep;
