@@ -4,11 +4,11 @@ mod archive;
 mod container;
 pub mod discover;
 mod exec;
-mod guard;
+pub mod guard;
 mod image;
 pub mod labels;
 mod network;
-mod sweep;
+pub mod sweep;
 
 use std::path::{Path, PathBuf};
 
