@@ -102,7 +102,10 @@ fn build(
         return Ok(Default::default());
     }
     let programs = compile::tests(workspace, &suites)?;
-    let kubenest = compile::kubenest(workspace, &suites)?;
+    let kubenest = compile::kubenest(workspace, &suites).unwrap_or_else(|error| {
+        eprintln!("warning: {error:#}");
+        "kubenest".into()
+    });
     Ok((kubenest, plan::plan(&programs, selection)?))
 }
 

@@ -222,7 +222,7 @@ pub(crate) mod tests {
                 "fixed::boots",
                 Verdict::Setup,
                 Some("kubelet keeps exiting: exit 1"),
-                &[],
+                vec![],
             ),
         ]
     }

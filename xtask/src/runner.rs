@@ -81,16 +81,13 @@ impl Runner<'_> {
     fn run_one(&self, test: &Test, progress: &Progress) -> TestReport {
         let started = Instant::now();
         let log = self.dir.log(test);
-        let outcome = self.outcome(test, &log, progress);
-        let (verdict, files) = outcome.unwrap_or_else(|error| {
-            (
-                (
-                    Verdict::Setup,
-                    Some(format!("the test cannot be run: {error:#}")),
-                ),
-                vec![],
-            )
-        });
+        let outcome = self
+            .outcome(test, &log, progress)
+            .unwrap_or_else(|error| Outcome {
+                verdict: Verdict::Setup,
+                message: Some(format!("the test cannot be run: {error:#}")),
+                files: vec![],
+            });
         let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let mut report = TestReport::new(test, outcome, seconds);
         let below = log.strip_prefix(&self.dir.path).unwrap_or(&log);
