@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{Docker, TIMEOUT_SECONDS};
-use crate::{Context, Error, Result, settings::DockerEnv};
+use crate::{Error, Result, settings::DockerEnv};
 
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
 
@@ -154,7 +154,7 @@ impl Docker {
         match answer {
             Ok(Ok(raw)) => Ok(Self {
                 raw,
-                socket: endpoint.socket().map(Path::to_owned),
+                endpoint: endpoint.clone(),
             }),
             Ok(Err(cause)) => Err(endpoint.silent(cause)),
             Err(cause) => Err(endpoint.silent(cause)),
