@@ -17,6 +17,7 @@ pub(crate) use archive::pack;
 pub use container::{ContainerSpec, ContainerState};
 pub use exec::ExecOutput;
 pub use image::ImageInfo;
+pub use labels::Labels;
 
 use crate::{Context, Error, Result};
 

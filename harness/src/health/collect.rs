@@ -84,10 +84,12 @@ async fn ask_daemon(node: &Node) -> Answers {
         within(cri.cgroup_driver()),
         within(daemon.plugins()),
     );
+    let config = seen(&status).and_then(|status| ContainerdConfig::parse(&status.info));
     let conditions = status.map(|status| status.conditions().to_vec());
     Answers {
         version,
         conditions,
+        config,
         image_folders,
         cri_driver,
         plugins,
