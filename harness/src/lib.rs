@@ -1,5 +1,7 @@
 //! Real Kubernetes nodes for `cargo test`.
 
+mod debian;
+pub mod engine;
 mod error;
 pub mod lock;
 pub mod process;
