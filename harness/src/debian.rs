@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Debian packages of any suite, unpacked into a folder; nothing is installed.
 //!
 //! apt runs on a private folder in the cache (its own lists, its own sources), with the
@@ -455,3 +456,6 @@ Packages mirror/debian/ bookworm main
         assert_eq!(deb_file(dir.path(), "libbpf1", "1:1.1.2-0").unwrap(), path);
     }
 }
+=======
+//! Debian packages by version, unpacked, never installed.
+>>>>>>> main

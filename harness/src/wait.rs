@@ -56,7 +56,7 @@ impl<T> Probe<T> {
 /// })
 /// .await?;
 /// assert_eq!(got, 3);
-/// # kubenest::Result::Ok(()) }).unwrap();
+/// # Ok::<(), kubenest::Error>(()) }).unwrap();
 /// ```
 pub async fn until<T>(
     what: &str,

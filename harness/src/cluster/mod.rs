@@ -1,0 +1,1 @@
+//! Clusters: from a spec, by a list of steps, to a handle.

@@ -1,0 +1,254 @@
+//! Containers: made, started, looked at and removed.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use bollard::{
+    models::{
+        ContainerCreateBody, ContainerInspectResponse, HostConfig,
+        HostConfigCgroupnsModeEnum as CgroupNs, Mount, MountType, PortBinding,
+    },
+    query_parameters::{
+        CreateContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
+        StopContainerOptions,
+    },
+};
+use futures::StreamExt;
+
+use super::{Docker, is_gone};
+use crate::{Context, Result};
+
+/// What a container is made of.
+#[derive(Debug, Clone, Default)]
+pub struct ContainerSpec {
+    /// Its name and host name.
+    pub name: String,
+    /// The image, by reference or id.
+    pub image: String,
+    /// Labels; see [`Labels`](super::Labels).
+    pub labels: HashMap<String, String>,
+    /// Replaces the image's entry point.
+    pub entrypoint: Option<Vec<String>>,
+    /// Arguments.
+    pub cmd: Vec<String>,
+    /// Variables as `NAME=value`.
+    pub env: Vec<String>,
+    /// All of root's rights, own cgroup namespace: what a node needs.
+    pub privileged: bool,
+    /// Name of the network; none means no network at all.
+    pub network: Option<String>,
+    /// Container ports (TCP) to reach from the host on 127.0.0.1; 0 picks a free host port.
+    pub ports: Vec<(u16, u16)>,
+    /// Folders of the host: from, to, read-only.
+    pub binds: Vec<(String, String, bool)>,
+    /// Paths that get a volume of their own, removed with the container.
+    pub volumes: Vec<String>,
+    /// Paths in memory, with mount options.
+    pub tmpfs: HashMap<String, String>,
+    /// Standard input stays open for an attached stream; its end is the container's to see.
+    pub stdin: bool,
+    /// The root file system cannot be written.
+    pub read_only: bool,
+}
+
+/// How a container is doing.
+#[derive(Debug, Clone)]
+pub struct ContainerState {
+    /// The full id.
+    pub id: String,
+    /// It runs now.
+    pub running: bool,
+    /// How its first process ended, if it did.
+    pub exit_code: i64,
+    /// Process id of its first process on the engine's host.
+    pub pid: i32,
+    /// Address on its first network.
+    pub ip: Option<IpAddr>,
+    /// Host ports on loopback by container port.
+    pub ports: HashMap<u16, u16>,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+}
+
+impl Docker {
+    /// Makes and starts a container; its name is its handle.
+    ///
+    /// # Errors
+    /// The engine refuses, for example a name in use. What was made is removed again.
+    pub async fn run(&self, spec: &ContainerSpec) -> Result<()> {
+        self.create(spec).await?;
+        let started = self.raw().start_container(&spec.name, None).await;
+        if let Err(cause) = started {
+            self.remove_container(&spec.name).await.ok();
+            return Err(cause).with_context(|| format!("start container '{}'", spec.name));
+        }
+        Ok(())
+    }
+
+    /// Makes a container without starting it.
+    ///
+    /// # Errors
+    /// The engine refuses, for example a name in use.
+    pub async fn create(&self, spec: &ContainerSpec) -> Result<()> {
+        let options =
+            CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        self.raw()
+            .create_container(Some(options), spec.body())
+            .await
+            .with_context(|| format!("create container '{}'", spec.name))?;
+        Ok(())
+    }
+
+    /// Starts a container that was made or stopped before.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn start_container(&self, name: &str) -> Result<()> {
+        self.raw()
+            .start_container(name, None)
+            .await
+            .with_context(|| format!("start container '{name}'"))
+    }
+
+    /// Asks a container to end, and kills it after `grace`.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn stop_container(&self, name: &str, grace: Duration) -> Result<()> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptions { t: Some(seconds), signal: None };
+        self.raw()
+            .stop_container(name, Some(options))
+            .await
+            .with_context(|| format!("stop container '{name}'"))
+    }
+
+    /// Sends a signal, for example `SIGKILL`.
+    ///
+    /// # Errors
+    /// The engine refuses; the container does not run.
+    pub async fn kill_container(&self, name: &str, signal: &str) -> Result<()> {
+        let options = KillContainerOptions { signal: signal.to_owned() };
+        self.raw()
+            .kill_container(name, Some(options))
+            .await
+            .with_context(|| format!("signal container '{name}'"))
+    }
+
+    /// Removes a container with its volumes, running or not; one that is gone is fine.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn remove_container(&self, name: &str) -> Result<()> {
+        let options = RemoveContainerOptions { force: true, v: true, link: false };
+        match self.raw().remove_container(name, Some(options)).await {
+            Err(error) if !is_gone(&error) => {
+                Err(error).with_context(|| format!("remove container '{name}'"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How a container is doing; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn container(&self, name: &str) -> Result<Option<ContainerState>> {
+        match self.raw().inspect_container(name, None).await {
+            Ok(found) => Ok(Some(state(found))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("inspect container '{name}'")),
+        }
+    }
+
+    /// The last `tail` lines that a container's first process wrote.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn logs(&self, name: &str, tail: usize) -> Result<String> {
+        let options = LogsOptions {
+            stdout: true,
+            stderr: true,
+            tail: tail.to_string(),
+            ..Default::default()
+        };
+        let mut stream = self.raw().logs(name, Some(options));
+        let mut text = String::new();
+        while let Some(part) = stream.next().await {
+            let part = part.with_context(|| format!("logs of container '{name}'"))?;
+            text.push_str(&String::from_utf8_lossy(&part.into_bytes()));
+        }
+        Ok(text)
+    }
+}
+
+impl ContainerSpec {
+    fn body(&self) -> ContainerCreateBody {
+        let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        let bind = |(from, to, read_only): &(String, String, bool)| Mount {
+            typ: Some(MountType::BIND),
+            source: Some(from.clone()),
+            target: Some(to.clone()),
+            read_only: Some(*read_only),
+            ..Default::default()
+        };
+        let port = |&(inside, outside): &(u16, u16)| {
+            let binding = PortBinding {
+                host_ip: Some("127.0.0.1".into()),
+                host_port: Some(if outside == 0 { String::new() } else { outside.to_string() }),
+            };
+            (format!("{inside}/tcp"), Some(vec![binding]))
+        };
+        ContainerCreateBody {
+            hostname: Some(self.name.clone()),
+            image: Some(self.image.clone()),
+            labels: Some(self.labels.clone()),
+            entrypoint: self.entrypoint.clone(),
+            cmd: some(&self.cmd),
+            env: some(&self.env),
+            open_stdin: Some(self.stdin),
+            stdin_once: Some(self.stdin),
+            attach_stdin: Some(self.stdin),
+            exposed_ports: some(&self.ports.iter().map(|(p, _)| format!("{p}/tcp")).collect()),
+            volumes: some(&self.volumes),
+            host_config: Some(HostConfig {
+                privileged: Some(self.privileged),
+                init: Some(false),
+                cgroupns_mode: self.privileged.then_some(CgroupNs::PRIVATE),
+                security_opt: self.privileged.then(|| {
+                    vec!["seccomp=unconfined".to_owned(), "apparmor=unconfined".to_owned()]
+                }),
+                network_mode: Some(self.network.clone().unwrap_or_else(|| "none".into())),
+                port_bindings: Some(self.ports.iter().map(port).collect()),
+                mounts: Some(self.binds.iter().map(bind).collect()),
+                tmpfs: Some(self.tmpfs.clone()),
+                readonly_rootfs: Some(self.read_only),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+}
+
+fn state(found: ContainerInspectResponse) -> ContainerState {
+    let state = found.state.unwrap_or_default();
+    let network = found.network_settings.unwrap_or_default();
+    let ports = network.ports.unwrap_or_default().into_iter().filter_map(|(port, bound)| {
+        let inside = port.strip_suffix("/tcp")?.parse().ok()?;
+        let outside = bound?.first()?.host_port.as_ref()?.parse().ok()?;
+        Some((inside, outside))
+    });
+    let ip = network
+        .networks
+        .unwrap_or_default()
+        .into_values()
+        .find_map(|network| network.ip_address?.parse().ok());
+    ContainerState {
+        id: found.id.unwrap_or_default(),
+        running: state.running.unwrap_or(false),
+        exit_code: state.exit_code.unwrap_or(0),
+        pid: i32::try_from(state.pid.unwrap_or(0)).unwrap_or(0),
+        ip,
+        ports: ports.collect(),
+        labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,194 @@
+//! Commands in a running container.
+
+use std::{fmt, pin::Pin, time::Duration};
+
+use bollard::{
+    container::LogOutput,
+    exec::{StartExecOptions, StartExecResults},
+    models::ExecConfig,
+};
+use futures::{Stream, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
+
+use super::Docker;
+use crate::{
+    Context, Error, Result,
+    process::{last_lines, quote},
+    wait::{self, Probe},
+};
+
+/// What a command in a container left.
+#[derive(Debug, Clone)]
+pub struct ExecOutput {
+    /// Exit status; 126 and 127 mean that it could not be started.
+    pub status: i64,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error, as UTF-8 with replacement.
+    pub stderr: String,
+}
+
+impl ExecOutput {
+    /// Standard output, as UTF-8 with replacement.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Turns a status other than 0 into an error with the command and its last lines.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn demand(self, container: &str, argv: &[impl AsRef<str>]) -> Result<Self> {
+        if self.status == 0 {
+            return Ok(self);
+        }
+        Err(Error::setup(format!(
+            "`{}` in '{container}' ended with status {}: {}",
+            Argv(argv),
+            self.status,
+            last_lines(&format!("{}{}", self.text(), self.stderr), 20)
+        )))
+    }
+}
+
+type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+type Input = Pin<Box<dyn AsyncWrite + Send>>;
+
+impl Docker {
+    /// Runs a command in a container to its end, whatever its exit status.
+    ///
+    /// # Errors
+    /// The container does not run, or the engine does not answer.
+    pub async fn exec(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<Vec<u8>>,
+    ) -> Result<ExecOutput> {
+        self.exec_reading(container, argv, stdin.map(std::io::Cursor::new)).await
+    }
+
+    /// Runs a command in a container to its end, fed from a reader of any length.
+    ///
+    /// # Errors
+    /// As [`exec`](Docker::exec).
+    pub async fn exec_reading(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<impl AsyncRead + Unpin>,
+    ) -> Result<ExecOutput> {
+        let what = || format!("run `{}` in '{container}'", Argv(argv));
+        let (id, mut output, mut input) =
+            self.start_exec(container, argv, stdin.is_some()).await.with_context(what)?;
+        let feed = async {
+            if let Some(mut reader) = stdin {
+                // A command that stops reading early says so by its status.
+                tokio::io::copy(&mut reader, &mut input).await.ok();
+                input.shutdown().await.ok();
+            }
+        };
+        let read = async {
+            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+            while let Some(part) = output.next().await {
+                match part.with_context(what)? {
+                    LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
+                    other => stdout.extend_from_slice(&other.into_bytes()),
+                }
+            }
+            Result::Ok((stdout, stderr))
+        };
+        let ((), read) = tokio::join!(feed, read);
+        let (stdout, stderr) = read?;
+        // The streams can close a moment before the engine has noted the exit.
+        let status = wait::until("an exit status", Duration::from_secs(10), async || {
+            match self.raw().inspect_exec(&id).await {
+                Ok(found) if found.running == Some(true) => Probe::Pending("running".into()),
+                Ok(found) => Probe::from_option(found.exit_code, || "no exit status".into()),
+                Err(cause) => Probe::Failed(Error::setup("inspect exec").because(cause)),
+            }
+        })
+        .await
+        .with_context(what)?;
+        Ok(ExecOutput { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    }
+
+    /// Runs a command in a container and demands success.
+    ///
+    /// # Errors
+    /// As [`exec`](Docker::exec), or the command fails: the error has the command, its
+    /// status and the last lines it wrote.
+    pub async fn exec_ok(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<Vec<u8>>,
+    ) -> Result<ExecOutput> {
+        self.exec(container, argv, stdin).await?.demand(container, argv)
+    }
+
+    /// A byte stream to a command's standard input and output.
+    ///
+    /// # Errors
+    /// The container does not run, or the engine does not answer.
+    pub async fn pipe(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str> + Sync],
+    ) -> Result<DuplexStream> {
+        let (_, mut output, mut input) = self.start_exec(container, argv, true).await?;
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (mut from_near, mut to_near) = tokio::io::split(far);
+        tokio::spawn(async move {
+            tokio::io::copy(&mut from_near, &mut input).await.ok();
+            input.shutdown().await.ok();
+        });
+        tokio::spawn(async move {
+            while let Some(Ok(part)) = output.next().await {
+                if let LogOutput::StdOut { message } = part
+                    && to_near.write_all(&message).await.is_err()
+                {
+                    break;
+                }
+            }
+            to_near.shutdown().await.ok();
+        });
+        Ok(near)
+    }
+
+    async fn start_exec(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str>],
+        stdin: bool,
+    ) -> Result<(String, Output, Input)> {
+        let config = ExecConfig {
+            cmd: Some(argv.iter().map(|word| word.as_ref().to_owned()).collect()),
+            attach_stdin: Some(stdin),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            ..Default::default()
+        };
+        let exec = self.raw().create_exec(container, config).await.context("create exec")?;
+        let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
+        match self.raw().start_exec(&exec.id, Some(options)).await.context("start exec")? {
+            StartExecResults::Attached { output, input } => Ok((exec.id, output, input)),
+            StartExecResults::Detached => Err(Error::setup("the engine detached an exec")),
+        }
+    }
+}
+
+/// An argument list as a line that can be pasted into a shell.
+struct Argv<'a, S>(&'a [S]);
+
+impl<S: AsRef<str>> fmt::Display for Argv<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, word) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(&quote(word.as_ref()))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Cleans up after a process that was killed.

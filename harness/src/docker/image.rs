@@ -1,0 +1,137 @@
+//! Images in the engine.
+
+use std::{collections::HashMap, path::Path};
+
+use bollard::query_parameters::{
+    CreateImageOptions, ImportImageOptions, RemoveImageOptions, TagImageOptions,
+};
+use futures::{StreamExt, TryStreamExt};
+use tokio_util::io::ReaderStream;
+
+use super::{Docker, is_gone};
+use crate::{Context, Error, Result};
+
+/// What the engine knows of an image.
+#[derive(Debug, Clone)]
+pub struct ImageInfo {
+    /// `sha256:…`, of its configuration.
+    pub id: String,
+    /// `name:tag` references.
+    pub tags: Vec<String>,
+    /// `name@sha256:…` references, where it came from a registry.
+    pub digests: Vec<String>,
+    /// Its labels.
+    pub labels: HashMap<String, String>,
+    /// Bytes, all layers.
+    pub size: i64,
+}
+
+impl Docker {
+    /// What the engine knows of an image; `None` when it has none of that name.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn image(&self, reference: &str) -> Result<Option<ImageInfo>> {
+        match self.raw().inspect_image(reference).await {
+            Ok(found) => Ok(Some(ImageInfo {
+                id: found.id.unwrap_or_default(),
+                tags: found.repo_tags.unwrap_or_default(),
+                digests: found.repo_digests.unwrap_or_default(),
+                labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
+                size: found.size.unwrap_or(0),
+            })),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("inspect image '{reference}'")),
+        }
+    }
+
+    /// Loads a docker-archive of this machine into the engine.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the engine refuses it.
+    pub async fn load_archive(&self, archive: &Path) -> Result<()> {
+        let file = tokio::fs::File::open(archive)
+            .await
+            .with_context(|| format!("open '{}'", archive.display()))?;
+        let stream = ReaderStream::with_capacity(file, 1 << 20);
+        self.load_stream(stream).await.with_context(|| format!("load '{}'", archive.display()))
+    }
+
+    /// Loads a docker-archive, as it comes, into the engine.
+    ///
+    /// # Errors
+    /// The stream ends early, or the engine refuses it.
+    pub async fn load_stream(
+        &self,
+        stream: impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static,
+    ) -> Result<()> {
+        let options = ImportImageOptions { quiet: true, platform: None };
+        let mut answers = Box::pin(self.raw().import_image_stream(options, stream, None));
+        while let Some(answer) = answers.next().await {
+            let answer = answer.context("load an image")?;
+            if let Some(detail) = answer.error_detail {
+                return Err(Error::setup(detail.message.unwrap_or_default()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Pulls an image from its registry, without credentials.
+    ///
+    /// # Errors
+    /// The registry does not answer or has no such image.
+    pub async fn pull(&self, reference: &str) -> Result<()> {
+        let options =
+            CreateImageOptions { from_image: Some(reference.to_owned()), ..Default::default() };
+        let mut answers = Box::pin(self.raw().create_image(Some(options), None, None));
+        while let Some(answer) = answers.next().await {
+            let answer = answer.with_context(|| format!("pull image '{reference}'"))?;
+            if let Some(detail) = answer.error_detail {
+                let words = detail.message.unwrap_or_default();
+                return Err(Error::setup(format!("pull image '{reference}': {words}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// An image as a docker-archive.
+    ///
+    /// # Errors
+    /// No such image, or the engine does not answer.
+    pub async fn save_image(&self, reference: &str) -> Result<Vec<u8>> {
+        let parts: Vec<bytes::Bytes> = self
+            .raw()
+            .export_image(reference)
+            .try_collect()
+            .await
+            .with_context(|| format!("save image '{reference}'"))?;
+        Ok(parts.concat())
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    /// No such image.
+    pub async fn tag_image(&self, reference: &str, repository: &str, tag: &str) -> Result<()> {
+        let options =
+            TagImageOptions { repo: Some(repository.to_owned()), tag: Some(tag.to_owned()) };
+        self.raw()
+            .tag_image(reference, Some(options))
+            .await
+            .with_context(|| format!("tag image '{reference}' as '{repository}:{tag}'"))
+    }
+
+    /// Removes a name of an image, and the image with its last name; a gone one is fine.
+    ///
+    /// # Errors
+    /// The image is in use.
+    pub async fn remove_image(&self, reference: &str) -> Result<()> {
+        let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
+        match self.raw().remove_image(reference, Some(options), None).await {
+            Err(error) if !is_gone(&error) => {
+                Err(error).with_context(|| format!("remove image '{reference}'"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

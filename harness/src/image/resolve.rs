@@ -1,0 +1,1 @@
+//! The node image of a spec that names none.

@@ -1,0 +1,1 @@
+//! Node images shared through a registry.

@@ -1,0 +1,201 @@
+//! Recipe files: what is understood, and what is refused with which words.
+
+use std::path::Path;
+
+use super::*;
+
+const BASE: &str = "extend: v1.32.1-containerd-2.0.2\n";
+
+fn read(text: &str) -> Result<Recipe> {
+    resolve("r.yaml", text, Path::new("."))
+}
+
+fn parts(text: &str) -> Parts {
+    match read(text).unwrap().content {
+        Content::Parts(parts) => *parts,
+        Content::Image(image) => panic!("must be built of parts, is {image}"),
+    }
+}
+
+/// Reads a recipe that must be refused, and returns message and cure.
+fn refused(text: &str) -> (String, String) {
+    let error = read(text).unwrap_err();
+    let cure = error
+        .cure_text()
+        .expect("a refused recipe must have a cure")
+        .to_owned();
+    (error.report(), cure)
+}
+
+#[test]
+fn extension_keeps_what_it_does_not_name() {
+    let text = format!("{BASE}settings: {{snapshotter: native}}\n");
+    let (changed, base) = (parts(&text), parts(BASE));
+    assert_eq!(changed.settings.snapshotter, "native");
+    assert!(changed.settings.systemd_cgroup);
+    assert_eq!(changed.kubernetes, base.kubernetes);
+    assert_ne!(read(&text).unwrap().hash(), read(BASE).unwrap().hash());
+}
+
+#[test]
+fn an_unnamed_shim_follows_the_daemon_through_extension() {
+    let text =
+        format!("{BASE}containerd: {{go: github.com/containerd/containerd, version: v1.7.24}}");
+    let parts = parts(&text);
+    assert_eq!(
+        (parts.shim.version.as_str(), parts.shim.role),
+        ("1.7.24", Role::Shim)
+    );
+    assert_eq!(parts.shim.source, parts.containerd.source);
+}
+
+#[test]
+fn the_hash_ignores_name_comments_and_order() {
+    let text = "# words\nextend: v1.32.1-containerd-1.7.24\nallow_tag: false\n";
+    let embedded = Recipe::named("v1.32.1-containerd-1.7.24").unwrap();
+    assert_eq!(read(text).unwrap().hash(), embedded.hash());
+    let naming_the_default = format!(
+        "{BASE}containerd: {{version: 1.7.24, go: github.com/containerd/containerd}}\n\
+         shim: {{go: github.com/containerd/containerd, version: 1.7.24}}"
+    );
+    assert_eq!(read(&naming_the_default).unwrap().hash(), embedded.hash());
+}
+
+#[test]
+fn a_version_that_looks_like_a_number_stays_text() {
+    let parts = parts(&format!(
+        "{BASE}pause: {{go: kubenest/pause, version: 3.10}}"
+    ));
+    assert_eq!(parts.pause.version, "3.10");
+}
+
+#[test]
+fn each_source_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "{BASE}runc: {{archive: 'https://example.org/runc', sha256: {}, version: 1.2.4}}\n\
+         cni: {{folder: {}, version: 1.6.2}}\n",
+        "0a".repeat(32),
+        folder.path().display(),
+    );
+    let parts = parts(&text);
+    assert!(matches!(parts.runc.unwrap().source, Source::Archive { .. }));
+    assert!(matches!(parts.cni.unwrap().source, Source::Folder { .. }));
+    assert!(matches!(parts.etcd.source, Source::Debian { .. }));
+    assert!(matches!(parts.kubernetes.source, Source::Go(_)));
+}
+
+#[test]
+fn a_relative_folder_starts_from_the_recipe() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join("out")).unwrap();
+    let file = place.path().join("mine.yaml");
+    std::fs::write(
+        &file,
+        format!("{BASE}runc: {{folder: out, version: 1.2.4}}"),
+    )
+    .unwrap();
+    assert!(Recipe::file(&file).is_ok());
+}
+
+#[test]
+fn whole_images_are_pinned() {
+    let tag = "image: kindest/node:v1.32.1\n";
+    let (message, cure) = refused(tag);
+    assert!(
+        message.contains("recipe r.yaml line 1, image:"),
+        "{message}"
+    );
+    assert!(cure.contains("allow_tag: true"), "{cure}");
+    assert!(read(&format!("{tag}allow_tag: true\n")).is_ok());
+    let pinned = format!("image: kindest/node:v1.32.1@sha256:{}\n", "ab".repeat(32));
+    assert!(matches!(read(&pinned).unwrap().content, Content::Image(_)));
+    assert!(
+        refused(&format!("{pinned}{BASE}"))
+            .0
+            .contains("taken as it is")
+    );
+}
+
+#[test]
+fn mistakes_name_file_line_field_and_cure() {
+    let mistakes = [
+        (
+            "shim: {go: x, debian: y, version: 1}",
+            "line 2, shim: the source is not clear",
+        ),
+        (
+            "shim: {version: 1}",
+            "line 2, shim: the source is not clear",
+        ),
+        ("shim: {go: x}", "line 2, shim: the version is missing"),
+        (
+            "shim: {go: x, version: 1}",
+            "line 2, shim: no Go build is kept for x 1",
+        ),
+        (
+            "runc: {archive: 'https://h/x', version: 1}",
+            "line 2, runc: an archive needs its sha256",
+        ),
+        (
+            "runc: {archive: 'ftp://h/x', version: 1}",
+            "`ftp://h/x` is no address",
+        ),
+        (
+            "runc: {archive: 'file:///x', sha256: 12, version: 1}",
+            "`12` is no sha256",
+        ),
+        (
+            "runc: {debian: trixie, version: 1}",
+            "line 2, runc: no package is named",
+        ),
+        (
+            "runc: {debian: trixie, packages: [-x], version: 1}",
+            "`-x` is no package",
+        ),
+        (
+            "runc: {debian: ../x, packages: [x], version: 1}",
+            "`../x` is no suite",
+        ),
+        (
+            "runc: {folder: /nowhere, version: 1}",
+            "cannot read folder /nowhere",
+        ),
+        (
+            "runc: {folder: /, version: 1, sha256: 12}",
+            "`sha256` means nothing for a folder",
+        ),
+        (
+            "os: {folder: /etc, version: 1, }",
+            "a root file system is no program",
+        ),
+        (
+            "os: {debian: trixie, packages: [x], version: 1}",
+            "has no version",
+        ),
+        (
+            "kubernets: {go: x, version: 1}",
+            "unknown field `kubernets`",
+        ),
+        ("shim: {go: x, versoin: 1}", "unknown field `versoin`"),
+        ("shim: 2.0.2", "line 2, column"),
+    ];
+    for (line, wanted) in mistakes {
+        let (message, cure) = refused(&format!("{BASE}{line}\n"));
+        assert!(message.starts_with("recipe r.yaml"), "{message}");
+        assert!(message.contains(wanted), "`{wanted}` not in `{message}`");
+        assert!(!cure.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn an_incomplete_recipe_names_what_is_missing() {
+    let (message, cure) = refused("kubernetes: {go: k8s.io/kubernetes, version: 1.32.1}");
+    assert!(message.contains("names no "), "{message}");
+    assert!(cure.contains("extend:"));
+    assert!(
+        refused("extend: nothing\n")
+            .1
+            .contains("v1.32.1-containerd-2.0.2")
+    );
+}

@@ -1,0 +1,1 @@
+//! Tools by exact version: the kind CLI.
