@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! Debian packages of any suite, unpacked into a folder; nothing is installed.
 //!
 //! apt runs on a private folder in the cache (its own lists, its own sources), with the
@@ -456,6 +455,3 @@ Packages mirror/debian/ bookworm main
         assert_eq!(deb_file(dir.path(), "libbpf1", "1:1.1.2-0").unwrap(), path);
     }
 }
-=======
-//! Debian packages by version, unpacked, never installed.
->>>>>>> main
