@@ -1,3 +1,59 @@
 //! The project's own commands; `cargo xtask --help` lists them.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line program talks to its user"
+)]
 
-fn main() {}
+mod bench;
+mod check;
+mod cli;
+mod compile;
+mod e2e;
+mod failure;
+mod junit;
+mod list;
+mod plan;
+mod process;
+mod program;
+mod progress;
+mod report;
+mod run_dir;
+mod runner;
+mod signals;
+mod tidy;
+mod verdict;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Bench, Cli, Command};
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(signals::exit_code().unwrap_or(cli::USAGE))
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<u8> {
+    signals::install()?;
+    let workspace = Workspace::load()?;
+    match command {
+        Command::E2e(args) => e2e::suites(&workspace, &args),
+        Command::Test(args) => e2e::everything(&workspace, &args),
+        Command::List { json } => list::print(&workspace, json),
+        Command::Doctor => program::doctor(&workspace),
+        Command::Clean { all, run } => program::clean(&workspace, all, run.as_deref()),
+        Command::Check => check::run(&workspace),
+        Command::Tidy => tidy::print(&workspace),
+        Command::Bench(Bench::Boot { args }) => bench::boot(&workspace, &args),
+    }
+}

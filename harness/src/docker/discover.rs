@@ -10,11 +10,16 @@ use std::{
     io::ErrorKind::PermissionDenied,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use super::{Docker, TIMEOUT_SECONDS};
 use crate::{Error, Result, settings::DockerEnv};
 
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
+
+/// How long an engine may take for its first answer.
+const ANSWER: Duration = Duration::from_secs(15);
 
 /// Where an engine listens, and who said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +127,37 @@ impl fmt::Display for Origin {
             Self::Context(name) => write!(f, "named by Docker context '{name}'"),
             Self::Socket => f.write_str("the usual socket"),
             Self::Embedded => f.write_str("kubenest's own"),
+        }
+    }
+}
+
+impl Docker {
+    /// The engine that listens at `endpoint`.
+    ///
+    /// # Errors
+    /// It does not answer; the error says who named it.
+    pub async fn at(endpoint: &Endpoint) -> Result<Self> {
+        let (timeout, version) = (TIMEOUT_SECONDS, bollard::API_DEFAULT_VERSION);
+        let address = endpoint.to_string();
+        let raw = match &endpoint.address {
+            Address::Unix(_) => bollard::Docker::connect_with_unix(&address, timeout, version),
+            Address::Tcp { tls: None, .. } => {
+                bollard::Docker::connect_with_http(&address, timeout, version)
+            }
+            Address::Tcp { tls: Some(dir), .. } => {
+                let [key, cert, ca] = ["key.pem", "cert.pem", "ca.pem"].map(|pem| dir.join(pem));
+                bollard::Docker::connect_with_ssl(&address, &key, &cert, &ca, timeout, version)
+            }
+        };
+        let answered = async { raw?.negotiate_version().await };
+        let answer = tokio::time::timeout(ANSWER, answered).await;
+        match answer {
+            Ok(Ok(raw)) => Ok(Self {
+                raw,
+                endpoint: endpoint.clone(),
+            }),
+            Ok(Err(cause)) => Err(endpoint.silent(cause)),
+            Err(cause) => Err(endpoint.silent(cause)),
         }
     }
 }

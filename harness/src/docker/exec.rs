@@ -8,7 +8,7 @@ use bollard::{
     models::ExecConfig,
 };
 use futures::{Stream, StreamExt};
-use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 
 use super::Docker;
 use crate::{
@@ -33,6 +33,22 @@ impl ExecOutput {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
+
+    /// Turns a status other than 0 into an error with the command and its last lines.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub fn demand(self, container: &str, argv: &[impl AsRef<str>]) -> Result<Self> {
+        if self.status == 0 {
+            return Ok(self);
+        }
+        Err(Error::setup(format!(
+            "`{}` in '{container}' ended with status {}: {}",
+            Argv(argv),
+            self.status,
+            last_lines(&format!("{}{}", self.text(), self.stderr), 20)
+        )))
+    }
 }
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
@@ -49,13 +65,26 @@ impl Docker {
         argv: &[impl AsRef<str> + Sync],
         stdin: Option<Vec<u8>>,
     ) -> Result<ExecOutput> {
+        self.exec_reading(container, argv, stdin.map(std::io::Cursor::new)).await
+    }
+
+    /// Runs a command in a container to its end, fed from a reader of any length.
+    ///
+    /// # Errors
+    /// As [`exec`](Docker::exec).
+    pub async fn exec_reading(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<impl AsyncRead + Unpin>,
+    ) -> Result<ExecOutput> {
         let what = || format!("run `{}` in '{container}'", Argv(argv));
         let (id, mut output, mut input) =
             self.start_exec(container, argv, stdin.is_some()).await.with_context(what)?;
         let feed = async {
-            if let Some(bytes) = stdin {
+            if let Some(mut reader) = stdin {
                 // A command that stops reading early says so by its status.
-                input.write_all(&bytes).await.ok();
+                tokio::io::copy(&mut reader, &mut input).await.ok();
                 input.shutdown().await.ok();
             }
         };
@@ -95,16 +124,7 @@ impl Docker {
         argv: &[impl AsRef<str> + Sync],
         stdin: Option<Vec<u8>>,
     ) -> Result<ExecOutput> {
-        let output = self.exec(container, argv, stdin).await?;
-        if output.status == 0 {
-            return Ok(output);
-        }
-        Err(Error::setup(format!(
-            "`{}` in '{container}' ended with status {}: {}",
-            Argv(argv),
-            output.status,
-            last_lines(&format!("{}{}", output.text(), output.stderr), 20)
-        )))
+        self.exec(container, argv, stdin).await?.demand(container, argv)
     }
 
     /// A byte stream to a command's standard input and output.

@@ -1,1 +1,225 @@
-//! Cleans up after a process that was killed.
+//! The guard: a small container that removes a cluster when the process that owns it dies.
+//!
+//! A process that gets `kill -9` can do nothing any more, so somebody else has to. The guard
+//! holds the other end of a stream that this process keeps open; when the stream ends without
+//! a [`release`](Guard::release), it removes what bears the owner's and the cluster's labels
+//! through the engine's socket, and then itself. It has no network and cannot write.
+
+use std::{collections::HashMap, path::Path, pin::Pin, time::Duration};
+
+use bollard::{
+    container::{AttachContainerResults, LogOutput},
+    models::{ContainerCreateBody, HostConfig, Mount, MountType},
+    query_parameters::{AttachContainerOptions, CreateContainerOptions},
+};
+use futures::StreamExt;
+use tokio::io::AsyncWrite;
+
+use super::{
+    Docker,
+    labels::{CLUSTER, Labels, OWNER, Owner},
+};
+use crate::{Context, Error, Result, wait};
+
+/// Where an engine's own host has its socket, whatever this client goes through.
+const ENGINE_SIDE_SOCKET: &str = "/var/run/docker.sock";
+
+/// How long a guard may take to say that it reaches the engine.
+const START: Duration = Duration::from_secs(20);
+
+/// A running guard. Dropped without [`release`](Guard::release), it removes the cluster.
+pub struct Guard {
+    docker: Docker,
+    name: String,
+    /// Its end, however it comes, is the guard's signal.
+    _stream: Pin<Box<dyn AsyncWrite + Send>>,
+}
+
+impl Guard {
+    /// Starts a guard over the things of this process and cluster, made or yet to be made.
+    /// `image` needs bash, jq, and curl or socat: every node image does.
+    ///
+    /// # Errors
+    /// The guard cannot be started, or does not reach the engine from within.
+    pub async fn start(docker: &Docker, image: &str, cluster: &str) -> Result<Self> {
+        let usual = Path::new(ENGINE_SIDE_SOCKET);
+        let near = docker.socket().unwrap_or(usual);
+        let what = || format!("start the guard of cluster '{cluster}'");
+        let error = match Self::start_with(docker, image, cluster, near).await {
+            Err(error) if near != usual => error,
+            started => return started.with_context(what),
+        };
+        // A client's path to a remote engine, or to one in a virtual machine, means nothing on
+        // the engine's side; its usual path may.
+        let started = Self::start_with(docker, image, cluster, usual).await;
+        started.map_err(|_| error).with_context(what)
+    }
+
+    /// Ends the guard: the cluster is gone already, or is kept on purpose.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn release(self) -> Result<()> {
+        self.docker.remove_container(&self.name).await
+    }
+
+    async fn start_with(
+        docker: &Docker,
+        image: &str,
+        cluster: &str,
+        socket: &Path,
+    ) -> Result<Self> {
+        let name = format!("{cluster}-guard");
+        let options = CreateContainerOptions {
+            name: Some(name.clone()),
+            ..Default::default()
+        };
+        let body = body(image, cluster, &name, socket)?;
+        let created = docker.raw().create_container(Some(options), body).await;
+        let id = created
+            .with_context(|| format!("create container '{name}'"))?
+            .id;
+        let started = wait::within("the guard to reach the engine", START, async {
+            let options = AttachContainerOptions {
+                stream: true,
+                stdin: true,
+                stdout: true,
+                stderr: true,
+                ..Default::default()
+            };
+            let attached = docker.raw().attach_container(&id, Some(options)).await;
+            let mut attached = attached.context("attach to the guard")?;
+            docker.start_container(&id).await?;
+            reaches_engine(&mut attached, &id).await?;
+            Ok(attached.input)
+        })
+        .await;
+        match started {
+            Ok(input) => Ok(Self {
+                docker: docker.clone(),
+                name,
+                _stream: input,
+            }),
+            Err(error) => {
+                docker.remove_container(&id).await.ok();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The guard looks itself up through its socket: that it finds itself proves that it talks to
+/// the engine it runs in.
+async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Result<()> {
+    let mut said = String::new();
+    while let Some(part) = attached.output.next().await {
+        let part: LogOutput = part.context("read from the guard")?;
+        said.push_str(&String::from_utf8_lossy(&part.into_bytes()));
+        if said.contains(id) {
+            return Ok(());
+        }
+        if said.contains('\n') {
+            break;
+        }
+    }
+    Err(Error::setup(format!(
+        "the guard does not reach its engine: {}",
+        said.trim()
+    )))
+}
+
+fn body(image: &str, cluster: &str, name: &str, socket: &Path) -> Result<ContainerCreateBody> {
+    let want = HashMap::from([
+        (OWNER, Owner::current().to_string()),
+        (CLUSTER, cluster.to_owned()),
+    ]);
+    let label = want.iter().map(|(key, value)| format!("{key}={value}"));
+    let filters = serde_json::json!({ "label": label.collect::<Vec<_>>() }).to_string();
+    let labels = serde_json::to_string(&want).context("write the guard's labels")?;
+    Ok(ContainerCreateBody {
+        image: Some(image.to_owned()),
+        labels: Some(Labels::new("guard").cluster(cluster).map()),
+        entrypoint: Some(vec![
+            "bash".into(),
+            "-c".into(),
+            include_str!("guard.sh").into(),
+        ]),
+        cmd: Some(Vec::new()),
+        env: Some(vec![
+            format!("GUARD={name}"),
+            format!("FILTERS={}", percent_encode(&filters)),
+            format!("LABELS={labels}"),
+        ]),
+        user: Some("0:0".into()),
+        open_stdin: Some(true),
+        stdin_once: Some(true),
+        attach_stdin: Some(true),
+        host_config: Some(HostConfig {
+            auto_remove: Some(true),
+            init: Some(false),
+            network_mode: Some("none".into()),
+            readonly_rootfs: Some(true),
+            cap_drop: Some(vec!["ALL".into()]),
+            // SELinux keeps containers from the engine's socket unless told otherwise.
+            security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
+            mounts: Some(vec![Mount {
+                typ: Some(MountType::BIND),
+                source: Some(socket.to_string_lossy().into_owned()),
+                target: Some("/engine.sock".into()),
+                ..Default::default()
+            }]),
+            // Spares the copy of a node image's /var into a volume.
+            tmpfs: Some(HashMap::from([("/var".into(), String::new())])),
+            ..Default::default()
+        }),
+        ..Default::default()
+    })
+}
+
+fn percent_encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_is_shut_in_and_bears_its_owners_labels() {
+        let body = body("image", "a", "a-guard", Path::new("/run/e.sock")).unwrap();
+        assert_eq!(body.labels.unwrap()[OWNER], Owner::current().to_string());
+        let host = body.host_config.unwrap();
+        assert_eq!(host.network_mode.as_deref(), Some("none"));
+        assert_eq!(
+            (host.readonly_rootfs, host.auto_remove),
+            (Some(true), Some(true))
+        );
+        assert_eq!(
+            host.mounts.unwrap()[0].source.as_deref(),
+            Some("/run/e.sock")
+        );
+    }
+
+    #[test]
+    fn filters_reach_the_engine_as_data() {
+        assert_eq!(
+            percent_encode(r#"{"a":["b/c=d&e"]}"#),
+            "%7B%22a%22%3A%5B%22b%2Fc%3Dd%26e%22%5D%7D"
+        );
+        let body = body("image", "a", "a-guard", Path::new("/s")).unwrap();
+        let filters = body
+            .env
+            .unwrap()
+            .into_iter()
+            .find(|v| v.starts_with("FILTERS="))
+            .unwrap();
+        assert!(!filters.contains(['"', ' ', '&', '{']), "{filters}");
+    }
+}

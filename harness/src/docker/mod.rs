@@ -4,11 +4,11 @@ mod archive;
 mod container;
 pub mod discover;
 mod exec;
-mod guard;
+pub mod guard;
 mod image;
 pub mod labels;
 mod network;
-mod sweep;
+pub mod sweep;
 
 use std::path::{Path, PathBuf};
 
@@ -17,15 +17,16 @@ pub(crate) use archive::pack;
 pub use container::{ContainerSpec, ContainerState};
 pub use exec::ExecOutput;
 pub use image::ImageInfo;
+pub use labels::Labels;
 
-use crate::{Context, Error, Result};
+use self::discover::Endpoint;
+use crate::{Context, Result};
 
 /// A Docker engine that answered.
 #[derive(Debug, Clone)]
 pub struct Docker {
     raw: bollard::Docker,
-    /// The socket, when the engine is on this machine.
-    socket: Option<PathBuf>,
+    endpoint: Endpoint,
 }
 
 /// What an engine says of itself.
@@ -44,38 +45,14 @@ pub struct EngineInfo {
 }
 
 impl Docker {
-    /// The engine behind a unix socket of this machine.
-    ///
-    /// # Errors
-    /// Nothing answers there.
-    pub async fn unix(socket: &Path) -> Result<Self> {
-        let address = format!("unix://{}", socket.display());
-        let raw = bollard::Docker::connect_with_unix(
-            &address,
-            TIMEOUT_SECONDS,
-            bollard::API_DEFAULT_VERSION,
-        )
-        .with_context(|| format!("connect to {address}"))?;
-        Self::negotiated(raw, Some(socket.to_owned()), &address).await
-    }
-
-    /// Agrees on an API version with an engine; its first answer proves that it is there.
-    async fn negotiated(
-        raw: bollard::Docker,
-        socket: Option<PathBuf>,
-        address: &str,
-    ) -> Result<Self> {
-        let raw = raw.negotiate_version().await.map_err(|cause| {
-            Error::setup(format!("no Docker engine answers at {address}"))
-                .because(cause)
-                .cure("start it, or unset DOCKER_HOST and DOCKER_CONTEXT")
-        })?;
-        Ok(Self { raw, socket })
-    }
-
     /// The engine's socket, when the engine is on this machine.
     pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref()
+        self.endpoint.socket()
+    }
+
+    /// Where the engine listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// What the engine says of itself.

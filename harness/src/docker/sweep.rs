@@ -1,1 +1,317 @@
-//! Removes what dead owners left.
+//! Removes what a process, a run or a cluster left, found by our labels and by nothing else.
+
+use std::{collections::HashMap, time::Duration};
+
+use bollard::query_parameters::{
+    ListContainersOptions, ListNetworksOptions, ListVolumesOptions, RemoveContainerOptions,
+    RemoveVolumeOptions,
+};
+use futures::{StreamExt, stream};
+
+use super::{
+    Docker, is_gone,
+    labels::{CLUSTER, EXPIRES, KEEP, Liveness, OWNER, Owner, RUN, unix_now},
+};
+use crate::{
+    Context, Error, Result,
+    wait::{self, Probe},
+};
+
+type Labels = HashMap<String, String>;
+
+/// How many removals the engine is asked for at a time.
+const AT_ONCE: usize = 8;
+
+/// What to remove.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// What belongs to a process that is gone, or, where that cannot be told, is out of date.
+    /// Nothing that is kept on purpose.
+    DeadOwners,
+    /// What this run made and did not keep on purpose.
+    Run(&'a str),
+    /// All of the cluster of this name, kept or not.
+    Cluster(&'a str),
+    /// All that kubenest ever made in this engine.
+    All,
+}
+
+/// Names of what a sweep removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Containers, with their unnamed volumes.
+    pub containers: Vec<String>,
+    /// Networks.
+    pub networks: Vec<String>,
+    /// Named volumes.
+    pub volumes: Vec<String>,
+}
+
+impl Removed {
+    /// There was nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        self.containers.is_empty() && self.networks.is_empty() && self.volumes.is_empty()
+    }
+}
+
+impl Scope<'_> {
+    /// What the engine is asked to list. It only narrows: each thing is judged again.
+    fn filters(self) -> HashMap<String, Vec<String>> {
+        let mut labels = vec![OWNER.to_owned()];
+        match self {
+            Scope::Run(run) => labels.push(format!("{RUN}={run}")),
+            Scope::Cluster(name) => labels.push(format!("{CLUSTER}={name}")),
+            Scope::DeadOwners | Scope::All => {}
+        }
+        HashMap::from([("label".to_owned(), labels)])
+    }
+
+    fn covers(self, labels: &Labels, now: u64) -> bool {
+        let Some(owner) = labels.get(OWNER) else {
+            return false;
+        };
+        let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
+        match self {
+            Scope::All => true,
+            Scope::Cluster(name) => is(CLUSTER, name),
+            _ if is(KEEP, "true") => false,
+            Scope::Run(run) => is(RUN, run),
+            Scope::DeadOwners => {
+                match owner
+                    .parse()
+                    .map_or(Liveness::Unknown, |owner: Owner| owner.liveness())
+                {
+                    Liveness::Alive => false,
+                    Liveness::Dead => true,
+                    Liveness::Unknown => labels
+                        .get(EXPIRES)
+                        .and_then(|at| at.parse::<u64>().ok())
+                        .is_some_and(|at| at < now),
+                }
+            }
+        }
+    }
+}
+
+/// Removes everything in `scope`: containers first, then the networks and volumes they used.
+/// What cannot be removed does not stop the rest.
+///
+/// # Errors
+/// The engine does not answer, or did not remove all of it; the error names what is left.
+pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
+    let mut failed = Vec::new();
+    let containers = containers(docker, scope).await?;
+    let containers = each(containers, &mut failed, |id| remove_container(docker, id)).await;
+    let networks = networks(docker, scope).await?;
+    let networks = each(networks, &mut failed, |id| async move {
+        docker.remove_network(&id).await
+    })
+    .await;
+    let volumes = volumes(docker, scope).await?;
+    let volumes = each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
+    if failed.is_empty() {
+        return Ok(Removed {
+            containers,
+            networks,
+            volumes,
+        });
+    }
+    let left: Vec<String> = failed.iter().map(Error::report).collect();
+    Err(Error::setup(format!(
+        "not everything could be removed: {}",
+        left.join("; ")
+    ))
+    .cure("disconnect or stop what still uses it, then `kubenest clean`"))
+}
+
+/// Things in `scope` as id and name.
+type Found = Vec<(String, String)>;
+
+async fn containers(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(scope.filters()),
+        ..Default::default()
+    };
+    let list = docker
+        .raw()
+        .list_containers(Some(options))
+        .await
+        .context("list containers")?;
+    let now = unix_now();
+    Ok(list
+        .into_iter()
+        .filter(|item| scope.covers(&item.labels.clone().unwrap_or_default(), now))
+        .filter_map(|item| {
+            let id = item.id?;
+            let name = item.names.unwrap_or_default().into_iter().next();
+            let name = name.map(|name| name.trim_start_matches('/').to_owned());
+            Some((id.clone(), name.unwrap_or(id)))
+        })
+        .collect())
+}
+
+async fn networks(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+    let options = ListNetworksOptions {
+        filters: Some(scope.filters()),
+    };
+    let list = docker
+        .raw()
+        .list_networks(Some(options))
+        .await
+        .context("list networks")?;
+    let now = unix_now();
+    Ok(list
+        .into_iter()
+        .filter(|item| scope.covers(&item.labels.clone().unwrap_or_default(), now))
+        .filter_map(|item| Some((item.id?, item.name?)))
+        .collect())
+}
+
+async fn volumes(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+    let options = ListVolumesOptions {
+        filters: Some(scope.filters()),
+    };
+    let list = docker
+        .raw()
+        .list_volumes(Some(options))
+        .await
+        .context("list volumes")?;
+    let now = unix_now();
+    Ok(list
+        .volumes
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|item| scope.covers(&item.labels, now))
+        .map(|item| (item.name.clone(), item.name))
+        .collect())
+}
+
+/// Removes things side by side; returns the names of those that are gone, sorted.
+async fn each<F: Future<Output = Result<()>>>(
+    found: Found,
+    failed: &mut Vec<Error>,
+    remove: impl Fn(String) -> F,
+) -> Vec<String> {
+    let results: Vec<(String, Result<()>)> = stream::iter(found)
+        .map(|(id, name)| {
+            let removed = remove(id);
+            async { (name, removed.await) }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut gone = Vec::new();
+    for (name, result) in results {
+        match result {
+            Ok(()) => gone.push(name),
+            Err(error) => failed.push(error),
+        }
+    }
+    gone.sort();
+    gone
+}
+
+async fn remove_container(docker: &Docker, id: String) -> Result<()> {
+    let options = RemoveContainerOptions {
+        force: true,
+        v: true,
+        link: false,
+    };
+    let what = || format!("remove container '{id}'");
+    match docker.raw().remove_container(&id, Some(options)).await {
+        // Another sweep or a guard is at it: the networks have to wait for its end.
+        Err(bollard::errors::Error::DockerResponseServerError {
+            status_code: 409,
+            message,
+        }) => {
+            wait::until(&what(), Duration::from_secs(30), async || {
+                match docker.container(&id).await {
+                    Ok(None) => Probe::Ready(()),
+                    Ok(Some(_)) => Probe::Pending(message.clone()),
+                    Err(error) => Probe::Failed(error),
+                }
+            })
+            .await
+        }
+        Err(error) if !is_gone(&error) => Err(error).with_context(what),
+        _ => Ok(()),
+    }
+}
+
+async fn remove_volume(docker: &Docker, name: String) -> Result<()> {
+    let options = RemoveVolumeOptions { force: true };
+    match docker.raw().remove_volume(&name, Some(options)).await {
+        Err(error) if !is_gone(&error) => {
+            Err(error).with_context(|| format!("remove volume '{name}'"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000;
+
+    fn labels(pairs: &[(&str, &str)]) -> Labels {
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
+    }
+
+    /// A process number above the kernel's highest: dead for certain.
+    fn dead_owner() -> String {
+        let own = Owner::current().to_string();
+        let place = own.rsplit_once('/').expect("must have three parts").0;
+        format!("{place}/4194305-1")
+    }
+
+    #[test]
+    fn a_dead_owners_things_are_covered_and_a_living_ones_are_not() {
+        let dead = dead_owner();
+        let alive = Owner::current().to_string();
+        assert!(Scope::DeadOwners.covers(&labels(&[(OWNER, &dead)]), NOW));
+        assert!(!Scope::DeadOwners.covers(&labels(&[(OWNER, &alive), (EXPIRES, "1")]), NOW));
+        assert!(!Scope::DeadOwners.covers(&labels(&[(OWNER, &dead), (KEEP, "true")]), NOW));
+    }
+
+    #[test]
+    fn an_owner_nobody_can_see_is_judged_by_the_date() {
+        for owner in ["elsewhere/0-0/1-1", "no owner at all"] {
+            let until =
+                |at: &str| Scope::DeadOwners.covers(&labels(&[(OWNER, owner), (EXPIRES, at)]), NOW);
+            assert!(until("999"));
+            assert!(!until("1001"));
+            assert!(!until("soon"));
+            assert!(!Scope::DeadOwners.covers(&labels(&[(OWNER, owner)]), NOW));
+        }
+    }
+
+    #[test]
+    fn a_run_spares_what_is_kept_and_a_name_does_not() {
+        let kept = labels(&[(OWNER, "a"), (RUN, "r"), (CLUSTER, "c"), (KEEP, "true")]);
+        assert!(!Scope::Run("r").covers(&kept, NOW));
+        assert!(Scope::Cluster("c").covers(&kept, NOW));
+        assert!(Scope::All.covers(&kept, NOW));
+        let plain = labels(&[(OWNER, "a"), (RUN, "r"), (CLUSTER, "c")]);
+        assert!(Scope::Run("r").covers(&plain, NOW));
+        assert!(!Scope::Run("other").covers(&plain, NOW));
+        assert!(!Scope::Cluster("other").covers(&plain, NOW));
+    }
+
+    #[test]
+    fn what_lacks_our_owner_is_never_covered() {
+        let foreign = labels(&[(CLUSTER, "c"), (RUN, "r"), ("maintainer", "me")]);
+        for scope in [
+            Scope::All,
+            Scope::DeadOwners,
+            Scope::Run("r"),
+            Scope::Cluster("c"),
+        ] {
+            assert!(!scope.covers(&foreign, NOW));
+        }
+    }
+}

@@ -1,4 +1,220 @@
-//! Node images, made of a recipe's components.
+//! Node images: made of a recipe's components, layer by layer, and named by its hash.
+//!
+//! Bottom to top: the OS, Kubernetes, containerd, the shim, the files that make it a
+//! node, and the images it starts with. Each layer is in the cache under what it is made
+//! of, so that another containerd under the same Kubernetes costs seconds.
 
+mod archive;
+mod control_plane;
+mod layer;
+mod preload;
 mod resolve;
+mod rootfs;
 mod share;
+
+use std::{collections::BTreeMap, time::Instant};
+
+use serde::{Deserialize, Serialize};
+
+use self::{archive::ImageSpec, layer::Layer};
+use crate::{
+    Context, Error, Result, component,
+    docker::{Docker, Labels},
+    lock::FileLock,
+    progress,
+    recipe::{Component, Content, ImageRef, Parts, Recipe, RuntimeSettings, sha256_hex},
+    settings::settings,
+    store::Store,
+};
+
+/// Repository of the node images built here; the tag is the recipe's hash.
+pub const REPOSITORY: &str = "kubenest/node";
+
+/// Label with the recipe's name.
+const RECIPE: &str = "dev.kubenest.recipe";
+/// Label with the recipe's whole hash.
+const HASH: &str = "dev.kubenest.recipe-hash";
+/// Label with the versions of the parts, as JSON.
+const VERSIONS: &str = "dev.kubenest.versions";
+
+/// The versions a node image is made of; what is not known of a foreign image is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// Kubernetes, without `v`.
+    pub kubernetes: String,
+    /// The containerd daemon.
+    pub containerd: String,
+    /// Its shim.
+    pub shim: String,
+}
+
+/// A node image that the engine has.
+#[derive(Debug, Clone)]
+pub struct NodeImage {
+    /// By which the engine knows it.
+    pub reference: String,
+    /// The recipe's name, or the reference it was asked for by.
+    pub recipe: String,
+    /// What it is made of.
+    pub versions: Versions,
+    /// How its runtime is set up; unknown of a foreign image.
+    pub runtime: Option<RuntimeSettings>,
+}
+
+impl NodeImage {
+    /// The node image of a recipe: the engine's own, else a registry's, else built now.
+    ///
+    /// # Errors
+    /// A component cannot be had or built, or the engine refuses the image.
+    pub async fn ensure(docker: &Docker, recipe: &Recipe) -> Result<Self> {
+        match &recipe.content {
+            Content::Image(image) => foreign(docker, recipe, image).await,
+            Content::Parts(parts) => {
+                ours(docker, recipe, parts).await.with_context(|| {
+                    format!("node image of recipe '{}'", recipe.name)
+                })
+            }
+        }
+    }
+
+    /// The name of a recipe's image in the engine.
+    pub fn reference_of(recipe: &Recipe) -> String {
+        match &recipe.content {
+            Content::Image(image) => image.to_string(),
+            Content::Parts(parts) => format!("{REPOSITORY}:{}", tag(recipe, parts)),
+        }
+    }
+}
+
+async fn foreign(docker: &Docker, recipe: &Recipe, image: &ImageRef) -> Result<NodeImage> {
+    let reference = image.to_string();
+    if docker.image(&reference).await?.is_none() {
+        progress!("pulling {reference}");
+        docker.pull(&reference).await?;
+    }
+    let found = docker.image(&reference).await?.ok_or_else(|| {
+        Error::not_found(format!("the engine has no '{reference}' after pulling it"))
+    })?;
+    let versions = found.labels.get(VERSIONS).and_then(|text| serde_json::from_str(text).ok());
+    Ok(NodeImage {
+        reference,
+        recipe: recipe.name.clone(),
+        versions: versions.unwrap_or_default(),
+        runtime: None,
+    })
+}
+
+async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeImage> {
+    let tag = tag(recipe, parts);
+    let reference = format!("{REPOSITORY}:{tag}");
+    let image = NodeImage {
+        reference: reference.clone(),
+        recipe: recipe.name.clone(),
+        versions: parts.versions(),
+        runtime: Some(parts.settings.clone()),
+    };
+    if docker.image(&reference).await?.is_some() {
+        return Ok(image);
+    }
+    let lock = settings().cache.join("locks").join(format!("image-{tag}.lock"));
+    let _lock = FileLock::exclusive(&lock, &format!("node image {}", recipe.name)).await?;
+    if docker.image(&reference).await?.is_some() {
+        return Ok(image);
+    }
+    let start = Instant::now();
+    progress!("building node image {} ({reference})", recipe.name);
+    build(docker, recipe, parts, &reference).await?;
+    progress!("built node image {} in {:.1} s", recipe.name, start.elapsed().as_secs_f64());
+    Ok(image)
+}
+
+/// The recipe's hash, and that of the files which make the image a node.
+fn tag(recipe: &Recipe, parts: &Parts) -> String {
+    sha256_hex(format!("{} {}", recipe.hash(), rootfs::key(parts)).as_bytes())[..32].to_owned()
+}
+
+async fn build(
+    docker: &Docker,
+    recipe: &Recipe,
+    parts: &Parts,
+    reference: &str,
+) -> Result<()> {
+    let store = Store::default_cache();
+    let mut layers = base_layers(&store, parts).await?;
+    let images = control_plane::images(&store, parts).await?;
+    let base_key = key("base", layers.iter().map(|layer| layer.diff_id.as_str()));
+    let base = format!("kubenest/base:{base_key}");
+    let diff_ids = images.iter().flat_map(|image| {
+        image.layers.iter().map(|layer| layer.diff_id.as_str()).chain(
+            image.tags.iter().map(String::as_str),
+        )
+    });
+    // Only the daemon that writes the state and the images in it decide what it holds.
+    let written_by = [parts.containerd.source.hash(), parts.settings.snapshotter.clone()];
+    let preload_key =
+        key("preload", diff_ids.chain(written_by.iter().map(String::as_str)));
+    if store.get("layer", &preload_key)?.is_none() {
+        let spec = ImageSpec {
+            tags: vec![base.clone()],
+            layers: layers.clone(),
+            labels: Labels::new("node-base").map().into_iter().collect(),
+            ..ImageSpec::default()
+        };
+        spec.load(docker).await?;
+    }
+    let preload = preload::layer(docker, &store, &preload_key, &base, &images).await;
+    docker.remove_image(&base).await?;
+    layers.push(preload?);
+    let mut labels: BTreeMap<String, String> =
+        Labels::new("node-image").keep(true).map().into_iter().collect();
+    let versions = serde_json::to_string(&parts.versions()).context("name the versions")?;
+    labels.insert(RECIPE.into(), recipe.name.clone());
+    labels.insert(HASH.into(), recipe.hash());
+    labels.insert(VERSIONS.into(), versions);
+    let spec = ImageSpec {
+        tags: vec![reference.to_owned()],
+        layers,
+        labels,
+        entrypoint: vec!["/usr/local/bin/entrypoint".into()],
+        // What systemd takes as the wish to power off.
+        stop_signal: "SIGRTMIN+3".into(),
+    };
+    spec.load(docker).await
+}
+
+async fn base_layers(store: &Store, parts: &Parts) -> Result<Vec<Layer>> {
+    let os = component::provide(&parts.os).await?;
+    let mut layers = vec![
+        Layer::cached(store, &format!("os-{}", &os.hash[..16]), async |layer| {
+            layer.archive(&os.rootfs(), |path| Some(path.to_owned()))
+        })
+        .await?,
+    ];
+    let Parts { kubernetes, containerd, shim, runc, cni, .. } = parts;
+    let programs: Vec<&Component> =
+        [kubernetes, containerd, shim].into_iter().chain(runc).chain(cni).collect();
+    for part in programs {
+        let built = component::provide(part).await?;
+        let key = format!("{}-{}", part.role.name(), &built.hash[..16]);
+        layers.push(Layer::cached(store, &key, async |layer| layer.tree(&built.files)).await?);
+    }
+    let key = rootfs::key(parts);
+    layers.push(Layer::cached(store, &key, async |layer| rootfs::write(layer, parts)).await?);
+    Ok(layers)
+}
+
+fn key<'a>(kind: &str, made_of: impl Iterator<Item = &'a str>) -> String {
+    let made_of: Vec<&str> = made_of.collect();
+    format!("{kind}-{}", &sha256_hex(made_of.join("\n").as_bytes())[..16])
+}
+
+impl Parts {
+    /// The versions of the parts.
+    pub fn versions(&self) -> Versions {
+        Versions {
+            kubernetes: self.kubernetes.version.clone(),
+            containerd: self.containerd.version.clone(),
+            shim: self.shim.version.clone(),
+        }
+    }
+}

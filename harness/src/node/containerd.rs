@@ -1,1 +1,173 @@
-//! containerd's own calls: plugins and version.
+//! containerd's own gRPC services, over a byte stream into the node.
+
+use std::{io, time::Duration};
+
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::{
+    Code, Request,
+    client::Grpc,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstCodec;
+
+use super::{Node, cri::Cri};
+use crate::{Context, Error, Result};
+
+/// containerd's socket in every node.
+pub const SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// A connection to the containerd daemon that is running in a node.
+///
+/// All calls share one stream. A restarted daemon needs a new connection.
+#[derive(Debug, Clone)]
+pub struct Containerd {
+    node: String,
+    channel: Channel,
+}
+
+/// One row of containerd's plugin table.
+#[derive(Clone, PartialEq, Message)]
+pub struct Plugin {
+    /// Plugin type, as `io.containerd.snapshotter.v1`.
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    /// Name within the type, as `overlayfs`.
+    #[prost(string, tag = "2")]
+    pub id: String,
+    /// Why the plugin did not load; absent when it did.
+    #[prost(message, optional, tag = "7")]
+    pub init_error: Option<InitError>,
+}
+
+/// Why a plugin did not load (a `google.rpc.Status`).
+#[derive(Clone, PartialEq, Message)]
+pub struct InitError {
+    /// gRPC code.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    /// containerd's words.
+    #[prost(string, tag = "2")]
+    pub message: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Empty {}
+
+#[derive(Clone, PartialEq, Message)]
+struct PluginsResponse {
+    #[prost(message, repeated, tag = "1")]
+    plugins: Vec<Plugin>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct VersionResponse {
+    #[prost(string, tag = "1")]
+    version: String,
+}
+
+impl Containerd {
+    /// Connects to the daemon of a node.
+    ///
+    /// # Errors
+    /// The socket is missing, or nothing answers on it within five seconds.
+    pub async fn connect(node: &Node) -> Result<Self> {
+        Self::over(node.name(), node.dial(SOCKET).await?).await
+    }
+
+    /// Speaks over a stream that ends at the daemon's socket; `node` is for messages.
+    ///
+    /// # Errors
+    /// Nothing that speaks HTTP/2 answers within five seconds.
+    pub async fn over<S>(node: &str, stream: S) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut stream = Some(TokioIo::new(stream));
+        let once = tower::service_fn(move |_| {
+            let stream = stream.take().ok_or_else(|| {
+                io::Error::new(
+                    io::ErrorKind::NotConnected,
+                    "the containerd stream has ended",
+                )
+            });
+            async move { stream }
+        });
+        let channel = Endpoint::from_static("http://localhost")
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(Duration::from_secs(10))
+            .connect_with_connector(once)
+            .await
+            .with_context(|| format!("connect to containerd in node '{node}'"))?;
+        Ok(Self {
+            node: node.to_owned(),
+            channel,
+        })
+    }
+
+    /// The CRI services of the same daemon.
+    pub fn cri(&self) -> Cri {
+        Cri::new(self.clone())
+    }
+
+    /// Version of the running daemon, which an upgraded binary on disk does not change.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn version(&self) -> Result<String> {
+        let answer: VersionResponse = self
+            .call("/containerd.services.version.v1.Version/Version", Empty {})
+            .await?;
+        Ok(answer.version)
+    }
+
+    /// Every plugin the daemon knows, loaded or not.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn plugins(&self) -> Result<Vec<Plugin>> {
+        let path = "/containerd.services.introspection.v1.Introspection/Plugins";
+        let answer: PluginsResponse = self.call(path, Empty {}).await?;
+        Ok(answer.plugins)
+    }
+
+    /// One unary call.
+    pub(super) async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        self.try_call(path, request).await?.ok_or_else(|| {
+            Error::setup(format!(
+                "containerd in node '{}' does not implement {path}",
+                self.node
+            ))
+        })
+    }
+
+    /// One unary call; `None` when the daemon is too old to know it.
+    pub(super) async fn try_call<Q, A>(&self, path: &'static str, request: Q) -> Result<Option<A>>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        let what = || format!("call {path} in node '{}'", self.node);
+        let mut grpc = Grpc::new(self.channel.clone());
+        grpc.ready().await.with_context(what)?;
+        let codec = ProstCodec::<Q, A>::default();
+        match grpc
+            .unary(
+                Request::new(request),
+                PathAndQuery::from_static(path),
+                codec,
+            )
+            .await
+        {
+            Ok(answer) => Ok(Some(answer.into_inner())),
+            Err(status) if status.code() == Code::Unimplemented => Ok(None),
+            Err(status) => Err(status).with_context(what),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Looks at a node: one gRPC connection, one probe script, one question to the kubelet.
+
+use std::time::{Duration, SystemTime};
+
+use futures::future::join_all;
+use kube::Client;
+
+use super::{
+    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, seen},
+    shim::candidates,
+};
+use crate::{
+    Context, Error, Result,
+    node::{
+        Node,
+        containerd::{Containerd, Plugin},
+        cri::{CgroupDriver, Condition, Version},
+    },
+};
+
+/// How long one look may take; a node that needs longer is sick.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything the checks want to know about a node. What cannot be had says why.
+pub(super) async fn collect(node: &Node, client: &Client) -> Facts {
+    let (answers, (probe, clock), kubelet) =
+        tokio::join!(ask_daemon(node), probe(node), within(configz(node, client)));
+    let probe = probe
+        .as_ref()
+        .map(|text| Probe::parse(text))
+        .map_err(Clone::clone);
+    let probe = probe.as_ref();
+    let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
+    let (shims, disk) = tokio::join!(
+        shims(node, &answers.config, &daemon, &answers.version),
+        disk(node, &answers.image_folders)
+    );
+    Facts {
+        version: answers.version,
+        conditions: answers.conditions,
+        image_folders: answers.image_folders,
+        cri_driver: answers.cri_driver,
+        plugins: answers.plugins,
+        overlay: probe.map_err(Clone::clone).and_then(Probe::overlay),
+        cgroup: probe.map_err(Clone::clone).and_then(Probe::cgroup),
+        inotify: probe.map_err(Clone::clone).and_then(Probe::inotify),
+        config: answers.config,
+        daemon,
+        shims,
+        disk,
+        clock,
+        kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
+    }
+}
+
+struct Answers {
+    version: Seen<Version>,
+    conditions: Seen<Vec<Condition>>,
+    config: Seen<ContainerdConfig>,
+    image_folders: Seen<Vec<String>>,
+    cri_driver: Seen<Option<CgroupDriver>>,
+    plugins: Seen<Vec<Plugin>>,
+}
+
+async fn ask_daemon(node: &Node) -> Answers {
+    let daemon = match within(Containerd::connect(node)).await {
+        Ok(daemon) => daemon,
+        Err(why) => {
+            return Answers {
+                version: Err(why.clone()),
+                conditions: Err(why.clone()),
+                config: Err(why.clone()),
+                image_folders: Err(why.clone()),
+                cri_driver: Err(why.clone()),
+                plugins: Err(why),
+            };
+        }
+    };
+    let cri = daemon.cri();
+    let (version, status, image_folders, cri_driver, plugins) = tokio::join!(
+        within(cri.version()),
+        within(cri.status(true)),
+        within(cri.image_folders()),
+        within(cri.cgroup_driver()),
+        within(daemon.plugins()),
+    );
+    let config = seen(&status).and_then(|status| ContainerdConfig::parse(&status.info));
+    let conditions = status.map(|status| status.conditions().to_vec());
+    Answers {
+        version,
+        conditions,
+        config,
+        image_folders,
+        cri_driver,
+        plugins,
+    }
+}
+
+/// The probe's text, and the clock it read somewhere between start and end of the call.
+async fn probe(node: &Node) -> (Seen<String>, Seen<Clock>) {
+    let before = SystemTime::now();
+    let text = within(run(node, &["sh", "-c", include_str!("probe.sh")])).await;
+    let (before, after) = (seconds(before), seconds(SystemTime::now()));
+    let there = text.as_ref().map_err(Clone::clone);
+    let clock = there
+        .and_then(|text| Probe::parse(text).clock())
+        .map(|there| Clock {
+            skew: there - f64::midpoint(before, after),
+            error: (after - before) / 2.0,
+        });
+    (text, clock)
+}
+
+/// Every distinct shim the daemon would start, with what it says about itself.
+async fn shims(
+    node: &Node,
+    config: &Seen<ContainerdConfig>,
+    daemon: &Seen<Daemon>,
+    version: &Seen<Version>,
+) -> Seen<Vec<Shim>> {
+    let (config, daemon, version) = (seen(config)?, seen(daemon)?, seen(version)?);
+    let mut lookups: Vec<(&str, Vec<String>)> = Vec::new();
+    for (name, runtime) in &config.runtimes {
+        let places = candidates(runtime, daemon, &version.runtime_version)?;
+        // Shims of other projects have generations of their own.
+        let runc = places
+            .iter()
+            .all(|place| place.contains("/containerd-shim-runc-"));
+        if runc && !lookups.iter().any(|(_, known)| *known == places) {
+            lookups.push((name, places));
+        }
+    }
+    let found = lookups.iter().map(async |(runtime, places)| {
+        let mut argv = vec!["sh", "-c", include_str!("shim.sh"), "shim"];
+        argv.extend(places.iter().map(String::as_str));
+        Ok(Shim::parse(runtime, &within(run(node, &argv)).await?))
+    });
+    join_all(found).await.into_iter().collect()
+}
+
+async fn disk(node: &Node, folders: &Seen<Vec<String>>) -> Seen<Disk> {
+    let folder = seen(folders)?
+        .first()
+        .ok_or("the runtime names no image file system")?;
+    let argv = [
+        "stat",
+        "--file-system",
+        "--format",
+        "%S %b %a %c %d",
+        folder,
+    ];
+    Disk::parse(&within(node.exec_ok(&argv)).await?.text())
+}
+
+async fn configz(node: &Node, client: &Client) -> Result<String> {
+    let path = format!("/api/v1/nodes/{}/proxy/configz", node.name());
+    let request = http::Request::get(path)
+        .body(Vec::new())
+        .context("kubelet configz")?;
+    client
+        .request_text(request)
+        .await
+        .context("kubelet configz")
+}
+
+/// A script tells by what it prints, not by its status.
+async fn run(node: &Node, argv: &[&str]) -> Result<String> {
+    Ok(node.exec(argv).await?.text())
+}
+
+/// A fact from a fallible call, with everything the error knows in one line.
+async fn within<T>(call: impl Future<Output = Result<T>>) -> Seen<T> {
+    let late = |_| Error::timeout(format!("no answer within {PATIENCE:?}"));
+    let result = tokio::time::timeout(PATIENCE, call)
+        .await
+        .map_err(late)
+        .flatten();
+    result.map_err(|error| error.report().replace('\n', "; "))
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}

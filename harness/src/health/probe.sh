@@ -1,0 +1,38 @@
+# One look at a node from the inside. Prints "@@<name>" before each part; facts.rs reads it.
+part() { echo "@@$1"; }
+
+part clock
+date +%s.%N
+
+part daemon
+pid=$(systemctl show --property MainPID --value containerd)
+readlink "/proc/$pid/exe"
+readlink "/proc/$pid/cwd"
+tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PATH=//p'
+
+part cgroup
+stat -f -c %T /sys/fs/cgroup
+if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+    cat /sys/fs/cgroup/cgroup.controllers
+else
+    ls /sys/fs/cgroup | tr ',' '\n' | sort -u | tr '\n' ' '
+    echo
+fi
+
+part inotify
+cat /proc/sys/fs/inotify/max_user_instances
+find /proc/[0-9]*/fd -lname anon_inode:inotify 2>/dev/null | wc -l
+cat /proc/sys/fs/inotify/max_user_watches
+find /proc/[0-9]*/fd -lname anon_inode:inotify 2>/dev/null | sed 's,/fd/,/fdinfo/,' |
+    xargs -r cat 2>/dev/null | grep -c '^inotify '
+
+# In /var, where the snapshotter has its own.
+part overlay
+at=$(mktemp -d /var/lib/kubenest-overlay.XXXXXX)
+trap 'umount "$at/merged" 2>/dev/null; rm -rf "$at"' EXIT
+(
+    cd "$at" && mkdir lower upper work merged && echo low >lower/file &&
+        mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged &&
+        echo high >merged/file && [ "$(cat lower/file upper/file)" = "low
+high" ] && echo usable
+) 2>&1

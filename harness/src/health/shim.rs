@@ -1,0 +1,171 @@
+//! Which shim a containerd daemon starts, and whether the two understand each other.
+//!
+//! A shim answers the daemon in a form that changed twice. A daemon reads the forms that are
+//! older than itself, never a newer one: then no pod starts on the node.
+
+use std::fmt;
+
+use super::facts::{Daemon, Runtime};
+
+/// Releases whose shims answer in the same form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Generation {
+    /// Up to 1.7: a plain address.
+    Address,
+    /// 2.0 to 2.2: JSON.
+    Json,
+    /// From 2.3: protobuf.
+    Protobuf,
+}
+
+/// Major, minor and patch of a containerd or shim version; what follows them does not count.
+pub(super) fn version(text: &str) -> Option<(u64, u64, u64)> {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let mut numbers = text[..end].split('.').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    Some((next()?, next()?, next()?))
+}
+
+impl Generation {
+    pub(super) fn of(text: &str) -> Option<Self> {
+        Some(match version(text)? {
+            (0 | 1, ..) => Self::Address,
+            (2, 0..=2, _) => Self::Json,
+            _ => Self::Protobuf,
+        })
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address => "1.7 and older",
+            Self::Json => "2.0 to 2.2",
+            Self::Protobuf => "2.3 and newer",
+        })
+    }
+}
+
+/// The paths at which the daemon looks for a runtime's shim, in its order.
+///
+/// `daemon_version` is the running daemon's.
+pub(super) fn candidates(
+    runtime: &Runtime,
+    daemon: &Daemon,
+    daemon_version: &str,
+) -> Result<Vec<String>, String> {
+    let kind = &runtime.runtime_type;
+    if !runtime.runtime_path.is_empty() && honours_runtime_path(daemon_version) {
+        return Ok(vec![runtime.runtime_path.clone()]);
+    }
+    if kind.starts_with('/') {
+        return Ok(vec![kind.clone()]);
+    }
+    let mut words = kind.rsplit('.');
+    let (Some(version), Some(name)) = (words.next(), words.next()) else {
+        return Err(format!("runtime type '{kind}' names no shim"));
+    };
+    if kind.contains('/') {
+        return Err(format!("runtime type '{kind}' is a relative path"));
+    }
+    let shim = format!("containerd-shim-{name}-{version}");
+    let exe_folder = daemon
+        .exe_path()
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder);
+    let folders = [daemon.cwd.trim_end_matches('/')]
+        .into_iter()
+        // Go finds nothing through a relative PATH entry.
+        .chain(
+            daemon
+                .path
+                .split(':')
+                .filter(|folder| folder.starts_with('/')),
+        )
+        .chain([exe_folder]);
+    Ok(folders.map(|folder| format!("{folder}/{shim}")).collect())
+}
+
+/// containerd 1.6.0 to 1.6.20 and 1.7.0 drop `runtime_path` on its way to the daemon.
+fn honours_runtime_path(daemon_version: &str) -> bool {
+    version(daemon_version).is_some_and(|version| version >= (1, 6, 21) && version != (1, 7, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn daemon() -> Daemon {
+        Daemon {
+            exe: "/usr/local/bin/containerd (deleted)".to_owned(),
+            cwd: "/".to_owned(),
+            path: "/opt/bin::rel:/usr/bin".to_owned(),
+        }
+    }
+
+    fn runtime(kind: &str, path: &str) -> Runtime {
+        Runtime {
+            runtime_type: kind.to_owned(),
+            runtime_path: path.to_owned(),
+            ..Runtime::default()
+        }
+    }
+
+    #[test]
+    fn a_named_shim_is_looked_for_in_cwd_then_path_then_beside_the_daemon() {
+        let found = candidates(&runtime("io.containerd.runc.v2", ""), &daemon(), "1.7.24");
+        let expected = ["", "/opt/bin", "/usr/bin", "/usr/local/bin"]
+            .map(|folder| format!("{folder}/containerd-shim-runc-v2"));
+        assert_eq!(found.expect("must resolve"), expected);
+    }
+
+    #[test]
+    fn a_runtime_path_wins_where_the_daemon_honours_it() {
+        let runtime = runtime("io.containerd.runc.v2", "/opt/shim");
+        for (version, honoured) in [
+            ("1.6.20~ds1", false),
+            ("1.6.21", true),
+            ("1.7.0", false),
+            ("v1.7.1", true),
+            ("2.0.2", true),
+        ] {
+            let found = candidates(&runtime, &daemon(), version).expect("must resolve");
+            assert_eq!(found == ["/opt/shim"], honoured, "{version}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_type_is_the_shim_and_a_relative_one_is_an_error() {
+        let absolute = candidates(&runtime("/abs/shim", ""), &daemon(), "1.6.20");
+        assert_eq!(absolute.expect("must resolve"), ["/abs/shim"]);
+        assert!(
+            candidates(
+                &runtime("bin/io.containerd.runc.v2", ""),
+                &daemon(),
+                "2.0.2"
+            )
+            .is_err()
+        );
+        assert!(candidates(&runtime("runc", ""), &daemon(), "2.0.2").is_err());
+    }
+
+    #[test]
+    fn generations_change_at_2_0_and_2_3() {
+        for (version, generation) in [
+            ("1.6.20~ds1", Some(Generation::Address)),
+            ("v1.7.35", Some(Generation::Address)),
+            ("2.0.2", Some(Generation::Json)),
+            ("2.2.0-rc.1", Some(Generation::Json)),
+            ("2.3.0", Some(Generation::Protobuf)),
+            ("3.0.0", Some(Generation::Protobuf)),
+            ("devel", None),
+            ("", None),
+        ] {
+            assert_eq!(Generation::of(version), generation, "{version}");
+        }
+        assert!(Generation::Json > Generation::Address);
+    }
+}

@@ -1,0 +1,19 @@
+//! `bench boot`: the benchmark program of the harness, built for speed.
+
+use crate::workspace::Workspace;
+use crate::{compile, process, program};
+
+/// Runs `harness/examples/bench_boot.rs` with these arguments.
+pub(crate) fn boot(workspace: &Workspace, args: &[String]) -> anyhow::Result<u8> {
+    let mut command = compile::cargo(workspace);
+    command.args([
+        "run",
+        "--release",
+        "--package",
+        "kubenest",
+        "--example",
+        "bench_boot",
+        "--",
+    ]);
+    Ok(program::exit_code(process::run(command.args(args))?))
+}

@@ -1,0 +1,103 @@
+//! The command line as data, and the exit codes it promises.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::plan::Side;
+
+/// Everything asked for passed.
+pub(crate) const OK: u8 = 0;
+/// A check of the repository failed.
+pub(crate) const CHECK_FAILED: u8 = 1;
+/// The command line or the workspace is wrong.
+pub(crate) const USAGE: u8 = 2;
+/// No test ran, or a side that was asked for has none.
+pub(crate) const NOTHING_RAN: u8 = 4;
+/// A test failed: its assertion does not hold.
+pub(crate) const TEST_FAILED: u8 = 100;
+/// The set-up failed; nothing is known about the behaviour under test.
+pub(crate) const SETUP_FAILED: u8 = 105;
+
+/// kubenest's own commands: run the suites, check the repository, clean up.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    everything asked for passed
+  1    a check of the repository failed
+  2    the command line or the workspace is wrong
+  4    nothing ran, or a side that was asked for has no test
+  100  a test failed
+  105  the set-up failed (also when other tests failed)
+  130  interrupted (143 on SIGTERM)";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run regression suites on real clusters, on the affected and the fixed versions
+    ///
+    /// Results go to target/e2e/latest: report.json, junit.xml and one log per test.
+    E2e(E2eArgs),
+    /// Run everything: unit and doc tests, then every suite on real clusters
+    Test(RunArgs),
+    /// Show the suites and what each one reproduces
+    List {
+        /// Print JSON, as the CI matrix reads it
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at this machine: engine, cgroups, limits, disk
+    Doctor,
+    /// Remove what ended runs left behind: containers, networks, volumes
+    Clean {
+        /// Remove everything kubenest made, kept and running clusters too
+        #[arg(long)]
+        all: bool,
+        /// Remove what this one run made
+        #[arg(long, value_name = "RUN", conflicts_with = "all")]
+        run: Option<String>,
+    },
+    /// fmt, clippy, docs and tidy
+    Check,
+    /// Check the repository's own rules
+    Tidy,
+    /// Measure
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Boot time beside the real kind, on the same node image
+    Boot {
+        /// Passed on to the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct E2eArgs {
+    /// Suites to run; SUITE::TEXT runs only its tests whose name contains TEXT
+    /// [default: every suite with an affected and a fixed version]
+    #[arg(value_name = "SUITE")]
+    pub(crate) suites: Vec<String>,
+    /// Run only the tests of one side [default: both]
+    #[arg(long)]
+    pub(crate) side: Option<Side>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArgs {
+    /// Leave the clusters up and say how to look inside and how to remove them
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// How many tests run at the same time
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) jobs: std::num::NonZeroUsize,
+}

@@ -1,0 +1,128 @@
+//! `e2e` and `test`: from the command line to a report and an exit code.
+
+use std::time::Instant;
+
+use chrono::Utc;
+
+use crate::cli::{self, E2eArgs, RunArgs};
+use crate::plan::{self, Selection};
+use crate::progress::Progress;
+use crate::report::{self, Report, Totals};
+use crate::run_dir::RunDir;
+use crate::runner::Runner;
+use crate::workspace::Workspace;
+use crate::{compile, junit, process, signals};
+
+/// Runs the regression suites asked for.
+pub(crate) fn suites(workspace: &Workspace, args: &E2eArgs) -> anyhow::Result<u8> {
+    let selection = Selection::new(&workspace.suites()?, &args.suites, args.side)?;
+    run(workspace, &selection, &args.run)
+}
+
+/// Runs every test there is: first those that need no cluster, then every suite.
+pub(crate) fn everything(workspace: &Workspace, args: &RunArgs) -> anyhow::Result<u8> {
+    let units = units(workspace)?;
+    if let Some(code) = signals::exit_code() {
+        return Ok(code);
+    }
+    let suites = run(
+        workspace,
+        &Selection::everything(&workspace.suites()?),
+        args,
+    )?;
+    Ok(if suites == cli::OK { units } else { suites })
+}
+
+/// The unit and doc tests, by cargo's own runner.
+fn units(workspace: &Workspace) -> anyhow::Result<u8> {
+    let cargo_test = |more: &str| {
+        let mut command = compile::cargo(workspace);
+        command.arg("test").arg(more);
+        for package in workspace.unit_tested() {
+            command.args(["--package", &package]);
+        }
+        process::run(&mut command)
+    };
+    if !cargo_test("--no-run")?.success() {
+        println!("SETUP  the unit tests do not build");
+        return Ok(cli::SETUP_FAILED);
+    }
+    let status = cargo_test("--no-fail-fast")?;
+    Ok(if status.success() {
+        cli::OK
+    } else {
+        cli::TEST_FAILED
+    })
+}
+
+fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::Result<u8> {
+    let built = build(workspace, selection);
+    let (kubenest, plan) = match built {
+        Ok(built) => built,
+        Err(error) if signals::received().is_none() => {
+            println!("SETUP  {error:#}");
+            return Ok(cli::SETUP_FAILED);
+        }
+        Err(error) => return Err(error),
+    };
+    let started = Utc::now();
+    let clock = Instant::now();
+    let dir = RunDir::create(&workspace.target().join("e2e"), started)?;
+    let progress = Progress::new(plan.tests.len());
+    let runner = Runner {
+        dir: &dir,
+        args,
+        kubenest,
+    };
+    let tests = runner.run(&plan.tests, &progress);
+    progress.finish();
+
+    let totals = Totals::of(&tests, plan.filtered_out);
+    let nothing_ran = report::missing_sides(&selection.owed(), &tests);
+    let exit_code = report::exit_code(&totals, &nothing_ran);
+    let report = Report {
+        run: dir.run.clone(),
+        started,
+        seconds: clock.elapsed().as_secs_f64(),
+        exit_code: signals::exit_code().unwrap_or(exit_code),
+        totals,
+        nothing_ran,
+        tests,
+    };
+    publish(&report, &dir)?;
+    Ok(report.exit_code)
+}
+
+fn build(
+    workspace: &Workspace,
+    selection: &Selection,
+) -> anyhow::Result<(std::path::PathBuf, plan::Plan)> {
+    let suites = selection.suites();
+    if suites.is_empty() {
+        return Ok(Default::default());
+    }
+    let programs = compile::tests(workspace, &suites)?;
+    let kubenest = compile::kubenest(workspace, &suites).unwrap_or_else(|error| {
+        eprintln!("warning: {error:#}");
+        "kubenest".into()
+    });
+    Ok((kubenest, plan::plan(&programs, selection)?))
+}
+
+/// Writes the results and prints how the run ended; the closing line comes last.
+fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
+    dir.write("junit.xml", junit::xml(report)?.as_bytes())?;
+    let json = serde_json::to_string_pretty(report)? + "\n";
+    dir.write("report.json", json.as_bytes())?;
+    dir.publish()?;
+    for side in &report.nothing_ran {
+        println!(
+            "NOTHING RAN  {side}: no test of this side, exit {}",
+            cli::NOTHING_RAN
+        );
+    }
+    println!("report  {}/report.json", dir.shown());
+    let line = report::closing_line(&report.totals, report.exit_code, report.seconds);
+    println!("\n{line}");
+    Ok(())
+}

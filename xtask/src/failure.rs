@@ -1,0 +1,95 @@
+//! What a person sees of a test that did not pass, and of one that did.
+
+use crate::cli;
+use crate::report::TestReport;
+use crate::verdict::Verdict;
+
+/// The block under a failed test; `dir` is the run's folder as one would type it.
+pub(crate) fn block(test: &TestReport, dir: &str) -> String {
+    let (word, reason) = match test.verdict {
+        Verdict::Setup => ("SETUP", format!("set-up, exit {}", cli::SETUP_FAILED)),
+        _ => ("FAILED", format!("assertion, exit {}", cli::TEST_FAILED)),
+    };
+    let mut block = format!("{word} {}     ({reason})\n", test.id());
+    let versions: Vec<_> = test
+        .versions
+        .iter()
+        .map(|(name, v)| format!("{name} {v}"))
+        .collect();
+    let mut line = |key: &str, value: &str| {
+        // Further lines of a value stand below its first.
+        let value = value.trim_end().replace('\n', "\n          ");
+        block.push_str(&format!("{key:<10}{value}\n"));
+    };
+    if !versions.is_empty() {
+        line("versions", &versions.join(", "));
+    }
+    if let Some(expected) = &test.expected {
+        line("expected", expected);
+    }
+    if let Some(observed) = &test.observed {
+        line("observed", observed);
+    }
+    if let Some(message) = &test.message {
+        line("message", message);
+    }
+    line("log", &format!("{dir}/{}", test.log));
+    line("keep it", &format!("cargo xtask e2e {} --keep", test.id()));
+    block
+}
+
+/// One line per test: verdict, suite, side, name, seconds, and where they went.
+pub(crate) fn line(test: &TestReport) -> String {
+    let TestReport {
+        suite,
+        side,
+        test: name,
+        seconds,
+        ..
+    } = test;
+    let word = word(test.verdict);
+    let module = format!("{side}::");
+    let name = name.strip_prefix(&module).unwrap_or(name);
+    let line = format!(
+        "{word:<7}  {suite}  {side}  {name}  {seconds:.1}s  {}",
+        test.phase_list()
+    );
+    line.trim_end().to_owned()
+}
+
+/// The verdict as one word, as it starts a line.
+pub(crate) fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "PASS",
+        Verdict::Failed => "FAILED",
+        Verdict::Setup => "SETUP",
+        Verdict::Ignored => "IGNORED",
+        Verdict::Interrupted => "STOPPED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::results;
+
+    #[test]
+    fn an_assertion_tells_expected_and_observed() {
+        insta::assert_snapshot!(block(&results()[1], "target/e2e/r"));
+    }
+
+    #[test]
+    fn a_broken_set_up_is_told_apart() {
+        insta::assert_snapshot!(block(&results()[2], "target/e2e/r"));
+    }
+
+    #[test]
+    fn a_line_holds_the_verdict_first_and_the_phases_last() {
+        let lines: Vec<_> = results().iter().map(line).collect();
+        insta::assert_snapshot!(lines.join("\n"), @"
+        PASS     image-gc  affected  is_lost  42.2s  image 0.5  boot 20.0
+        FAILED   image-gc  fixed  is_kept  42.2s  image 1.0  boot 40.0
+        SETUP    image-gc  fixed  boots  42.2s
+        ");
+    }
+}

@@ -1,0 +1,99 @@
+//! The results as JUnit XML: an assertion is a failure, a broken set-up an error.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use crate::plan::Side;
+use crate::report::{Report, TestReport};
+use crate::verdict::Verdict;
+
+/// One `testsuite` per suite and side, in the order they ran.
+pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {
+    let mut junit = quick_junit::Report::new("kubenest");
+    junit.set_timestamp(report.started);
+    junit.set_time(seconds(report.seconds));
+    let tests = report.tests.as_slice();
+    for group in tests.chunk_by(|a, b| (&a.suite, &a.side) == (&b.suite, &b.side)) {
+        let mut suite = TestSuite::new(suite_name(&group[0]));
+        suite.set_time(seconds(group.iter().map(|test| test.seconds).sum()));
+        suite.add_test_cases(group.iter().map(case));
+        junit.add_test_suite(suite);
+    }
+    Ok(junit.to_string()?)
+}
+
+fn suite_name(test: &TestReport) -> String {
+    let has_side = [Side::Affected, Side::Fixed]
+        .iter()
+        .any(|s| test.side == s.to_string());
+    if has_side {
+        format!("{}.{}", test.suite, test.side)
+    } else {
+        test.suite.clone()
+    }
+}
+
+fn case(test: &TestReport) -> TestCase {
+    let mut case = TestCase::new(test.test.as_str(), status(test));
+    case.set_classname(test.suite.as_str());
+    case.set_time(seconds(test.seconds));
+    for (component, version) in &test.versions {
+        case.add_property((component.as_str(), version.as_str()));
+    }
+    case
+}
+
+fn status(test: &TestReport) -> TestCaseStatus {
+    let (kind, word) = match test.verdict {
+        Verdict::Passed => return TestCaseStatus::success(),
+        Verdict::Ignored => return TestCaseStatus::skipped(),
+        Verdict::Failed => (NonSuccessKind::Failure, "assertion"),
+        Verdict::Setup => (NonSuccessKind::Error, "setup"),
+        Verdict::Interrupted => (NonSuccessKind::Error, "interrupted"),
+    };
+    let mut status = TestCaseStatus::non_success(kind);
+    let message = test.message.as_deref().unwrap_or(word);
+    status
+        .set_type(word)
+        .set_message(message.lines().next().unwrap_or(word));
+    let told = [
+        ("expected", test.expected.as_deref()),
+        ("observed", test.observed.as_deref()),
+        ("message", Some(message)),
+        ("log", Some(test.log.as_str())),
+    ];
+    let lines = told
+        .iter()
+        .filter_map(|(key, value)| value.map(|value| format!("{key}  {value}")));
+    status.set_description(lines.collect::<Vec<_>>().join("\n"));
+    status
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::report::Totals;
+    use crate::report::tests::results;
+
+    #[test]
+    fn assertions_are_failures_and_broken_set_ups_errors() {
+        let tests = results();
+        let report = Report {
+            run: "20260101-000000-1".to_owned(),
+            started: DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
+            seconds: 126.75,
+            exit_code: 105,
+            totals: Totals::of(&tests, 0),
+            nothing_ran: vec![],
+            tests,
+        };
+        insta::assert_snapshot!(xml(&report).unwrap());
+    }
+}

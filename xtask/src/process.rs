@@ -1,0 +1,236 @@
+//! The one place that starts programs: each in its own process group, known to `signals`.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::signals;
+
+/// How long an interrupted program may take to clean up.
+const CLEAN_UP: Duration = Duration::from_secs(60);
+const TICK: Duration = Duration::from_millis(100);
+
+/// The process groups now running.
+static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// A running program and everything it started.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    group: i32,
+}
+
+/// How a program ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// It was stopped because its time was up.
+    pub(crate) timed_out: bool,
+}
+
+/// A command for `program`, reading nothing from the terminal.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the place programs are started from"
+)]
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The cargo that runs this, or the one on the path.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo names itself to what it runs"
+)]
+pub(crate) fn cargo() -> Command {
+    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Runs to the end with this program's own output.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
+    Ok(Running::start(command)?.wait(None, || {})?.status)
+}
+
+/// Like [`run`], returning what was written to the standard output.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let what = shown(command);
+    let mut running = Running::start(command.stdout(Stdio::piped()))?;
+    let mut pipe = running
+        .child
+        .stdout
+        .take()
+        .context("stdout must be piped")?;
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut pipe, &mut text)
+        .with_context(|| format!("read the output of `{what}`"))?;
+    let status = running.wait(None, || {})?.status;
+    if !status.success() {
+        bail!("`{what}` ended with {status}");
+    }
+    Ok(text)
+}
+
+impl Running {
+    /// Starts the command in a process group of its own; refused once interrupted.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        // The lock is held over the start: a signal finds the group registered or never started.
+        let mut groups = groups();
+        if signals::received().is_some() {
+            bail!("interrupted");
+        }
+        Self::register(&mut groups, command)
+    }
+
+    /// Starts a command that cleans up, also after an interrupt.
+    pub(crate) fn start_anyway(command: &mut Command) -> anyhow::Result<Self> {
+        Self::register(&mut groups(), command)
+    }
+
+    fn register(groups: &mut BTreeSet<i32>, command: &mut Command) -> anyhow::Result<Self> {
+        let child = command
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("start `{}`", shown(command)))?;
+        let group = i32::try_from(child.id()).context("a process id fits an i32")?;
+        groups.insert(group);
+        Ok(Self { child, group })
+    }
+
+    /// Waits for the end, calling `tick` now and then. Past `limit`, and past the
+    /// time to clean up after an interrupt, the whole group is stopped.
+    pub(crate) fn wait(
+        self,
+        limit: Option<Duration>,
+        mut tick: impl FnMut(),
+    ) -> anyhow::Result<Ended> {
+        let Self { mut child, group } = self;
+        let started = Instant::now();
+        let (sender, ended) = mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait()));
+        let mut timed_out = false;
+        let mut asked_to_end: Option<Instant> = None;
+        let status = loop {
+            match ended.recv_timeout(TICK) {
+                Ok(status) => break status.context("wait for a child process")?,
+                Err(RecvTimeoutError::Timeout) => tick(),
+                Err(RecvTimeoutError::Disconnected) => bail!("the waiting thread must not panic"),
+            }
+            if signals::received().is_some() && asked_to_end.is_none() {
+                asked_to_end = Some(Instant::now());
+            } else if limit.is_some_and(|limit| started.elapsed() > limit) && asked_to_end.is_none()
+            {
+                timed_out = true;
+                asked_to_end = Some(Instant::now());
+                send(group, Signal::SIGINT);
+            }
+            if asked_to_end.is_some_and(|at| at.elapsed() > CLEAN_UP) {
+                send(group, Signal::SIGKILL);
+            }
+        };
+        groups().remove(&group);
+        if !status.success() {
+            // What a crashed program started must not outlive it.
+            send(group, Signal::SIGKILL);
+        }
+        Ok(Ended { status, timed_out })
+    }
+}
+
+/// Asks every running program to clean up and end.
+pub(crate) fn interrupt_all() {
+    groups()
+        .iter()
+        .for_each(|group| send(*group, Signal::SIGINT));
+}
+
+/// Ends every running program at once.
+pub(crate) fn kill_all() {
+    groups()
+        .iter()
+        .for_each(|group| send(*group, Signal::SIGKILL));
+}
+
+/// The command as one would type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// `<pid>-<start ticks>` of this process, for children that watch whether it lives.
+///
+/// None where there is no `/proc`.
+pub(crate) fn own_identity() -> Option<String> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let ticks = start_ticks(&stat)?;
+    Some(format!("{}-{ticks}", std::process::id()))
+}
+
+/// Field 22; the fields are counted after the name, which may hold spaces and brackets.
+fn start_ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(19)?.parse().ok()
+}
+
+fn send(group: i32, signal: Signal) {
+    // The group may have ended in between: nothing is left to tell.
+    let _ = killpg(Pid::from_raw(group), signal);
+}
+
+fn groups() -> MutexGuard<'static, BTreeSet<i32>> {
+    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_ticks_survive_a_name_with_brackets() {
+        let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
+        assert_eq!(start_ticks(stat), Some(4242));
+        assert_eq!(start_ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn a_program_past_its_limit_is_stopped_with_all_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("grandchild");
+        let script = format!("sleep 30 & echo $! > {}; wait", mark.display());
+        let mut command = command("bash");
+        command.args(["-c", &script]);
+        let running = Running::start(&mut command).unwrap();
+        let ended = running
+            .wait(Some(Duration::from_millis(300)), || {})
+            .unwrap();
+        assert!(ended.timed_out);
+        assert!(!ended.status.success());
+        let pid: i32 = std::fs::read_to_string(mark)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        let alive = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while alive() {
+            assert!(
+                Instant::now() < deadline,
+                "process {pid} outlived its parent"
+            );
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The `kubenest` program, run for its user: `doctor`, `clean`.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::run_dir::RunDir;
+use crate::workspace::Workspace;
+use crate::{cli, compile, process};
+
+/// Checks this machine.
+pub(crate) fn doctor(workspace: &Workspace) -> anyhow::Result<u8> {
+    run(workspace, &["doctor"])
+}
+
+/// Removes what ended runs left behind, one run's things, or everything.
+pub(crate) fn clean(workspace: &Workspace, all: bool, run_id: Option<&str>) -> anyhow::Result<u8> {
+    let mut args = vec!["clean"];
+    args.extend(all.then_some("--all"));
+    args.extend(run_id.iter().flat_map(|run| ["--run", run]));
+    run(workspace, &args)
+}
+
+/// Removes what one run left behind, also after an interrupt; says nothing unless it fails.
+pub(crate) fn clean_run(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
+    let path = dir.path.join("clean.log");
+    let log = File::options().create(true).append(true).open(&path);
+    let log = log.with_context(|| format!("write {}", path.display()))?;
+    let mut command = process::command(kubenest);
+    command
+        .args(["clean", "--run", &dir.run])
+        .stdout(Stdio::from(log.try_clone().context("share the log")?))
+        .stderr(Stdio::from(log));
+    let status = process::Running::start_anyway(&mut command)?
+        .wait(None, || {})?
+        .status;
+    if !status.success() {
+        bail!(
+            "kubenest clean --run {} ended with {status}, see {}",
+            dir.run,
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+fn run(workspace: &Workspace, args: &[&str]) -> anyhow::Result<u8> {
+    let kubenest = compile::kubenest(workspace, &[])?;
+    let mut command = process::command(kubenest);
+    Ok(exit_code(process::run(command.args(args))?))
+}
+
+/// The program's own exit code; one ended by a signal has none.
+pub(crate) fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    code.unwrap_or(cli::CHECK_FAILED)
+}

@@ -1,0 +1,146 @@
+//! What a run shows while it runs: a live line per test on a terminal, plain lines elsewhere.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use console::Style;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::failure;
+use crate::plan::{Test, side_name};
+use crate::report::TestReport;
+use crate::run_dir::RunDir;
+use crate::runner::tail;
+use crate::verdict::Verdict;
+
+/// Off a terminal, a running test is mentioned this often.
+const STILL_RUNNING: Duration = Duration::from_secs(60);
+/// How often the last line of a log is looked up.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The display of one run.
+pub(crate) struct Progress {
+    bars: MultiProgress,
+    overall: ProgressBar,
+}
+
+/// The display of one running test.
+pub(crate) struct Line<'a> {
+    progress: &'a Progress,
+    bar: ProgressBar,
+    what: String,
+    started: Instant,
+    looked: Instant,
+    mentioned: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new(tests: usize) -> Self {
+        // Draws to the standard error, and nothing at all where that is no terminal.
+        let bars = MultiProgress::new();
+        let overall = bars.add(ProgressBar::new(tests as u64));
+        overall.set_style(style("  {pos}/{len} tests  {elapsed}"));
+        overall.enable_steady_tick(LOOK);
+        Self { bars, overall }
+    }
+
+    pub(crate) fn start(&self, test: &Test) -> Line<'_> {
+        let what = format!(
+            "{}  {}  {}",
+            test.suite.name,
+            side_name(test.side),
+            test.name
+        );
+        let bar = self
+            .bars
+            .insert_before(&self.overall, ProgressBar::new_spinner());
+        bar.set_style(style("{spinner} {prefix}  {elapsed}  {wide_msg}"));
+        bar.set_prefix(what.clone());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        let now = Instant::now();
+        Line {
+            progress: self,
+            bar,
+            what,
+            started: now,
+            looked: now,
+            mentioned: now,
+        }
+    }
+
+    /// Prints the line of a finished test and, if it did not pass, why.
+    pub(crate) fn end(&self, test: &TestReport, dir: &RunDir) {
+        self.overall.inc(1);
+        let line = failure::line(test);
+        let word = failure::word(test.verdict);
+        let rest = line.strip_prefix(word).unwrap_or(&line);
+        let color = match test.verdict {
+            Verdict::Passed => Style::new().green(),
+            Verdict::Ignored => Style::new().yellow(),
+            _ => Style::new().red().bold(),
+        };
+        self.say(&format!("{}{rest}", color.apply_to(word)));
+        if matches!(test.verdict, Verdict::Failed | Verdict::Setup) {
+            self.say(&format!("\n{}", failure::block(test, &dir.shown())));
+        }
+    }
+
+    /// Takes the live lines away.
+    pub(crate) fn finish(&self) {
+        self.overall.finish_and_clear();
+    }
+
+    fn say(&self, text: &str) {
+        self.bars.suspend(|| println!("{text}"));
+    }
+}
+
+impl Line<'_> {
+    /// Shows the last thing the test wrote.
+    pub(crate) fn tick(&mut self, log: &Path) {
+        if self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        if !self.progress.bars.is_hidden() {
+            self.bar.set_message(last_line(log));
+        } else if self.mentioned.elapsed() >= STILL_RUNNING {
+            self.mentioned = Instant::now();
+            let seconds = self.started.elapsed().as_secs();
+            println!("RUNNING  {}  {seconds}s  {}", self.what, last_line(log));
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn last_line(log: &Path) -> String {
+    let text = tail(log, 4096);
+    let line = text
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or_default();
+    console::strip_ansi_codes(line)
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template must be valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_safe_to_show() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "one\n\u{1b}[31mtwo\u{1b}[0m\u{7}\tthree\n\n").unwrap();
+        assert_eq!(last_line(file.path()), "twothree");
+    }
+}

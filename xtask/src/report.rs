@@ -1,0 +1,304 @@
+//! The results of a run: `report.json`, the totals and the exit code.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::cli;
+use crate::plan::{Side, Test, side_name};
+use crate::runner::Outcome;
+use crate::verdict::Verdict;
+
+/// A whole run, as `report.json` holds it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) run: String,
+    pub(crate) started: DateTime<Utc>,
+    /// Wall-clock seconds of all tests, without building them.
+    pub(crate) seconds: f64,
+    pub(crate) exit_code: u8,
+    pub(crate) totals: Totals,
+    /// Sides that were asked for and ran no test, as "suite affected".
+    pub(crate) nothing_ran: Vec<String>,
+    pub(crate) tests: Vec<TestReport>,
+}
+
+/// One test, whole.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct TestReport {
+    pub(crate) suite: String,
+    pub(crate) test: String,
+    /// "affected", "fixed" or "-".
+    pub(crate) side: String,
+    pub(crate) verdict: Verdict,
+    pub(crate) seconds: f64,
+    /// Seconds of each part: image, boot, gate, body, cleanup.
+    pub(crate) phases: BTreeMap<String, f64>,
+    /// What ran, such as kubernetes = 1.32.1.
+    pub(crate) versions: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expected: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) observed: Option<String>,
+    /// Why it did not pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+    /// The log, seen from the run's folder.
+    pub(crate) log: String,
+}
+
+/// How many tests ended how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Totals {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) setup: usize,
+    pub(crate) ignored: usize,
+    pub(crate) interrupted: usize,
+    pub(crate) filtered_out: usize,
+}
+
+impl TestReport {
+    /// Joins what the runner measured with what the library wrote.
+    pub(crate) fn new(test: &Test, outcome: Outcome, seconds: f64) -> Self {
+        let Outcome {
+            verdict,
+            message,
+            files,
+        } = outcome;
+        let mut phases = BTreeMap::new();
+        for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
+            *phases.entry(phase.clone()).or_default() += seconds;
+        }
+        // A test with several cases is told by the one that decided it.
+        let telling = files.iter().find(|file| file.verdict == Some(verdict));
+        let telling = telling.or(files.last()).cloned().unwrap_or_default();
+        let versions = files
+            .iter()
+            .flat_map(|file| file.versions.clone())
+            .collect();
+        Self {
+            suite: test.suite.name.clone(),
+            test: test.name.clone(),
+            side: side_name(test.side),
+            verdict,
+            seconds,
+            phases,
+            versions,
+            expected: telling.expected,
+            observed: telling.observed,
+            message,
+            log: String::new(),
+        }
+    }
+
+    /// `suite::name`, as `e2e` takes it.
+    pub(crate) fn id(&self) -> String {
+        format!("{}::{}", self.suite, self.test)
+    }
+
+    /// `image 0.1  boot 20.3 …`, in the order things happen.
+    pub(crate) fn phase_list(&self) -> String {
+        const ORDER: [&str; 5] = ["image", "boot", "gate", "body", "cleanup"];
+        let known = ORDER
+            .iter()
+            .filter_map(|phase| self.phases.get_key_value(*phase));
+        let others = self
+            .phases
+            .iter()
+            .filter(|(name, _)| !ORDER.contains(&name.as_str()));
+        let all = known
+            .chain(others)
+            .map(|(phase, seconds)| format!("{phase} {seconds:.1}"));
+        all.collect::<Vec<_>>().join("  ")
+    }
+}
+
+impl Totals {
+    pub(crate) fn of(tests: &[TestReport], filtered_out: usize) -> Self {
+        let count = |verdict| tests.iter().filter(|test| test.verdict == verdict).count();
+        Self {
+            passed: count(Verdict::Passed),
+            failed: count(Verdict::Failed),
+            setup: count(Verdict::Setup),
+            ignored: count(Verdict::Ignored),
+            interrupted: count(Verdict::Interrupted),
+            filtered_out,
+        }
+    }
+
+    fn ran(&self) -> usize {
+        self.passed + self.failed + self.setup + self.interrupted
+    }
+}
+
+/// The sides owed of which no test ran.
+pub(crate) fn missing_sides(owed: &[(String, Side)], tests: &[TestReport]) -> Vec<String> {
+    let ran = |suite: &str, side: Side| {
+        let of_side = |test: &&TestReport| test.suite == suite && test.side == side.to_string();
+        tests
+            .iter()
+            .filter(of_side)
+            .any(|test| test.verdict != Verdict::Ignored)
+    };
+    let missing = owed.iter().filter(|(suite, side)| !ran(suite, *side));
+    missing
+        .map(|(suite, side)| format!("{suite} {side}"))
+        .collect()
+}
+
+/// The worst news decides. A broken set-up comes first: it may hide anything.
+pub(crate) fn exit_code(totals: &Totals, missing: &[String]) -> u8 {
+    if totals.setup > 0 {
+        cli::SETUP_FAILED
+    } else if totals.failed > 0 {
+        cli::TEST_FAILED
+    } else if totals.ran() == 0 || !missing.is_empty() {
+        cli::NOTHING_RAN
+    } else {
+        cli::OK
+    }
+}
+
+/// The closing line in libtest's form, which CI systems read.
+pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> String {
+    format!(
+        "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
+         finished in {seconds:.2}s",
+        if exit_code == cli::OK { "ok" } else { "FAILED" },
+        totals.passed,
+        totals.failed + totals.setup + totals.interrupted,
+        totals.ignored,
+        totals.filtered_out,
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::plan::tests::{suite, test};
+    use crate::verdict::VerdictFile;
+
+    pub(crate) fn results() -> Vec<TestReport> {
+        let suite = suite("image-gc", "1.7.0", "1.7.1");
+        let report = |name: &str, verdict, message: Option<&str>, files: Vec<VerdictFile>| {
+            let message = message.map(str::to_owned);
+            let test = test(&suite, name);
+            let mut report = TestReport::new(
+                &test,
+                Outcome {
+                    verdict,
+                    message,
+                    files,
+                },
+                42.25,
+            );
+            report.log = format!("logs/image-gc/regression.{}.log", name.replace("::", "."));
+            report
+        };
+        let file = |verdict| VerdictFile {
+            verdict: Some(verdict),
+            versions: BTreeMap::from([("containerd".to_owned(), "1.7.1".to_owned())]),
+            expected: Some("image present on gc-worker".to_owned()),
+            observed: Some("absent after 49s".to_owned()),
+            message: None,
+            phases: BTreeMap::from([("boot".to_owned(), 20.0), ("image".to_owned(), 0.5)]),
+        };
+        vec![
+            report(
+                "affected::is_lost",
+                Verdict::Passed,
+                None,
+                vec![file(Verdict::Passed)],
+            ),
+            report(
+                "fixed::is_kept",
+                Verdict::Failed,
+                Some("pinned image was collected\nat 49s"),
+                vec![file(Verdict::Passed), file(Verdict::Failed)],
+            ),
+            report(
+                "fixed::boots",
+                Verdict::Setup,
+                Some("kubelet keeps exiting: exit 1"),
+                vec![],
+            ),
+        ]
+    }
+
+    #[test]
+    fn phases_of_several_cases_add_up_in_order() {
+        assert_eq!(results()[1].phase_list(), "image 1.0  boot 40.0");
+    }
+
+    #[test]
+    fn a_broken_set_up_outranks_a_failure() {
+        let totals = Totals {
+            passed: 3,
+            failed: 1,
+            setup: 1,
+            ..Totals::default()
+        };
+        assert_eq!(exit_code(&totals, &[]), cli::SETUP_FAILED);
+        assert_eq!(
+            exit_code(&Totals { setup: 0, ..totals }, &[]),
+            cli::TEST_FAILED
+        );
+        assert_eq!(
+            exit_code(
+                &Totals {
+                    setup: 0,
+                    failed: 0,
+                    ..totals
+                },
+                &[]
+            ),
+            cli::OK
+        );
+    }
+
+    #[test]
+    fn nothing_ran_is_no_success() {
+        assert_eq!(exit_code(&Totals::default(), &[]), cli::NOTHING_RAN);
+        let ignored = Totals {
+            ignored: 2,
+            ..Totals::default()
+        };
+        assert_eq!(exit_code(&ignored, &[]), cli::NOTHING_RAN);
+        let passed = Totals {
+            passed: 2,
+            ..Totals::default()
+        };
+        assert_eq!(
+            exit_code(&passed, &["image-gc affected".to_owned()]),
+            cli::NOTHING_RAN
+        );
+    }
+
+    #[test]
+    fn a_side_with_only_ignored_tests_is_missing() {
+        let owed = [
+            ("image-gc".to_owned(), Side::Affected),
+            ("image-gc".to_owned(), Side::Fixed),
+        ];
+        let mut results = results();
+        assert!(missing_sides(&owed, &results).is_empty());
+        results[0].verdict = Verdict::Ignored;
+        assert_eq!(missing_sides(&owed, &results), ["image-gc affected"]);
+    }
+
+    #[test]
+    fn the_closing_line_is_libtests() {
+        let totals = Totals::of(&results(), 4);
+        insta::assert_snapshot!(
+            closing_line(&totals, exit_code(&totals, &[]), 12.3),
+            @"test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 4 filtered out; finished in 12.30s"
+        );
+    }
+
+    #[test]
+    fn the_report_tells_all_of_a_test() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&results()[1]).unwrap());
+    }
+}

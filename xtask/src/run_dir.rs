@@ -1,0 +1,175 @@
+//! `target/e2e/<run>`: where one run leaves its results, and the link `latest`.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+
+use crate::plan::Test;
+
+/// How many runs stay.
+const KEPT: usize = 10;
+
+/// The folder of one run.
+pub(crate) struct RunDir {
+    /// Names the run, also in the labels of what it makes.
+    pub(crate) run: String,
+    pub(crate) path: PathBuf,
+}
+
+impl RunDir {
+    /// Makes the folder. `all` holds one folder per run.
+    pub(crate) fn create(all: &Path, started: DateTime<Utc>) -> anyhow::Result<Self> {
+        let run = format!("{}-{}", started.format("%Y%m%d-%H%M%S"), std::process::id());
+        let path = all.join(&run);
+        fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+        Ok(Self { run, path })
+    }
+
+    /// The folder as one would type it.
+    pub(crate) fn shown(&self) -> String {
+        let here = std::env::current_dir().unwrap_or_default();
+        self.path
+            .strip_prefix(here)
+            .unwrap_or(&self.path)
+            .display()
+            .to_string()
+    }
+
+    /// The log of one test.
+    pub(crate) fn log(&self, test: &Test) -> PathBuf {
+        self.path
+            .join("logs")
+            .join(&test.suite.name)
+            .join(format!("{}.log", file_name(test)))
+    }
+
+    /// The folder for the verdict files of one test.
+    pub(crate) fn verdicts(&self, test: &Test) -> PathBuf {
+        self.path
+            .join("verdicts")
+            .join(&test.suite.name)
+            .join(file_name(test))
+    }
+
+    /// Writes a result file: all of it or nothing.
+    pub(crate) fn write(&self, name: &str, text: &[u8]) -> anyhow::Result<PathBuf> {
+        let path = self.path.join(name);
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
+            file.write_all(text)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Points `latest` to this run and removes all but the newest runs.
+    pub(crate) fn publish(&self) -> anyhow::Result<()> {
+        let all = self.path.parent().context("a run's folder has a parent")?;
+        link_latest(all, &self.run).with_context(|| format!("link {}/latest", all.display()))?;
+        prune(all).with_context(|| format!("remove old runs from {}", all.display()))
+    }
+}
+
+/// Swaps the link in one step: a reader finds the old run or the new one.
+fn link_latest(all: &Path, run: &str) -> std::io::Result<()> {
+    let link = tempfile::Builder::new()
+        .prefix(".latest")
+        .make_in(all, |path| std::os::unix::fs::symlink(run, path))?;
+    link.into_temp_path()
+        .persist(all.join("latest"))
+        .map_err(|failed| failed.error)
+}
+
+fn prune(all: &Path) -> std::io::Result<()> {
+    let mut runs = Vec::new();
+    for entry in fs::read_dir(all)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() && is_run(&name) {
+            runs.push((name, entry.path()));
+        }
+    }
+    runs.sort();
+    let old = runs.len().saturating_sub(KEPT);
+    runs.iter()
+        .take(old)
+        .try_for_each(|(_, path)| fs::remove_dir_all(path))
+}
+
+/// `20260131-235959-4242`; anything else in the folder is not ours to remove.
+fn is_run(name: &str) -> bool {
+    let parts: Vec<_> = name.split('-').collect();
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(parts[..], [day, time, process]
+        if day.len() == 8 && time.len() == 6 && !process.is_empty())
+        && parts.into_iter().all(digits)
+}
+
+/// A test's name as a file name.
+fn file_name(test: &Test) -> String {
+    format!("{}.{}", test.target, test.name.replace("::", "."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{suite, test};
+
+    fn at(second: u32) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_225_600 + i64::from(second), 0).unwrap()
+    }
+
+    #[test]
+    fn the_newest_ten_runs_stay_and_latest_points_to_the_last() {
+        let all = tempfile::tempdir().unwrap();
+        fs::create_dir(all.path().join("notes")).unwrap();
+        for second in 0..12 {
+            let dir = RunDir::create(all.path(), at(second)).unwrap();
+            dir.write("report.json", b"{}").unwrap();
+            dir.publish().unwrap();
+        }
+        let runs = fs::read_dir(all.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name());
+        let mut runs: Vec<_> = runs
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        runs.sort();
+        let process = std::process::id();
+        assert_eq!(runs.len(), KEPT + 2, "ten runs, latest and notes: {runs:?}");
+        assert_eq!(runs[0], format!("20260101-000002-{process}"));
+        let latest = fs::read_link(all.path().join("latest")).unwrap();
+        assert_eq!(latest, PathBuf::from(format!("20260101-000011-{process}")));
+        assert!(all.path().join("latest/report.json").exists());
+    }
+
+    #[test]
+    fn only_runs_are_pruned() {
+        assert!(is_run("20260131-235959-4242"));
+        for name in [
+            "latest",
+            "notes",
+            "20260131-235959",
+            "20260131-235959-",
+            "2026-01-31",
+        ] {
+            assert!(!is_run(name), "{name} is not a run");
+        }
+    }
+
+    #[test]
+    fn a_test_has_its_own_files() {
+        let dir = RunDir {
+            run: "r".to_owned(),
+            path: PathBuf::from("r"),
+        };
+        let test = test(&suite("image-gc", "1", "2"), "affected::is_lost");
+        let log = PathBuf::from("r/logs/image-gc/regression.affected.is_lost.log");
+        assert_eq!(dir.log(&test), log);
+    }
+}

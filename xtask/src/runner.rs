@@ -1,0 +1,192 @@
+//! Runs tests: each as a process of its own, with its own log and verdict files.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::cli::RunArgs;
+use crate::plan::Test;
+use crate::process::{self, Ended, Running};
+use crate::progress::Progress;
+use crate::report::TestReport;
+use crate::run_dir::RunDir;
+use crate::verdict::{self, Facts, Verdict, VerdictFile};
+use crate::{program, signals};
+
+/// The first test that needs a node image builds it; the budget is for warm runs.
+pub(crate) const COLD_BUILD: Duration = Duration::from_secs(40 * 60);
+/// How much of a log's end is searched for the test's last words.
+const TAIL: u64 = 256 * 1024;
+
+/// What all tests of a run share.
+pub(crate) struct Runner<'a> {
+    pub(crate) dir: &'a RunDir,
+    pub(crate) args: &'a RunArgs,
+    /// The program that removes what a crashed test left behind.
+    pub(crate) kubenest: PathBuf,
+}
+
+/// How a test ended, and what the library said about it.
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    /// Why it did not pass.
+    pub(crate) message: Option<String>,
+    pub(crate) files: Vec<VerdictFile>,
+}
+
+impl Runner<'_> {
+    /// Runs the tests in order, some at a time. Once interrupted, no more are started.
+    pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> Vec<TestReport> {
+        let queue: Mutex<VecDeque<_>> = Mutex::new(tests.iter().enumerate().collect());
+        let reports = Mutex::new(Vec::new());
+        let next = || {
+            queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front()
+        };
+        let work = || {
+            while let Some((at, test)) = next() {
+                if signals::received().is_some() {
+                    break;
+                }
+                let report = self.run_one(test, progress);
+                progress.end(&report, self.dir);
+                reports
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((at, report));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.args.jobs.get().min(tests.len()) {
+                scope.spawn(work);
+            }
+        });
+        if signals::received().is_some() {
+            self.clean_up();
+        }
+        let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+        reports.sort_by_key(|(at, _)| *at);
+        reports.into_iter().map(|(_, report)| report).collect()
+    }
+
+    fn run_one(&self, test: &Test, progress: &Progress) -> TestReport {
+        let started = Instant::now();
+        let log = self.dir.log(test);
+        let outcome = self
+            .outcome(test, &log, progress)
+            .unwrap_or_else(|error| Outcome {
+                verdict: Verdict::Setup,
+                message: Some(format!("the test cannot be run: {error:#}")),
+                files: vec![],
+            });
+        let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        let mut report = TestReport::new(test, outcome, seconds);
+        let below = log.strip_prefix(&self.dir.path).unwrap_or(&log);
+        report.log = below.display().to_string();
+        report
+    }
+
+    fn outcome(&self, test: &Test, log: &Path, progress: &Progress) -> anyhow::Result<Outcome> {
+        let verdicts = self.dir.verdicts(test);
+        fs::create_dir_all(&verdicts).with_context(|| format!("make {}", verdicts.display()))?;
+        let mut command = self.command(test, log, &verdicts)?;
+        let limit = test.suite.manifest.budget()? + COLD_BUILD;
+        let running = Running::start(&mut command)?;
+        let mut line = progress.start(test);
+        let ended = running.wait(Some(limit), || line.tick(log));
+        line.clear();
+        let Ended { status, timed_out } = ended?;
+        let crashed = timed_out || status.signal().is_some();
+        // With others running, what this one left is removed at the end.
+        if crashed && signals::received().is_none() && self.args.jobs.get() == 1 {
+            self.clean_up();
+        }
+        let files = verdict::read(&verdicts)?;
+        let facts = Facts {
+            status,
+            timed_out,
+            interrupted: signals::received().is_some(),
+            log: &tail(log, TAIL),
+            files: &files,
+            has_sides: test.suite.manifest.has_sides(),
+        };
+        let (verdict, message) = verdict::judge(&facts);
+        Ok(Outcome {
+            verdict,
+            message,
+            files,
+        })
+    }
+
+    fn command(&self, test: &Test, log: &Path, verdicts: &Path) -> anyhow::Result<Command> {
+        let parent = log.parent().context("a log has a folder")?;
+        fs::create_dir_all(parent).with_context(|| format!("make {}", parent.display()))?;
+        let log = File::create(log).with_context(|| format!("write {}", log.display()))?;
+        let mut command = process::command(&test.program);
+        command
+            .args(["--exact", &test.name, "--nocapture"])
+            // With one thread libtest mixes the test's name into its output.
+            .arg("--test-threads=2")
+            .current_dir(&test.suite.dir)
+            .env("CARGO_MANIFEST_DIR", &test.suite.dir)
+            .env("CARGO_PKG_NAME", &test.suite.name)
+            .env("KUBENEST_RUN", &self.dir.run)
+            .env("KUBENEST_VERDICTS", verdicts)
+            .env("NO_COLOR", "1")
+            .stdout(Stdio::from(log.try_clone().context("share the log")?))
+            .stderr(Stdio::from(log));
+        if self.args.keep {
+            command.env("KUBENEST_KEEP", "1");
+        }
+        if let Some(identity) = process::own_identity() {
+            command.env("KUBENEST_PARENT", identity);
+        }
+        Ok(command)
+    }
+
+    /// Removes what tests of this run left behind, unless it is to be kept.
+    fn clean_up(&self) {
+        if self.args.keep {
+            return;
+        }
+        if let Err(error) = program::clean_run(&self.kubenest, self.dir) {
+            eprintln!("warning: {error:#}; remove what is left with: cargo xtask clean");
+        }
+    }
+}
+
+/// The end of a file that another process may be writing; nothing if it cannot be read.
+pub(crate) fn tail(path: &Path, bytes: u64) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(text)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_cut_at_bytes_not_at_characters() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "one\ntwö\n").unwrap();
+        assert_eq!(tail(file.path(), 100), "one\ntwö\n");
+        assert_eq!(tail(file.path(), 2), "\u{fffd}\n");
+        assert_eq!(tail(Path::new("/nonexistent"), 2), "");
+    }
+}

@@ -1,0 +1,188 @@
+//! `tidy`: the repository's own rules as code.
+//!
+//! Each rule looks at the tree as text and says what it expected, what it found
+//! and what to do about it.
+
+mod layers;
+mod names;
+mod pages;
+mod pins;
+mod shape;
+mod suites;
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Context;
+use cargo_metadata::Package;
+use serde_json::Value;
+
+use crate::workspace::Workspace;
+use crate::{cli, process};
+
+/// The files of the repository, as git knows them, and the suites, as cargo does.
+pub(crate) struct Tree {
+    pub(crate) files: Vec<TextFile>,
+    pub(crate) suites: Vec<SuiteCrate>,
+}
+
+/// A file and its path from the root of the repository.
+pub(crate) struct TextFile {
+    pub(crate) path: String,
+    pub(crate) text: String,
+}
+
+/// A crate below `suites/`.
+pub(crate) struct SuiteCrate {
+    pub(crate) name: String,
+    /// From the root of the repository.
+    pub(crate) folder: String,
+    /// `[package.metadata.suite]`, or null.
+    pub(crate) metadata: Value,
+}
+
+/// A rule that does not hold.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    /// The file, and the line where one can be named.
+    pub(crate) place: String,
+    pub(crate) expected: String,
+    pub(crate) actual: String,
+    pub(crate) cure: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            expected,
+            actual,
+            cure,
+        } = self;
+        write!(
+            f,
+            "tidy: {place}\n  expected  {expected}\n  actual    {actual}\n  cure      {cure}"
+        )
+    }
+}
+
+/// A rule: the whole tree in, what is wrong out.
+type Rule = fn(&Tree) -> Vec<Finding>;
+
+const RULES: &[Rule] = &[
+    shape::check,
+    suites::check,
+    layers::check,
+    pins::check,
+    names::check,
+    pages::check,
+];
+
+/// Checks every rule and prints what is wrong.
+pub(crate) fn print(workspace: &Workspace) -> anyhow::Result<u8> {
+    let tree = Tree::read(workspace)?;
+    let findings: Vec<_> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
+    for finding in &findings {
+        println!("{finding}\n");
+    }
+    let files = tree.files.len();
+    if findings.is_empty() {
+        println!("tidy result: ok. {files} files");
+        return Ok(cli::OK);
+    }
+    println!(
+        "tidy result: FAILED. {} findings in {files} files",
+        findings.len()
+    );
+    Ok(cli::CHECK_FAILED)
+}
+
+impl Tree {
+    /// Reads what is tracked or about to be; what is not text is left out.
+    fn read(workspace: &Workspace) -> anyhow::Result<Self> {
+        let root = workspace.root();
+        let mut git = process::command("git");
+        git.current_dir(&root);
+        git.args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ]);
+        let mut files = Vec::new();
+        for path in process::output(&mut git)?.split_terminator('\0') {
+            let full = root.join(path);
+            // A link's target is checked where it lies, a removed file is gone.
+            if !full.symlink_metadata().is_ok_and(|found| found.is_file()) {
+                continue;
+            }
+            let bytes = std::fs::read(&full).with_context(|| format!("read {path}"))?;
+            if let Ok(text) = String::from_utf8(bytes) {
+                files.push(TextFile {
+                    path: path.to_owned(),
+                    text,
+                });
+            }
+        }
+        Ok(Self {
+            files,
+            suites: suite_crates(workspace, &root),
+        })
+    }
+
+    pub(crate) fn file(&self, path: &str) -> Option<&TextFile> {
+        self.files.iter().find(|file| file.path == path)
+    }
+
+    pub(crate) fn rust(&self) -> impl Iterator<Item = &TextFile> {
+        self.files.iter().filter(|file| file.path.ends_with(".rs"))
+    }
+}
+
+fn suite_crates(workspace: &Workspace, root: &Path) -> Vec<SuiteCrate> {
+    let packages = workspace.metadata.workspace_packages();
+    let folder = |package: &Package| {
+        let folder = package.manifest_path.parent()?.strip_prefix(root).ok()?;
+        folder.starts_with("suites").then(|| folder.to_string())
+    };
+    let suites = packages.into_iter().filter_map(|package| {
+        Some(SuiteCrate {
+            name: package.name.to_string(),
+            folder: folder(package)?,
+            metadata: package.metadata.get("suite").cloned().unwrap_or_default(),
+        })
+    });
+    suites.collect()
+}
+
+/// The lines of a Rust file that are no comment, with their numbers.
+fn code_lines(text: &str) -> Vec<(usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A tree of these paths and texts.
+    pub(crate) fn tree(files: &[(&str, &str)]) -> Tree {
+        let file = |(path, text): &(&str, &str)| TextFile {
+            path: (*path).to_owned(),
+            text: (*text).to_owned(),
+        };
+        Tree {
+            files: files.iter().map(file).collect(),
+            suites: vec![],
+        }
+    }
+
+    /// What a rule says about a tree, as a person reads it.
+    pub(crate) fn told(rule: Rule, files: &[(&str, &str)]) -> String {
+        let findings: Vec<_> = rule(&tree(files)).iter().map(Finding::to_string).collect();
+        findings.join("\n")
+    }
+}

@@ -1,0 +1,297 @@
+//! What a finished test process means: passed, failed, or nothing known because
+//! the set-up broke.
+//!
+//! A process can only say "0 or not". The library writes what it saw into verdict
+//! files; this weighs both, and an assertion never looks like a broken set-up.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitStatus;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    Passed,
+    /// An assertion does not hold.
+    Failed,
+    /// The test never came to its question.
+    Setup,
+    Ignored,
+    /// Ended by Ctrl-C or SIGTERM.
+    Interrupted,
+}
+
+/// A file the library leaves in `KUBENEST_VERDICTS`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct VerdictFile {
+    pub(crate) verdict: Option<Verdict>,
+    #[serde(default)]
+    pub(crate) versions: BTreeMap<String, String>,
+    pub(crate) expected: Option<String>,
+    pub(crate) observed: Option<String>,
+    pub(crate) message: Option<String>,
+    /// Seconds.
+    #[serde(default)]
+    pub(crate) phases: BTreeMap<String, f64>,
+}
+
+/// What is known about a process that ended.
+pub(crate) struct Facts<'a> {
+    pub(crate) status: ExitStatus,
+    /// It was stopped because its time was up.
+    pub(crate) timed_out: bool,
+    /// The run was interrupted while it ran.
+    pub(crate) interrupted: bool,
+    /// The end of what it printed.
+    pub(crate) log: &'a str,
+    pub(crate) files: &'a [VerdictFile],
+    /// The suite reproduces a failure, so that a broken set-up can never be a success.
+    pub(crate) has_sides: bool,
+}
+
+/// Weighs process and verdict files; the text says why, when it is not a success.
+pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<String>) {
+    let said = |verdict| {
+        facts
+            .files
+            .iter()
+            .find(|file| file.verdict == Some(verdict))
+    };
+    let message = |file: &VerdictFile| file.message.clone();
+    let last_words = || last_words(facts.log);
+    if facts.interrupted && !facts.status.success() {
+        return (Verdict::Interrupted, None);
+    }
+    if facts.timed_out {
+        let last = last_words()
+            .map(|last| format!("; last seen: {last}"))
+            .unwrap_or_default();
+        return (
+            Verdict::Setup,
+            Some(format!("stopped: its time was up{last}")),
+        );
+    }
+    if facts.status.success() {
+        let broken = said(Verdict::Setup).filter(|_| facts.has_sides);
+        return match (broken, ran_one(facts.log), ignored_one(facts.log)) {
+            (Some(broken), ..) => (Verdict::Setup, message(broken)),
+            (None, true, _) => (Verdict::Passed, None),
+            (None, false, true) => (Verdict::Ignored, None),
+            (None, false, false) => (
+                Verdict::Setup,
+                Some("the process ended before its test did".to_owned()),
+            ),
+        };
+    }
+    if let Some(broken) = said(Verdict::Setup) {
+        return (Verdict::Setup, message(broken).or_else(last_words));
+    }
+    if let Some(failed) = said(Verdict::Failed) {
+        return (Verdict::Failed, message(failed).or_else(last_words));
+    }
+    if facts.status.code() == Some(LIBTEST_FAILED) && panic_message(facts.log).is_some() {
+        return (Verdict::Failed, last_words());
+    }
+    let last = last_words()
+        .map(|last| format!(": {last}"))
+        .unwrap_or_default();
+    (
+        Verdict::Setup,
+        Some(format!(
+            "no verdict; the process ended with {}{last}",
+            facts.status
+        )),
+    )
+}
+
+/// The exit code of a libtest program with a failed test.
+const LIBTEST_FAILED: i32 = 101;
+
+/// Reads the verdict files of one test; a folder that is not there holds none.
+pub(crate) fn read(dir: &Path) -> anyhow::Result<Vec<VerdictFile>> {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return Ok(vec![]);
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry
+            .with_context(|| format!("list {}", dir.display()))?
+            .path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let read = |path: &std::path::PathBuf| {
+        let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("verdict file {}", path.display()))
+    };
+    paths.iter().map(read).collect()
+}
+
+/// libtest's own word that exactly one test ran.
+fn ran_one(log: &str) -> bool {
+    log.lines()
+        .any(|line| line.starts_with("test result: ok. 1 passed; 0 failed; 0 ignored;"))
+}
+
+fn ignored_one(log: &str) -> bool {
+    log.lines()
+        .any(|line| line.starts_with("test result: ok. 0 passed; 0 failed; 1 ignored;"))
+}
+
+/// What a test said when it failed: its panic, or the error it returned.
+fn last_words(log: &str) -> Option<String> {
+    panic_message(log)
+        .or_else(|| returned_error(log))
+        .or_else(|| {
+            let last = log.lines().rfind(|line| !line.trim().is_empty())?;
+            Some(last.trim().to_owned())
+        })
+}
+
+fn panic_message(log: &str) -> Option<String> {
+    let mut lines = log
+        .lines()
+        .skip_while(|line| !(line.starts_with("thread '") && line.contains("panicked at ")));
+    lines.next()?;
+    paragraph(lines)
+}
+
+fn returned_error(log: &str) -> Option<String> {
+    let start = log.find("\nError: ").map(|at| at + "\nError: ".len());
+    let start = start.or_else(|| log.starts_with("Error: ").then_some("Error: ".len()))?;
+    paragraph(log[start..].lines())
+}
+
+/// Up to what libtest and the standard library add after a message.
+fn paragraph<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    let ends = |line: &str| {
+        line.starts_with("note: ")
+            || line.eq_ignore_ascii_case("stack backtrace:")
+            || line.starts_with("test ")
+            || line.starts_with("failures:")
+    };
+    let text: Vec<_> = lines.take_while(|line| !ends(line)).collect();
+    let text = text.join("\n").trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    const PASSED: &str = "running 1 test\ntest a ... ok\n\n\
+        test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out\n";
+    const PANICKED: &str = "running 1 test\n\n\
+        thread 'affected::a' (77) panicked at suites/x/tests/regression.rs:9:5:\n\
+        assertion failed: absent\n  left: 1\n right: 2\n\
+        note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n\
+        test affected::a ... FAILED\n";
+    const RETURNED: &str = "running 1 test\nError: boot the cluster\n\nCaused by:\n    \
+        no engine\ntest affected::a ... FAILED\n\nfailures:\n";
+
+    fn file(verdict: Verdict, message: &str) -> VerdictFile {
+        VerdictFile {
+            verdict: Some(verdict),
+            message: Some(message.to_owned()),
+            ..VerdictFile::default()
+        }
+    }
+
+    fn ended(wait_status: i32, log: &str, files: &[VerdictFile]) -> (Verdict, String) {
+        let (verdict, message) = judge(&Facts {
+            status: ExitStatus::from_raw(wait_status),
+            timed_out: false,
+            interrupted: false,
+            log,
+            files,
+            has_sides: true,
+        });
+        (verdict, message.unwrap_or_default())
+    }
+
+    const EXIT_101: i32 = 101 << 8;
+    const KILLED: i32 = 9;
+
+    #[test]
+    fn a_clean_end_passes() {
+        assert_eq!(ended(0, PASSED, &[]).0, Verdict::Passed);
+        assert_eq!(
+            ended(0, PASSED, &[file(Verdict::Passed, "")]).0,
+            Verdict::Passed
+        );
+    }
+
+    #[test]
+    fn an_asserted_failure_of_a_case_is_red_as_wanted() {
+        assert_eq!(
+            ended(0, PASSED, &[file(Verdict::Failed, "absent")]).0,
+            Verdict::Passed
+        );
+    }
+
+    #[test]
+    fn a_broken_set_up_never_passes_on_a_side() {
+        let broken = [file(Verdict::Setup, "kubelet keeps exiting")];
+        let setup = (Verdict::Setup, "kubelet keeps exiting".to_owned());
+        assert_eq!(ended(0, PASSED, &broken), setup);
+        assert_eq!(ended(EXIT_101, PANICKED, &broken), setup);
+    }
+
+    #[test]
+    fn a_process_that_skips_its_test_does_not_pass() {
+        assert_eq!(ended(0, "running 1 test\n", &[]).0, Verdict::Setup);
+        let ignored = "test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured\n";
+        assert_eq!(ended(0, ignored, &[]).0, Verdict::Ignored);
+    }
+
+    #[test]
+    fn an_assertion_fails_with_its_own_words() {
+        let words = "assertion failed: absent\n  left: 1\n right: 2".to_owned();
+        assert_eq!(ended(EXIT_101, PANICKED, &[]), (Verdict::Failed, words));
+        let said = [file(Verdict::Failed, "image is absent")];
+        let failed = (Verdict::Failed, "image is absent".to_owned());
+        assert_eq!(ended(EXIT_101, PANICKED, &said), failed);
+    }
+
+    #[test]
+    fn an_error_without_an_assertion_is_a_broken_set_up() {
+        let (verdict, message) = ended(EXIT_101, RETURNED, &[]);
+        assert_eq!(verdict, Verdict::Setup);
+        insta::assert_snapshot!(message, @"
+        no verdict; the process ended with exit status: 101: boot the cluster
+
+        Caused by:
+            no engine
+        ");
+    }
+
+    #[test]
+    fn a_killed_process_is_a_broken_set_up() {
+        let (verdict, message) = ended(KILLED, "booting node\n\n", &[]);
+        assert_eq!(verdict, Verdict::Setup);
+        assert_eq!(
+            message,
+            "no verdict; the process ended with signal: 9 (SIGKILL): booting node"
+        );
+    }
+
+    #[test]
+    fn a_verdict_file_may_leave_out_what_is_unknown() {
+        let text = r#"{"test": "a::b", "side": "-", "verdict": "setup", "phases": {"boot": 2}}"#;
+        let file: VerdictFile = serde_json::from_str(text).unwrap();
+        assert_eq!(file.verdict, Some(Verdict::Setup));
+        assert_eq!(file.phases["boot"], 2.0);
+        assert!(serde_json::from_str::<VerdictFile>(r#"{"verdict": "green"}"#).is_err());
+    }
+}
