@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 7] = [
         "telemetry",
         "wait",
     ],
-    &["docker", "engine"],
+    &["docker", "engine", "objects"],
     &["component", "recipe", "tools"],
     &["compat", "node"],
     &["health", "image"],
