@@ -13,6 +13,7 @@ pub mod health;
 pub mod image;
 pub mod lock;
 pub mod node;
+pub mod objects;
 pub mod process;
 pub mod recipe;
 pub mod settings;
@@ -21,4 +22,7 @@ pub mod telemetry;
 pub mod tools;
 pub mod wait;
 
+pub use cluster::{Cluster, ClusterSpec, NodeSpec};
 pub use error::{Context, Error, ErrorKind, Result};
+pub use k8s_openapi;
+pub use kube;

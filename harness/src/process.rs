@@ -2,7 +2,8 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    fs::File,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
 };
 
@@ -140,6 +141,45 @@ impl Command {
             output.status,
             last_lines(&format!("{}{}", output.stdout, output.stderr), 15)
         )))
+    }
+
+    /// Starts the program in a session of its own, so that it outlives this process and
+    /// sees no Ctrl-C; what it writes is appended to `log`.
+    ///
+    /// # Errors
+    /// The log cannot be opened, or `setsid` (util-linux) cannot be started.
+    pub async fn detach(&self, log: &Path) -> Result<()> {
+        let open = || format!("open log '{}'", log.display());
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .with_context(open)?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that starts programs"
+        )]
+        let mut command = tokio::process::Command::new("setsid");
+        command
+            .arg("--fork")
+            .arg(&self.program)
+            .args(&self.args)
+            .envs(self.env.iter().cloned());
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().with_context(open)?)
+            .stderr(log);
+        command.current_dir(self.dir.as_deref().unwrap_or(Path::new("/")));
+        let status = command
+            .status()
+            .await
+            .with_context(|| format!("start `{self}`"))?;
+        if !status.success() {
+            return Err(Error::setup(format!(
+                "`setsid --fork {self}` ended with {status}"
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -121,6 +121,10 @@ fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
             cli::NOTHING_RAN
         );
     }
+    if report.tests.is_empty() {
+        let code = cli::NOTHING_RAN;
+        println!("NOTHING RAN  no test matches what was asked for, exit {code}");
+    }
     println!("report  {}/report.json", dir.shown());
     let line = report::closing_line(&report.totals, report.exit_code, report.seconds);
     println!("\n{line}");

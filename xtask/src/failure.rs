@@ -48,13 +48,20 @@ pub(crate) fn line(test: &TestReport) -> String {
         ..
     } = test;
     let word = word(test.verdict);
-    let module = format!("{side}::");
-    let name = name.strip_prefix(&module).unwrap_or(name);
+    let name = below_side(name, side);
     let line = format!(
         "{word:<7}  {suite}  {side}  {name}  {seconds:.1}s  {}",
         test.phase_list()
     );
     line.trim_end().to_owned()
+}
+
+/// A test's name beside its side, which need not be said twice.
+pub(crate) fn below_side<'a>(name: &'a str, side: &str) -> &'a str {
+    let below = name.strip_prefix(side);
+    below
+        .and_then(|name| name.strip_prefix("::"))
+        .unwrap_or(name)
 }
 
 /// The verdict as one word, as it starts a line.

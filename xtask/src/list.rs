@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::cli;
+use crate::runner::COLD_BUILD;
 use crate::workspace::{Suite, Workspace};
 
 /// A suite as the CI matrix needs it.
@@ -10,7 +11,8 @@ use crate::workspace::{Suite, Workspace};
 struct Entry<'a> {
     #[serde(flatten)]
     suite: &'a Suite,
-    budget_minutes: u64,
+    /// The budget, and the time to build node images once.
+    timeout_minutes: u64,
 }
 
 /// Prints the suites for people, or as JSON.
@@ -27,10 +29,11 @@ pub(crate) fn print(workspace: &Workspace, json: bool) -> anyhow::Result<u8> {
 fn as_json(suites: &[Suite]) -> anyhow::Result<String> {
     let mut entries = Vec::new();
     for suite in suites {
-        let budget_minutes = suite.manifest.budget()?.as_secs().div_ceil(60);
+        let timeout = suite.manifest.budget()? + COLD_BUILD;
+        let timeout_minutes = timeout.as_secs().div_ceil(60);
         entries.push(Entry {
             suite,
-            budget_minutes,
+            timeout_minutes,
         });
     }
     Ok(serde_json::to_string(&entries)?)

@@ -45,12 +45,9 @@ impl Progress {
     }
 
     pub(crate) fn start(&self, test: &Test) -> Line<'_> {
-        let what = format!(
-            "{}  {}  {}",
-            test.suite.name,
-            side_name(test.side),
-            test.name
-        );
+        let side = side_name(test.side);
+        let name = failure::below_side(&test.name, &side);
+        let what = format!("{}  {side}  {name}", test.suite.name);
         let bar = self
             .bars
             .insert_before(&self.overall, ProgressBar::new_spinner());

@@ -21,7 +21,7 @@ use crate::verdict::{self, Facts, Verdict, VerdictFile};
 use crate::{program, signals};
 
 /// The first test that needs a node image builds it; the budget is for warm runs.
-const COLD_BUILD: Duration = Duration::from_secs(40 * 60);
+pub(crate) const COLD_BUILD: Duration = Duration::from_secs(40 * 60);
 /// How much of a log's end is searched for the test's last words.
 const TAIL: u64 = 256 * 1024;
 

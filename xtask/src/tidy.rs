@@ -3,25 +3,42 @@
 //! Each rule looks at the tree as text and says what it expected, what it found
 //! and what to do about it.
 
+mod layers;
+mod names;
+mod pages;
+mod pins;
 mod shape;
+mod suites;
 
 use std::fmt;
 use std::path::Path;
 
 use anyhow::Context;
+use cargo_metadata::Package;
+use serde_json::Value;
 
 use crate::workspace::Workspace;
 use crate::{cli, process};
 
-/// The files of the repository, as git knows them.
+/// The files of the repository, as git knows them, and the suites, as cargo does.
 pub(crate) struct Tree {
     pub(crate) files: Vec<TextFile>,
+    pub(crate) suites: Vec<SuiteCrate>,
 }
 
 /// A file and its path from the root of the repository.
 pub(crate) struct TextFile {
     pub(crate) path: String,
     pub(crate) text: String,
+}
+
+/// A crate below `suites/`.
+pub(crate) struct SuiteCrate {
+    pub(crate) name: String,
+    /// From the root of the repository.
+    pub(crate) folder: String,
+    /// `[package.metadata.suite]`, or null.
+    pub(crate) metadata: Value,
 }
 
 /// A rule that does not hold.
@@ -52,11 +69,18 @@ impl fmt::Display for Finding {
 /// A rule: the whole tree in, what is wrong out.
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: &[Rule] = &[shape::check];
+const RULES: &[Rule] = &[
+    shape::check,
+    suites::check,
+    layers::check,
+    pins::check,
+    names::check,
+    pages::check,
+];
 
 /// Checks every rule and prints what is wrong.
 pub(crate) fn print(workspace: &Workspace) -> anyhow::Result<u8> {
-    let tree = Tree::read(&workspace.root())?;
+    let tree = Tree::read(workspace)?;
     let findings: Vec<_> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
     for finding in &findings {
         println!("{finding}\n");
@@ -75,9 +99,10 @@ pub(crate) fn print(workspace: &Workspace) -> anyhow::Result<u8> {
 
 impl Tree {
     /// Reads what is tracked or about to be; what is not text is left out.
-    fn read(root: &Path) -> anyhow::Result<Self> {
+    fn read(workspace: &Workspace) -> anyhow::Result<Self> {
+        let root = workspace.root();
         let mut git = process::command("git");
-        git.current_dir(root);
+        git.current_dir(&root);
         git.args([
             "ls-files",
             "-z",
@@ -100,12 +125,43 @@ impl Tree {
                 });
             }
         }
-        Ok(Self { files })
+        Ok(Self {
+            files,
+            suites: suite_crates(workspace, &root),
+        })
+    }
+
+    pub(crate) fn file(&self, path: &str) -> Option<&TextFile> {
+        self.files.iter().find(|file| file.path == path)
     }
 
     pub(crate) fn rust(&self) -> impl Iterator<Item = &TextFile> {
         self.files.iter().filter(|file| file.path.ends_with(".rs"))
     }
+}
+
+fn suite_crates(workspace: &Workspace, root: &Path) -> Vec<SuiteCrate> {
+    let packages = workspace.metadata.workspace_packages();
+    let folder = |package: &Package| {
+        let folder = package.manifest_path.parent()?.strip_prefix(root).ok()?;
+        folder.starts_with("suites").then(|| folder.to_string())
+    };
+    let suites = packages.into_iter().filter_map(|package| {
+        Some(SuiteCrate {
+            name: package.name.to_string(),
+            folder: folder(package)?,
+            metadata: package.metadata.get("suite").cloned().unwrap_or_default(),
+        })
+    });
+    suites.collect()
+}
+
+/// The lines of a Rust file that are no comment, with their numbers.
+fn code_lines(text: &str) -> Vec<(usize, &str)> {
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -120,6 +176,7 @@ pub(crate) mod tests {
         };
         Tree {
             files: files.iter().map(file).collect(),
+            suites: vec![],
         }
     }
 

@@ -1,1 +1,184 @@
 //! Clusters: from a spec, by a list of steps, to a handle.
+
+mod boot;
+mod config;
+mod kubeadm;
+mod kubeconfig;
+mod made;
+mod probe;
+mod spec;
+mod steps;
+mod watchdog;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kube::Client;
+use serde::{Deserialize, Serialize};
+
+use self::made::Made;
+pub use self::{
+    probe::probe_pod,
+    spec::{ClusterSpec, NodeSpec},
+};
+use crate::{
+    Error, Result,
+    docker::{Docker, labels},
+    health::{self, Expected, Report},
+    image::{NodeImage, Versions},
+    node::{Node, Role},
+};
+
+/// Label that kind finds a cluster's containers by; with it the `kind` CLI can load images
+/// into a cluster that kubenest booted.
+const KIND_CLUSTER: &str = "io.x-k8s.kind.cluster";
+/// Label that kind tells nodes' roles by.
+const KIND_ROLE: &str = "io.x-k8s.kind.role";
+
+/// How long a part of a test took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// In seconds.
+    pub seconds: f64,
+}
+
+/// A running cluster. Dropping it removes it, unless it is kept; [`down`](Cluster::down)
+/// does the same and tells of trouble.
+pub struct Cluster {
+    nodes: Vec<Node>,
+    client: Client,
+    kubeconfig: PathBuf,
+    image: NodeImage,
+    expected: Expected,
+    phases: Vec<Phase>,
+    made: Made,
+}
+
+impl Cluster {
+    /// Its name, which is also kind's name for it.
+    pub fn name(&self) -> &str {
+        self.made.name()
+    }
+
+    /// A client with administrator's rights, on 127.0.0.1.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A kubeconfig file of its own; `~/.kube/config` is never touched.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// All nodes, the control plane first.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The control plane's node.
+    pub fn control_plane(&self) -> &Node {
+        let found = self.nodes.iter().find(|node| node.role() == Role::ControlPlane);
+        found.expect("a cluster must have a control plane")
+    }
+
+    /// The engine it runs on.
+    pub fn docker(&self) -> &Docker {
+        self.made.docker()
+    }
+
+    /// The image of its nodes.
+    pub fn image(&self) -> &NodeImage {
+        &self.image
+    }
+
+    /// The versions its nodes are made of.
+    pub fn versions(&self) -> &Versions {
+        &self.image.versions
+    }
+
+    /// What the boot took, step by step.
+    pub fn phases(&self) -> &[Phase] {
+        &self.phases
+    }
+
+    /// Runs the health gate once more.
+    ///
+    /// # Errors
+    /// A check failed: the error names it, the node, what was observed and the cure.
+    pub async fn health(&self) -> Result<Report> {
+        health::gate(&self.nodes, &self.client, &self.expected).await
+    }
+
+    /// How to look inside and how to remove it, for people.
+    pub fn hint(&self) -> String {
+        self.made.hint()
+    }
+
+    /// Removes the cluster and all that was made for it; a kept one stays, and how to look
+    /// inside is logged.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn down(mut self) -> Result<()> {
+        self.made.remove().await
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// A cluster as its containers' labels tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// How many nodes it has.
+    pub nodes: usize,
+    /// It stays until it is removed by name.
+    pub kept: bool,
+}
+
+/// The clusters there are, by name.
+///
+/// # Errors
+/// The engine does not answer.
+pub async fn list(docker: &Docker) -> Result<Vec<Listed>> {
+    let mut found: BTreeMap<String, Listed> = BTreeMap::new();
+    for labels in docker.labelled(labels::OWNER).await? {
+        let (Some(name), true) = (labels.get(labels::CLUSTER), labels.contains_key(KIND_ROLE))
+        else {
+            continue;
+        };
+        let kept = labels.get(labels::KEEP).is_some_and(|keep| keep == "true");
+        let cluster =
+            found.entry(name.clone()).or_insert(Listed { name: name.clone(), nodes: 0, kept });
+        cluster.nodes += 1;
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Removes a cluster by name, from another process than the one that booted it.
+///
+/// # Errors
+/// There is no such cluster of kubenest's, or the engine refuses.
+pub async fn remove(docker: &Docker, name: &str) -> Result<()> {
+    let removed =
+        crate::docker::sweep(docker, crate::docker::Scope::Cluster(name)).await?;
+    if removed.is_empty() {
+        return Err(Error::not_found(format!("no cluster '{name}' of kubenest's"))
+            .cure("`kubenest list` shows those there are"));
+    }
+    std::fs::remove_dir_all(made::folder(name)).ok();
+    Ok(())
+}
+
+/// Deadline of steps that wait for the control plane.
+const SLOW: Duration = Duration::from_secs(180);

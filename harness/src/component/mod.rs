@@ -1,6 +1,7 @@
 //! Components of a node, from their sources into the cache.
 
 mod archive;
+mod debian;
 mod go;
 mod layout;
 
@@ -137,6 +138,21 @@ async fn make(component: &Component, dir: &Path) -> Result<()> {
             layout::place(&unpacked, dir)
         }
         Source::Folder { path, .. } => layout::place(path, dir),
-        Source::Debian { .. } => Err(Error::setup("debian is to come")),
+        Source::Debian {
+            suite, packages, ..
+        } if role.is_os() => {
+            let out = dir.join(role.name()).join(layout::ROOTFS);
+            debian::bootstrap(*role, suite, packages, tree, &out).await
+        }
+        Source::Debian {
+            suite,
+            packages,
+            version,
+            sha256,
+        } => {
+            let first = (version.clone(), sha256.clone());
+            debian::unpack(suite, packages, first, tree).await?;
+            layout::place(tree, dir)
+        }
     }
 }

@@ -8,8 +8,8 @@ use bollard::{
         HostConfigCgroupnsModeEnum as CgroupNs, Mount, MountType, PortBinding,
     },
     query_parameters::{
-        CreateContainerOptions, KillContainerOptions, LogsOptions, RemoveContainerOptions,
-        StopContainerOptions,
+        CreateContainerOptions, KillContainerOptions, ListContainersOptions, LogsOptions,
+        RemoveContainerOptions, StopContainerOptions,
     },
 };
 use futures::StreamExt;
@@ -158,6 +158,18 @@ impl Docker {
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error).with_context(|| format!("inspect container '{name}'")),
         }
+    }
+
+    /// Labels of every container, running or not, that has this label.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn labelled(&self, label: &str) -> Result<Vec<HashMap<String, String>>> {
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options =
+            ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+        let found = self.raw().list_containers(Some(options)).await.context("list containers")?;
+        Ok(found.into_iter().filter_map(|container| container.labels).collect())
     }
 
     /// The last `tail` lines that a container's first process wrote.

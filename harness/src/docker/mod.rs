@@ -4,11 +4,11 @@ mod archive;
 mod container;
 pub mod discover;
 mod exec;
-pub mod guard;
+mod guard;
 mod image;
 pub mod labels;
 mod network;
-pub mod sweep;
+mod sweep;
 
 use std::path::{Path, PathBuf};
 
@@ -16,11 +16,16 @@ pub use archive::FileEntry;
 pub(crate) use archive::pack;
 pub use container::{ContainerSpec, ContainerState};
 pub use exec::ExecOutput;
+pub use guard::Guard;
 pub use image::ImageInfo;
 pub use labels::Labels;
+pub use sweep::{Removed, Scope, sweep};
 
-use self::discover::Endpoint;
-use crate::{Context, Result};
+use self::discover::{Endpoint, Origin, discover};
+use crate::{
+    Context, Error, Result, engine,
+    settings::{EngineChoice, settings},
+};
 
 /// A Docker engine that answered.
 #[derive(Debug, Clone)]
@@ -45,6 +50,25 @@ pub struct EngineInfo {
 }
 
 impl Docker {
+    /// The engine that Docker's own clients would use; without one, the embedded engine.
+    ///
+    /// # Errors
+    /// An engine was named and does not answer, or there is none and none can be brought.
+    pub async fn find() -> Result<Self> {
+        let settings = settings();
+        if settings.engine != EngineChoice::Embedded {
+            if let Some(endpoint) = discover(&settings.docker)? {
+                return Self::at(&endpoint).await;
+            }
+            if settings.engine == EngineChoice::Host {
+                return Err(Error::setup("there is no Docker engine on this machine")
+                    .cure("start one, or unset KUBENEST_ENGINE to have one brought"));
+            }
+        }
+        let address = engine::ensure().await?;
+        Self::at(&Endpoint::unix(address.socket, Origin::Embedded)).await
+    }
+
     /// The engine's socket, when the engine is on this machine.
     pub fn socket(&self) -> Option<&Path> {
         self.endpoint.socket()

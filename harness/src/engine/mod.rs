@@ -1,1 +1,284 @@
-//! The embedded engine: a Docker engine in the cache, for machines that have none.
+//! The embedded Docker engine: started on demand where a machine has none.
+//!
+//! It is Debian's own, unpacked into the cache, with a data folder, a socket, a bridge
+//! and an address range of its own. It never touches an engine that is already there:
+//! instead of Docker's iptables chains, which two engines would fight over, it has one
+//! chain that lets its address range out. What that costs: a user network with a
+//! subnet outside the range has no way out, and published ports go through Docker's
+//! userland proxy.
+//!
+//! One engine serves all processes that use the same cache. It outlives them and runs
+//! until [`stop`].
+
+mod health;
+mod layout;
+mod network;
+mod packages;
+mod remains;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+pub use self::health::Versions;
+use self::{layout::Layout, packages::Binaries};
+use crate::{
+    Context, Error, Result,
+    lock::FileLock,
+    process::{Command, last_lines},
+    settings::settings,
+    store::Store,
+    wait::{self, Probe},
+};
+
+/// Longest start of a daemon until it answers.
+const START: Duration = Duration::from_secs(60);
+
+/// Longest time a running daemon gets to come back by itself: it restarts a dead
+/// containerd after some 12 s.
+const RECOVERY: Duration = Duration::from_secs(25);
+
+/// Where a running engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineAddress {
+    /// Its unix socket.
+    pub socket: PathBuf,
+}
+
+/// What an engine is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// No process of it runs.
+    Stopped,
+    /// It answers, and so does its containerd.
+    Running(Versions),
+    /// Processes of it run, but it does not work; the text says what was seen.
+    Broken(String),
+}
+
+/// An engine and where it keeps its things.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// What it is doing.
+    pub state: State,
+    /// Where it listens while it runs.
+    pub address: EngineAddress,
+    /// Folder of its images, containers and log.
+    pub folder: PathBuf,
+    /// The daemon's log.
+    pub log: PathBuf,
+}
+
+/// An embedded engine, running or not.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    layout: Layout,
+    packages: Store,
+}
+
+/// Starts the settings' engine if it does not run, heals it if it is broken.
+///
+/// # Errors
+/// As [`Engine::ensure`].
+pub async fn ensure() -> Result<EngineAddress> {
+    Engine::shared()?.ensure().await
+}
+
+/// Stops the settings' engine and all its containers; its images stay.
+///
+/// # Errors
+/// As [`Engine::stop`].
+pub async fn stop() -> Result<()> {
+    Engine::shared()?.stop().await
+}
+
+/// What the settings' engine is doing.
+///
+/// # Errors
+/// As [`Engine::open`].
+pub async fn status() -> Result<Status> {
+    Ok(Engine::shared()?.status().await)
+}
+
+/// The `docker` command that goes with the engine; fetched if need be, not started.
+///
+/// # Errors
+/// The packages cannot be fetched.
+pub async fn cli() -> Result<PathBuf> {
+    Ok(packages::unpack(&Store::default_cache()).await?.cli())
+}
+
+impl EngineAddress {
+    /// The address as `DOCKER_HOST` takes it.
+    pub fn docker_host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+}
+
+impl Engine {
+    /// The engine of the settings' cache.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn shared() -> Result<Self> {
+        Self::open(&settings().cache.join("engine"), Store::default_cache())
+    }
+
+    /// The engine that lives in `folder`, made from packages in this store.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(folder: &Path, packages: Store) -> Result<Self> {
+        Ok(Self {
+            layout: Layout::of(folder)?,
+            packages,
+        })
+    }
+
+    /// Where the engine listens while it runs.
+    pub fn address(&self) -> EngineAddress {
+        EngineAddress {
+            socket: self.layout.socket(),
+        }
+    }
+
+    /// Starts the engine if it does not run; clears away what a killed one left and
+    /// starts anew if it is broken. Concurrent callers, in any process, get one engine.
+    ///
+    /// # Errors
+    /// This machine cannot run it (the cure names `DOCKER_HOST`), or the daemon does not
+    /// get healthy (with the last lines of its log).
+    pub async fn ensure(&self) -> Result<EngineAddress> {
+        if health::check(&self.layout.socket()).await.is_ok() {
+            return Ok(self.address());
+        }
+        supported()?;
+        let _lock = self.lock("start the engine").await?;
+        if self.recovers().await {
+            return Ok(self.address());
+        }
+        let start = Instant::now();
+        let binaries = packages::unpack(&self.packages).await?;
+        remains::clear(&self.layout, &binaries).await?;
+        tracing::info!(target: "kubenest::progress", "starting the embedded Docker engine");
+        if let Err(error) = self.start(&binaries).await {
+            remains::clear(&self.layout, &binaries).await.ok();
+            return Err(error);
+        }
+        tracing::info!(target: "kubenest::progress",
+            "embedded Docker engine ready ({:.1} s)", start.elapsed().as_secs_f64());
+        Ok(self.address())
+    }
+
+    /// Stops the engine wholly: its containers, daemons, mounts, bridges and iptables
+    /// chains are gone; its images and volumes stay. Does nothing if nothing is there.
+    ///
+    /// # Errors
+    /// A process or a mount of it cannot be ended.
+    pub async fn stop(&self) -> Result<()> {
+        supported()?;
+        let _lock = self.lock("stop the engine").await?;
+        if !self.layout.run.exists() {
+            return Ok(());
+        }
+        let binaries = packages::unpack(&self.packages).await?;
+        remains::end_daemon(&self.layout).await;
+        remains::clear(&self.layout, &binaries).await
+    }
+
+    /// What the engine is doing.
+    pub async fn status(&self) -> Status {
+        let state = match health::check(&self.layout.socket()).await {
+            Ok(versions) => State::Running(versions),
+            Err(_) if remains::processes(&self.layout).is_empty() => State::Stopped,
+            Err(error) => State::Broken(error.report()),
+        };
+        Status {
+            state,
+            address: self.address(),
+            folder: self.layout.home.clone(),
+            log: self.layout.log(),
+        }
+    }
+
+    async fn lock(&self, what: &str) -> Result<FileLock> {
+        FileLock::exclusive(&self.layout.home.join("lock"), what).await
+    }
+
+    /// A daemon that runs may be starting, or bringing its containerd back: its
+    /// containers live on when it is given the time.
+    async fn recovers(&self) -> bool {
+        wait::until(
+            "the engine to recover",
+            RECOVERY,
+            async || match health::check(&self.layout.socket()).await {
+                Ok(_) => Probe::Ready(()),
+                Err(error) if remains::daemon_runs(&self.layout) => Probe::Pending(error.report()),
+                Err(error) => Probe::Failed(error),
+            },
+        )
+        .await
+        .is_ok()
+    }
+
+    async fn start(&self, binaries: &Binaries) -> Result<()> {
+        let layout = &self.layout;
+        fs::create_dir_all(&layout.run)
+            .with_context(|| format!("make '{}'", layout.run.display()))?;
+        let tools = binaries.tools(&layout.run).await?;
+        let pool = network::set_up(layout, &tools).await?;
+        let config = layout.run.join("daemon.json");
+        fs::write(&config, layout.daemon_config(&pool, binaries).to_string())
+            .with_context(|| format!("write '{}'", config.display()))?;
+        let log = layout.log();
+        fs::rename(&log, log.with_extension("log.1")).ok();
+        let mut daemon = Command::new(binaries.dockerd())
+            .arg("--config-file")
+            .arg(&config);
+        for (name, value) in tools.daemon_env(binaries, layout) {
+            daemon = daemon.env(name, value);
+        }
+        daemon.detach(&log).await?;
+        wait::until(
+            "the embedded Docker engine",
+            START,
+            async || match health::check(&layout.socket()).await {
+                Ok(_) => Probe::Ready(()),
+                Err(error) if remains::daemon_runs(layout) => Probe::Pending(error.report()),
+                Err(_) => Probe::Failed(Error::setup("the Docker daemon ended at once")),
+            },
+        )
+        .await
+        .map_err(|error| with_log(error, &log))
+    }
+}
+
+/// Fails with the cure where the embedded engine cannot run.
+fn supported() -> Result<()> {
+    let cannot = |why: &str| {
+        Err(
+            Error::setup(format!("the embedded Docker engine cannot run: {why}"))
+                .cure("start a Docker engine and set DOCKER_HOST if it is not at the usual place"),
+        )
+    };
+    if !cfg!(target_os = "linux") {
+        return cannot("this is not Linux");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return cannot("this process is not root");
+    }
+    Ok(())
+}
+
+fn with_log(error: Error, log: &Path) -> Error {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    Error::setup(format!(
+        "the embedded Docker engine did not start; last of '{}':\n{}",
+        log.display(),
+        last_lines(&text, 15)
+    ))
+    .because(error)
+}

@@ -31,9 +31,8 @@ pub(super) async fn collect(node: &Node, client: &Client) -> Facts {
         .map_err(Clone::clone);
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
-    let config = probe.map_err(Clone::clone).and_then(Probe::config);
     let (shims, disk) = tokio::join!(
-        shims(node, &config, &daemon, &answers.version),
+        shims(node, &answers.config, &daemon, &answers.version),
         disk(node, &answers.image_folders)
     );
     Facts {
@@ -45,8 +44,8 @@ pub(super) async fn collect(node: &Node, client: &Client) -> Facts {
         overlay: probe.map_err(Clone::clone).and_then(Probe::overlay),
         cgroup: probe.map_err(Clone::clone).and_then(Probe::cgroup),
         inotify: probe.map_err(Clone::clone).and_then(Probe::inotify),
+        config: answers.config,
         daemon,
-        config,
         shims,
         disk,
         clock,
@@ -57,6 +56,7 @@ pub(super) async fn collect(node: &Node, client: &Client) -> Facts {
 struct Answers {
     version: Seen<Version>,
     conditions: Seen<Vec<Condition>>,
+    config: Seen<ContainerdConfig>,
     image_folders: Seen<Vec<String>>,
     cri_driver: Seen<Option<CgroupDriver>>,
     plugins: Seen<Vec<Plugin>>,
@@ -69,6 +69,7 @@ async fn ask_daemon(node: &Node) -> Answers {
             return Answers {
                 version: Err(why.clone()),
                 conditions: Err(why.clone()),
+                config: Err(why.clone()),
                 image_folders: Err(why.clone()),
                 cri_driver: Err(why.clone()),
                 plugins: Err(why),
@@ -78,15 +79,17 @@ async fn ask_daemon(node: &Node) -> Answers {
     let cri = daemon.cri();
     let (version, status, image_folders, cri_driver, plugins) = tokio::join!(
         within(cri.version()),
-        within(cri.status(false)),
+        within(cri.status(true)),
         within(cri.image_folders()),
         within(cri.cgroup_driver()),
         within(daemon.plugins()),
     );
+    let config = seen(&status).and_then(|status| ContainerdConfig::parse(&status.info));
     let conditions = status.map(|status| status.conditions().to_vec());
     Answers {
         version,
         conditions,
+        config,
         image_folders,
         cri_driver,
         plugins,

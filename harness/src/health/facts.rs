@@ -1,6 +1,6 @@
 //! What was seen on one node, before anything is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
@@ -17,7 +17,7 @@ pub(super) type Seen<T> = Result<T, String>;
 pub(super) struct Facts {
     pub(super) version: Seen<Version>,
     pub(super) conditions: Seen<Vec<Condition>>,
-    /// Where images live, one folder per snapshotter in use.
+    /// Where images live, one folder per snapshotter, the default one first.
     pub(super) image_folders: Seen<Vec<String>>,
     /// `None`: containerd before 2.0 cannot say.
     pub(super) cri_driver: Seen<Option<CgroupDriver>>,
@@ -44,9 +44,9 @@ pub(super) struct Daemon {
     pub(super) path: String,
 }
 
-/// The parts of `containerd config dump` that say how containers are run.
+/// How the daemon runs containers: what it acts on, which a changed file may no longer say.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct ContainerdConfig {
     pub(super) default_runtime_name: String,
     pub(super) runtimes: BTreeMap<String, Runtime>,
@@ -54,11 +54,11 @@ pub(super) struct ContainerdConfig {
 
 /// One entry of containerd's `runtimes` table.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Runtime {
     pub(super) runtime_type: String,
     pub(super) runtime_path: String,
-    pub(super) options: RuntimeOptions,
+    pub(super) options: Option<RuntimeOptions>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -148,20 +148,18 @@ impl Daemon {
 }
 
 impl ContainerdConfig {
-    fn parse(text: &str) -> Seen<Self> {
-        let dump: toml::Table = text
-            .parse()
-            .map_err(|error| format!("containerd config dump: {error}"))?;
-        let plugins = dump.get("plugins").and_then(toml::Value::as_table);
-        // Config versions 3 and 4 keep it under the first name, version 2 under the second.
-        let containerd = ["io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"]
-            .into_iter()
-            .find_map(|name| plugins?.get(name)?.get("containerd"))
-            .ok_or("containerd config dump has no CRI section")?;
-        containerd
-            .clone()
-            .try_into()
-            .map_err(|error| format!("containerd config dump: {error}"))
+    /// From the details of a verbose CRI status.
+    pub(super) fn parse(info: &HashMap<String, String>) -> Seen<Self> {
+        #[derive(Deserialize)]
+        struct Config {
+            containerd: ContainerdConfig,
+        }
+        let config = info
+            .get("config")
+            .ok_or("the CRI status has no configuration")?;
+        let config: Config =
+            serde_json::from_str(config).map_err(|error| format!("CRI configuration: {error}"))?;
+        Ok(config.containerd)
     }
 }
 
@@ -267,10 +265,6 @@ impl<'a> Probe<'a> {
         Daemon::parse(self.part("daemon")?)
     }
 
-    pub(super) fn config(&self) -> Seen<ContainerdConfig> {
-        ContainerdConfig::parse(self.part("config")?)
-    }
-
     pub(super) fn cgroup(&self) -> Seen<Cgroup> {
         Cgroup::parse(self.part("cgroup")?)
     }
@@ -313,14 +307,6 @@ mod tests {
 /usr/local/bin/containerd (deleted)
 /
 /usr/local/bin:/usr/bin
-@@config
-version = 3
-[plugins."io.containerd.cri.v1.runtime".containerd]
-default_runtime_name = "runc"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-runtime_path = "/opt/shim"
-options = { SystemdCgroup = true, BinaryName = "" }
 @@cgroup
 tmpfs
 blkio cpu cpuacct memory
@@ -339,10 +325,6 @@ usable
         let daemon = probe.daemon().expect("must parse");
         assert_eq!(daemon.exe_path(), "/usr/local/bin/containerd");
         assert_eq!(daemon.path, "/usr/local/bin:/usr/bin");
-        let config = probe.config().expect("must parse");
-        let runc = &config.runtimes["runc"];
-        assert!(runc.options.systemd_cgroup);
-        assert_eq!(runc.runtime_path, "/opt/shim");
         let cgroup = probe.cgroup().expect("must parse");
         assert_eq!((cgroup.v2, cgroup.controllers.len()), (false, 4));
         assert_eq!(probe.inotify().expect("must parse").watches_used, 230);
@@ -352,9 +334,8 @@ usable
 
     #[test]
     fn missing_and_broken_parts_say_so() {
-        let probe = Probe::parse("@@daemon\n@@config\nversion = 3\n@@inotify\n128\nx\n@@clock\n");
+        let probe = Probe::parse("@@daemon\n@@inotify\n128\nx\n@@clock\n");
         insta::assert_snapshot!(probe.daemon().unwrap_err(), @"containerd.service has no process");
-        insta::assert_snapshot!(probe.config().unwrap_err(), @"containerd config dump has no CRI section");
         insta::assert_snapshot!(probe.cgroup().unwrap_err(), @"the probe gave no 'cgroup'");
         insta::assert_snapshot!(probe.inotify().unwrap_err(), @r#"inotify limits: "128\nx""#);
         insta::assert_snapshot!(probe.clock().unwrap_err(), @r#"clock: """#);
@@ -362,18 +343,23 @@ usable
     }
 
     #[test]
-    fn version_2_dumps_keep_runtimes_under_the_old_name() {
-        let dump = r#"
-            version = 2
-            [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-            runtime_type = "io.containerd.runc.v2"
-        "#;
-        let config = ContainerdConfig::parse(dump).expect("must parse");
-        assert_eq!(
-            config.runtimes["runc"].runtime_type,
-            "io.containerd.runc.v2"
-        );
-        assert!(!config.runtimes["runc"].options.systemd_cgroup);
+    fn runtimes_are_read_from_the_cri_status() {
+        let parse = |text: &str| {
+            ContainerdConfig::parse(&HashMap::from([("config".to_owned(), text.to_owned())]))
+        };
+        let config = parse(
+            r#"{"containerd": {"snapshotter": "overlayfs", "defaultRuntimeName": "runc",
+                "runtimes": {"runc": {"runtimeType": "io.containerd.runc.v2",
+                    "runtimePath": "/opt/shim", "options": {"SystemdCgroup": true, "IoUid": 0}},
+                "bare": {"runtimeType": "io.containerd.runc.v2", "options": null}}}}"#,
+        )
+        .expect("must parse");
+        let runc = &config.runtimes[&config.default_runtime_name];
+        assert_eq!(runc.runtime_path, "/opt/shim");
+        assert!(runc.options.as_ref().expect("must be there").systemd_cgroup);
+        assert_eq!(config.runtimes["bare"].options, None);
+        assert!(parse("{}").is_err());
+        assert!(ContainerdConfig::parse(&HashMap::new()).is_err());
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) use checks::Outcome;
 pub use report::{Finding, Report, Verdict};
 
 use self::{checks::CHECKS, facts::Facts};
-use crate::{Result, node::Node};
+use crate::{Error, Result, node::Node};
 
 /// What the spec asked of every node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,16 @@ impl Expected {
     pub fn tolerating(mut self, check: impl Into<String>) -> Self {
         self.tolerated.push(check.into());
         self
+    }
+
+    /// A misspelt name would tolerate nothing and say nothing.
+    fn validate(&self) -> Result<()> {
+        let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+        match self.tolerated.iter().find(|name| !names.contains(&name.as_str())) {
+            Some(name) => Err(Error::input(format!("no health check is named '{name}'"))
+                .cure(format!("one of {}", names.join(", ")))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -80,6 +90,7 @@ impl Default for ExpectedKubelet {
 /// [`Refused`](crate::ErrorKind::Refused), naming check, node, observation and cure; the
 /// [`Input`](crate::ErrorKind::Input) kind when `tolerated` names no check.
 pub async fn gate(nodes: &[Node], client: &Client, expected: &Expected) -> Result<Report> {
+    expected.validate()?;
     let report = examine(nodes, client, expected).await;
     report.require(&expected.tolerated)?;
     Ok(report)
@@ -113,5 +124,20 @@ fn share_inotify(facts: &mut [Facts]) {
     {
         inotify.instances_used = instances;
         inotify.watches_used = watches;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_real_checks_can_be_tolerated() {
+        assert!(Expected::default().tolerating("shim").validate().is_ok());
+        let error = Expected::default().tolerating("shims").validate().unwrap_err();
+        insta::assert_snapshot!(error.report(), @r"
+        no health check is named 'shims'
+        cure: one of cri, snapshotter, plugins, daemon, shim, overlay, disk, inodes, kubelet, cgroup, inotify, clock
+        ");
     }
 }

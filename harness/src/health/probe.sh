@@ -10,10 +10,6 @@ readlink "/proc/$pid/exe"
 readlink "/proc/$pid/cwd"
 tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PATH=//p'
 
-# The daemon's own binary, not the one on disk: only that one writes the dump it runs on.
-part config
-"/proc/$pid/exe" config dump
-
 part cgroup
 stat -f -c %T /sys/fs/cgroup
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then

@@ -197,7 +197,7 @@ impl Cri {
             .map(|linux| linux.cgroup_driver()))
     }
 
-    /// Folders in the node that hold images, one for each snapshotter in use.
+    /// Folders in the node that hold images, one for each snapshotter; the default one first.
     pub async fn image_folders(&self) -> Result<Vec<String>> {
         let answer: ImageFsInfoResponse = self
             .daemon

@@ -206,8 +206,10 @@ impl Fields {
                 folder: None,
                 ..
             } => {
-                self.refuse_others(at, "debian", &["packages", "version"])?;
-                self.debian(suite, role, at)?
+                let program: &[_] = &["packages", "version", "sha256"];
+                let used = if role.is_os() { &program[..1] } else { program };
+                self.refuse_others(at, "debian", used)?;
+                self.debian(suite, at)?
             }
             Self {
                 go: None,
@@ -241,21 +243,22 @@ impl Fields {
         })
     }
 
-    /// The version without its `v`; the suite stands in for that of a Debian root file system.
+    /// The version without its `v` and without Debian's revision; the suite
+    /// stands in for that of a root file system.
     fn version(&self, role: Role, at: &At<'_>) -> Result<String> {
         let version = match (&self.version, &self.debian) {
             (None, Some(suite)) if role.is_os() => suite,
-            (Some(_), Some(_)) if role.is_os() => {
-                return Err(at.error("a Debian root file system has no version", "remove it"));
-            }
-            (Some(version), _) => version.strip_prefix('v').unwrap_or(version),
             (None, _) => return Err(at.error("the version is missing", "add `version:`")),
+            (Some(version), None) => version.strip_prefix('v').unwrap_or(version),
+            (Some(version), Some(_)) => version
+                .rsplit_once('-')
+                .map_or(version.as_str(), |(upstream, _)| upstream),
         };
         at.check_word("version", version)?;
         Ok(version.to_owned())
     }
 
-    fn debian(&self, suite: &str, role: Role, at: &At<'_>) -> Result<Source> {
+    fn debian(&self, suite: &str, at: &At<'_>) -> Result<Source> {
         let packages = self.packages.clone().unwrap_or_default();
         if packages.is_empty() {
             return Err(at.error("no package is named", "add `packages: [name]`"));
@@ -264,15 +267,11 @@ impl Fields {
         packages
             .iter()
             .try_for_each(|package| at.check_word("package", package))?;
-        let version = if role.is_os() {
-            None
-        } else {
-            Some(self.version(role, at)?)
-        };
         Ok(Source::Debian {
             suite: suite.to_owned(),
             packages,
-            version,
+            version: self.version.clone(),
+            sha256: self.sha256(at)?,
         })
     }
 
@@ -282,20 +281,22 @@ impl Fields {
             let cure = "give an http://, https:// or file:/// address";
             return Err(at.error(&format!("`{url}` is no address of an archive"), cure));
         }
-        match &self.sha256 {
-            Some(sha256) if is_sha256(sha256) => Ok(Source::Archive {
-                url: url.to_owned(),
-                sha256: sha256.clone(),
-            }),
-            Some(other) => Err(at.error(
-                &format!("`{other}` is no sha256"),
-                "give the 64 lowercase hex digits that `sha256sum` prints",
-            )),
-            None => Err(at.error(
-                "an archive needs its sha256",
-                "add `sha256:` with the 64 hex digits that `sha256sum` prints",
-            )),
+        let sha256 = self.sha256(at)?.ok_or_else(|| {
+            let cure = "add `sha256:` with the 64 hex digits that `sha256sum` prints";
+            at.error("an archive needs its sha256", cure)
+        })?;
+        Ok(Source::Archive {
+            url: url.to_owned(),
+            sha256,
+        })
+    }
+
+    fn sha256(&self, at: &At<'_>) -> Result<Option<String>> {
+        if let Some(other) = self.sha256.as_ref().filter(|sha256| !is_sha256(sha256)) {
+            let cure = "give the 64 lowercase hex digits that `sha256sum` prints";
+            return Err(at.error(&format!("`{other}` is no sha256"), cure));
         }
+        Ok(self.sha256.clone())
     }
 
     /// A field that the source has no use for would be silently without effect.

@@ -20,11 +20,13 @@ pub enum Source {
     Debian {
         /// The suite, such as `trixie`.
         suite: String,
-        /// The packages; the version sought is that of the first.
+        /// The packages; the version and sum are those of the first.
         packages: Vec<String>,
-        /// The first package's upstream version; none for a root file system,
-        /// which is as new as its suite.
+        /// The first package's version; none for a root file system, which is as
+        /// new as its suite. A rebuild of the same upstream version may stand in.
         version: Option<String>,
+        /// The sha256 of the first package's file, in hex, at exactly that version.
+        sha256: Option<String>,
     },
     /// A tar archive (plain or gzip) or a bare program.
     Archive {
@@ -65,9 +67,10 @@ impl Source {
                 suite,
                 packages,
                 version,
+                sha256,
             } => {
-                let version = version.as_deref().unwrap_or("-");
-                format!("debian {suite} {version} {}", packages.join(" "))
+                let [version, sha256] = [version, sha256].map(|v| v.as_deref().unwrap_or("-"));
+                format!("debian {suite} {version} {sha256} {}", packages.join(" "))
             }
             Self::Archive { sha256, .. } => format!("archive {sha256}"),
             Self::Folder { sha256, .. } => format!("folder {sha256}"),

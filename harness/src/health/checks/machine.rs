@@ -100,7 +100,10 @@ pub(super) fn cgroup(facts: &Facts, _: &Expected) -> Seen<Outcome> {
         None => {
             let config = seen(&facts.config)?;
             let runtime = config.runtimes.get(&config.default_runtime_name);
-            match runtime.is_some_and(|runtime| runtime.options.systemd_cgroup) {
+            match runtime
+                .and_then(|runtime| runtime.options.as_ref())
+                .is_some_and(|o| o.systemd_cgroup)
+            {
                 true => CgroupDriver::Systemd,
                 false => CgroupDriver::Cgroupfs,
             }

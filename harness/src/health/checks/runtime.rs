@@ -42,19 +42,19 @@ pub(super) fn cri(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 
 /// The snapshotter in effect, whatever the configuration file says.
 pub(super) fn snapshotter(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
-    let in_effect: Vec<_> = seen(&facts.image_folders)?
-        .iter()
-        .filter_map(|folder| folder.rsplit_once("io.containerd.snapshotter.v1."))
-        .map(|(_, name)| name)
-        .collect();
-    if in_effect.is_empty() {
-        return Err(format!("no snapshotter in {:?}", facts.image_folders));
-    }
+    // The first folder is the default snapshotter's; others belong to single runtimes.
+    let folder = seen(&facts.image_folders)?
+        .first()
+        .map_or("", String::as_str);
+    let (_, in_effect) = folder
+        .rsplit_once("io.containerd.snapshotter.v1.")
+        .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
     let wanted = &expected.snapshotter;
     Ok(Outcome::when(
-        in_effect.contains(&wanted.as_str()),
-        format!("{} (expected {wanted})", in_effect.join(", ")),
-        format!("set snapshotter = \"{wanted}\" where the node's `containerd config dump` has it"),
+        in_effect == wanted,
+        format!("{in_effect} (expected {wanted})"),
+        // containerd 2.0 migrates a version 2 file's snapshotter only beside a runtimes table.
+        format!("set snapshotter = \"{wanted}\" in containerd's config, beside its runtimes"),
     ))
 }
 

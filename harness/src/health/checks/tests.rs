@@ -398,9 +398,9 @@ fn cgroup_drivers_agree_and_controllers_are_there() {
 
     // Before 2.0 the configuration of the default runtime says which driver it is.
     let systemd = Runtime {
-        options: RuntimeOptions {
+        options: Some(RuntimeOptions {
             systemd_cgroup: true,
-        },
+        }),
         ..Runtime::default()
     };
     let runtimes = BTreeMap::from([("runc".to_owned(), systemd)]);

@@ -86,6 +86,21 @@ fn each_source_is_read() {
 }
 
 #[test]
+fn a_debian_version_is_pinned_whole_and_known_by_its_upstream_part() {
+    let sum = "0a".repeat(32);
+    let line = "etcd: {debian: trixie, packages: [etcd-server], version: 3.5.16-4, sha256: ";
+    let etcd = parts(&format!("{BASE}{line}{sum}}}")).etcd;
+    assert_eq!(etcd.version, "3.5.16");
+    let Source::Debian {
+        version, sha256, ..
+    } = etcd.source
+    else {
+        panic!("must be Debian's")
+    };
+    assert_eq!((version.as_deref(), sha256), (Some("3.5.16-4"), Some(sum)));
+}
+
+#[test]
 fn a_relative_folder_starts_from_the_recipe() {
     let place = tempfile::tempdir().unwrap();
     std::fs::create_dir(place.path().join("out")).unwrap();
@@ -171,7 +186,7 @@ fn mistakes_name_file_line_field_and_cure() {
         ),
         (
             "os: {debian: trixie, packages: [x], version: 1}",
-            "has no version",
+            "`version` means nothing for a debian source",
         ),
         (
             "kubernets: {go: x, version: 1}",

@@ -1,0 +1,63 @@
+//! `kubenest up` and `kubenest list`.
+
+use clap::Args;
+use kubenest::{ClusterSpec, Error, Result, docker::Docker};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Args)]
+pub(crate) struct Up {
+    /// The cluster's name; made up if none is given
+    name: Option<String>,
+    /// A recipe's name, a recipe file (.yaml), or a node image by digest
+    #[arg(long)]
+    recipe: Option<String>,
+    /// Workers beside the control plane
+    #[arg(long, default_value_t = 0)]
+    workers: usize,
+    /// A health check that may fail, by name; can be given more than once
+    #[arg(long, value_name = "CHECK")]
+    tolerate: Vec<String>,
+}
+
+pub(crate) async fn up(up: Up) -> Result<()> {
+    let mut spec = ClusterSpec::with_workers(up.workers).keep(true);
+    if let Some(name) = up.name {
+        spec = spec.with_name(name);
+    }
+    if let Some(recipe) = up.recipe {
+        spec = spec.with_recipe_of(crate::recipe(&recipe)?);
+    }
+    for check in &up.tolerate {
+        spec = spec.tolerating(check);
+    }
+    let cluster = or_signal(spec.boot()).await?;
+    println!("{}", cluster.health().await?);
+    println!("{}", cluster.hint());
+    cluster.down().await
+}
+
+/// Gives work until Ctrl-C or SIGTERM; dropping it removes what it made.
+async fn or_signal<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let handle = |kind| {
+        signal(kind).map_err(|cause| Error::setup("handle signals").because(cause))
+    };
+    let mut interrupt = handle(SignalKind::interrupt())?;
+    let mut terminate = handle(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => done,
+        _ = interrupt.recv() => Err(Error::setup("interrupted; what was made is removed")),
+        _ = terminate.recv() => Err(Error::setup("terminated; what was made is removed")),
+    }
+}
+
+pub(crate) async fn list(docker: &Docker) -> Result<()> {
+    let clusters = kubenest::cluster::list(docker).await?;
+    if clusters.is_empty() {
+        println!("no clusters");
+    }
+    for cluster in clusters {
+        let kept = if cluster.kept { "kept" } else { "" };
+        println!("{:<24} {:>2} nodes  {kept}", cluster.name, cluster.nodes);
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! Real Kubernetes nodes from the command line, for people without this repository.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+
+mod cluster;
+mod engine;
+mod image;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use kubenest::{
+    Error, ErrorKind, Result,
+    docker::{self, Docker, Scope},
+    doctor, telemetry,
+};
+
+/// Boot real Kubernetes nodes in containers, look at them, remove them.
+///
+/// Settings are variables: KUBENEST_CACHE (where everything is kept), KUBENEST_ENGINE
+/// (auto, embedded, host), KUBENEST_NODE (default recipe or image), KUBENEST_REGISTRY
+/// (where node images are shared), KUBENEST_KEEP, KUBENEST_LOG; and Docker's own.
+///
+/// Exit codes: 0 done, 2 wrong usage, 100 a check failed, 105 set-up failed.
+#[derive(Parser)]
+#[command(name = "kubenest", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boot a cluster, prove it healthy and leave it up
+    ///
+    /// Example: kubenest up my-test --recipe v1.32.1-containerd-2.0.2 --workers 2
+    Up(cluster::Up),
+    /// Remove a cluster and everything made for it
+    Down {
+        /// Its name, as `kubenest list` shows it
+        name: String,
+    },
+    /// Show the clusters there are
+    List,
+    /// Build, share and show node images
+    #[command(subcommand)]
+    Image(image::Image),
+    /// Start, look at and stop the embedded Docker engine
+    #[command(subcommand)]
+    Engine(engine::Engine),
+    /// Check whether this machine can run nodes; each failed check names its cure
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what dead processes left: containers, networks and volumes with our labels
+    Clean {
+        /// Remove everything of kubenest's, clusters in use and kept ones too
+        #[arg(long, conflicts_with = "run")]
+        all: bool,
+        /// Remove what one run made
+        #[arg(long)]
+        run: Option<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::start();
+    let cli = Cli::parse();
+    match dispatch(cli.command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", error.report());
+            ExitCode::from(if error.kind() == ErrorKind::Input { 2 } else { 105 })
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up(up) => cluster::up(up).await?,
+        Command::Down { name } => {
+            kubenest::cluster::remove(&Docker::find().await?, &name).await?;
+            println!("removed cluster {name}");
+        }
+        Command::List => cluster::list(&Docker::find().await?).await?,
+        Command::Image(command) => image::run(command).await?,
+        Command::Engine(command) => engine::run(command).await?,
+        Command::Doctor { json } => return host_report(json).await,
+        Command::Clean { all, run } => clean(all, run.as_deref()).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn host_report(json: bool) -> Result<ExitCode> {
+    let engine = match Docker::find().await {
+        Ok(docker) => docker.info().await.map(|info| format!("Docker {}", info.version)),
+        Err(error) => Err(error),
+    };
+    let report = doctor::host_checks(engine);
+    if json {
+        let text = serde_json::to_string_pretty(&report);
+        println!("{}", text.map_err(|cause| Error::setup("write JSON").because(cause))?);
+    } else {
+        println!("{report}");
+    }
+    Ok(if report.require(&[]).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(100) })
+}
+
+async fn clean(all: bool, run: Option<&str>) -> Result<()> {
+    // An embedded engine that is not running has nothing that could be cleaned.
+    let Some(docker) = engine::running().await? else {
+        println!("no engine runs: nothing to clean");
+        return Ok(());
+    };
+    let scope = match run {
+        _ if all => Scope::All,
+        Some(run) => Scope::Run(run),
+        None => Scope::DeadOwners,
+    };
+    let removed = docker::sweep(&docker, scope).await?;
+    println!(
+        "removed {} containers, {} networks, {} volumes",
+        removed.containers.len(),
+        removed.networks.len(),
+        removed.volumes.len()
+    );
+    Ok(())
+}
+
+/// A recipe by the name of an embedded one, the path of a file, or an image by digest.
+fn recipe(name: &str) -> Result<kubenest::recipe::Recipe> {
+    use kubenest::recipe::Recipe;
+    if name.contains("@sha256:") {
+        return Recipe::image(name);
+    }
+    let path = PathBuf::from(name);
+    if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+        return Recipe::file(&path);
+    }
+    Recipe::named(name)
+}

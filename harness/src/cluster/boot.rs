@@ -1,0 +1,168 @@
+//! The boot: from a spec to a cluster, by a list of steps.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
+use crate::{
+    Context, Result,
+    docker::{Docker, Guard, Scope, sweep},
+    health,
+    image::NodeImage,
+    progress,
+    recipe::{Content, Recipe},
+    settings::settings,
+};
+
+/// Keeps the time of each step.
+pub(super) struct Clock {
+    phases: Vec<Phase>,
+    start: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { phases: Vec::new(), start: Instant::now() }
+    }
+
+    /// Ends the step of this name; the next one starts now.
+    fn lap(&mut self, name: &str) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        tracing::debug!("{name}: {seconds:.2} s");
+        self.phases.push(Phase { name: name.into(), seconds });
+        self.start = Instant::now();
+    }
+}
+
+/// Boots a cluster that was checked. What was made is removed when a step fails.
+pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
+    let begin = Instant::now();
+    let mut clock = Clock::start();
+    let keep = spec.keep.unwrap_or(settings().keep);
+    let name = spec.name.clone().unwrap_or_else(made_up_name);
+
+    refuse_known_bad(&spec, spec.recipe.as_ref())?;
+    let docker = Docker::find().await?;
+    sweep(&docker, Scope::DeadOwners).await?;
+    let recipe = match &spec.recipe {
+        Some(recipe) => recipe.clone(),
+        None => Recipe::named(settings().node.as_deref().unwrap_or("v1.32.1-containerd-2.0.2"))?,
+    };
+    refuse_known_bad(&spec, Some(&recipe))?;
+    clock.lap("engine");
+
+    let image = NodeImage::ensure(&docker, &recipe).await?;
+    clock.lap("image");
+
+    progress!("booting cluster '{name}' ({}, {} nodes)", recipe.name, spec.nodes.len());
+    let mut made = Made::new(docker, name, keep);
+    let booted = steps_of(&spec, image, &mut made, &mut clock).await;
+    match booted {
+        Ok(booted) => {
+            let seconds = begin.elapsed().as_secs_f64();
+            progress!("cluster '{}' is usable and healthy after {seconds:.1} s", made.name());
+            Ok(Cluster {
+                nodes: booted.nodes,
+                client: booted.client,
+                kubeconfig: booted.kubeconfig,
+                image: booted.image,
+                expected: spec.expected,
+                phases: clock.phases,
+                made,
+            })
+        }
+        Err(error) => {
+            if let Err(removal) = made.remove().await {
+                tracing::warn!("{}", removal.report());
+            }
+            Err(error).with_context(|| format!("boot cluster '{}'", made.name()))
+        }
+    }
+}
+
+struct Booted {
+    nodes: Vec<crate::node::Node>,
+    client: kube::Client,
+    kubeconfig: std::path::PathBuf,
+    image: NodeImage,
+}
+
+async fn steps_of(
+    spec: &ClusterSpec,
+    image: NodeImage,
+    made: &mut Made,
+    clock: &mut Clock,
+) -> Result<Booted> {
+    let network = made.make_network().await?;
+    if !made.kept() {
+        made.guard = Some(Guard::start(made.docker(), &image.reference, made.name()).await?);
+    }
+    let (nodes, port) = steps::containers::start(spec, &image, made, &network).await?;
+    clock.lap("containers");
+
+    let control_plane = &nodes[0];
+    let kubernetes = steps::containers::kubernetes_version(control_plane).await?;
+    let token = bootstrap_token();
+    let documents = super::kubeadm::Documents {
+        kubernetes: &kubernetes,
+        cluster: made.name(),
+        control_plane: control_plane.name(),
+        token: &token,
+        patches: &spec.kubeadm_patches,
+    };
+    // From here on the nodes' own services can give up: whoever does ends the boot.
+    let work = async {
+        steps::network::set_up(&nodes).await?;
+        clock.lap("network");
+        let init = steps::init::run(control_plane, &documents);
+        let reached = steps::init::reach(made.name(), control_plane, port);
+        let (_, (kubeconfig, client)) = tokio::try_join!(init, reached)?;
+        clock.lap("init");
+        steps::join::run(&nodes, &documents).await?;
+        clock.lap("join");
+        steps::usable::wait(&client, &nodes).await?;
+        clock.lap("usable");
+        Result::Ok((kubeconfig, client))
+    };
+    let (kubeconfig, client) = tokio::select! {
+        done = Box::pin(work) => done?,
+        error = watchdog::watch(&nodes) => return Err(error),
+    };
+    health::gate(&nodes, &client, &spec.expected).await?;
+    clock.lap("gate");
+    Ok(Booted { nodes, client, kubeconfig, image })
+}
+
+/// Refuses a pair of versions that is known not to work, before anything is started.
+fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
+    let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else { return Ok(()) };
+    let Content::Parts(parts) = &recipe.content else { return Ok(()) };
+    let Ok(containerd) = semver::Version::parse(&parts.containerd.version) else {
+        return Ok(());
+    };
+    let _ = (loader, containerd);
+    Ok(())
+}
+
+/// Short, so that node names stay below the 63 characters of a host name.
+fn made_up_name() -> String {
+    format!("kn-{}", random_hex(4))
+}
+
+fn bootstrap_token() -> String {
+    format!("{}.{}", random_hex(3), random_hex(8))
+}
+
+/// As many random bytes, in hex.
+fn random_hex(bytes: usize) -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let mut text = String::new();
+    while text.len() < bytes * 2 {
+        // Each state is seeded by the system's random numbers.
+        let mut hasher = RandomState::new().build_hasher();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        hasher.write_u128(now.as_nanos());
+        text.push_str(&format!("{:016x}", hasher.finish()));
+    }
+    text.truncate(bytes * 2);
+    text
+}

@@ -1,0 +1,261 @@
+//! What a cluster is to be: its nodes, their image, and how it differs from the usual.
+
+use semver::Version;
+use serde_json::Value;
+
+use super::{Cluster, boot};
+use crate::{Error, Result, health::Expected, node::Role, recipe::Recipe};
+
+/// A cluster to boot.
+///
+/// ```no_run
+/// # async fn example() -> kubenest::Result<()> {
+/// use kubenest::ClusterSpec;
+///
+/// let cluster = ClusterSpec::single_node()
+///     .with_recipe("v1.32.1-containerd-2.0.2")?
+///     .boot()
+///     .await?;
+/// println!("export KUBECONFIG={}", cluster.kubeconfig().display());
+/// cluster.down().await
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ClusterSpec {
+    pub(super) name: Option<String>,
+    pub(super) recipe: Option<Recipe>,
+    pub(super) nodes: Vec<NodeSpec>,
+    pub(super) kubeadm_patches: Vec<Value>,
+    pub(super) containerd_patches: Vec<toml::Table>,
+    pub(super) expected: Expected,
+    pub(super) loader: Option<Version>,
+    pub(super) keep: Option<bool>,
+}
+
+/// One node of a cluster.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    pub(super) role: Role,
+    pub(super) ports: Vec<(u16, u16)>,
+    pub(super) mounts: Vec<(String, String, bool)>,
+}
+
+impl NodeSpec {
+    /// A node that runs the control plane, and workloads too.
+    pub fn control_plane() -> Self {
+        Self { role: Role::ControlPlane, ports: Vec::new(), mounts: Vec::new() }
+    }
+
+    /// A node that runs workloads only.
+    pub fn worker() -> Self {
+        Self { role: Role::Worker, ports: Vec::new(), mounts: Vec::new() }
+    }
+
+    /// Makes a TCP port of the node reachable on 127.0.0.1 of the engine's host; 0 picks
+    /// a free one.
+    #[must_use]
+    pub fn with_port(mut self, node: u16, host: u16) -> Self {
+        self.ports.push((node, host));
+        self
+    }
+
+    /// Mounts a folder of the engine's host, writable.
+    #[must_use]
+    pub fn with_mount(mut self, host: impl Into<String>, node: impl Into<String>) -> Self {
+        self.mounts.push((host.into(), node.into(), false));
+        self
+    }
+
+    /// Mounts a folder of the engine's host, read-only.
+    #[must_use]
+    pub fn with_read_only_mount(
+        mut self,
+        host: impl Into<String>,
+        node: impl Into<String>,
+    ) -> Self {
+        self.mounts.push((host.into(), node.into(), true));
+        self
+    }
+}
+
+impl ClusterSpec {
+    /// One node that is control plane and worker.
+    pub fn single_node() -> Self {
+        Self::of([NodeSpec::control_plane()])
+    }
+
+    /// One control plane and `count` workers.
+    pub fn with_workers(count: usize) -> Self {
+        let workers = std::iter::repeat_with(NodeSpec::worker).take(count);
+        Self::of(std::iter::once(NodeSpec::control_plane()).chain(workers))
+    }
+
+    /// These nodes; exactly one is a control plane.
+    pub fn of(nodes: impl IntoIterator<Item = NodeSpec>) -> Self {
+        Self {
+            name: None,
+            recipe: None,
+            nodes: nodes.into_iter().collect(),
+            kubeadm_patches: Vec::new(),
+            containerd_patches: Vec::new(),
+            expected: Expected::default(),
+            loader: None,
+            keep: None,
+        }
+    }
+
+    /// Names the cluster; without it the name is made up. At most 40 lowercase letters,
+    /// digits and dashes.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Makes the nodes of an embedded recipe, by name.
+    ///
+    /// # Errors
+    /// There is no recipe of that name; the cure lists the known ones.
+    pub fn with_recipe(mut self, name: &str) -> Result<Self> {
+        self.recipe = Some(Recipe::named(name)?);
+        Ok(self)
+    }
+
+    /// Makes the nodes of this recipe: a file's, or a whole image.
+    #[must_use]
+    pub fn with_recipe_of(mut self, recipe: Recipe) -> Self {
+        self.recipe = Some(recipe);
+        self
+    }
+
+    /// Merges YAML into the kubeadm document of the same `kind`, for example
+    /// `{kind: KubeletConfiguration, maxPods: 20}`; `null` removes a key.
+    ///
+    /// # Errors
+    /// It is no YAML mapping, or its `kind` is none of kubeadm's.
+    pub fn with_kubeadm_patch(mut self, yaml: &str) -> Result<Self> {
+        self.kubeadm_patches.push(super::kubeadm::patch(yaml)?);
+        Ok(self)
+    }
+
+    /// Merges TOML into the nodes' containerd configuration.
+    ///
+    /// # Errors
+    /// It is no TOML.
+    pub fn with_containerd_patch(mut self, patch: &str) -> Result<Self> {
+        let table = patch.parse::<toml::Table>().map_err(|cause| {
+            Error::input("the containerd patch is no TOML").because(cause)
+        })?;
+        self.containerd_patches.push(table);
+        Ok(self)
+    }
+
+    /// What the health gate demands of the nodes.
+    #[must_use]
+    pub fn with_expected(mut self, expected: Expected) -> Self {
+        self.expected = expected;
+        self
+    }
+
+    /// Lets one health check fail: for a suite that reproduces a sick node on purpose.
+    #[must_use]
+    pub fn tolerating(mut self, check: &str) -> Self {
+        self.expected = self.expected.tolerating(check);
+        self
+    }
+
+    /// Says which version of kind will load images; a pair that is known not to work is
+    /// then refused before anything is started.
+    ///
+    /// # Errors
+    /// It is no version.
+    pub fn loaded_by_kind(mut self, version: &str) -> Result<Self> {
+        let version = version.trim_start_matches('v');
+        let version = Version::parse(version).map_err(|cause| {
+            Error::input(format!("'{version}' is no version of kind")).because(cause)
+        })?;
+        self.loader = Some(version);
+        Ok(self)
+    }
+
+    /// Leaves the cluster up; without it `KUBENEST_KEEP` decides.
+    #[must_use]
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
+    /// Boots the cluster and proves it usable and healthy.
+    ///
+    /// When it fails, or the future is dropped, everything made so far is removed.
+    ///
+    /// # Errors
+    /// The spec cannot be, the pair is known not to work, or a step failed: the error
+    /// names the step, what was seen last, and the cure if there is one.
+    pub async fn boot(self) -> Result<Cluster> {
+        self.check()?;
+        // Booting is a large future; test threads have small stacks.
+        Box::pin(boot::boot(self)).await
+    }
+
+    fn check(&self) -> Result<()> {
+        let control_planes = self.nodes.iter().filter(|n| n.role == Role::ControlPlane).count();
+        if control_planes != 1 {
+            return Err(Error::input(format!(
+                "a cluster of {control_planes} control planes: exactly one is supported"
+            ))
+            .cure("one NodeSpec::control_plane(), and workers"));
+        }
+        if let Some(name) = &self.name {
+            check_name(name)?;
+        }
+        let mounts = self.nodes.iter().flat_map(|node| &node.mounts);
+        for (host, node, _) in mounts {
+            if !host.starts_with('/') || !node.starts_with('/') {
+                return Err(Error::input(format!("mount '{host}' on '{node}' is not absolute"))
+                    .cure("give both paths from /"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names become container and host names and parts of paths.
+fn check_name(name: &str) -> Result<()> {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = |b: Option<u8>| b.is_some_and(|b| b != b'-');
+    let bytes = name.as_bytes();
+    let fine = bytes.iter().all(|b| plain(*b))
+        && ends(bytes.first().copied())
+        && ends(bytes.last().copied())
+        && name.len() <= 40;
+    if fine {
+        return Ok(());
+    }
+    Err(Error::input(format!("'{name}' cannot name a cluster"))
+        .cure("at most 40 lowercase letters, digits and inner dashes, for example 'my-test'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_host_names_are_refused() {
+        assert!(check_name("a-1").is_ok());
+        for name in ["", "A", "-a", "a-", "a_b", "../x", &"a".repeat(41)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn two_control_planes_are_refused_with_a_cure() {
+        let spec = ClusterSpec::of([NodeSpec::control_plane(), NodeSpec::control_plane()]);
+        let error = spec.check().unwrap_err();
+        assert_eq!(
+            error.report(),
+            "a cluster of 2 control planes: exactly one is supported\n\
+             cure: one NodeSpec::control_plane(), and workers"
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! Step 1: a container for each node, on a network of the cluster's own.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures::future::try_join_all;
+
+use crate::{
+    Error, Result,
+    cluster::{ClusterSpec, config, made::Made, spec::NodeSpec},
+    docker::{ContainerSpec, FileEntry},
+    image::NodeImage,
+    node::{Node, Role},
+    wait::{self, Probe},
+};
+
+const API_PORT: u16 = 6443;
+const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
+
+/// Starts the nodes and returns them, the control plane first, with the host port of its
+/// API server.
+pub(in crate::cluster) async fn start(
+    spec: &ClusterSpec,
+    image: &NodeImage,
+    made: &mut Made,
+    network: &str,
+) -> Result<(Vec<Node>, u16)> {
+    let mut specs: Vec<&NodeSpec> = spec.nodes.iter().collect();
+    specs.sort_by_key(|node| node.role != Role::ControlPlane);
+    let mut containers = Vec::new();
+    for (index, node) in specs.iter().enumerate() {
+        let name = match node.role {
+            Role::ControlPlane => format!("{}-control-plane", made.name()),
+            Role::Worker if index == 1 => format!("{}-worker", made.name()),
+            Role::Worker => format!("{}-worker{index}", made.name()),
+        };
+        made.container(&name);
+        let container = container(&name, node, image, made, network);
+        containers.push((container, node.role));
+    }
+    let started = containers.iter().map(|(container, role)| begin(spec, made, container, *role));
+    let nodes = try_join_all(started).await?;
+    let state = made.docker().container(nodes[0].name()).await?;
+    let port = state.and_then(|state| state.ports.get(&API_PORT).copied()).ok_or_else(|| {
+        Error::setup(format!("the engine gave '{}' no port on 127.0.0.1", nodes[0].name()))
+    })?;
+    Ok((nodes, port))
+}
+
+/// The Kubernetes version that a node image says it has.
+pub(in crate::cluster) async fn kubernetes_version(node: &Node) -> Result<String> {
+    let text = node.read_file("/kind/version").await?;
+    Ok(String::from_utf8_lossy(&text).trim().trim_start_matches('v').to_owned())
+}
+
+async fn begin(
+    spec: &ClusterSpec,
+    made: &Made,
+    container: &ContainerSpec,
+    role: Role,
+) -> Result<Node> {
+    let docker = made.docker();
+    docker.create(container).await?;
+    if !spec.containerd_patches.is_empty() {
+        // Before the node starts: containerd reads it once.
+        let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;
+        let config =
+            config::patched(&String::from_utf8_lossy(&config), &spec.containerd_patches)?;
+        docker.put_files(&container.name, &[FileEntry::new(CONTAINERD_CONFIG, config)]).await?;
+    }
+    docker.start_container(&container.name).await?;
+    let node = Node::attach(docker, &container.name, role).await?;
+    wait::until("containerd", Duration::from_secs(60), async || {
+        if let Err(error) = Node::attach(docker, node.name(), role).await {
+            return Probe::Failed(error);
+        }
+        match node.dial("/run/containerd/containerd.sock").await {
+            Ok(_) => Probe::Ready(()),
+            Err(error) => Probe::Pending(error.report()),
+        }
+    })
+    .await?;
+    Ok(node)
+}
+
+fn container(
+    name: &str,
+    node: &NodeSpec,
+    image: &NodeImage,
+    made: &Made,
+    network: &str,
+) -> ContainerSpec {
+    let mut ports = node.ports.clone();
+    if node.role == Role::ControlPlane {
+        ports.push((API_PORT, 0));
+    }
+    let mut binds = node.mounts.clone();
+    binds.push(("/lib/modules".into(), "/lib/modules".into(), true));
+    ContainerSpec {
+        name: name.to_owned(),
+        image: image.reference.clone(),
+        labels: made.labels(node.role),
+        // kind's images ask for it by name.
+        env: vec!["container=docker".into()],
+        privileged: true,
+        network: Some(network.to_owned()),
+        ports,
+        binds,
+        // Not on the container's own file system: overlayfs does not stack on itself.
+        volumes: vec!["/var".into()],
+        tmpfs: HashMap::from([("/tmp".into(), String::new()), ("/run".into(), String::new())]),
+        ..ContainerSpec::default()
+    }
+}

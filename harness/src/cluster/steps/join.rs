@@ -1,0 +1,64 @@
+//! Step 4: the workers, by `kubeadm join`, side by side.
+
+use futures::future::try_join_all;
+
+use crate::{
+    Result,
+    cluster::{SLOW, kubeadm::Documents},
+    docker::FileEntry,
+    node::{Node, Role},
+    wait,
+};
+
+const CONFIG: &str = "/kind/kubeadm.conf";
+const DISCOVERY: &str = "/kind/discovery.conf";
+
+/// Joins every worker.
+pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -> Result<()> {
+    let (control_plane, workers) = nodes.split_first().expect("a cluster must have nodes");
+    if workers.is_empty() {
+        return Ok(());
+    }
+    // The authority's certificate is handed over, so that the join trusts nothing else.
+    let argv = ["kubectl", "config", "view", "--flatten", "--raw", "-o", "json"];
+    let admin = ["--kubeconfig", "/etc/kubernetes/admin.conf"];
+    let admin = control_plane.exec_ok(&[argv.as_slice(), &admin].concat()).await?.text();
+    let discovery = discovery(&admin)?;
+    let joins = workers.iter().filter(|node| node.role() == Role::Worker).map(|node| {
+        let discovery = discovery.clone();
+        async move {
+            let config = documents.join(node.ip(), DISCOVERY)?;
+            let files =
+                [FileEntry::new(CONFIG, config), FileEntry::new(DISCOVERY, discovery)];
+            node.write_files(&files).await?;
+            let argv =
+                ["kubeadm", "join", "--config", CONFIG, "--skip-phases=preflight"];
+            wait::within("kubeadm join", SLOW, async { node.exec_ok(&argv).await }).await
+        }
+    });
+    try_join_all(joins).await?;
+    Ok(())
+}
+
+/// A kubeconfig with the cluster and its authority, and without any user.
+fn discovery(admin: &str) -> Result<String> {
+    use crate::Context;
+    let mut config: serde_json::Value =
+        serde_json::from_str(admin).context("the control plane's admin.conf")?;
+    config["users"] = serde_json::json!([]);
+    config["contexts"] = serde_json::json!([]);
+    config["current-context"] = serde_json::json!("");
+    Ok(config.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_administrators_key_is_not_handed_over() {
+        let admin = r#"{"clusters": [{"name": "a"}], "users": [{"user": {"token": "secret"}}]}"#;
+        let text = discovery(admin).unwrap();
+        assert!(text.contains(r#""name":"a""#) && !text.contains("secret"), "{text}");
+    }
+}

@@ -1,0 +1,35 @@
+//! Step 2: the pod network, before the kubelets ask for it.
+//!
+//! The nodes are all known, so each gets its subnet and the routes to the others at once:
+//! nothing has to be installed in the cluster, and no node is ever NotReady for want of a
+//! network.
+
+use futures::future::try_join_all;
+
+use crate::{
+    Result,
+    cluster::kubeadm::{POD_SUBNET, node_subnet},
+    docker::FileEntry,
+    node::Node,
+};
+
+const SCRIPT: &str = "/usr/local/lib/kubenest/network";
+
+/// The script of the node images built here, for node images that lack it.
+static CONTENT: &str = include_str!("../../../data/node/usr/local/lib/kubenest/network");
+
+/// Sets up every node's network.
+pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {
+    try_join_all(nodes.iter().enumerate().map(|(index, node)| one(nodes, index, node))).await?;
+    Ok(())
+}
+
+async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
+    let script = FileEntry { path: SCRIPT.into(), mode: 0o755, content: CONTENT.into() };
+    node.write_files(&[script]).await?;
+    let mut argv = vec![SCRIPT.to_owned(), POD_SUBNET.to_owned(), node_subnet(index)];
+    let others = nodes.iter().enumerate().filter(|(other, _)| *other != index);
+    argv.extend(others.map(|(other, node)| format!("{}={}", node_subnet(other), node.ip())));
+    node.exec_ok(&argv).await?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Step 5: wait until the cluster is usable, not just up.
+//!
+//! Every node Ready with a fresh heartbeat, the `default` service account there, and
+//! kube-proxy, DNS and the pod network proved by a pod on every node that resolves a
+//! Service's name and connects to it.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Node as KubeNode},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    Context, Error, Result,
+    cluster::{SLOW, kubeadm::node_subnet, probe},
+    node::Node,
+    objects,
+    wait::Probe,
+};
+
+/// The kubelet renews its lease every 10 s; one older than this is a kubelet that stopped.
+const HEARTBEAT: Duration = Duration::from_secs(40);
+
+/// Waits until every node is Ready and every pod network proved.
+pub(in crate::cluster) async fn wait(client: &Client, nodes: &[Node]) -> Result<()> {
+    let account = objects::default_service_account(client, "default", SLOW);
+    let ready = try_join_all(nodes.iter().enumerate().map(|(i, node)| ready(client, i, node)));
+    tokio::try_join!(account, ready)?;
+    try_join_all(nodes.iter().map(|node| probe::prove(client, node))).await?;
+    Ok(())
+}
+
+async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
+    let api = Api::<KubeNode>::all(client.clone());
+    let name = node.name();
+    objects::until(api.clone(), name, &format!("node '{name}' to register"), SLOW, |node| {
+        Probe::from_option(node.map(|_| ()), || "no such node".into())
+    })
+    .await?;
+    // What a controller would hand out, had the boot waited for it.
+    let subnet = node_subnet(index);
+    let patch = json!({"spec": {"podCIDR": subnet, "podCIDRs": [subnet]}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .with_context(|| format!("give node '{name}' its pods' subnet"))?;
+    objects::until(api, name, &format!("node '{name}' to be Ready"), SLOW, node_ready).await?;
+    let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
+    let what = format!("a heartbeat of node '{name}'");
+    objects::until(leases, name, &what, SLOW, |lease| {
+        let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+        match renewed {
+            Some(time) if is_fresh(time.0) => Probe::Ready(()),
+            Some(time) => Probe::Pending(format!("renewed at {}", time.0)),
+            None => Probe::Pending("no lease".into()),
+        }
+    })
+    .await
+}
+
+fn is_fresh(renewed: Timestamp) -> bool {
+    let age = Timestamp::now().duration_since(renewed);
+    age.unsigned_abs() < HEARTBEAT
+}
+
+fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
+    let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    match ready {
+        Some(condition) if condition.status == "True" => Probe::Ready(()),
+        Some(condition) => {
+            let words = condition.message.clone().unwrap_or_default();
+            // The kubelet cannot recover from a runtime that lacks the CRI.
+            if words.contains("unknown service runtime.v1") {
+                return Probe::Failed(Error::setup(words));
+            }
+            Probe::Pending(words)
+        }
+        None => Probe::Pending("no Ready condition yet".into()),
+    }
+}

@@ -1,0 +1,92 @@
+//! Watches the nodes' services during a boot and ends it when one keeps exiting.
+//!
+//! kubeadm waits four minutes for a kubelet that cannot start. The kubelet itself says in
+//! two seconds why it cannot.
+
+use std::{convert::Infallible, time::Duration};
+
+use futures::future::select_all;
+
+use crate::{Error, Result, node::Node, wait};
+
+/// So often may a service or a control-plane container be restarted before it counts as
+/// one that cannot run: an API server may lose its first race with etcd.
+const RESTARTS: u32 = 3;
+
+/// One look: a line for each service or container that was restarted.
+const LOOK: &str = "
+for unit in kubelet containerd; do
+  echo \"$unit $(systemctl show --property NRestarts --value $unit.service)\"
+done
+cd /var/log/pods 2> /dev/null || exit 0
+for pod in kube-system_{etcd,kube-apiserver,kube-controller-manager,kube-scheduler}-*; do
+  for log in \"$pod\"/*/*.log; do
+    [[ -e $log ]] && echo \"/var/log/pods/$log $(basename \"$log\" .log)\"
+  done
+done
+exit 0
+";
+
+/// Never ends while the nodes do well; else the error has the last words of what does not.
+pub(super) async fn watch(nodes: &[Node]) -> Error {
+    let watches = nodes.iter().map(|node| Box::pin(one(node)));
+    match select_all(watches).await.0 {
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
+}
+
+async fn one(node: &Node) -> Result<Infallible> {
+    loop {
+        wait::pace(Duration::from_millis(700)).await;
+        let look = node.exec(&["bash", "-c", LOOK]).await;
+        let look = match look {
+            Ok(look) => look,
+            // The node itself may be gone; attaching tells, with its last words.
+            Err(error) => {
+                Node::attach(node.docker(), node.name(), node.role()).await?;
+                return Err(error);
+            }
+        };
+        if let Some(what) = gave_up(&look.text()) {
+            return Err(last_words(node, &what).await);
+        }
+    }
+}
+
+/// The first service or log file in a look that was restarted too often.
+fn gave_up(look: &str) -> Option<String> {
+    look.lines().find_map(|line| {
+        let (what, restarts) = line.rsplit_once(' ')?;
+        let restarts: u32 = restarts.parse().ok()?;
+        (restarts >= RESTARTS).then(|| what.to_owned())
+    })
+}
+
+async fn last_words(node: &Node, what: &str) -> Error {
+    let argv = if what.starts_with('/') {
+        vec!["tail", "-n", "8", "--", what]
+    } else {
+        vec!["journalctl", "--no-pager", "--output=cat", "--lines=12", "--unit", what]
+    };
+    let words = match node.exec(&argv).await {
+        Ok(output) => output.text(),
+        Err(error) => error.report(),
+    };
+    let service = what.split('/').nth(5).unwrap_or(what);
+    Error::setup(format!("{service} on node '{}' keeps exiting: {}", node.name(), words.trim()))
+        .cure("the last lines above name its reason; run again with KUBENEST_KEEP=1 to look inside")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_may_be_restarted_now_and_then() {
+        assert_eq!(gave_up("kubelet 1\ncontainerd 0\n/var/log/pods/a/b/2.log 2"), None);
+        assert_eq!(gave_up("kubelet 3\ncontainerd 0").as_deref(), Some("kubelet"));
+        assert_eq!(gave_up("/x/b/3.log 3").as_deref(), Some("/x/b/3.log"));
+        assert_eq!(gave_up("kubelet [not set]"), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Where an engine keeps its things, and the daemon's configuration that says so.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{network::Pool, packages::Binaries};
+use crate::{Context, Result};
+
+/// The names of one engine's things.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// Eight hex digits that tell this engine's things from another's.
+    pub(super) id: String,
+    /// Lasting: images, containers, log.
+    pub(super) home: PathBuf,
+    /// For the running engine only; short, as a socket's path has at most 108 bytes.
+    pub(super) run: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn of(folder: &Path) -> Result<Self> {
+        let make = || format!("make '{}'", folder.display());
+        fs::create_dir_all(folder).with_context(make)?;
+        // One folder is one engine, by whatever links it is reached.
+        let home = folder.canonicalize().with_context(make)?;
+        let digest = Sha256::digest(home.as_os_str().as_encoded_bytes());
+        let id: String = digest[..4]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let run = PathBuf::from(format!("/run/kubenest-{id}"));
+        Ok(Self { id, home, run })
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.run.join("docker.sock")
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.home.join("dockerd.log")
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    pub(super) fn exec(&self) -> PathBuf {
+        self.run.join("exec")
+    }
+
+    pub(super) fn bridge(&self) -> String {
+        format!("kn-{}", self.id)
+    }
+
+    pub(super) fn chain(&self) -> String {
+        format!("KUBENEST-{}", self.id)
+    }
+
+    /// Parent of all containers' cgroups. "docker" is in the name because node images
+    /// look for it to tell that they run in a container of Docker.
+    pub(super) fn cgroup(&self) -> String {
+        format!("docker-kubenest-{}", self.id)
+    }
+
+    /// Variable that all processes of the engine have, and by which they are found.
+    pub(super) fn mark(&self) -> (&'static str, &Path) {
+        ("KUBENEST_ENGINE_RUN", &self.run)
+    }
+
+    /// The daemon's whole configuration; the machine's own is not read.
+    pub(super) fn daemon_config(&self, pool: &Pool, binaries: &Binaries) -> Value {
+        json!({
+            "hosts": [format!("unix://{}", self.socket().display())],
+            "group": "root",
+            "data-root": self.data(),
+            "exec-root": self.exec(),
+            "pidfile": self.run.join("dockerd.pid"),
+            "bridge": self.bridge(),
+            "default-address-pools": [{ "base": pool.to_string(), "size": 24 }],
+            "iptables": false,
+            "ip6tables": false,
+            "userland-proxy-path": binaries.proxy(),
+            // systemd's driver would put containers in slices shared with other engines.
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "cgroup-parent": format!("/{}", self.cgroup()),
+            "shutdown-timeout": 3,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_engine_by_whatever_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = Layout::of(&dir.path().join("real")).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&real.home, &link).unwrap();
+        assert_eq!(Layout::of(&link).unwrap().id, real.id);
+        assert_ne!(Layout::of(&dir.path().join("other")).unwrap().id, real.id);
+    }
+
+    #[test]
+    fn names_fit_the_kernels_limits() {
+        let layout = Layout::of(Path::new("/")).unwrap();
+        assert!(layout.bridge().len() <= 15, "an interface's name");
+        assert!(layout.chain().len() <= 28, "a chain's name");
+        let longest = layout.exec().join("containerd/containerd-debug.sock");
+        assert!(longest.as_os_str().len() < 108, "a socket's path");
+    }
+}

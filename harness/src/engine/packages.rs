@@ -1,0 +1,220 @@
+//! The engine's programs: Debian packages unpacked in the cache.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::layout::Layout;
+use crate::{
+    Context, Error, Result,
+    debian::{self, Package},
+    process::Command,
+    settings::settings,
+    store::Store,
+};
+
+const PINNED: &str = include_str!("../../data/engine.yaml");
+
+/// Commands of the `iptables` package that Debian links by update-alternatives.
+const TABLES: [&str; 6] = [
+    "iptables",
+    "iptables-save",
+    "iptables-restore",
+    "ip6tables",
+    "ip6tables-save",
+    "ip6tables-restore",
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pinned {
+    version: String,
+    suites: BTreeMap<String, Vec<Package>>,
+}
+
+/// The unpacked packages.
+#[derive(Debug, Clone)]
+pub(super) struct Binaries {
+    root: PathBuf,
+}
+
+/// Networking programs: the machine's own, which an engine already there uses too, else
+/// the unpacked ones.
+#[derive(Debug, Clone)]
+pub(super) struct Tools {
+    ip: PathBuf,
+    iptables: PathBuf,
+    /// Variables the unpacked ones among them need.
+    env: Vec<(&'static str, OsString)>,
+}
+
+/// The engine's programs, fetched if they are not in the store.
+pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
+    let pinned: Pinned = serde_saphyr::from_str(PINNED).context("read engine.yaml")?;
+    let digest = Sha256::digest(PINNED.as_bytes());
+    let sum: String = digest[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let key = format!("docker-{}-{sum}", pinned.version);
+    let root = store
+        .entry("engine-packages", &key, async |dir| {
+            for (suite, packages) in &pinned.suites {
+                debian::fetch(suite, packages, dir).await?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|error| {
+            Error::setup("cannot get the embedded Docker engine")
+                .cure("start a Docker engine and set DOCKER_HOST, or see the cause")
+                .because(error)
+        })?;
+    Ok(Binaries { root })
+}
+
+impl Binaries {
+    pub(super) fn dockerd(&self) -> PathBuf {
+        self.root.join("usr/sbin/dockerd")
+    }
+
+    pub(super) fn proxy(&self) -> PathBuf {
+        self.root.join("usr/sbin/docker-proxy")
+    }
+
+    pub(super) fn cli(&self) -> PathBuf {
+        self.root.join("usr/bin/docker")
+    }
+
+    /// Finds the networking programs; links to unpacked ones go to `<run>/bin`.
+    pub(super) async fn tools(&self, run: &Path) -> Result<Tools> {
+        let env = self.library_env()?;
+        let ip = on_machine("ip").unwrap_or_else(|| self.root.join("bin/ip"));
+        if let Some(iptables) = on_machine("iptables") {
+            let env = if ip.starts_with(&self.root) {
+                env
+            } else {
+                Vec::new()
+            };
+            return Ok(Tools { ip, iptables, env });
+        }
+        let variant = self.working_variant(&env).await?;
+        let bin = run.join("bin");
+        fs::create_dir_all(&bin).with_context(|| format!("make '{}'", bin.display()))?;
+        for name in TABLES {
+            let target = name.replacen("tables", &format!("tables-{variant}"), 1);
+            let link = bin.join(name);
+            fs::remove_file(&link).ok();
+            std::os::unix::fs::symlink(self.root.join("usr/sbin").join(target), &link)
+                .with_context(|| format!("link '{}'", link.display()))?;
+        }
+        Ok(Tools {
+            ip,
+            iptables: bin.join("iptables"),
+            env,
+        })
+    }
+
+    /// The kernel may have nf_tables, the older ip_tables, or both.
+    async fn working_variant(&self, env: &[(&'static str, OsString)]) -> Result<&'static str> {
+        let mut last = None;
+        for variant in ["nft", "legacy"] {
+            let program = self.root.join(format!("usr/sbin/iptables-{variant}"));
+            let look = with_env(Command::new(program), env).args(["-w", "-t", "nat", "-S"]);
+            match look.run().await {
+                Ok(_) => return Ok(variant),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = Error::setup("iptables does not work with this kernel")
+            .cure("load the kernel's nf_tables or ip_tables modules");
+        Err(last.into_iter().fold(error, Error::because))
+    }
+
+    fn library_env(&self) -> Result<Vec<(&'static str, OsString)>> {
+        let lib = self.root.join("usr/lib");
+        let entries = fs::read_dir(&lib).with_context(|| format!("read '{}'", lib.display()))?;
+        // The folder is named after the architecture.
+        let arch = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.join("xtables").is_dir())
+            .ok_or_else(|| Error::setup(format!("no libraries in '{}'", lib.display())))?;
+        let plugins = arch.join("xtables").into_os_string();
+        Ok(vec![
+            ("LD_LIBRARY_PATH", arch.into_os_string()),
+            ("XTABLES_LIBDIR", plugins),
+        ])
+    }
+}
+
+impl Tools {
+    pub(super) fn ip(&self) -> Command {
+        with_env(Command::new(&self.ip), &self.env)
+    }
+
+    /// Waits for the lock that all users of iptables share.
+    pub(super) fn iptables(&self) -> Command {
+        with_env(Command::new(&self.iptables), &self.env).arg("-w")
+    }
+
+    /// The variables of the daemon. It runs `iptables` inside containers' networks.
+    pub(super) fn daemon_env(
+        &self,
+        binaries: &Binaries,
+        layout: &Layout,
+    ) -> Vec<(&'static str, OsString)> {
+        let mut path = OsString::new();
+        for dir in ["usr/bin", "usr/sbin"] {
+            path.push(binaries.root.join(dir));
+            path.push(":");
+        }
+        path.push(&settings().path);
+        path.push(":/usr/sbin:/usr/bin:/sbin:/bin:");
+        path.push(layout.run.join("bin"));
+        let (mark, run) = layout.mark();
+        let mut env = vec![("PATH", path), (mark, run.into())];
+        // The machine's iptables must not load the unpacked libraries.
+        if self.iptables.starts_with(&layout.run) {
+            env.extend(self.env.iter().cloned());
+        }
+        env
+    }
+}
+
+fn with_env(command: Command, env: &[(&'static str, OsString)]) -> Command {
+    env.iter()
+        .fold(command, |command, (name, value)| command.env(name, value))
+}
+
+/// A program of the machine; the system folders count even if `PATH` lacks them.
+fn on_machine(name: &str) -> Option<PathBuf> {
+    let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    std::env::split_paths(&settings().path)
+        .chain(system)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_absolute() && path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_pinned() {
+        let pinned: Pinned = serde_saphyr::from_str(PINNED).unwrap();
+        for package in pinned.suites.values().flatten() {
+            let sum = package.sha256.as_deref().unwrap_or_default();
+            assert!(
+                package.version.is_some() && sum.len() == 64,
+                "{}",
+                package.name
+            );
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Finds and ends all that is left of an engine, however it ended: processes, mounts,
+//! control groups, sockets, its network.
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::{
+    mount::{MntFlags, umount2},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{layout::Layout, network, packages::Binaries};
+use crate::{
+    Context, Result,
+    wait::{self, Probe},
+};
+
+/// Longest wait for processes and control groups to be gone.
+const GONE: Duration = Duration::from_secs(20);
+
+/// Where containerd's shims listen, whatever engine they belong to.
+const SHIMS: &str = "unix:///run/containerd/s/";
+
+/// Asks the daemon to end with its containers and waits until it did, or too long.
+pub(super) async fn end_daemon(layout: &Layout) {
+    for pid in processes(layout).into_iter().filter(|pid| is_daemon(*pid)) {
+        kill(pid, Signal::SIGTERM).ok();
+    }
+    let ended = wait::until("the Docker daemon to end", GONE, async || {
+        Probe::from_option((!daemon_runs(layout)).then_some(()), || {
+            "it runs".to_owned()
+        })
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!("killing the Docker daemon: {error}");
+    }
+}
+
+/// Ends everything of the engine that is there; nothing is there afterwards but its
+/// lasting folder.
+pub(super) async fn clear(layout: &Layout, binaries: &Binaries) -> Result<()> {
+    end_processes(layout).await?;
+    if !layout.run.exists() && network::bridges(layout)?.is_empty() {
+        return Ok(());
+    }
+    remove_shim_sockets(layout);
+    unmount(layout)?;
+    remove_control_groups(layout).await;
+    network::tear_down(layout, &binaries.tools(&layout.run).await?).await?;
+    fs::remove_dir_all(&layout.run).with_context(|| format!("remove '{}'", layout.run.display()))
+}
+
+/// All processes of the engine: daemons and shims carry its mark in their environment,
+/// containers run in its control group.
+pub(super) fn processes(layout: &Layout) -> Vec<Pid> {
+    let (name, run) = layout.mark();
+    let mark = [name.as_bytes(), b"=", run.as_os_str().as_bytes()].concat();
+    let group = format!("/{}/", layout.cgroup());
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let folder = Path::new("/proc").join(pid.to_string());
+            let read = |file| fs::read(folder.join(file)).unwrap_or_default();
+            let marked = read("environ")
+                .split(|b| *b == 0)
+                .any(|variable| variable == mark);
+            let grouped = || String::from_utf8_lossy(&read("cgroup")).contains(&group);
+            (marked || grouped()) && !is_dead(&read("stat"))
+        })
+        .map(Pid::from_raw)
+        .collect()
+}
+
+/// Whether the daemon, or the `setsid` that becomes it, is among the processes.
+pub(super) fn daemon_runs(layout: &Layout) -> bool {
+    processes(layout).into_iter().any(is_daemon)
+}
+
+fn is_daemon(pid: Pid) -> bool {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    matches!(name.trim(), "dockerd" | "setsid")
+}
+
+/// A process that only waits to be collected by its parent; of `/proc/<pid>/stat`, the
+/// state comes after the name in brackets.
+fn is_dead(stat: &[u8]) -> bool {
+    let state = stat
+        .iter()
+        .rposition(|b| *b == b')')
+        .and_then(|end| stat.get(end + 2));
+    !matches!(state, Some(state) if !b"ZX".contains(state))
+}
+
+/// Kills until none is left, as those killed last may have started others.
+async fn end_processes(layout: &Layout) -> Result<()> {
+    wait::until("the engine's processes to end", GONE, async || {
+        let left = processes(layout);
+        for pid in &left {
+            kill(*pid, Signal::SIGKILL).ok();
+        }
+        Probe::from_option(left.is_empty().then_some(()), || {
+            format!("processes {left:?}")
+        })
+    })
+    .await
+}
+
+/// A shim that was killed leaves its socket in a folder shared by all engines; the
+/// container's own folder says which it is.
+fn remove_shim_sockets(layout: &Layout) {
+    let tasks = layout
+        .exec()
+        .join("containerd/daemon/io.containerd.runtime.v2.task/moby");
+    for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
+        let address = fs::read_to_string(task.path().join("address")).unwrap_or_default();
+        let name = address.strip_prefix(SHIMS).unwrap_or_default();
+        if !name.is_empty() && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+            fs::remove_file(&address["unix://".len()..]).ok();
+        }
+    }
+}
+
+fn unmount(layout: &Layout) -> Result<()> {
+    let table = fs::read("/proc/self/mountinfo").context("list mounts")?;
+    for point in mounts_below(&table, &[&layout.home, &layout.run]) {
+        umount2(&point, MntFlags::MNT_DETACH)
+            .with_context(|| format!("unmount '{}'", point.display()))?;
+    }
+    Ok(())
+}
+
+/// The mount points below these folders, last mounted first.
+fn mounts_below(table: &[u8], folders: &[&Path]) -> Vec<PathBuf> {
+    let lines = table.split(|b| *b == b'\n');
+    let points = lines.filter_map(|line| line.split(|b| *b == b' ').nth(4).map(unescaped));
+    let mut points: Vec<PathBuf> = points
+        .filter(|point| folders.iter().any(|folder| point.starts_with(folder)))
+        .collect();
+    points.reverse();
+    points
+}
+
+/// The kernel writes space, tab, newline and backslash of a path as octal numbers.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let octal = tail
+            .get(..3)
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        let (byte, next) = match octal {
+            Some(byte) if *first == b'\\' => (byte, &tail[3..]),
+            _ => (*first, tail),
+        };
+        bytes.push(byte);
+        rest = next;
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+/// Control groups, in each hierarchy of version 1 or the one of version 2. The kernel
+/// takes a moment to let go of those whose processes just died.
+async fn remove_control_groups(layout: &Layout) {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path());
+    let groups: Vec<PathBuf> = hierarchies
+        .chain([root.to_owned()])
+        .map(|hierarchy| hierarchy.join(layout.cgroup()))
+        .filter(|group| group.is_dir())
+        .collect();
+    let gone = wait::until("control groups to be gone", GONE, async || {
+        groups.iter().for_each(|group| remove_group(group));
+        let left = groups.iter().find(|group| group.is_dir());
+        left.map_or(Probe::Ready(()), |group| {
+            Probe::Pending(group.display().to_string())
+        })
+    });
+    if let Err(error) = gone.await {
+        tracing::warn!("{error}");
+    }
+}
+
+fn remove_group(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    fs::remove_dir(group).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_by_whole_folder_names_last_first() {
+        let table = b"\
+22 1 0:5 / / rw - ext4 /dev/a rw
+30 22 0:6 / /c/engine/data rw - ext4 /dev/a rw
+31 22 0:7 / /c/engine/data/with\\040space rw - overlay overlay rw
+32 22 0:8 / /c/engine-other rw - tmpfs tmpfs rw
+";
+        assert_eq!(
+            mounts_below(table, &[Path::new("/c/engine"), Path::new("/run/k")]),
+            [
+                Path::new("/c/engine/data/with space"),
+                Path::new("/c/engine/data")
+            ]
+        );
+    }
+
+    #[test]
+    fn a_zombie_is_dead_whatever_its_name() {
+        assert!(is_dead(b"12 (a) R b) Z 1 1"));
+        assert!(!is_dead(b"12 (dockerd) S 1 1"));
+        assert!(is_dead(b""), "gone while it was looked at");
+    }
+
+    #[test]
+    fn a_path_without_escapes_stays() {
+        assert_eq!(unescaped(b"/a\\134b"), Path::new("/a\\b"));
+        assert_eq!(unescaped(b"/a\\"), Path::new("/a\\"));
+        assert_eq!(unescaped("/ü".as_bytes()), Path::new("/ü"));
+    }
+}

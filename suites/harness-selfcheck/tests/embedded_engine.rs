@@ -1,0 +1,354 @@
+//! The embedded engine on the real machine: started, shared, killed, healed, stopped.
+//!
+//! Each test has an engine of its own in a folder of its own, so that none minds which
+//! others run or are left on the machine. Only the packages come from the shared cache.
+
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::{
+    fs,
+    future::Future,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use kubenest::{
+    engine::{self, Engine, State},
+    process::Command,
+    store::Store,
+    wait::{self, Probe},
+};
+use tokio::task::{LocalSet, spawn_local};
+
+/// Runs `body` with an engine that does not run yet, and stops it however that ends.
+async fn with_engine<F: Future<Output = ()> + 'static>(
+    packages: Store,
+    body: impl FnOnce(Engine) -> F,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::open(folder.path(), packages).unwrap();
+    let tasks = LocalSet::new();
+    let ended = tasks.run_until(tasks.spawn_local(body(engine.clone()))).await;
+    let stopped = engine.stop().await;
+    if let Err(failure) = ended {
+        std::panic::resume_unwind(failure.into_panic());
+    }
+    stopped.unwrap();
+    assert_eq!(
+        traces(&engine).await,
+        Vec::<String>::new(),
+        "left after stop"
+    );
+}
+
+#[tokio::test]
+async fn starts_from_an_empty_cache() {
+    let cache = tempfile::tempdir().unwrap();
+    with_engine(Store::open(cache.path()), |engine| async move {
+        assert_eq!(engine.status().await.state, State::Stopped);
+        let address = engine.ensure().await.unwrap();
+        let State::Running(versions) = engine.status().await.state else {
+            panic!("{:?}", engine.status().await)
+        };
+        assert!(versions.docker.starts_with("26.1.5"), "{versions:?}");
+        assert!(versions.containerd.starts_with("1.7.24"), "{versions:?}");
+        assert!(address.socket.exists());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn concurrent_starters_get_one_engine() {
+    with_engine(Store::default_cache(), |engine| async move {
+        let starts = (0..8).map(|_| {
+            let engine = engine.clone();
+            spawn_local(async move { engine.ensure().await.unwrap() })
+        });
+        for start in starts.collect::<Vec<_>>() {
+            assert_eq!(start.await.unwrap(), engine.address());
+        }
+        assert_eq!(daemons(&engine).len(), 1, "{:?}", traces(&engine).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_engine_that_runs_is_kept() {
+    with_engine(Store::default_cache(), |engine| async move {
+        engine.ensure().await.unwrap();
+        let first = daemons(&engine);
+        engine.ensure().await.unwrap();
+        assert_eq!(daemons(&engine), first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heals_after_its_daemon_was_killed() {
+    with_engine(Store::default_cache(), |engine| async move {
+        engine.ensure().await.unwrap();
+        let (id, init) = sleeper(&engine).await;
+        kill(&daemons(&engine)).await;
+        engine.ensure().await.unwrap();
+        assert!(!alive(&init), "a container outlived its engine's healing");
+        docker(&engine, &["start", &id]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn heals_after_daemon_and_containerd_were_killed() {
+    with_engine(Store::default_cache(), |engine| async move {
+        engine.ensure().await.unwrap();
+        let (id, _) = sleeper(&engine).await;
+        let pids = [daemons(&engine), containerds(&engine)].concat();
+        assert_eq!(pids.len(), 2);
+        kill(&pids).await;
+        engine.ensure().await.unwrap();
+        docker(&engine, &["start", &id]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_survives_the_death_of_containerd() {
+    with_engine(Store::default_cache(), |engine| async move {
+        engine.ensure().await.unwrap();
+        let (_, init) = sleeper(&engine).await;
+        kill(&containerds(&engine)).await;
+        engine.ensure().await.unwrap();
+        assert!(matches!(engine.status().await.state, State::Running(_)));
+        assert!(alive(&init), "the container was lost");
+    })
+    .await;
+}
+
+/// Everything a busy engine has is gone, even after its daemons were killed.
+#[tokio::test]
+async fn stop_clears_a_killed_engine_away() {
+    with_engine(Store::default_cache(), |engine| async move {
+        engine.ensure().await.unwrap();
+        let network = docker(&engine, &["network", "create", "own"]).await;
+        let bridge = Path::new("/sys/class/net").join(format!("br-{}", &network[..12]));
+        assert!(bridge.exists());
+        let (id, init) = sleeper(&engine).await;
+        let socket = shim_socket(&engine, &id);
+        assert!(socket.exists());
+        assert!(
+            traces(&engine).await.len() > 5,
+            "{:?}",
+            traces(&engine).await
+        );
+        kill(&[daemons(&engine), containerds(&engine), shims(&engine)].concat()).await;
+        assert!(
+            alive(&init),
+            "it takes more than the shim's death to end a container"
+        );
+        engine.stop().await.unwrap();
+        assert!(!alive(&init) && !bridge.exists() && !socket.exists());
+        assert_eq!(engine.status().await.state, State::Stopped);
+        engine.stop().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leaves_another_engine_alone() {
+    with_engine(Store::default_cache(), |other| async move {
+        other.ensure().await.unwrap();
+        let (_, init) = sleeper(&other).await;
+        let before = traces(&other).await;
+        with_engine(Store::default_cache(), |engine| async move {
+            engine.ensure().await.unwrap();
+            sleeper(&engine).await;
+            kill(&daemons(&engine)).await;
+            engine.ensure().await.unwrap();
+            sleeper(&engine).await;
+        })
+        .await;
+        assert_eq!(traces(&other).await, before);
+        assert!(alive(&init));
+    })
+    .await;
+}
+
+/// A container that runs until it is killed: its ID, and its first process.
+async fn sleeper(engine: &Engine) -> (String, PathBuf) {
+    let image = Command::new(engine::cli().await.unwrap())
+        .env("DOCKER_HOST", engine.address().docker_host())
+        .args(["import", "-"])
+        .stdin_bytes([0; 1024])
+        .run()
+        .await
+        .unwrap();
+    // The image is empty: the machine's own programs are lent to it.
+    let mut run = vec!["run", "--detach"];
+    for folder in [
+        "/usr:/usr:ro",
+        "/bin:/bin:ro",
+        "/lib:/lib:ro",
+        "/lib64:/lib64:ro",
+    ] {
+        run.extend(["--volume", folder]);
+    }
+    run.extend([image.stdout.trim(), "/bin/sleep", "infinity"]);
+    let id = docker(engine, &run).await;
+    let pid = docker(engine, &["inspect", "--format", "{{.State.Pid}}", &id]).await;
+    (id, Path::new("/proc").join(pid))
+}
+
+async fn docker(engine: &Engine, args: &[&str]) -> String {
+    let docker = Command::new(engine::cli().await.unwrap())
+        .env("DOCKER_HOST", engine.address().docker_host())
+        .args(args);
+    docker.run().await.unwrap().stdout.trim().to_owned()
+}
+
+async fn kill(pids: &[String]) {
+    assert!(!pids.is_empty(), "nothing to kill");
+    Command::new("kill")
+        .arg("-9")
+        .args(pids)
+        .run()
+        .await
+        .unwrap();
+    wait::until(
+        "the killed processes to end",
+        Duration::from_secs(10),
+        async || {
+            let left = pids.iter().find(|pid| alive(&Path::new("/proc").join(pid)));
+            left.map_or(Probe::Ready(()), |pid| {
+                Probe::Pending(format!("{pid} is there"))
+            })
+        },
+    )
+    .await
+    .unwrap();
+}
+
+fn alive(process: &Path) -> bool {
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+}
+
+fn run_folder(engine: &Engine) -> String {
+    engine
+        .address()
+        .socket
+        .parent()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// The eight hex digits in the names of all things of an engine.
+fn id(engine: &Engine) -> String {
+    run_folder(engine).rsplit_once('-').unwrap().1.to_owned()
+}
+
+fn daemons(engine: &Engine) -> Vec<String> {
+    with_command(&["/dockerd", "--config-file", &run_folder(engine)])
+}
+
+fn containerds(engine: &Engine) -> Vec<String> {
+    with_command(&["containerd", "--config", &run_folder(engine)])
+        .into_iter()
+        .filter(|pid| !daemons(engine).contains(pid))
+        .collect()
+}
+
+fn shims(engine: &Engine) -> Vec<String> {
+    with_command(&["containerd-shim", "-address", &run_folder(engine)])
+}
+
+/// Where the shim of a container listens, in a folder all engines share.
+fn shim_socket(engine: &Engine, id: &str) -> PathBuf {
+    let tasks = "exec/containerd/daemon/io.containerd.runtime.v2.task/moby";
+    let address = Path::new(&run_folder(engine))
+        .join(tasks)
+        .join(id)
+        .join("address");
+    let address = fs::read_to_string(address).unwrap();
+    PathBuf::from(address.strip_prefix("unix://").unwrap())
+}
+
+/// The processes whose command line has all these words in this order.
+fn with_command(words: &[&str]) -> Vec<String> {
+    let has_all = |mut line: &str| {
+        words.iter().all(|word| {
+            line.find(word)
+                .map(|at| line = &line[at + word.len()..])
+                .is_some()
+        })
+    };
+    pids(|folder| {
+        let line = fs::read(folder.join("cmdline")).unwrap_or_default();
+        has_all(&String::from_utf8_lossy(&line))
+    })
+}
+
+fn pids(wanted: impl Fn(&Path) -> bool) -> Vec<String> {
+    let folders = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
+    folders
+        .filter(|folder| alive(folder) && wanted(folder))
+        .filter_map(|folder| folder.file_name()?.to_str().map(str::to_owned))
+        .filter(|name| name.parse::<u32>().is_ok())
+        .collect()
+}
+
+/// Everything on the machine that, by an engine's own names, is its.
+async fn traces(engine: &Engine) -> Vec<String> {
+    let (run, id, home) = (run_folder(engine), id(engine), engine.status().await.folder);
+    let mut found = with_command(&[&run]);
+    found.extend(pids(|folder| {
+        fs::read_to_string(folder.join("cgroup")).is_ok_and(|groups| groups.contains(&id))
+    }));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    let own = points.filter(|p| p.starts_with(&run) || Path::new(p).starts_with(&home));
+    found.extend(own.map(str::to_owned));
+    for folder in [
+        "/run",
+        "/sys/class/net",
+        "/sys/fs/cgroup",
+        "/sys/fs/cgroup/memory",
+    ] {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path().display().to_string());
+        found.extend(paths.filter(|path| path.contains(&id)));
+    }
+    found.extend(rules(&id).await);
+    found
+}
+
+/// The machine's iptables rules that name this, in either of the kernel's tables.
+async fn rules(word: &str) -> Vec<String> {
+    let cli = engine::cli().await.unwrap();
+    let usr = cli.ancestors().nth(2).unwrap();
+    let libraries = fs::read_dir(usr.join("lib"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.path());
+    let libraries = libraries
+        .filter(|path| path.join("xtables").is_dir())
+        .last()
+        .unwrap();
+    let mut found = Vec::new();
+    for variant in ["nft", "legacy"] {
+        let save = Command::new(usr.join(format!("sbin/iptables-{variant}-save")))
+            .env("LD_LIBRARY_PATH", &libraries)
+            .env("XTABLES_LIBDIR", libraries.join("xtables"));
+        let Ok(saved) = save.run().await else {
+            continue;
+        };
+        let named = saved.stdout.lines().filter(|line| line.contains(word));
+        // Counters of packets, in square brackets, change on a busy machine.
+        found.extend(named.map(|line| line.split('[').next().unwrap().to_owned()));
+    }
+    found
+}

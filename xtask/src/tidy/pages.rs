@@ -1,0 +1,157 @@
+//! The pages people read first tell the truth: README's folder map, CHANGELOG.
+
+use std::collections::BTreeSet;
+
+use super::{Finding, Tree};
+
+pub(super) fn check(tree: &Tree) -> Vec<Finding> {
+    let mut findings = folder_map(tree);
+    findings.extend(changelog(tree));
+    findings
+}
+
+/// The map is the lines of README's section on folders that start with `name/`.
+fn folder_map(tree: &Tree) -> Vec<Finding> {
+    let Some(readme) = tree.file("README.md") else {
+        return vec![missing(
+            "README.md",
+            "write what the project is and how to run it",
+        )];
+    };
+    let told = mapped(&readme.text);
+    let found = top_folders(tree);
+    let finding = |expected: &str, folder: &String, cure: &str| Finding {
+        place: "README.md".to_owned(),
+        expected: format!("{expected} {folder}/"),
+        actual: format!("the folder map has {}", list(&told)),
+        cure: cure.to_owned(),
+    };
+    let untold = found.difference(&told).map(|folder| {
+        finding(
+            "a line for",
+            folder,
+            "add the folder to the map, under a heading with \"folder\"",
+        )
+    });
+    let gone = told.difference(&found).map(|folder| {
+        finding(
+            "no line for",
+            folder,
+            "there is no such folder: remove it from the map",
+        )
+    });
+    untold.chain(gone).collect()
+}
+
+fn top_folders(tree: &Tree) -> BTreeSet<String> {
+    let folders = tree
+        .files
+        .iter()
+        .filter_map(|file| file.path.split_once('/'));
+    let shown = folders.filter(|(folder, _)| !folder.starts_with('.'));
+    shown.map(|(folder, _)| folder.to_owned()).collect()
+}
+
+/// `suites/` at the start of a line, or the first cell of a table.
+fn mapped(readme: &str) -> BTreeSet<String> {
+    let heading = |line: &str| line.starts_with('#');
+    let mut lines = readme.lines();
+    let found = lines.any(|line| heading(line) && line.to_lowercase().contains("folder"));
+    let section = lines.take_while(|line| found && !heading(line));
+    section
+        .filter_map(|line| {
+            let word = line.trim_start_matches(['|', ' ', '-', '*', '`', '[']);
+            let (name, _) = word.split_once('/')?;
+            let is_name = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+            (!name.is_empty() && name.chars().all(is_name)).then(|| name.to_owned())
+        })
+        .collect()
+}
+
+fn changelog(tree: &Tree) -> Option<Finding> {
+    let Some(changelog) = tree.file("CHANGELOG.md") else {
+        return Some(missing(
+            "CHANGELOG.md",
+            "start it with a section `## Unreleased`",
+        ));
+    };
+    let headings = changelog
+        .text
+        .lines()
+        .filter(|line| line.starts_with("## "));
+    let first = headings.map(|line| line.trim_start_matches("## ")).next();
+    let unreleased = first.is_some_and(|heading| heading.trim_matches(['[', ']']) == "Unreleased");
+    (!unreleased).then(|| Finding {
+        place: "CHANGELOG.md".to_owned(),
+        expected: "the first section is `## Unreleased`".to_owned(),
+        actual: first.map_or_else(|| "no section".to_owned(), |first| format!("{first:?}")),
+        cure: "add the section; changes a suite's author notices go there".to_owned(),
+    })
+}
+
+fn missing(path: &str, cure: &str) -> Finding {
+    Finding {
+        place: path.to_owned(),
+        expected: "the file".to_owned(),
+        actual: "nothing".to_owned(),
+        cure: cure.to_owned(),
+    }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "no folder".to_owned();
+    }
+    names
+        .iter()
+        .map(|name| format!("{name}/"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::told;
+    use super::*;
+
+    const README: &str = "# A\n\nrun docs/x\n\n## Folders\n\n```text\nharness/   the library\n\
+        | `suites/` | tests |\n```\n\n## Next\n\nother/ thing\n";
+
+    #[test]
+    fn a_true_map_and_an_open_changelog_pass() {
+        assert_eq!(
+            told(
+                check,
+                &[
+                    ("README.md", README),
+                    (
+                        "CHANGELOG.md",
+                        "# Changes\n\n## [Unreleased]\n\n- a\n\n## 0.1.0\n"
+                    ),
+                    ("harness/src/lib.rs", "//! A."),
+                    ("suites/a/Cargo.toml", ""),
+                    (".github/dependabot.yml", ""),
+                ]
+            ),
+            ""
+        );
+    }
+
+    #[test]
+    fn untold_and_gone_folders_are_named() {
+        insta::assert_snapshot!(told(
+            check,
+            &[
+                ("README.md", README),
+                ("CHANGELOG.md", "# Changes\n\n## 0.1.0\n"),
+                ("harness/src/lib.rs", "//! A."),
+                ("xtask/Cargo.toml", ""),
+            ]
+        ));
+    }
+
+    #[test]
+    fn missing_pages_are_named() {
+        insta::assert_snapshot!(told(check, &[]));
+    }
+}
