@@ -71,6 +71,8 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
             })
         }
         Err(error) => {
+            // What never worked is kept only by those who debug the boot itself.
+            made.set_kept(settings().keep);
             if let Err(removal) = made.remove().await {
                 tracing::warn!("{}", removal.report());
             }
