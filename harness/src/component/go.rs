@@ -6,7 +6,7 @@ use crate::{Context, Error, Result, process::Command, recipe::GoBuild};
 
 /// Builds all programs of `build` into `out`, in one call: they share most of
 /// their compilation.
-pub(super) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
+pub(crate) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
     // Beside the programs, with a name that no program has.
     let module = out.join("module.src");
     fs::create_dir(&module).with_context(|| format!("make '{}'", module.display()))?;

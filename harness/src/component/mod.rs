@@ -2,7 +2,7 @@
 
 mod archive;
 mod debian;
-mod go;
+pub(crate) mod go;
 mod layout;
 
 use std::{
