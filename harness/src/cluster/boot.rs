@@ -4,13 +4,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
-    Context, Result,
+    Context, ErrorKind, Result,
     docker::{Docker, Guard, Scope, sweep},
     health,
     image::NodeImage,
-    progress,
+    parent, progress,
     recipe::{Content, Recipe},
     settings::settings,
+    verdict::{self, Record},
 };
 
 /// Keeps the time of each step.
@@ -35,6 +36,16 @@ impl Clock {
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
+    parent::watch();
+    booted(spec).await.inspect_err(|error| {
+        // A refusal may be what a test is about; all else is a broken set-up.
+        if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
+            verdict::leave(&Record::setup(error.report()));
+        }
+    })
+}
+
+async fn booted(spec: ClusterSpec) -> Result<Cluster> {
     let begin = Instant::now();
     let mut clock = Clock::start();
     let keep = spec.keep.unwrap_or(settings().keep);
@@ -71,6 +82,8 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
             })
         }
         Err(error) => {
+            // What never worked is kept only by those who debug the boot itself.
+            made.set_kept(settings().keep);
             if let Err(removal) = made.remove().await {
                 tracing::warn!("{}", removal.report());
             }
