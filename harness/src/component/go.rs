@@ -2,7 +2,8 @@
 
 use std::{fs, path::Path};
 
-use crate::{Context, Error, Result, process::Command, recipe::GoBuild};
+use super::tether::tethered;
+use crate::{Context, Error, Result, recipe::GoBuild};
 
 /// Builds all programs of `build` into `out`, in one call: they share most of
 /// their compilation.
@@ -14,7 +15,7 @@ pub(crate) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
         let file = module.join(name);
         fs::write(&file, content).with_context(|| format!("write '{}'", file.display()))?;
     }
-    let built = Command::new("go")
+    let built = tethered("go")
         .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
         .arg(format!("-tags={}", build.tags()))
         .args(["-ldflags", &build.ldflags(), "-o"])
