@@ -37,12 +37,12 @@ impl SmallImage {
         let busybox = busybox(&store).await?;
         let hash = &sha256_hex(mark.as_bytes())[..16];
         let file = FileEntry::new(MARK, mark.as_bytes());
-        let text =
-            Layer::cached(&store, &format!("mark-{hash}"), async |layer| layer.file(&file));
+        let key = format!("mark-{hash}");
+        let text = Layer::cached(&store, &key, async |layer| layer.file(&file)).await?;
         let reference = format!("kubenest.local/small:{hash}");
         let spec = ImageSpec {
             tags: vec![reference.clone()],
-            layers: vec![busybox, text.await?],
+            layers: vec![busybox, text],
             labels: Labels::new("small-image").map().into_iter().collect(),
             entrypoint: vec!["/bin/busybox".into()],
             ..ImageSpec::default()
