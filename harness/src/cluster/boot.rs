@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
-    Context, ErrorKind, Result,
+    Context, ErrorKind, Result, compat,
     docker::{Docker, Guard, Scope, sweep},
     health,
     image::NodeImage,
@@ -148,12 +148,19 @@ async fn steps_of(
 /// Refuses a pair of versions that is known not to work, before anything is started.
 fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
     let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else { return Ok(()) };
-    let Content::Parts(parts) = &recipe.content else { return Ok(()) };
-    let Ok(containerd) = semver::Version::parse(&parts.containerd.version) else {
+    let containerd = match &recipe.content {
+        Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
+        Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
+    };
+    let Some(containerd) = containerd else {
+        tracing::warn!("kind {loader} with '{}' is an untested pair", recipe.name);
         return Ok(());
     };
-    let _ = (loader, containerd);
-    Ok(())
+    let verdict = compat::loader(loader, &containerd);
+    if let compat::Verdict::Unknown { why } = &verdict {
+        tracing::warn!("kind {loader} with containerd {containerd} is an untested pair: {why}");
+    }
+    verdict.refuse_known_bad()
 }
 
 /// Short, so that node names stay below the 63 characters of a host name.
