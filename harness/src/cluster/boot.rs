@@ -4,10 +4,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
-    Context, ErrorKind, Result,
+    Context, ErrorKind, Result, compat,
     docker::{Docker, Guard, Scope, sweep},
     health,
-    image::NodeImage,
+    image::{self, NodeImage},
     parent, progress,
     recipe::{Content, Recipe},
     settings::settings,
@@ -56,7 +56,7 @@ async fn booted(spec: ClusterSpec) -> Result<Cluster> {
     sweep(&docker, Scope::DeadOwners).await?;
     let recipe = match &spec.recipe {
         Some(recipe) => recipe.clone(),
-        None => Recipe::named(settings().node.as_deref().unwrap_or("v1.32.1-containerd-2.0.2"))?,
+        None => image::default_recipe(&docker).await?,
     };
     refuse_known_bad(&spec, Some(&recipe))?;
     clock.lap("engine");
@@ -148,12 +148,19 @@ async fn steps_of(
 /// Refuses a pair of versions that is known not to work, before anything is started.
 fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
     let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else { return Ok(()) };
-    let Content::Parts(parts) = &recipe.content else { return Ok(()) };
-    let Ok(containerd) = semver::Version::parse(&parts.containerd.version) else {
+    let containerd = match &recipe.content {
+        Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
+        Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
+    };
+    let Some(containerd) = containerd else {
+        tracing::warn!("kind {loader} with '{}' is an untested pair", recipe.name);
         return Ok(());
     };
-    let _ = (loader, containerd);
-    Ok(())
+    let verdict = compat::loader(loader, &containerd);
+    if let compat::Verdict::Unknown { why } = &verdict {
+        tracing::warn!("kind {loader} with containerd {containerd} is an untested pair: {why}");
+    }
+    verdict.refuse_known_bad()
 }
 
 /// Short, so that node names stay below the 63 characters of a host name.
