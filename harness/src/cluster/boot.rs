@@ -7,7 +7,7 @@ use crate::{
     Context, ErrorKind, Result, compat,
     docker::{Docker, Guard, Scope, sweep},
     health,
-    image::NodeImage,
+    image::{self, NodeImage},
     parent, progress,
     recipe::{Content, Recipe},
     settings::settings,
@@ -56,7 +56,7 @@ async fn booted(spec: ClusterSpec) -> Result<Cluster> {
     sweep(&docker, Scope::DeadOwners).await?;
     let recipe = match &spec.recipe {
         Some(recipe) => recipe.clone(),
-        None => Recipe::named(settings().node.as_deref().unwrap_or("v1.32.1-containerd-2.0.2"))?,
+        None => image::default_recipe(&docker).await?,
     };
     refuse_known_bad(&spec, Some(&recipe))?;
     clock.lap("engine");
