@@ -1,1 +1,219 @@
-//! The life of one test.
+//! The life of one test: gate, namespace, body, quiet cleanup, verdict, re-raise.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fmt::Debug,
+    panic::{AssertUnwindSafe, resume_unwind},
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{Namespace, Pod},
+};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Cluster, Context, Result,
+    docker::Labels,
+    node::Node,
+    objects,
+    verdict::{self, Record, Word},
+    wait::{self, Probe},
+};
+
+/// A test's own corner of a cluster: a namespace, and what the test needs to say.
+pub struct Case<'a> {
+    cluster: &'a Cluster,
+    namespace: String,
+    seen: RefCell<Option<(String, String)>>,
+}
+
+impl Cluster {
+    /// Runs one test: the health gate first, then the body in a namespace of its own.
+    ///
+    /// The namespace is removed afterwards, whether the body succeeded, failed or panicked.
+    /// When `KUBENEST_VERDICTS` names a folder, a verdict is left there, which tells a
+    /// broken set-up from a failed assertion.
+    ///
+    /// # Errors
+    /// The body's own, or what kept it from being run.
+    ///
+    /// # Panics
+    /// When the body does, after the cleanup.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: kubenest::Cluster) -> anyhow::Result<()> {
+    /// cluster
+    ///     .case(async |case| {
+    ///         let pods = case.api::<kubenest::k8s_openapi::api::core::v1::Pod>();
+    ///         assert!(pods.list(&Default::default()).await?.items.is_empty());
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub async fn case(
+        &self,
+        body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut record = self.record();
+        let begin = Instant::now();
+        let case = match self.open().await {
+            Ok(case) => case,
+            Err(error) => {
+                record.verdict = Word::Setup;
+                record.message = error.report();
+                verdict::leave(&record);
+                return Err(error.into());
+            }
+        };
+        record.phases.insert("gate".into(), begin.elapsed().as_secs_f64());
+
+        let begin = Instant::now();
+        // A body is a large future; test threads have small stacks.
+        let ended = AssertUnwindSafe(Box::pin(body(&case))).catch_unwind().await;
+        record.phases.insert("body".into(), begin.elapsed().as_secs_f64());
+        if let Some((expected, observed)) = case.seen.take() {
+            (record.expected, record.observed) = (expected, observed);
+        }
+        let begin = Instant::now();
+        case.close().await;
+        record.phases.insert("cleanup".into(), begin.elapsed().as_secs_f64());
+
+        match &ended {
+            Ok(Ok(())) => record.verdict = Word::Passed,
+            Ok(Err(error)) => record.message = format!("{error:#}"),
+            Err(panic) => record.message = words(panic.as_ref()),
+        }
+        verdict::leave(&record);
+        match ended {
+            Ok(result) => result,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// What is known before the body has run; a failure until it has ended well.
+    fn record(&self) -> Record {
+        let mut phases = BTreeMap::from([("image".to_owned(), 0.0), ("boot".to_owned(), 0.0)]);
+        for phase in self.phases() {
+            let key = if phase.name == "image" { "image" } else { "boot" };
+            *phases.entry(key.to_owned()).or_default() += phase.seconds;
+        }
+        Record { versions: self.versions().clone(), phases, ..Record::failed() }
+    }
+
+    async fn open(&self) -> Result<Case<'_>> {
+        self.health().await?;
+        let mut namespace = Namespace::default();
+        namespace.metadata.generate_name = Some("case-".into());
+        let labels = Labels::new("case").cluster(self.name()).map();
+        namespace.metadata.labels = Some(labels.into_iter().filter(is_label).collect());
+        let namespace = Api::<Namespace>::all(self.client())
+            .create(&PostParams::default(), &namespace)
+            .await
+            .context("create the case's namespace")?;
+        let name = namespace.metadata.name.unwrap_or_default();
+        objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
+        Ok(Case { cluster: self, namespace: name, seen: RefCell::default() })
+    }
+}
+
+impl<'a> Case<'a> {
+    /// The cluster it runs in.
+    pub fn cluster(&self) -> &'a Cluster {
+        self.cluster
+    }
+
+    /// A client with administrator's rights.
+    pub fn client(&self) -> Client {
+        self.cluster.client()
+    }
+
+    /// The control plane's node.
+    pub fn node(&self) -> &'a Node {
+        self.cluster.control_plane()
+    }
+
+    /// The namespace of its own.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Objects of one kind in its namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client(), &self.namespace)
+    }
+
+    /// Makes an object in its namespace.
+    ///
+    /// # Errors
+    /// The API server refuses it.
+    pub async fn create<K>(&self, object: &K) -> Result<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+        K::DynamicType: Default,
+    {
+        objects::create(&self.client(), &self.namespace, object).await
+    }
+
+    /// Waits until a pod of its namespace is Ready.
+    ///
+    /// # Errors
+    /// The pod ended, or is not Ready in time: the error has its state.
+    pub async fn pod_ready(&self, name: &str, deadline: Duration) -> Result<Pod> {
+        objects::pod_ready(&self.client(), &self.namespace, name, deadline).await
+    }
+
+    /// Waits for a condition; see [`wait::until`].
+    ///
+    /// # Errors
+    /// The probe's own, or a timeout with what was seen last.
+    pub async fn until<T>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        probe: impl AsyncFnMut() -> Probe<T>,
+    ) -> Result<T> {
+        wait::until(what, deadline, probe).await
+    }
+
+    /// Notes for the report what the test expects and what it saw; the test's own
+    /// assertion decides.
+    pub fn saw(&self, expected: impl Into<String>, observed: impl Into<String>) {
+        self.seen.replace(Some((expected.into(), observed.into())));
+    }
+
+    /// Removes the namespace. Trouble is only logged: it must not bury a failure.
+    async fn close(&self) {
+        let api = Api::<Namespace>::all(self.client());
+        if let Err(error) = api.delete(&self.namespace, &DeleteParams::default()).await {
+            tracing::debug!("remove namespace '{}': {error}", self.namespace);
+        }
+    }
+}
+
+/// Kubernetes is stricter about labels than Docker: the owner's has slashes.
+fn is_label((_, value): &(String, String)) -> bool {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    value.len() <= 63 && value.bytes().all(fine)
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panicked").to_owned()
+}

@@ -28,8 +28,8 @@ const INSTANCES_FLOOR: u64 = 24;
 const WATCHES_FLOOR: u64 = 4096;
 /// The start of 2025; a clock before it was never set, and no certificate is valid.
 const CLOCK_FLOOR: u64 = 1_735_689_600;
-/// Where an engine takes its networks from unless it is told otherwise.
-const POOLS: [Subnet; 2] = [
+/// Where engines take their networks from: Docker's own defaults, then the embedded engine's.
+const POOLS: [Subnet; 3] = [
     Subnet {
         at: Ipv4Addr::new(172, 16, 0, 0),
         prefix: 12,
@@ -37,6 +37,10 @@ const POOLS: [Subnet; 2] = [
     Subnet {
         at: Ipv4Addr::new(192, 168, 0, 0),
         prefix: 16,
+    },
+    Subnet {
+        at: Ipv4Addr::new(10, 208, 0, 0),
+        prefix: 12,
     },
 ];
 /// Capabilities that an engine with privileged containers cannot do without, by bit.
@@ -197,10 +201,7 @@ fn judge_capabilities(status: &str, engine_found: bool) -> Outcome {
         return Outcome::failed(observed, cure);
     }
     Outcome::passed(match set & (1 << CAP_SYS_RESOURCE) {
-        0 => {
-            "bounding set without CAP_SYS_RESOURCE: an engine needs Docker 26 or newer, and nodes \
-             set restrict_oom_score_adj by themselves"
-        }
+        0 => "no CAP_SYS_RESOURCE: Docker must be 26 or newer; nodes set restrict_oom_score_adj",
         _ => "bounding set has all that nodes need",
     })
 }
@@ -225,8 +226,14 @@ fn judge_subnets(routes: &str) -> Outcome {
         .filter(|(net, _)| net.prefix > 0)
         .collect();
     let lost = POOLS.map(|pool| routes.iter().find(|(net, _)| net.covers(pool)));
-    if let [Some((_, first)), Some((_, second))] = lost {
-        let observed = format!("host routes by {first} and {second} cover every address pool");
+    if lost.iter().all(Option::is_some) {
+        let mut devices: Vec<_> = lost.iter().flatten().map(|(_, device)| *device).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        let observed = format!(
+            "host routes by {} cover every address pool",
+            devices.join(", ")
+        );
         let cure = "give the engine default-address-pools that the host does not route";
         return Outcome::failed(observed, cure);
     }
@@ -385,8 +392,10 @@ mod tests {
         let docker = "docker0\t000011AC\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
         assert!(passes(&judge_subnets(&[default, low, docker].concat())));
         assert!(passes(&judge_subnets(&[default, high, docker].concat())));
-        let outcome = judge_subnets(&[default, low, high].concat());
-        insta::assert_snapshot!(outcome.observed, @"host routes by tun0 and tun1 cover every address pool");
+        assert!(passes(&judge_subnets(&[default, low, high].concat())));
+        let ten = "tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n";
+        let outcome = judge_subnets(&[default, low, high, ten].concat());
+        insta::assert_snapshot!(outcome.observed, @"host routes by tun0, tun1 cover every address pool");
         assert!(!passes(&outcome));
     }
 

@@ -14,14 +14,17 @@ pub mod image;
 pub mod lock;
 pub mod node;
 pub mod objects;
+mod parent;
 pub mod process;
 pub mod recipe;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod tools;
+mod verdict;
 pub mod wait;
 
+pub use case::Case;
 pub use cluster::{Cluster, ClusterSpec, NodeSpec};
 pub use error::{Context, Error, ErrorKind, Result};
 pub use k8s_openapi;

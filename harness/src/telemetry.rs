@@ -6,6 +6,9 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::settings::settings;
 
+/// kube's client logs each refused connection of an API server that is still starting.
+const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off";
+
 /// Starts logging to standard error, once; later calls change nothing.
 ///
 /// Shows progress lines and warnings; `KUBENEST_LOG` (tracing's filter syntax, for
@@ -15,7 +18,7 @@ pub fn start() {
     let filter = settings
         .log
         .as_deref()
-        .unwrap_or("warn,kubenest::progress=info");
+        .unwrap_or(DEFAULT_FILTER);
     let color = !settings.no_color && std::io::stderr().is_terminal();
     let format = fmt::layer()
         .with_writer(std::io::stderr)

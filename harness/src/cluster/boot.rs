@@ -4,13 +4,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
-    Context, Result,
+    Context, ErrorKind, Result, compat,
     docker::{Docker, Guard, Scope, sweep},
     health,
     image::NodeImage,
-    progress,
+    parent, progress,
     recipe::{Content, Recipe},
     settings::settings,
+    verdict::{self, Record},
 };
 
 /// Keeps the time of each step.
@@ -35,6 +36,16 @@ impl Clock {
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
+    parent::watch();
+    booted(spec).await.inspect_err(|error| {
+        // A refusal may be what a test is about; all else is a broken set-up.
+        if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
+            verdict::leave(&Record::setup(error.report()));
+        }
+    })
+}
+
+async fn booted(spec: ClusterSpec) -> Result<Cluster> {
     let begin = Instant::now();
     let mut clock = Clock::start();
     let keep = spec.keep.unwrap_or(settings().keep);
@@ -71,6 +82,8 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
             })
         }
         Err(error) => {
+            // What never worked is kept only by those who debug the boot itself.
+            made.set_kept(settings().keep);
             if let Err(removal) = made.remove().await {
                 tracing::warn!("{}", removal.report());
             }
@@ -135,12 +148,19 @@ async fn steps_of(
 /// Refuses a pair of versions that is known not to work, before anything is started.
 fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
     let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else { return Ok(()) };
-    let Content::Parts(parts) = &recipe.content else { return Ok(()) };
-    let Ok(containerd) = semver::Version::parse(&parts.containerd.version) else {
+    let containerd = match &recipe.content {
+        Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
+        Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
+    };
+    let Some(containerd) = containerd else {
+        tracing::warn!("kind {loader} with '{}' is an untested pair", recipe.name);
         return Ok(());
     };
-    let _ = (loader, containerd);
-    Ok(())
+    let verdict = compat::loader(loader, &containerd);
+    if let compat::Verdict::Unknown { why } = &verdict {
+        tracing::warn!("kind {loader} with containerd {containerd} is an untested pair: {why}");
+    }
+    verdict.refuse_known_bad()
 }
 
 /// Short, so that node names stay below the 63 characters of a host name.

@@ -42,6 +42,10 @@ impl Made {
         self.keep
     }
 
+    pub(super) fn set_kept(&mut self, keep: bool) {
+        self.keep = keep;
+    }
+
     /// Labels of a node: ours, and kind's.
     pub(super) fn labels(&self, role: Role) -> HashMap<String, String> {
         let ours = Labels::new(role.as_str()).cluster(&self.name).keep(self.keep);

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use super::tether::tethered;
 use crate::{
     Context, Error, Result,
     debian::{self, Package},
@@ -67,7 +68,7 @@ pub(super) async fn bootstrap(
         Role::ProxyOs => ("extract", "extract-hook"),
         _ => ("minbase", "customize-hook"),
     };
-    let mut command = Command::new("perl")
+    let mut command = isolated_perl()
         .arg(tool.join("usr/bin/mmdebstrap"))
         .arg(format!("--variant={variant}"))
         .arg(format!("--{hook}={TRIM}"));
@@ -91,6 +92,16 @@ pub(super) async fn bootstrap(
             .because(cause)
             .cure("needs root, perl, and an apt that reaches its mirror")
     })
+}
+
+/// perl with mounts and processes of its own: mmdebstrap mounts the machine's /dev
+/// and /sys below its tree, which a later sweep of a build cut short must not meet.
+fn isolated_perl() -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        // mmdebstrap then makes namespaces for itself.
+        return tethered("perl");
+    }
+    tethered("unshare").args(["--mount", "--pid", "--fork", "--kill-child", "--", "perl"])
 }
 
 fn package(name: &str) -> Package {

@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path};
 
-use crate::{Context, Error, Result, process::Command, recipe::GoBuild};
+use super::tether::tethered;
+use crate::{Context, Error, Result, recipe::GoBuild};
 
 /// Builds all programs of `build` into `out`, in one call: they share most of
 /// their compilation.
-pub(super) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
+pub(crate) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
     // Beside the programs, with a name that no program has.
     let module = out.join("module.src");
     fs::create_dir(&module).with_context(|| format!("make '{}'", module.display()))?;
@@ -14,7 +15,7 @@ pub(super) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
         let file = module.join(name);
         fs::write(&file, content).with_context(|| format!("write '{}'", file.display()))?;
     }
-    let built = Command::new("go")
+    let built = tethered("go")
         .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
         .arg(format!("-tags={}", build.tags()))
         .args(["-ldflags", &build.ldflags(), "-o"])

@@ -2,12 +2,14 @@
 
 mod archive;
 mod debian;
-mod go;
+pub(crate) mod go;
 mod layout;
+mod tether;
 
 use std::{
     path::{Path, PathBuf},
-    time::Instant,
+    pin::pin,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -18,6 +20,7 @@ use crate::{
 
 /// Goes into every key; raised when the same component is laid out differently.
 const FORMAT: &str = "kubenest component 1";
+const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
 /// A component's files in the cache. They belong to the cache: read them, never write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +74,7 @@ async fn provide_in(store: &Store, component: &Component) -> Result<Built> {
         .entry("component", &key, async |dir| {
             tracing::info!(target: "kubenest::progress", "{label}: {}", intent(source));
             let started = Instant::now();
-            make(component, dir).await?;
+            watched(&label, make(component, dir)).await?;
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(target: "kubenest::progress", "{label}: done in {seconds:.1} s");
             Ok(())
@@ -87,6 +90,22 @@ async fn provide_in(store: &Store, component: &Component) -> Result<Built> {
         hash,
         dir,
     })
+}
+
+/// Says every so often that a long step is still at work.
+async fn watched(label: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
+    let started = tokio::time::Instant::now();
+    let mut signs = tokio::time::interval_at(started + SIGN_OF_LIFE, SIGN_OF_LIFE);
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            _ = signs.tick() => {
+                let seconds = started.elapsed().as_secs();
+                tracing::info!(target: "kubenest::progress", "{label}: at work for {seconds} s");
+            }
+        }
+    }
 }
 
 /// A name for people who look into the cache.
@@ -154,5 +173,99 @@ async fn make(component: &Component, dir: &Path) -> Result<()> {
             debian::unpack(suite, packages, first, tree).await?;
             layout::place(tree, dir)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+    use crate::recipe::Role;
+
+    /// A folder with these executable files, as a component of that role.
+    fn folder(role: Role, names: &[&str]) -> (tempfile::TempDir, Component) {
+        let place = tempfile::tempdir().unwrap();
+        for name in names {
+            let file = place.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, name).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        let source = Source::folder(place.path().into()).unwrap();
+        (
+            place,
+            Component {
+                role,
+                version: "1".into(),
+                source,
+            },
+        )
+    }
+
+    #[tokio::test]
+    async fn one_source_serves_a_daemon_and_its_shim() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = Store::open(cache.path());
+        let names = [
+            "bin/containerd",
+            "bin/ctr",
+            "bin/containerd-shim-runc-v2",
+            "bin/other",
+        ];
+        let (_place, daemon) = folder(Role::Containerd, &names);
+        let shim = Component {
+            role: Role::Shim,
+            ..daemon.clone()
+        };
+        let (daemon, shim) = (
+            provide_in(&store, &daemon).await.unwrap(),
+            provide_in(&store, &shim).await.unwrap(),
+        );
+        let bin = |built: &Built| {
+            let mut names: Vec<_> = built
+                .files
+                .join("usr/local/bin")
+                .read_dir()
+                .unwrap()
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(bin(&daemon), ["containerd", "ctr"]);
+        assert_eq!(bin(&shim), ["containerd-shim-runc-v2"]);
+        assert_ne!(daemon.hash, shim.hash);
+        let program = daemon.files.join("usr/local/bin/ctr");
+        assert_eq!(
+            program.metadata().unwrap().permissions().mode() & 0o777,
+            0o755
+        );
+    }
+
+    #[tokio::test]
+    async fn a_source_without_the_component_says_what_it_lacks() {
+        let cache = tempfile::tempdir().unwrap();
+        let (_place, cni) = folder(Role::Cni, &["bridge", "host-local", "loopback"]);
+        let error = provide_in(&Store::open(cache.path()), &cni)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Input);
+        assert!(
+            error
+                .report()
+                .contains("no executable file named 'portmap'"),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn two_files_of_one_name_are_refused() {
+        let cache = tempfile::tempdir().unwrap();
+        let (_place, runc) = folder(Role::Runc, &["a/runc", "b/runc"]);
+        let error = provide_in(&Store::open(cache.path()), &runc)
+            .await
+            .unwrap_err();
+        assert!(error.report().contains("are both 'runc'"), "{error:?}");
     }
 }

@@ -22,8 +22,12 @@ pub const ROLE: &str = "dev.kubenest.role";
 pub const CREATED: &str = "dev.kubenest.created";
 /// When nobody needs it any more, in seconds since 1970.
 pub const EXPIRES: &str = "dev.kubenest.expires";
-/// `true` on what outlives its owner on purpose.
+/// `true` on what outlives its owner on purpose, else `false`.
 pub const KEEP: &str = "dev.kubenest.keep";
+
+/// Roles of images. An image's labels show on every container that anybody makes of it: these
+/// roles on a container say that it is not ours.
+pub(crate) const IMAGE_ROLES: [&str; 2] = ["node-image", "node-base"];
 
 /// How long a thing may stay when nobody can tell whether its owner lives.
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
@@ -165,12 +169,11 @@ impl Labels {
                 EXPIRES.to_owned(),
                 (now + self.lifetime.as_secs()).to_string(),
             ),
+            // Said either way: a container would take over what its image's label says.
+            (KEEP.to_owned(), self.keep.to_string()),
         ]);
         if let Some(cluster) = &self.cluster {
             map.insert(CLUSTER.to_owned(), cluster.clone());
-        }
-        if self.keep {
-            map.insert(KEEP.to_owned(), "true".to_owned());
         }
         map
     }
@@ -207,7 +210,7 @@ fn this_boot() -> (String, String) {
 }
 
 /// When a living process started, in clock ticks since boot.
-fn start_ticks(pid: u32) -> Option<u64> {
+pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces and parentheses; fields count from its end.
     let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
@@ -268,7 +271,7 @@ mod tests {
         assert_eq!((map[ROLE].as_str(), map[CLUSTER].as_str()), ("node", "a"));
         let number = |key: &str| map[key].parse::<u64>().unwrap();
         assert_eq!(number(EXPIRES) - number(CREATED), 7200);
-        assert!(!map.contains_key(KEEP));
+        assert_eq!(map[KEEP], "false");
         assert_eq!(Labels::new("node").keep(true).map()[KEEP], "true");
     }
 }

@@ -21,8 +21,9 @@ use crate::{
 /// How long one look may take; a node that needs longer is sick.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Everything the checks want to know about a node. What cannot be had says why.
-pub(super) async fn collect(node: &Node, client: &Client) -> Facts {
+/// Everything the checks want to know about a node. What cannot be had says why; without a
+/// `client` there is no kubelet to ask.
+pub(super) async fn collect(node: &Node, client: Option<&Client>) -> Facts {
     let (answers, (probe, clock), kubelet) =
         tokio::join!(ask_daemon(node), probe(node), within(configz(node, client)));
     let probe = probe
@@ -152,7 +153,8 @@ async fn disk(node: &Node, folders: &Seen<Vec<String>>) -> Seen<Disk> {
     Disk::parse(&within(node.exec_ok(&argv)).await?.text())
 }
 
-async fn configz(node: &Node, client: &Client) -> Result<String> {
+async fn configz(node: &Node, client: Option<&Client>) -> Result<String> {
+    let client = client.ok_or_else(|| Error::setup("no Kubernetes runs yet"))?;
     let path = format!("/api/v1/nodes/{}/proxy/configz", node.name());
     let request = http::Request::get(path)
         .body(Vec::new())

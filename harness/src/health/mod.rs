@@ -54,7 +54,11 @@ impl Expected {
     /// A misspelt name would tolerate nothing and say nothing.
     fn validate(&self) -> Result<()> {
         let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
-        match self.tolerated.iter().find(|name| !names.contains(&name.as_str())) {
+        match self
+            .tolerated
+            .iter()
+            .find(|name| !names.contains(&name.as_str()))
+        {
             Some(name) => Err(Error::input(format!("no health check is named '{name}'"))
                 .cure(format!("one of {}", names.join(", ")))),
             None => Ok(()),
@@ -87,23 +91,43 @@ impl Default for ExpectedKubelet {
 /// Refuses unless every check that is not tolerated passed on every node.
 ///
 /// # Errors
-/// [`Refused`](crate::ErrorKind::Refused), naming check, node, observation and cure; the
-/// [`Input`](crate::ErrorKind::Input) kind when `tolerated` names no check.
+/// [`Refused`](crate::ErrorKind::Refused), naming check, node, observation and cure;
+/// [`Input`](crate::ErrorKind::Input) when `tolerated` names no check.
 pub async fn gate(nodes: &[Node], client: &Client, expected: &Expected) -> Result<Report> {
-    expected.validate()?;
-    let report = examine(nodes, client, expected).await;
-    report.require(&expected.tolerated)?;
-    Ok(report)
+    require(nodes, Some(client), expected).await
+}
+
+/// The part of [`gate`] that needs no Kubernetes, for nodes that run containerd and not more.
+///
+/// A node that fails it can start no pod, its control plane's included: a boot that looks
+/// first ends in a second with the cause, and not in minutes without.
+///
+/// # Errors
+/// As [`gate`].
+pub async fn gate_runtime(nodes: &[Node], expected: &Expected) -> Result<Report> {
+    require(nodes, None, expected).await
 }
 
 /// Runs every check on every node at once.
 pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Report {
+    look(nodes, Some(client), expected).await
+}
+
+async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Result<Report> {
+    expected.validate()?;
+    let report = look(nodes, client, expected).await;
+    report.require(&expected.tolerated)?;
+    Ok(report)
+}
+
+async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Report {
     let mut facts = join_all(nodes.iter().map(|node| collect::collect(node, client))).await;
     share_inotify(&mut facts);
     let findings = nodes.iter().zip(&facts).flat_map(|(node, facts)| {
-        CHECKS
+        let checks = CHECKS
             .iter()
-            .map(|check| check.judge(node.name(), facts, expected))
+            .filter(|check| check.early || client.is_some());
+        checks.map(|check| check.judge(node.name(), facts, expected))
     });
     Report {
         findings: findings.collect(),
@@ -134,7 +158,10 @@ mod tests {
     #[test]
     fn only_real_checks_can_be_tolerated() {
         assert!(Expected::default().tolerating("shim").validate().is_ok());
-        let error = Expected::default().tolerating("shims").validate().unwrap_err();
+        let error = Expected::default()
+            .tolerating("shims")
+            .validate()
+            .unwrap_err();
         insta::assert_snapshot!(error.report(), @r"
         no health check is named 'shims'
         cure: one of cri, snapshotter, plugins, daemon, shim, overlay, disk, inodes, kubelet, cgroup, inotify, clock

@@ -11,11 +11,13 @@ mod preload;
 mod resolve;
 mod rootfs;
 mod share;
+mod small;
 
 use std::{collections::BTreeMap, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::small::SmallImage;
 use self::{archive::ImageSpec, layer::Layer};
 use crate::{
     Context, Error, Result, component,

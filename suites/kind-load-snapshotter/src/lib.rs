@@ -1,1 +1,55 @@
 //! Helpers of the kind-load-snapshotter suite.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use kubenest::{
+    Case, Cluster, ClusterSpec,
+    image::SmallImage,
+    k8s_openapi::api::core::v1::{Container, Pod, PodSpec},
+    process::Output,
+    tools::Kind,
+};
+
+/// What kind v0.26 says when it does not find the snapshotter's name.
+pub const NOT_DETECTED: &str = "failed to detect containerd snapshotter";
+
+/// The node whose containerd writes its configuration in version 2.
+pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
+/// The node whose containerd writes its configuration in version 3.
+pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
+
+/// Boots one node of a recipe.
+pub async fn boot(recipe: &str) -> Result<Cluster> {
+    Ok(ClusterSpec::single_node().with_recipe(recipe)?.boot().await?)
+}
+
+/// Runs `kind load docker-image` of one release with an image of its own.
+pub async fn load(case: &Case<'_>, release: &str) -> Result<(SmallImage, Output)> {
+    let kind = Kind::release(release).await?;
+    let mark = format!("loaded by kind {release} in {}", case.namespace());
+    let image = SmallImage::load(case.cluster().docker(), &mark).await?;
+    let output = kind.load(case.cluster(), image.reference()).await?;
+    Ok((image, output))
+}
+
+/// Runs a pod from a loaded image, which no registry has, and returns what it printed.
+pub async fn run_from(case: &Case<'_>, image: &SmallImage) -> Result<String> {
+    let name = format!("from-{}", image.reference().rsplit(':').next().unwrap_or_default());
+    let mut pod = Pod::default();
+    pod.metadata.name = Some(name.clone());
+    pod.spec = Some(PodSpec {
+        containers: vec![Container {
+            name: "small".into(),
+            image: Some(image.reference().to_owned()),
+            image_pull_policy: Some("Never".into()),
+            command: Some(image.command()),
+            ..Container::default()
+        }],
+        termination_grace_period_seconds: Some(0),
+        ..PodSpec::default()
+    });
+    case.create(&pod).await?;
+    case.pod_ready(&name, Duration::from_secs(60)).await?;
+    Ok(case.api::<Pod>().logs(&name, &Default::default()).await?)
+}

@@ -1,6 +1,6 @@
 //! Step 1: a container for each node, on a network of the cluster's own.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
@@ -14,6 +14,7 @@ use crate::{
 };
 
 const API_PORT: u16 = 6443;
+const MODULES: &str = "/lib/modules";
 const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
 /// Starts the nodes and returns them, the control plane first, with the host port of its
@@ -94,7 +95,10 @@ fn container(
         ports.push((API_PORT, 0));
     }
     let mut binds = node.mounts.clone();
-    binds.push(("/lib/modules".into(), "/lib/modules".into(), true));
+    // For kube-proxy's modprobe; a kernel without modules has no such folder.
+    if made.docker().socket().is_some() && Path::new(MODULES).is_dir() {
+        binds.push((MODULES.into(), MODULES.into(), true));
+    }
     ContainerSpec {
         name: name.to_owned(),
         image: image.reference.clone(),

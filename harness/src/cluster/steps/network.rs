@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 
 use crate::{
     Result,
-    cluster::kubeadm::{POD_SUBNET, node_subnet},
+    cluster::kubeadm::{POD_SUBNET, SERVICE_SUBNET, node_subnet},
     docker::FileEntry,
     node::Node,
 };
@@ -27,7 +27,9 @@ pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {
 async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
     let script = FileEntry { path: SCRIPT.into(), mode: 0o755, content: CONTENT.into() };
     node.write_files(&[script]).await?;
-    let mut argv = vec![SCRIPT.to_owned(), POD_SUBNET.to_owned(), node_subnet(index)];
+    let subnets = [POD_SUBNET.to_owned(), SERVICE_SUBNET.to_owned(), node_subnet(index)];
+    let mut argv = vec![SCRIPT.to_owned()];
+    argv.extend(subnets);
     let others = nodes.iter().enumerate().filter(|(other, _)| *other != index);
     argv.extend(others.map(|(other, node)| format!("{}={}", node_subnet(other), node.ip())));
     node.exec_ok(&argv).await?;

@@ -12,61 +12,45 @@ use super::{
 
 /// Every check, in the order of the report: a sick part is named before what suffers from it.
 pub(super) const CHECKS: &[Check] = &[
-    Check {
-        name: "cri",
-        run: runtime::cri,
-    },
-    Check {
-        name: "snapshotter",
-        run: runtime::snapshotter,
-    },
-    Check {
-        name: "plugins",
-        run: runtime::plugins,
-    },
-    Check {
-        name: "daemon",
-        run: runtime::daemon,
-    },
-    Check {
-        name: "shim",
-        run: runtime::shim,
-    },
-    Check {
-        name: "overlay",
-        run: machine::overlay,
-    },
-    Check {
-        name: "disk",
-        run: machine::disk,
-    },
-    Check {
-        name: "inodes",
-        run: machine::inodes,
-    },
-    Check {
-        name: "kubelet",
-        run: kubelet::config,
-    },
-    Check {
-        name: "cgroup",
-        run: machine::cgroup,
-    },
-    Check {
-        name: "inotify",
-        run: machine::inotify,
-    },
-    Check {
-        name: "clock",
-        run: machine::clock,
-    },
+    late("cri", runtime::cri),
+    early("snapshotter", runtime::snapshotter),
+    early("plugins", runtime::plugins),
+    early("daemon", runtime::daemon),
+    early("shim", runtime::shim),
+    early("overlay", machine::overlay),
+    late("disk", machine::disk),
+    early("inodes", machine::inodes),
+    late("kubelet", kubelet::config),
+    late("cgroup", machine::cgroup),
+    early("inotify", machine::inotify),
+    early("clock", machine::clock),
 ];
 
 /// A named judgement of what was seen on a node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Check {
     pub(super) name: &'static str,
-    run: fn(&Facts, &Expected) -> Seen<Outcome>,
+    /// It needs a node that runs containerd, and no Kubernetes.
+    pub(super) early: bool,
+    run: Judge,
+}
+
+type Judge = fn(&Facts, &Expected) -> Seen<Outcome>;
+
+const fn early(name: &'static str, run: Judge) -> Check {
+    Check {
+        name,
+        early: true,
+        run,
+    }
+}
+
+const fn late(name: &'static str, run: Judge) -> Check {
+    Check {
+        name,
+        early: false,
+        run,
+    }
 }
 
 /// What a check makes of the facts.

@@ -1,0 +1,98 @@
+//! The table behind the verdicts: `fixtures/data/compat.yaml`, read once.
+
+use std::sync::OnceLock;
+
+use semver::Version;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    /// Oldest first.
+    pub(super) containerd: Vec<Line>,
+    pub(super) configs: Vec<Config>,
+    pub(super) broken_import: BrokenImport,
+    /// Oldest first.
+    pub(super) kind: Vec<Kind>,
+    pub(super) strays: Vec<NodeImage>,
+}
+
+/// A release line of containerd.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    /// `major.minor`.
+    pub(super) line: String,
+    pub(super) config: u32,
+    pub(super) shim: Form,
+    pub(super) image_volume: bool,
+}
+
+/// How a shim tells where it listens; a daemon reads its own form and older ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Form {
+    Address,
+    Json,
+    Protobuf,
+}
+
+/// A version of containerd's configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    pub(super) version: u32,
+    /// Where it has the snapshotter's name.
+    pub(super) key: String,
+    pub(super) link: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BrokenImport {
+    pub(super) releases: Vec<Version>,
+    pub(super) fixed: Version,
+    pub(super) link: String,
+}
+
+/// A release of kind.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kind {
+    pub(super) release: Version,
+    pub(super) reads: Vec<u32>,
+    /// What its default node image runs.
+    pub(super) containerd: Version,
+    /// Its default node image, `name:tag@sha256:…`.
+    pub(super) node: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeImage {
+    pub(super) containerd: Version,
+    pub(super) node: String,
+}
+
+pub(super) fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        serde_saphyr::from_str(include_str!("../../data/compat.yaml"))
+            .expect("embedded compat.yaml must be well formed")
+    })
+}
+
+impl Table {
+    pub(super) fn line(&self, containerd: &Version) -> Option<&Line> {
+        let line = format!("{}.{}", containerd.major, containerd.minor);
+        self.containerd.iter().find(|known| known.line == line)
+    }
+
+    pub(super) fn config(&self, version: u32) -> Option<&Config> {
+        self.configs.iter().find(|config| config.version == version)
+    }
+
+    pub(super) fn kind(&self, release: &Version) -> Option<&Kind> {
+        self.kind.iter().find(|kind| kind.release == *release)
+    }
+}

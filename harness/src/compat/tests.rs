@@ -1,0 +1,194 @@
+//! Every row of the table, and the pairs that upstream's users met.
+
+use super::*;
+use crate::ErrorKind;
+
+fn v(text: &str) -> Version {
+    text.parse().expect("must be a version")
+}
+
+fn cause_and_cure(verdict: Verdict) -> (String, String) {
+    match verdict {
+        Verdict::KnownBad { cause, cure, .. } => (cause, cure),
+        other => panic!("not known bad: {other:?}"),
+    }
+}
+
+#[test]
+fn every_kind_release_loads_into_its_own_node_image() {
+    let expected = [
+        ("0.18.0", "1.6.19", 2),
+        ("0.19.0", "1.6.21", 2),
+        ("0.20.0", "1.7.1", 2),
+        ("0.21.0", "1.7.13", 2),
+        ("0.22.0", "1.7.13", 2),
+        ("0.23.0", "1.7.15", 2),
+        ("0.24.0", "1.7.18", 2),
+        ("0.25.0", "1.7.18", 2),
+        ("0.26.0", "1.7.24", 2),
+        ("0.27.0", "2.0.2", 3),
+        ("0.28.0", "2.1.0", 3),
+        ("0.29.0", "2.1.1", 3),
+        ("0.30.0", "2.1.3", 3),
+        ("0.31.0", "2.2.0", 3),
+        ("0.32.0", "2.3.1", 4),
+    ];
+    assert_eq!(table().kind.len(), expected.len());
+    for (row, (release, containerd, config)) in table().kind.iter().zip(expected) {
+        assert_eq!(
+            (&row.release, &row.containerd),
+            (&v(release), &v(containerd))
+        );
+        assert_eq!(
+            loader(&row.release, &row.containerd),
+            Verdict::KnownGood,
+            "{release}"
+        );
+        assert_eq!(
+            table().line(&row.containerd).unwrap().config,
+            config,
+            "{release}"
+        );
+        assert_eq!(containerd_in(&row.node), Some(&row.containerd));
+    }
+}
+
+#[test]
+fn every_kind_release_and_containerd_line_have_a_verdict() {
+    for kind in &table().kind {
+        for line in &table().containerd {
+            let containerd = v(&format!("{}.9", line.line));
+            let good = match kind.release.minor {
+                ..27 => line.config == 2,
+                27..32 => line.config <= 3,
+                _ => true,
+            };
+            let verdict = loader(&kind.release, &containerd);
+            assert_eq!(
+                verdict == Verdict::KnownGood,
+                good,
+                "{} {containerd}",
+                kind.release
+            );
+        }
+    }
+}
+
+#[test]
+fn kind_0_26_on_containerd_2_names_the_missing_key_and_the_cure() {
+    let error = loader(&v("0.26.0"), &v("2.0.2"))
+        .refuse_known_bad()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(
+        error.report(),
+        "kind 0.26.0 cannot load images into a node with containerd 2.0.2: `containerd config \
+         dump` there is version 3, which has no key \
+         plugins.\"io.containerd.grpc.v1.cri\".containerd.snapshotter, so `kind load` ends with \
+         `failed to detect containerd snapshotter`\n\
+         cure: use kind >= 0.27.0, or containerd 1.7.x in the node; see \
+         https://github.com/kubernetes-sigs/kind/issues/3853"
+    );
+}
+
+#[test]
+fn kind_0_31_on_containerd_2_3_is_the_same_failure_again() {
+    let (cause, cure) = cause_and_cure(loader(&v("0.31.0"), &v("2.3.1")));
+    assert!(
+        cause.ends_with("`unknown containerd config version: 4`"),
+        "{cause}"
+    );
+    assert_eq!(cure, "use kind >= 0.32.0, or containerd 2.2.x in the node");
+}
+
+#[test]
+fn the_first_2_0_releases_cannot_import() {
+    let (_, cure) = cause_and_cure(loader(&v("0.27.0"), &v("2.0.1")));
+    assert_eq!(cure, "use containerd 2.0.2 or newer in the node");
+}
+
+#[test]
+fn what_the_table_lacks_is_unknown_and_passes() {
+    for (kind, containerd) in [
+        ("0.99.0", "2.0.2"),
+        ("0.27.0", "9.0.0"),
+        ("0.27.0", "1.5.0"),
+    ] {
+        let verdict = loader(&v(kind), &v(containerd));
+        assert!(matches!(verdict, Verdict::Unknown { .. }), "{verdict:?}");
+        verdict.refuse_known_bad().unwrap();
+    }
+}
+
+#[test]
+fn a_build_suffix_does_not_change_the_line() {
+    assert_eq!(
+        loader(&v("0.26.0"), &v("1.6.19-46-g941215f49")),
+        Verdict::KnownGood
+    );
+    assert!(matches!(
+        loader(&v("0.26.0"), &v("2.0.0-rc.1")),
+        Verdict::KnownBad { .. }
+    ));
+}
+
+#[test]
+fn a_daemon_reads_shims_of_its_form_and_older() {
+    let lines = [
+        "1.6.36", "1.7.24", "2.0.2", "2.1.9", "2.2.0", "2.3.1", "2.4.2",
+    ]
+    .map(v);
+    let form = |version: &Version| table().line(version).unwrap().shim;
+    for daemon in &lines {
+        for other in &lines {
+            let good = shim(daemon, other) == Verdict::KnownGood;
+            assert_eq!(good, form(other) <= form(daemon), "{daemon} {other}");
+        }
+    }
+}
+
+#[test]
+fn each_shim_skew_names_what_upstream_prints() {
+    for (daemon, newer, text) in [
+        ("1.6.20", "2.0.2", "connect: invalid argument"),
+        (
+            "1.7.24",
+            "2.0.2",
+            "unsupported shim version (3): not implemented",
+        ),
+        ("1.6.20", "2.3.1", "connect: connection refused"),
+        ("1.7.24", "2.3.1", "failed to create TTRPC connection"),
+        ("2.1.9", "2.3.1", "unsupported protocol"),
+    ] {
+        let (cause, _) = cause_and_cure(shim(&v(daemon), &v(newer)));
+        assert!(cause.contains(text), "{cause}");
+    }
+}
+
+#[test]
+fn image_volumes_come_with_containerd_2_1() {
+    for containerd in ["1.6.36", "1.7.24", "2.0.2"] {
+        let (_, cure) = cause_and_cure(image_volume(&v(containerd)));
+        assert_eq!(cure, "use containerd 2.1 or newer in the node");
+    }
+    for containerd in ["2.1.0", "2.2.0", "2.4.2"] {
+        assert_eq!(image_volume(&v(containerd)), Verdict::KnownGood);
+    }
+}
+
+#[test]
+fn a_node_image_is_known_by_digest_only() {
+    let stray = &table().strays[0];
+    assert_eq!(containerd_in(&stray.node), Some(&v("2.0.2")));
+    assert!(matches!(
+        loader(&v("0.26.0"), &stray.containerd),
+        Verdict::KnownBad { .. }
+    ));
+    assert_eq!(containerd_in("kindest/node:v1.32.1"), None);
+    let digest = stray.node.split_once('@').unwrap().1;
+    assert_eq!(
+        containerd_in(&format!("mirror/node@{digest}")),
+        Some(&v("2.0.2"))
+    );
+    assert_eq!(containerd_in("kindest/node@sha256:"), None);
+}

@@ -1,0 +1,93 @@
+//! A small image with content of its own, for tests that load images.
+
+use std::path::Path;
+
+use super::{archive::ImageSpec, layer::Layer};
+use crate::{
+    Error, Result, component,
+    docker::{Docker, FileEntry, Labels},
+    recipe::{Content, Recipe, sha256_hex},
+    store::Store,
+};
+
+/// The recipe whose userland the program is taken from.
+const DONOR: &str = "v1.32.1-containerd-2.0.2";
+
+/// Where the mark is in the image.
+const MARK: &str = "/mark";
+
+/// An image of one program (busybox) and a text, in the engine.
+///
+/// Its content is its own: an image that shares its id with another is in use as long as
+/// the other is.
+#[derive(Debug)]
+pub struct SmallImage {
+    docker: Docker,
+    reference: String,
+    mark: String,
+}
+
+impl SmallImage {
+    /// Makes the image and loads it into the engine under a name made of its content.
+    ///
+    /// # Errors
+    /// The program cannot be had, or the engine refuses the image.
+    pub async fn load(docker: &Docker, mark: &str) -> Result<Self> {
+        let store = Store::default_cache();
+        let busybox = busybox(&store).await?;
+        let hash = &sha256_hex(mark.as_bytes())[..16];
+        let file = FileEntry::new(MARK, mark.as_bytes());
+        let key = format!("mark-{hash}");
+        let text = Layer::cached(&store, &key, async |layer| layer.file(&file)).await?;
+        let reference = format!("kubenest.local/small:{hash}");
+        let spec = ImageSpec {
+            tags: vec![reference.clone()],
+            layers: vec![busybox, text],
+            labels: Labels::new("small-image").map().into_iter().collect(),
+            entrypoint: vec!["/bin/busybox".into()],
+            ..ImageSpec::default()
+        };
+        spec.load(docker).await?;
+        Ok(Self { docker: docker.clone(), reference, mark: mark.to_owned() })
+    }
+
+    /// Its name.
+    pub fn reference(&self) -> &str {
+        &self.reference
+    }
+
+    /// The text in it.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// A command that prints the mark and then stays; what a pod of it may run.
+    pub fn command(&self) -> Vec<String> {
+        let show = format!("/bin/busybox cat {MARK} && exec /bin/busybox sleep 3600");
+        ["/bin/busybox", "sh", "-c", &show].map(str::to_owned).to_vec()
+    }
+
+    /// Removes it from the engine; nodes keep what they have.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub async fn remove(self) -> Result<()> {
+        self.docker.remove_image(&self.reference).await
+    }
+}
+
+async fn busybox(store: &Store) -> Result<Layer> {
+    let Content::Parts(parts) = Recipe::named(DONOR)?.content else {
+        return Err(Error::input(format!("recipe '{DONOR}' has no parts")));
+    };
+    let userland = component::provide(&parts.proxy_os).await?;
+    let key = format!("busybox-{}", &userland.hash[..16]);
+    Layer::cached(store, &key, async |layer| {
+        layer.archive(&userland.rootfs(), |path| {
+            let name = path.strip_prefix(".").unwrap_or(path);
+            let wanted = [Path::new("bin/busybox"), Path::new("usr/bin/busybox")];
+            wanted.contains(&name).then(|| Path::new("bin/busybox").to_owned())
+        })
+    })
+    .await
+}

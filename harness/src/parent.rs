@@ -1,0 +1,77 @@
+//! Ends this process when the one that started it is gone.
+//!
+//! A test runner that gets `kill -9` cannot end its tests. Each of them watches it
+//! instead; the guards of their clusters do the rest.
+
+use std::{sync::Once, thread};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use crate::{docker::labels::start_ticks, settings::settings};
+
+/// What a shell says of a program that was killed.
+const KILLED: i32 = 137;
+
+/// Watches the process that `KUBENEST_PARENT` names, once; without it there is none.
+pub(crate) fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let Some((pid, start)) = settings().parent.as_deref().and_then(parse) else { return };
+        thread::spawn(move || {
+            wait(pid, start);
+            tracing::warn!("the process that started this test is gone");
+            std::process::exit(KILLED);
+        });
+    });
+}
+
+fn parse(text: &str) -> Option<(u32, u64)> {
+    let (pid, start) = text.split_once('-')?;
+    Some((pid.parse().ok()?, start.parse().ok()?))
+}
+
+/// Returns when the process has ended.
+fn wait(pid: u32, start: u64) {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let Some(handle) = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+        return;
+    };
+    // The number may have passed to another process before the handle was had.
+    while start_ticks(pid) == Some(start) {
+        let mut events = [PollFd::new(&handle, PollFlags::IN)];
+        if poll(&mut events, None).is_ok() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_seen() {
+        #[expect(clippy::disallowed_methods, reason = "a process to outlive")]
+        let mut child = tokio::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id().unwrap();
+        let start = start_ticks(pid).unwrap();
+        let watch = thread::spawn(move || wait(pid, start));
+        child.start_kill().unwrap();
+        child.wait().await.unwrap();
+        watch.join().unwrap();
+    }
+
+    #[test]
+    fn another_process_of_that_number_is_not_waited_for() {
+        wait(std::process::id(), 1);
+    }
+
+    #[test]
+    fn nonsense_names_no_process() {
+        assert_eq!(parse("12-34"), Some((12, 34)));
+        assert_eq!(parse("12"), None);
+    }
+}

@@ -1,0 +1,96 @@
+//! Verdicts: what a test process says of itself beyond passed or failed.
+//!
+//! A process can only end well or not. These files tell a broken set-up from a failed
+//! assertion, and carry what the report shows.
+
+use std::{collections::BTreeMap, fs, path::Path, thread};
+
+use serde::Serialize;
+
+use crate::{Context, Result, image::Versions, settings::settings};
+
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Word {
+    Passed,
+    Failed,
+    /// The test never came to its question.
+    Setup,
+}
+
+/// One verdict.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Record {
+    pub(crate) test: String,
+    pub(crate) versions: Versions,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) expected: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) observed: String,
+    pub(crate) verdict: Word,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) message: String,
+    /// Seconds.
+    pub(crate) phases: BTreeMap<String, f64>,
+}
+
+impl Record {
+    /// A failure of the test on this thread, of which nothing is known yet.
+    pub(crate) fn failed() -> Self {
+        Self {
+            // libtest names its threads after the tests.
+            test: thread::current().name().unwrap_or_default().to_owned(),
+            versions: Versions::default(),
+            expected: String::new(),
+            observed: String::new(),
+            verdict: Word::Failed,
+            message: String::new(),
+            phases: BTreeMap::new(),
+        }
+    }
+
+    /// A set-up failure of the test on this thread.
+    pub(crate) fn setup(message: String) -> Self {
+        Self { verdict: Word::Setup, message, ..Self::failed() }
+    }
+}
+
+/// Leaves a verdict in the settings' folder, if they name one.
+pub(crate) fn leave(record: &Record) {
+    let Some(folder) = &settings().verdicts else { return };
+    if let Err(error) = write(folder, record) {
+        tracing::warn!("{}", error.report());
+    }
+}
+
+fn write(folder: &Path, record: &Record) -> Result<()> {
+    let what = || format!("write a verdict to '{}'", folder.display());
+    fs::create_dir_all(folder).with_context(what)?;
+    let file = tempfile::Builder::new()
+        .prefix("verdict-")
+        .suffix(".json.half")
+        .tempfile_in(folder)
+        .with_context(what)?;
+    serde_json::to_writer_pretty(&file, record).with_context(what)?;
+    let path = file.path().with_extension("");
+    file.persist(path).with_context(what)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_written_whole_under_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &Record::setup("no disk".into())).unwrap();
+        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()).collect();
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].extension().unwrap(), "json");
+        let text = fs::read_to_string(&files[0]).unwrap();
+        assert!(text.contains(r#""verdict": "setup""#), "{text}");
+        assert!(text.contains("a_verdict_is_written_whole"), "{text}");
+    }
+}

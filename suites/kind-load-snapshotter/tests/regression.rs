@@ -1,0 +1,75 @@
+//! `kind load` finds the snapshotter of the node's containerd.
+//!
+//! kind up to v0.26 takes the snapshotter's name from one key of `containerd config dump`.
+//! containerd 2.0 writes the dump in configuration version 3, where that key has moved, so
+//! every load fails: `failed to detect containerd snapshotter`. kind v0.27 reads both.
+//!
+//! Regression test for <https://github.com/spiffe/spire/issues/5812> and
+//! <https://github.com/kubernetes-sigs/kind/issues/3853>. Obsolete when kind stops asking
+//! for the snapshotter's name.
+
+/// kind v0.26 on containerd 2.0.
+mod affected {
+    use kind_load_snapshotter::{CONTAINERD_2_0, NOT_DETECTED, boot, load};
+    use kubenest::{ClusterSpec, ErrorKind};
+
+    #[tokio::test]
+    async fn kind_0_26_finds_no_snapshotter_in_containerd_2_0() -> anyhow::Result<()> {
+        let cluster = boot(CONTAINERD_2_0).await?;
+        cluster
+            .case(async |case| {
+                let (image, output) = load(case, "0.26.0").await?;
+                image.remove().await?;
+                case.saw(NOT_DETECTED, output.stderr.trim());
+                assert!(!output.status.success(), "kind v0.26.0 loaded an image");
+                assert_eq!(output.stderr.trim(), format!("ERROR: {NOT_DETECTED}"));
+                Ok(())
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    #[tokio::test]
+    async fn the_pair_is_refused_before_anything_is_started() -> anyhow::Result<()> {
+        let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_0)?;
+        let error = spec.loaded_by_kind("0.26.0")?.boot().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.report().contains("0.26.0"), "{error:?}");
+        assert!(error.report().contains("2.0.2"), "{error:?}");
+        assert!(error.cure_text().unwrap_or_default().contains("0.27"), "{error:?}");
+        Ok(())
+    }
+}
+
+/// kind v0.27 anywhere, and containerd 1.7 with either.
+mod fixed {
+    use kind_load_snapshotter::{CONTAINERD_1_7, CONTAINERD_2_0, boot, load, run_from};
+
+    #[tokio::test]
+    async fn kind_0_27_loads_into_containerd_2_0() -> anyhow::Result<()> {
+        loads_and_runs(CONTAINERD_2_0, &["0.27.0"]).await
+    }
+
+    #[tokio::test]
+    async fn both_kinds_load_into_containerd_1_7() -> anyhow::Result<()> {
+        loads_and_runs(CONTAINERD_1_7, &["0.26.0", "0.27.0"]).await
+    }
+
+    async fn loads_and_runs(recipe: &str, releases: &[&str]) -> anyhow::Result<()> {
+        let cluster = boot(recipe).await?;
+        cluster
+            .case(async |case| {
+                for release in releases {
+                    let (image, output) = load(case, release).await?;
+                    assert!(output.status.success(), "kind {release}: {}", output.stderr);
+                    let printed = run_from(case, &image).await?;
+                    case.saw(image.mark(), printed.as_str());
+                    assert_eq!(printed, image.mark());
+                    image.remove().await?;
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+}
