@@ -130,7 +130,9 @@ async fn steps_of(
         let reached = steps::init::reach(made.name(), control_plane, port);
         let (_, (kubeconfig, client)) = tokio::try_join!(init, reached)?;
         clock.lap("init");
-        steps::join::run(&nodes, &documents).await?;
+        let dns = steps::init::dns(control_plane);
+        let join = steps::join::run(&nodes, &documents);
+        tokio::try_join!(dns, join)?;
         clock.lap("join");
         steps::usable::wait(&client, &nodes).await?;
         clock.lap("usable");
