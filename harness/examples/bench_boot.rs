@@ -15,13 +15,12 @@ use clap::Parser;
 use kubenest::{
     ClusterSpec,
     cluster::probe_pod,
-    docker::{Docker, Labels},
+    docker::{self, Docker, Scope},
     image::NodeImage,
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod},
     kube::{Api, Client, Config, api::PostParams, config::Kubeconfig},
     node::{Node, Role},
     objects,
-    process::Command,
     recipe::Recipe,
     telemetry,
     tools::Kind,
@@ -83,10 +82,10 @@ async fn main() -> Result<()> {
     let mut readings: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();
     for round in 1..=cli.rounds {
         let ours = Box::pin(boot_ours(&docker, &cli.recipe)).await?;
-        eprint(round, "kubenest", &ours);
+        show(round, "kubenest", &ours);
         readings.entry("kubenest").or_default().push(ours);
         let kinds = Box::pin(boot_kinds(&docker, &kind, &image.reference)).await?;
-        eprint(round, "kind", &kinds);
+        show(round, "kind", &kinds);
         readings.entry("kind").or_default().push(kinds);
     }
     println!("| median of {} | kubenest | kind v{} | ratio |", cli.rounds, cli.kind);
@@ -103,7 +102,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-fn eprint(round: usize, who: &str, reading: &Reading) {
+fn show(round: usize, who: &str, reading: &Reading) {
     println!("round {round}: {who} {:.1} s to the first pod", reading.pod_ready_seconds);
 }
 
@@ -128,10 +127,6 @@ async fn boot_ours(docker: &Docker, recipe: &str) -> Result<Reading> {
 async fn boot_kinds(docker: &Docker, kind: &Kind, image: &str) -> Result<Reading> {
     let folder = tempfile::tempdir()?;
     let kubeconfig = folder.path().join("kubeconfig");
-    let network = "kubenest-bench-kind";
-    docker.create_network(network, Labels::new("bench").map()).await?;
-    let command = kind.command(docker, &kubeconfig, network).await?;
-    let args = ["create", "cluster", "--name", "bench-kind", "--image", image];
     let start = Instant::now();
     let create = async {
         let mut peak: f64 = 0.0;
@@ -146,10 +141,10 @@ async fn boot_kinds(docker: &Docker, kind: &Kind, image: &str) -> Result<Reading
             }
         };
         let created = tokio::select! {
-            created = command_of(&command, &args) => created,
+            created = kind.create(docker, "bench-kind", image, &kubeconfig) => created,
             () = watch => unreachable!("the watch has no end"),
         };
-        created.map(|()| (start.elapsed(), peak))
+        created.map(|_| (start.elapsed(), peak))
     };
     let (created, observed) =
         tokio::join!(create, observe(docker, "bench-kind-control-plane", start));
@@ -161,14 +156,8 @@ async fn boot_kinds(docker: &Docker, kind: &Kind, image: &str) -> Result<Reading
         anyhow::Ok(reading)
     };
     let outcome = outcome.await;
-    command_of(&command, &["delete", "cluster", "--name", "bench-kind"]).await?;
-    docker.remove_network(network).await?;
+    docker::sweep(docker, Scope::Cluster("bench-kind")).await?;
     outcome
-}
-
-async fn command_of(command: &Command, args: &[&str]) -> Result<()> {
-    command.clone().args(args).run().await?;
-    Ok(())
 }
 
 /// Watches a boot from outside, as a user with the administrator's kubeconfig would.
