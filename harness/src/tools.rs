@@ -1,8 +1,9 @@
 //! Tools by exact version: the kind CLI.
 
 use std::{
-    env::join_paths,
-    ffi::OsString,
+    env::{join_paths, split_paths},
+    fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -10,10 +11,10 @@ use crate::{
     Context, Error, Result,
     cluster::Cluster,
     component::go,
-    docker::Docker,
+    docker::{Docker, Labels, discover::Origin},
     engine,
     process::{Command, Output},
-    recipe::GoBuild,
+    recipe::{GoBuild, sha256_hex},
     settings::settings,
     store::Store,
 };
@@ -21,6 +22,19 @@ use crate::{
 /// Which network kind puts nodes on; one of ours, so that a user's own `kind` network is
 /// left alone.
 const NETWORK: &str = "KIND_EXPERIMENTAL_DOCKER_NETWORK";
+
+/// The `docker` command as kind sees it: what it runs bears our labels too, so that it is
+/// found and removed like all the rest.
+const DOCKER_WRAPPER: &str = "\
+#!/bin/sh
+# Words of the variable end at line ends and nowhere else.
+set -f
+IFS='
+'
+[ \"$1\" = run ] || exec \"$KUBENEST_DOCKER_CLI\" \"$@\"
+shift
+exec \"$KUBENEST_DOCKER_CLI\" run $KUBENEST_DOCKER_LABELS \"$@\"
+";
 
 /// The kind CLI of one release.
 #[derive(Debug, Clone)]
@@ -39,10 +53,18 @@ impl Kind {
         let version = version.trim_start_matches('v');
         let build = GoBuild::find("sigs.k8s.io/kind", version)?;
         let entry = Store::default_cache()
-            .entry("tool", &format!("kind-{version}"), async |dir| go::build(&build, dir).await)
+            .entry("tool", &format!("kind-{version}"), async |dir| {
+                go::build(&build, dir).await
+            })
             .await?;
-        let kind = Self { program: entry.join("kind"), version: version.to_owned() };
-        let told = Command::new(&kind.program).args(["version", "--quiet"]).run().await?;
+        let kind = Self {
+            program: entry.join("kind"),
+            version: version.to_owned(),
+        };
+        let told = Command::new(&kind.program)
+            .args(["version", "--quiet"])
+            .run()
+            .await?;
         if told.stdout.trim().trim_start_matches('v') != version {
             return Err(Error::setup(format!(
                 "'{}' says that it is kind {}",
@@ -58,25 +80,57 @@ impl Kind {
         &self.version
     }
 
-    /// A command of this kind against an engine. The user's own kubeconfig and network are
-    /// never touched: `kubeconfig` and `network` name the ones to use.
+    /// A command of this kind for one cluster. What it makes bears the labels of this
+    /// process and of the cluster; the user's own kubeconfig and `kind` network are never
+    /// touched.
     ///
     /// # Errors
     /// There is no `docker` command for kind to use.
     pub async fn command(
         &self,
         docker: &Docker,
+        cluster: &str,
         kubeconfig: &Path,
-        network: &str,
     ) -> Result<Command> {
+        let labels = Labels::new("kind-node").cluster(cluster).map();
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("--label={key}={value}"))
+            .collect();
+        let path = split_paths(&settings().path);
+        let path = join_paths([wrapper().await?].into_iter().chain(path));
         let mut command = Command::new(&self.program)
-            .env("PATH", path_with_docker().await?)
+            .env("PATH", path.context("PATH cannot be extended")?)
             .env("KUBECONFIG", kubeconfig)
-            .env(NETWORK, network);
+            .env(NETWORK, network(cluster))
+            .env("KUBENEST_DOCKER_CLI", docker_cli(docker).await?)
+            .env("KUBENEST_DOCKER_LABELS", labels.join("\n"));
         for (name, value) in docker.endpoint().variables() {
             command = command.env(name, value);
         }
         Ok(command)
+    }
+
+    /// Runs `kind create cluster` on a node image, in a network of its own. To remove the
+    /// cluster, [`sweep`](crate::docker::sweep) its name.
+    ///
+    /// # Errors
+    /// The network cannot be made, or kind fails; the error has its last words. What was made
+    /// is still there.
+    pub async fn create(
+        &self,
+        docker: &Docker,
+        cluster: &str,
+        image: &str,
+        kubeconfig: &Path,
+    ) -> Result<Output> {
+        let labels = Labels::new("network").cluster(cluster).map();
+        docker.create_network(&network(cluster), labels).await?;
+        let command = self.command(docker, cluster, kubeconfig).await?;
+        command
+            .args(["create", "cluster", "--name", cluster, "--image", image])
+            .run()
+            .await
     }
 
     /// Runs `kind load docker-image` into a cluster, whatever comes of it.
@@ -84,19 +138,78 @@ impl Kind {
     /// # Errors
     /// kind cannot be started.
     pub async fn load(&self, cluster: &Cluster, image: &str) -> Result<Output> {
-        let network = format!("kubenest-{}", cluster.name());
-        let command = self.command(cluster.docker(), cluster.kubeconfig(), &network).await?;
-        command.args(["load", "docker-image", image, "--name", cluster.name()]).output().await
+        let name = cluster.name();
+        let command = self
+            .command(cluster.docker(), name, cluster.kubeconfig())
+            .await?;
+        command
+            .args(["load", "docker-image", image, "--name", name])
+            .output()
+            .await
     }
 }
 
-/// `PATH` with a `docker` command in it: kind calls one.
-async fn path_with_docker() -> Result<OsString> {
-    let path = &settings().path;
-    let mut folders: Vec<PathBuf> = std::env::split_paths(path).collect();
-    if !folders.iter().any(|folder| folder.join("docker").is_file()) {
-        let docker = engine::cli().await?;
-        folders.extend(docker.parent().map(Path::to_owned));
+/// The network of a cluster's nodes, whoever boots them.
+fn network(cluster: &str) -> String {
+    format!("kubenest-{cluster}")
+}
+
+/// The folder with the wrapper.
+async fn wrapper() -> Result<PathBuf> {
+    let key = format!(
+        "docker-labelled-{}",
+        &sha256_hex(DOCKER_WRAPPER.as_bytes())[..8]
+    );
+    let store = Store::default_cache();
+    store
+        .entry("tool", &key, async |dir| {
+            write_program(&dir.join("docker"), DOCKER_WRAPPER)
+        })
+        .await
+}
+
+fn write_program(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("write '{}'", path.display()))
+}
+
+/// The embedded engine brings a `docker` command; the user's goes with the user's engine.
+async fn docker_cli(docker: &Docker) -> Result<PathBuf> {
+    if docker.endpoint().origin != Origin::Embedded {
+        let programs = split_paths(&settings().path).map(|folder| folder.join("docker"));
+        if let Some(program) = programs.into_iter().find(|program| program.is_file()) {
+            return Ok(program);
+        }
     }
-    join_paths(folders).context("PATH cannot be extended")
+    engine::cli().await.map_err(|cause| {
+        Error::setup("kind needs the `docker` command, and there is none")
+            .because(cause)
+            .cure("install the Docker CLI")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_wrapper_labels_what_is_run_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cli, wrapper) = (dir.path().join("cli"), dir.path().join("docker"));
+        write_program(&cli, "#!/bin/sh\nprintf '[%s]' \"$@\"\n").unwrap();
+        write_program(&wrapper, DOCKER_WRAPPER).unwrap();
+        let call = async |args: &[&str]| {
+            let command = Command::new("sh").arg(&wrapper).args(args);
+            let command = command
+                .env("KUBENEST_DOCKER_CLI", &cli)
+                .env("KUBENEST_DOCKER_LABELS", "--label=a=b c*\n--label=d=e");
+            command.run().await.unwrap().stdout
+        };
+        assert_eq!(
+            call(&["run", "--name", "x y"]).await,
+            "[run][--label=a=b c*][--label=d=e][--name][x y]"
+        );
+        assert_eq!(call(&["network", "ls"]).await, "[network][ls]");
+    }
 }

@@ -49,19 +49,17 @@ impl<T> Probe<T> {
 /// use std::time::Duration;
 /// use kubenest::wait::{self, Probe};
 ///
-/// let mut seen = 0;
-/// let got = wait::until("three looks", Duration::from_secs(5), async || {
-///     seen += 1;
-///     if seen == 3 { Probe::Ready(seen) } else { Probe::Pending(format!("{seen} looks")) }
+/// let folder = std::env::temp_dir();
+/// wait::until("the folder to be there", Duration::from_secs(5), async || {
+///     Probe::from_result(std::fs::metadata(&folder))
 /// })
 /// .await?;
-/// assert_eq!(got, 3);
 /// # Ok::<(), kubenest::Error>(()) }).unwrap();
 /// ```
-pub async fn until<T>(
+pub async fn until<T, F: Future<Output = Probe<T>>>(
     what: &str,
     deadline: Duration,
-    mut probe: impl AsyncFnMut() -> Probe<T>,
+    mut probe: impl FnMut() -> F,
 ) -> Result<T> {
     let start = Instant::now();
     let mut last = "nothing".to_owned();
@@ -138,9 +136,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_probe_ends_the_wait() {
         let mut looks = 0;
-        let error = until("x", Duration::from_secs(60), async || {
+        let error = until("x", Duration::from_secs(60), || {
             looks += 1;
-            Probe::<()>::Failed(Error::setup("kubelet exited"))
+            async { Probe::<()>::Failed(Error::setup("kubelet exited")) }
         })
         .await
         .unwrap_err();

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use bollard::query_parameters::{
-    CreateImageOptions, ImportImageOptions, RemoveImageOptions, TagImageOptions,
+    ImportImageOptions, RemoveImageOptions, TagImageOptions,
 };
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::ReaderStream;
@@ -71,24 +71,6 @@ impl Docker {
             let answer = answer.context("load an image")?;
             if let Some(detail) = answer.error_detail {
                 return Err(Error::setup(detail.message.unwrap_or_default()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Pulls an image from its registry, without credentials.
-    ///
-    /// # Errors
-    /// The registry does not answer or has no such image.
-    pub async fn pull(&self, reference: &str) -> Result<()> {
-        let options =
-            CreateImageOptions { from_image: Some(reference.to_owned()), ..Default::default() };
-        let mut answers = Box::pin(self.raw().create_image(Some(options), None, None));
-        while let Some(answer) = answers.next().await {
-            let answer = answer.with_context(|| format!("pull image '{reference}'"))?;
-            if let Some(detail) = answer.error_detail {
-                let words = detail.message.unwrap_or_default();
-                return Err(Error::setup(format!("pull image '{reference}': {words}")));
             }
         }
         Ok(())

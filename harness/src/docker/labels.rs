@@ -25,9 +25,9 @@ pub const EXPIRES: &str = "dev.kubenest.expires";
 /// `true` on what outlives its owner on purpose, else `false`.
 pub const KEEP: &str = "dev.kubenest.keep";
 
-/// Roles of images. An image's labels show on every container that anybody makes of it: these
-/// roles on a container say that it is not ours.
-pub(crate) const IMAGE_ROLES: [&str; 2] = ["node-image", "node-base"];
+/// How roles of images end. An image's labels show on every container that anybody makes of
+/// it: such a role on a container says that it is not ours.
+pub(super) const IMAGE: &str = "-image";
 
 /// How long a thing may stay when nobody can tell whether its owner lives.
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);

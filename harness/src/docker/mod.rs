@@ -8,6 +8,7 @@ mod guard;
 mod image;
 pub mod labels;
 mod network;
+mod registry;
 mod sweep;
 
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 
 use super::{
     Docker, is_gone,
-    labels::{CLUSTER, EXPIRES, IMAGE_ROLES, KEEP, Liveness, OWNER, Owner, ROLE, RUN, unix_now},
+    labels::{CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, OWNER, Owner, ROLE, RUN, unix_now},
 };
 use crate::{
     Context, Error, Result,
@@ -71,7 +71,7 @@ impl Scope<'_> {
             return false;
         };
         let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-        if IMAGE_ROLES.iter().any(|role| is(ROLE, role)) {
+        if labels.get(ROLE).is_some_and(|role| role.ends_with(IMAGE)) {
             return false;
         }
         match self {

@@ -17,7 +17,8 @@ use std::{collections::BTreeMap, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::small::SmallImage;
+pub(crate) use self::resolve::default_recipe;
+pub use self::{resolve::DefaultNode, small::SmallImage};
 use self::{archive::ImageSpec, layer::Layer};
 use crate::{
     Context, Error, Result, component,
@@ -79,6 +80,16 @@ impl NodeImage {
         }
     }
 
+    /// The image of a recipe's parts, whether the engine has it or not.
+    fn of_parts(recipe: &Recipe, parts: &Parts) -> Self {
+        Self {
+            reference: format!("{REPOSITORY}:{}", tag(recipe, parts)),
+            recipe: recipe.name.clone(),
+            versions: parts.versions(),
+            runtime: Some(parts.settings.clone()),
+        }
+    }
+
     /// The name of a recipe's image in the engine.
     pub fn reference_of(recipe: &Recipe) -> String {
         match &recipe.content {
@@ -107,25 +118,24 @@ async fn foreign(docker: &Docker, recipe: &Recipe, image: &ImageRef) -> Result<N
 }
 
 async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeImage> {
-    let tag = tag(recipe, parts);
-    let reference = format!("{REPOSITORY}:{tag}");
-    let image = NodeImage {
-        reference: reference.clone(),
-        recipe: recipe.name.clone(),
-        versions: parts.versions(),
-        runtime: Some(parts.settings.clone()),
-    };
-    if docker.image(&reference).await?.is_some() {
+    let image = NodeImage::of_parts(recipe, parts);
+    let reference = image.reference.as_str();
+    if docker.image(reference).await?.is_some() {
         return Ok(image);
     }
-    let lock = settings().cache.join("locks").join(format!("image-{tag}.lock"));
+    let lock = settings().cache.join("locks").join(format!("image-{}.lock", tag(recipe, parts)));
     let _lock = FileLock::exclusive(&lock, &format!("node image {}", recipe.name)).await?;
-    if docker.image(&reference).await?.is_some() {
+    if docker.image(reference).await?.is_some() {
+        return Ok(image);
+    }
+    if let Some(registry) = &settings().registry
+        && let Some(image) = NodeImage::pull(docker, registry, recipe).await?
+    {
         return Ok(image);
     }
     let start = Instant::now();
     progress!("building node image {} ({reference})", recipe.name);
-    build(docker, recipe, parts, &reference).await?;
+    build(docker, recipe, parts, reference).await?;
     progress!("built node image {} in {:.1} s", recipe.name, start.elapsed().as_secs_f64());
     Ok(image)
 }
@@ -159,7 +169,7 @@ async fn build(
         let spec = ImageSpec {
             tags: vec![base.clone()],
             layers: layers.clone(),
-            labels: Labels::new("node-base").map().into_iter().collect(),
+            labels: Labels::new("base-image").map().into_iter().collect(),
             ..ImageSpec::default()
         };
         spec.load(docker).await?;

@@ -7,8 +7,10 @@ use kubenest::{
     Case, Cluster, ClusterSpec,
     image::SmallImage,
     k8s_openapi::api::core::v1::{Container, Pod, PodSpec},
+    kube::api::LogParams,
     process::Output,
     tools::Kind,
+    wait::Probe,
 };
 
 /// What kind v0.26 says when it does not find the snapshotter's name.
@@ -21,7 +23,10 @@ pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
 
 /// Boots one node of a recipe.
 pub async fn boot(recipe: &str) -> Result<Cluster> {
-    Ok(ClusterSpec::single_node().with_recipe(recipe)?.boot().await?)
+    Ok(ClusterSpec::single_node()
+        .with_recipe(recipe)?
+        .boot()
+        .await?)
 }
 
 /// Runs `kind load docker-image` of one release with an image of its own.
@@ -35,7 +40,10 @@ pub async fn load(case: &Case<'_>, release: &str) -> Result<(SmallImage, Output)
 
 /// Runs a pod from a loaded image, which no registry has, and returns what it printed.
 pub async fn run_from(case: &Case<'_>, image: &SmallImage) -> Result<String> {
-    let name = format!("from-{}", image.reference().rsplit(':').next().unwrap_or_default());
+    let name = format!(
+        "from-{}",
+        image.reference().rsplit(':').next().unwrap_or_default()
+    );
     let mut pod = Pod::default();
     pod.metadata.name = Some(name.clone());
     pod.spec = Some(PodSpec {
@@ -51,5 +59,15 @@ pub async fn run_from(case: &Case<'_>, image: &SmallImage) -> Result<String> {
     });
     case.create(&pod).await?;
     case.pod_ready(&name, Duration::from_secs(60)).await?;
-    Ok(case.api::<Pod>().logs(&name, &Default::default()).await?)
+    let pods = case.api::<Pod>();
+    // Ready means started; what it prints comes a moment later.
+    let printed = case.until(
+        "the pod's words",
+        Duration::from_secs(30),
+        async || match pods.logs(&name, &LogParams::default()).await {
+            Ok(text) if text.is_empty() => Probe::Pending("nothing yet".into()),
+            other => Probe::from_result(other),
+        },
+    );
+    Ok(printed.await?)
 }

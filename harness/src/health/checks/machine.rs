@@ -136,7 +136,7 @@ pub(super) fn inotify(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 /// The node's clock is this machine's.
 pub(super) fn clock(facts: &Facts, _: &Expected) -> Seen<Outcome> {
     let clock = seen(&facts.clock)?;
-    let observed = format!("skew {:.1}s ± {:.1}s", clock.skew, clock.error);
+    let observed = format!("off by {:.1}s ± {:.1}s", clock.skew.abs(), clock.error);
     let ok = clock.skew.abs() - clock.error <= SKEW_CEILING;
     Ok(Outcome::when(
         ok,

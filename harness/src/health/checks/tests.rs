@@ -163,7 +163,7 @@ fn a_good_node_passes_every_check() {
     cp-1  kubelet      passed   image GC threshold 100%, disk eviction off
     cp-1  cgroup       passed   v2, containerd systemd, kubelet systemd
     cp-1  inotify      passed   instances 20 of 128, watches 400 of 8192
-    cp-1  clock        passed   skew 0.1s ± 0.2s
+    cp-1  clock        passed   off by 0.1s ± 0.2s
     ");
 }
 
