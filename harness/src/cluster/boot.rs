@@ -128,9 +128,13 @@ async fn steps_of(
         clock.lap("network");
         let init = steps::init::run(control_plane, &documents);
         let reached = steps::init::reach(made.name(), control_plane, port);
-        let (_, (kubeconfig, client)) = tokio::try_join!(init, reached)?;
+        // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
+        let fit = health::gate_runtime(&nodes, &spec.expected);
+        let (_, (kubeconfig, client), _) = tokio::try_join!(init, reached, fit)?;
         clock.lap("init");
-        steps::join::run(&nodes, &documents).await?;
+        let dns = steps::init::dns(control_plane);
+        let join = steps::join::run(&nodes, &documents);
+        tokio::try_join!(dns, join)?;
         clock.lap("join");
         steps::usable::wait(&client, &nodes).await?;
         clock.lap("usable");
