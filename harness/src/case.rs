@@ -183,11 +183,11 @@ impl<'a> Case<'a> {
     ///
     /// # Errors
     /// The probe's own, or a timeout with what was seen last.
-    pub async fn until<T>(
+    pub async fn until<T, F: Future<Output = Probe<T>>>(
         &self,
         what: &str,
         deadline: Duration,
-        probe: impl AsyncFnMut() -> Probe<T>,
+        probe: impl FnMut() -> F,
     ) -> Result<T> {
         wait::until(what, deadline, probe).await
     }

@@ -8,7 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use backon::{BackoffBuilder, ExponentialBuilder};
+
 use crate::{Error, Result};
+
+/// The pauses between two looks; they never end.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_factor(1.5)
+    .with_min_delay(Duration::from_millis(10))
+    .with_max_delay(Duration::from_millis(250))
+    .without_max_times();
 
 /// What one look at a condition saw.
 #[derive(Debug)]
@@ -49,43 +58,37 @@ impl<T> Probe<T> {
 /// use std::time::Duration;
 /// use kubenest::wait::{self, Probe};
 ///
-/// let mut seen = 0;
-/// let got = wait::until("three looks", Duration::from_secs(5), async || {
-///     seen += 1;
-///     if seen == 3 { Probe::Ready(seen) } else { Probe::Pending(format!("{seen} looks")) }
+/// let folder = std::env::temp_dir();
+/// wait::until("the folder to be there", Duration::from_secs(5), async || {
+///     Probe::from_result(std::fs::metadata(&folder))
 /// })
 /// .await?;
-/// assert_eq!(got, 3);
 /// # Ok::<(), kubenest::Error>(()) }).unwrap();
 /// ```
-pub async fn until<T>(
+pub async fn until<T, F: Future<Output = Probe<T>>>(
     what: &str,
     deadline: Duration,
-    mut probe: impl AsyncFnMut() -> Probe<T>,
+    mut probe: impl FnMut() -> F,
 ) -> Result<T> {
     let start = Instant::now();
     let mut last = "nothing".to_owned();
-    let mut pause = Duration::from_millis(10);
-    loop {
+    for pause in PAUSES.build() {
         let left = deadline.saturating_sub(start.elapsed());
         match tokio::time::timeout(left.max(Duration::from_millis(1)), probe()).await {
             Ok(Probe::Ready(value)) => return Ok(value),
             Ok(Probe::Failed(error)) => return Err(error),
             Ok(Probe::Pending(seen)) => last = seen,
             Err(_) => {
-                return Err(timed_out(
-                    what,
-                    deadline,
-                    &format!("{last}, then no answer"),
-                ));
+                last.push_str(", then no answer");
+                break;
             }
         }
         if start.elapsed() + pause >= deadline {
-            return Err(timed_out(what, deadline, &last));
+            break;
         }
         pace(pause).await;
-        pause = (pause * 3 / 2).min(Duration::from_millis(250));
     }
+    Err(timed_out(what, deadline, &last))
 }
 
 /// Gives `work` until the deadline.
@@ -138,9 +141,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_probe_ends_the_wait() {
         let mut looks = 0;
-        let error = until("x", Duration::from_secs(60), async || {
+        let error = until("x", Duration::from_secs(60), || {
             looks += 1;
-            Probe::<()>::Failed(Error::setup("kubelet exited"))
+            async { Probe::<()>::Failed(Error::setup("kubelet exited")) }
         })
         .await
         .unwrap_err();

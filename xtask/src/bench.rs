@@ -1,4 +1,4 @@
-//! `bench boot`: the benchmark program of the harness, built for speed.
+//! `bench boot`: the benchmark program of the harness.
 
 use crate::workspace::Workspace;
 use crate::{compile, process, program};
@@ -8,7 +8,6 @@ pub(crate) fn boot(workspace: &Workspace, args: &[String]) -> anyhow::Result<u8>
     let mut command = compile::cargo(workspace);
     command.args([
         "run",
-        "--release",
         "--package",
         "kubenest",
         "--example",

@@ -102,10 +102,7 @@ fn build(
         return Ok(Default::default());
     }
     let programs = compile::tests(workspace, &suites)?;
-    let kubenest = compile::kubenest(workspace, &suites).unwrap_or_else(|error| {
-        eprintln!("warning: {error:#}");
-        "kubenest".into()
-    });
+    let kubenest = compile::kubenest(workspace, &suites)?;
     Ok((kubenest, plan::plan(&programs, selection)?))
 }
 

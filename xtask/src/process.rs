@@ -51,7 +51,18 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     reason = "cargo names itself to what it runs"
 )]
 pub(crate) fn cargo() -> Command {
-    command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo says of this program is not for the build of others: build scripts that
+    // look at it (ring's) would run again each time xtask and a plain cargo take turns.
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in names.filter(|name| tells_of_a_package(name)) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn tells_of_a_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
 /// Runs to the end with this program's own output.

@@ -77,6 +77,7 @@ impl TestReport {
         let versions = files
             .iter()
             .flat_map(|file| file.versions.clone())
+            .filter(|(_, version)| !version.is_empty())
             .collect();
         Self {
             suite: test.suite.name.clone(),

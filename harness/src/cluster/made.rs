@@ -69,7 +69,14 @@ impl Made {
         Ok(name)
     }
 
-    pub(super) fn hint(&self) -> String {
+    /// Lets go of everything without removing it.
+    pub(super) fn leave(&mut self) -> String {
+        let hint = self.hint();
+        self.forget();
+        hint
+    }
+
+    fn hint(&self) -> String {
         let kubeconfig = kubeconfig_path(&self.name);
         let engine = match self.docker.socket() {
             Some(socket) => format!("DOCKER_HOST=unix://{} ", socket.display()),
@@ -89,9 +96,8 @@ impl Made {
     pub(super) async fn remove(&mut self) -> Result<()> {
         if self.keep {
             if !self.containers.is_empty() {
-                progress!("{}", self.hint());
+                progress!("{}", self.leave());
             }
-            self.forget();
             return Ok(());
         }
         let removals = self.containers.iter().map(|name| self.docker.remove_container(name));

@@ -114,9 +114,10 @@ impl Cluster {
         health::gate(&self.nodes, &self.client, &self.expected).await
     }
 
-    /// How to look inside and how to remove it, for people.
-    pub fn hint(&self) -> String {
-        self.made.hint()
+    /// Leaves the cluster up when this process ends. Returns how to look inside and how
+    /// to remove it, for people.
+    pub fn leave(mut self) -> String {
+        self.made.leave()
     }
 
     /// Removes the cluster and all that was made for it; a kept one stays, and how to look

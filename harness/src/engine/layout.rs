@@ -88,7 +88,6 @@ impl Layout {
             // systemd's driver would put containers in slices shared with other engines.
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
             "cgroup-parent": format!("/{}", self.cgroup()),
-            "shutdown-timeout": 3,
         })
     }
 }

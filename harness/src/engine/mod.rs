@@ -211,12 +211,13 @@ impl Engine {
     /// A daemon that runs may be starting, or bringing its containerd back: its
     /// containers live on when it is given the time.
     async fn recovers(&self) -> bool {
+        let layout = &self.layout;
         wait::until(
             "the engine to recover",
             RECOVERY,
-            async || match health::check(&self.layout.socket()).await {
+            async || match health::check(&layout.socket()).await {
                 Ok(_) => Probe::Ready(()),
-                Err(error) if remains::daemon_runs(&self.layout) => Probe::Pending(error.report()),
+                Err(error) if remains::daemon_runs(layout) => Probe::Pending(error.report()),
                 Err(error) => Probe::Failed(error),
             },
         )
@@ -281,4 +282,19 @@ fn with_log(error: Error, log: &Path) -> Error {
         last_lines(&text, 15)
     ))
     .because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if the engine can be started from a task of its own.
+    #[test]
+    fn starting_can_be_spawned() {
+        fn sendable(_: impl Send) {}
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::open(folder.path(), Store::open(folder.path())).unwrap();
+        sendable(engine.ensure());
+        sendable(engine.stop());
+    }
 }

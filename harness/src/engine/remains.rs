@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -24,15 +24,38 @@ use crate::{
 /// Longest wait for processes and control groups to be gone.
 const GONE: Duration = Duration::from_secs(20);
 
+/// What containers get to end by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Where containerd's shims listen, whatever engine they belong to.
 const SHIMS: &str = "unix:///run/containerd/s/";
 
-/// Asks the daemon to end with its containers and waits until it did, or too long.
+/// A process of the engine.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Process {
+    pid: Pid,
+    role: Role,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// The Docker daemon.
+    Daemon,
+    /// containerd, a shim, a proxy.
+    Attendant,
+    /// Runs in a container.
+    Contained,
+}
+
+/// Asks the daemon to end and waits until it did, or too long. Containers get a moment
+/// to end by themselves, not the ten seconds and more that Docker gives them.
 pub(super) async fn end_daemon(layout: &Layout) {
-    for pid in processes(layout).into_iter().filter(|pid| is_daemon(*pid)) {
-        kill(pid, Signal::SIGTERM).ok();
-    }
+    signal(&processes(layout), Role::Daemon, Signal::SIGTERM);
+    let start = Instant::now();
     let ended = wait::until("the Docker daemon to end", GONE, async || {
+        if start.elapsed() > GRACE {
+            signal(&processes(layout), Role::Contained, Signal::SIGKILL);
+        }
         Probe::from_option((!daemon_runs(layout)).then_some(()), || {
             "it runs".to_owned()
         })
@@ -58,36 +81,33 @@ pub(super) async fn clear(layout: &Layout, binaries: &Binaries) -> Result<()> {
 
 /// All processes of the engine: daemons and shims carry its mark in their environment,
 /// containers run in its control group.
-pub(super) fn processes(layout: &Layout) -> Vec<Pid> {
+pub(super) fn processes(layout: &Layout) -> Vec<Process> {
     let (name, run) = layout.mark();
     let mark = [name.as_bytes(), b"=", run.as_os_str().as_bytes()].concat();
     let group = format!("/{}/", layout.cgroup());
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
+    let look = |pid: i32| {
+        let folder = Path::new("/proc").join(pid.to_string());
+        let read = |file| fs::read(folder.join(file)).unwrap_or_default();
+        let marked = read("environ").split(|b| *b == 0).any(|v| v == mark);
+        let role = match read("comm").trim_ascii() {
+            // setsid becomes the daemon.
+            b"dockerd" | b"setsid" if marked => Role::Daemon,
+            _ if marked => Role::Attendant,
+            _ if String::from_utf8_lossy(&read("cgroup")).contains(&group) => Role::Contained,
+            _ => return None,
+        };
+        let pid = Pid::from_raw(pid);
+        (!is_dead(&read("stat"))).then_some(Process { pid, role })
     };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            let folder = Path::new("/proc").join(pid.to_string());
-            let read = |file| fs::read(folder.join(file)).unwrap_or_default();
-            let marked = read("environ")
-                .split(|b| *b == 0)
-                .any(|variable| variable == mark);
-            let grouped = || String::from_utf8_lossy(&read("cgroup")).contains(&group);
-            (marked || grouped()) && !is_dead(&read("stat"))
-        })
-        .map(Pid::from_raw)
+        .filter_map(|entry| look(entry.file_name().to_str()?.parse().ok()?))
         .collect()
 }
 
-/// Whether the daemon, or the `setsid` that becomes it, is among the processes.
+/// Whether the daemon is among the processes.
 pub(super) fn daemon_runs(layout: &Layout) -> bool {
-    processes(layout).into_iter().any(is_daemon)
-}
-
-fn is_daemon(pid: Pid) -> bool {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    matches!(name.trim(), "dockerd" | "setsid")
+    processes(layout).iter().any(|p| p.role == Role::Daemon)
 }
 
 /// A process that only waits to be collected by its parent; of `/proc/<pid>/stat`, the
@@ -104,14 +124,19 @@ fn is_dead(stat: &[u8]) -> bool {
 async fn end_processes(layout: &Layout) -> Result<()> {
     wait::until("the engine's processes to end", GONE, async || {
         let left = processes(layout);
-        for pid in &left {
-            kill(*pid, Signal::SIGKILL).ok();
+        for role in [Role::Daemon, Role::Attendant, Role::Contained] {
+            signal(&left, role, Signal::SIGKILL);
         }
-        Probe::from_option(left.is_empty().then_some(()), || {
-            format!("processes {left:?}")
-        })
+        Probe::from_option(left.is_empty().then_some(()), || format!("{left:?}"))
     })
     .await
+}
+
+fn signal(processes: &[Process], role: Role, signal: Signal) {
+    for process in processes.iter().filter(|process| process.role == role) {
+        // One that ended by itself meanwhile is as good.
+        kill(process.pid, signal).ok();
+    }
 }
 
 /// A shim that was killed leaves its socket in a folder shared by all engines; the

@@ -36,8 +36,8 @@ impl SmallImage {
         let store = Store::default_cache();
         let busybox = busybox(&store).await?;
         let hash = &sha256_hex(mark.as_bytes())[..16];
-        let file = FileEntry::new(MARK, mark.as_bytes());
-        let key = format!("mark-{hash}");
+        let file = FileEntry::new(MARK, format!("{mark}\n"));
+        let key = format!("mark-line-{hash}");
         let text = Layer::cached(&store, &key, async |layer| layer.file(&file)).await?;
         let reference = format!("kubenest.local/small:{hash}");
         let spec = ImageSpec {
@@ -61,7 +61,7 @@ impl SmallImage {
         &self.mark
     }
 
-    /// A command that prints the mark and then stays; what a pod of it may run.
+    /// A command that prints the mark as a line and then stays; what a pod of it may run.
     pub fn command(&self) -> Vec<String> {
         let show = format!("/bin/busybox cat {MARK} && exec /bin/busybox sleep 3600");
         ["/bin/busybox", "sh", "-c", &show].map(str::to_owned).to_vec()

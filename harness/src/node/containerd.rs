@@ -1,13 +1,13 @@
 //! containerd's own gRPC services, over a byte stream into the node.
 
-use std::{io, time::Duration};
+use std::{error::Error as _, io, time::Duration};
 
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
-    Code, Request,
+    Code, Request, Status,
     client::Grpc,
     transport::{Channel, Endpoint},
 };
@@ -69,10 +69,10 @@ struct VersionResponse {
 }
 
 impl Containerd {
-    /// Connects to the daemon of a node.
+    /// Connects to the daemon of a node, which has then answered once.
     ///
     /// # Errors
-    /// The socket is missing, or nothing answers on it within five seconds.
+    /// The socket is missing, or nothing answers on it within ten seconds.
     pub async fn connect(node: &Node) -> Result<Self> {
         Self::over(node.name(), node.dial(SOCKET).await?).await
     }
@@ -80,7 +80,7 @@ impl Containerd {
     /// Speaks over a stream that ends at the daemon's socket; `node` is for messages.
     ///
     /// # Errors
-    /// Nothing that speaks HTTP/2 answers within five seconds.
+    /// Nothing that speaks HTTP/2 answers within ten seconds.
     pub async fn over<S>(node: &str, stream: S) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -101,10 +101,13 @@ impl Containerd {
             .connect_with_connector(once)
             .await
             .with_context(|| format!("connect to containerd in node '{node}'"))?;
-        Ok(Self {
+        let daemon = Self {
             node: node.to_owned(),
             channel,
-        })
+        };
+        // A stream through a remote engine opens before anybody is at its other end.
+        daemon.version().await?;
+        Ok(daemon)
     }
 
     /// The CRI services of the same daemon.
@@ -167,7 +170,41 @@ impl Containerd {
         {
             Ok(answer) => Ok(Some(answer.into_inner())),
             Err(status) if status.code() == Code::Unimplemented => Ok(None),
-            Err(status) => Err(status).with_context(what),
+            Err(status) => Err(Error::setup(what()).because(words(&status))),
         }
+    }
+}
+
+/// The daemon's words, or the cause at the end of the chain when it could not be asked.
+fn words(status: &Status) -> String {
+    let mut cause = status.source();
+    while let Some(deeper) = cause.and_then(|cause| cause.source()) {
+        cause = Some(deeper);
+    }
+    match cause {
+        Some(cause) => cause.to_string(),
+        None => format!("{:?}: {}", status.code(), status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_ends_is_an_error_with_its_cause() {
+        let (near, far) = tokio::io::duplex(64);
+        drop(far);
+        let error = Containerd::over("cp-1", near).await.expect_err("must fail");
+        insta::assert_snapshot!(
+            error.report(),
+            @"connect to containerd in node 'cp-1': transport error: connection error: broken pipe"
+        );
+    }
+
+    #[test]
+    fn the_daemons_own_words_are_kept() {
+        let status = Status::internal("no such snapshotter");
+        insta::assert_snapshot!(words(&status), @"Internal: no such snapshotter");
     }
 }

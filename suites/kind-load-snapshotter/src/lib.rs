@@ -69,5 +69,5 @@ pub async fn run_from(case: &Case<'_>, image: &SmallImage) -> Result<String> {
             other => Probe::from_result(other),
         },
     );
-    Ok(printed.await?)
+    Ok(printed.await?.trim_end().to_owned())
 }

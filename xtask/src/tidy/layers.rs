@@ -17,11 +17,11 @@ const LAYERS: [&[&str]; 7] = [
         "wait",
     ],
     &["docker", "engine", "objects"],
-    &["component", "recipe", "tools"],
+    &["component", "parent", "recipe"],
     &["compat", "node"],
     &["health", "image"],
-    &["cluster", "doctor"],
-    &["case"],
+    &["cluster", "doctor", "verdict"],
+    &["case", "tools"],
 ];
 const TABLE: &str = "xtask/src/tidy/layers.rs";
 

@@ -32,8 +32,8 @@ pub(crate) async fn up(up: Up) -> Result<()> {
     }
     let cluster = or_signal(spec.boot()).await?;
     println!("{}", cluster.health().await?);
-    println!("{}", cluster.hint());
-    cluster.down().await
+    println!("{}", cluster.leave());
+    Ok(())
 }
 
 /// Gives work until Ctrl-C or SIGTERM; dropping it removes what it made.

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use clap::Subcommand;
-use kubenest::{Result, docker::Docker, image::NodeImage, recipe::Recipe};
+use kubenest::{
+    Error, Result, docker::Docker, image::NodeImage, recipe::Recipe, settings::settings,
+};
 
 #[derive(Subcommand)]
 pub(crate) enum Image {
@@ -39,10 +41,13 @@ pub(crate) async fn run(command: Image) -> Result<()> {
             }
         }
         Image::Push { recipes } => {
+            let registry = settings().registry.as_deref().ok_or_else(|| {
+                Error::input("no registry is set").cure("KUBENEST_REGISTRY=host:port/path")
+            })?;
             for name in recipes {
                 let recipe = crate::recipe(&name)?;
                 let image = NodeImage::ensure(&docker, &recipe).await?;
-                println!("{}", image.reference);
+                println!("{}", image.push(&docker, registry).await?);
             }
         }
         Image::List => {

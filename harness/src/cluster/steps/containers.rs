@@ -9,7 +9,7 @@ use crate::{
     cluster::{ClusterSpec, config, made::Made, spec::NodeSpec},
     docker::{ContainerSpec, FileEntry},
     image::NodeImage,
-    node::{Node, Role},
+    node::{Node, Role, containerd::Containerd},
     wait::{self, Probe},
 };
 
@@ -74,7 +74,7 @@ async fn begin(
         if let Err(error) = Node::attach(docker, node.name(), role).await {
             return Probe::Failed(error);
         }
-        match node.dial("/run/containerd/containerd.sock").await {
+        match Containerd::connect(&node).await {
             Ok(_) => Probe::Ready(()),
             Err(error) => Probe::Pending(error.report()),
         }

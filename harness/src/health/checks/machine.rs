@@ -25,8 +25,8 @@ const SKEW_CEILING: f64 = 5.0;
 /// An overlay mount really works on the node's /var.
 pub(super) fn overlay(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
     let observed = seen(&facts.overlay)?;
-    if expected.snapshotter != "overlayfs" {
-        let reason = format!("snapshotter {} mounts no overlay", expected.snapshotter);
+    if expected.snapshotter() != "overlayfs" {
+        let reason = format!("snapshotter {} mounts no overlay", expected.snapshotter());
         return Ok(Outcome::skipped(observed, reason));
     }
     let cure = "keep the node's /var on a volume (not on an overlay), or use snapshotter native";
@@ -136,7 +136,7 @@ pub(super) fn inotify(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 /// The node's clock is this machine's.
 pub(super) fn clock(facts: &Facts, _: &Expected) -> Seen<Outcome> {
     let clock = seen(&facts.clock)?;
-    let observed = format!("skew {:.1}s ± {:.1}s", clock.skew, clock.error);
+    let observed = format!("off by {:.1}s ± {:.1}s", clock.skew.abs(), clock.error);
     let ok = clock.skew.abs() - clock.error <= SKEW_CEILING;
     Ok(Outcome::when(
         ok,

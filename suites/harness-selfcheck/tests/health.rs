@@ -1,0 +1,165 @@
+//! The health gate on real nodes: silent on good ones, and it names what is wrong with sick ones.
+
+use std::{collections::HashMap, slice, time::Duration};
+
+use kubenest::{
+    ClusterSpec, ErrorKind, Result,
+    docker::{ContainerSpec, Docker, Labels},
+    health::{self, Expected, Report, Verdict},
+    image::NodeImage,
+    node::{Node, Role, containerd::Containerd},
+    recipe::Recipe,
+    wait::{self, Probe},
+};
+
+const GOOD: &str = "v1.32.1-containerd-2.0.2";
+const SKEWED: &str = "skew-1.7.24-shim-2.0.2";
+const PAUSE: &str = "registry.k8s.io/pause:3.10";
+
+#[tokio::test]
+async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
+    // What a spec asks of the kubelet is what its cluster's gate expects.
+    let evict = "{kind: KubeletConfiguration, evictionHard: {nodefs.inodesFree: 1%}}";
+    let spec = ClusterSpec::single_node().with_recipe(GOOD)?;
+    let cluster = spec.with_kubeadm_patch(evict)?.boot().await?;
+    let (nodes, client) = (cluster.nodes(), cluster.client());
+    let node = &nodes[0];
+    let report = cluster.health().await?;
+    assert_eq!(report.findings.len(), 12, "{report}");
+    assert!(
+        report.findings.iter().all(|f| f.verdict == Verdict::Passed),
+        "{report}"
+    );
+
+    // To whoever asked for something else the same node is sick.
+    let mut other = Expected::default();
+    refused(health::gate(nodes, &client, &other).await, "kubelet", node);
+    other.snapshotter = Some("native".into());
+    other.tolerated.push("kubelet".into());
+    refused(
+        health::gate(nodes, &client, &other).await,
+        "snapshotter",
+        node,
+    );
+
+    // An upgrade after which nobody restarted the daemon.
+    let binary = "/usr/local/bin/containerd";
+    node.exec_ok(&["cp", binary, "/usr/local/bin/upgraded"])
+        .await?;
+    node.exec_ok(&["mv", "/usr/local/bin/upgraded", binary])
+        .await?;
+    refused(cluster.health().await, "daemon", node);
+    node.exec_ok(&["systemctl", "restart", "containerd"])
+        .await?;
+    wait::until(
+        "the restarted daemon to be healthy",
+        Duration::from_secs(30),
+        async || Probe::from_result(cluster.health().await),
+    )
+    .await?;
+    Ok(cluster.down().await?)
+}
+
+#[tokio::test]
+async fn a_shim_newer_than_the_daemon_is_refused_unless_tolerated() -> anyhow::Result<()> {
+    let docker = Docker::find().await?;
+    let node = start(&docker, SKEWED).await?;
+
+    refused(gate(&node, &Expected::default()).await, "shim", &node);
+    let report = gate(&node, &Expected::default().tolerating("shim")).await?;
+    let failed: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|f| f.verdict == Verdict::Failed)
+        .collect();
+    assert_eq!(failed.len(), 1, "{report}");
+    assert!(
+        failed[0].observed.contains("shim 2.0.2 at /usr/local/bin/"),
+        "{report}"
+    );
+    assert!(failed[0].observed.contains("daemon 1.7.24"), "{report}");
+    let cure = failed[0].cure.as_deref().unwrap_or_default();
+    assert!(
+        cure.contains("install the shim of containerd 1.7.24"),
+        "{report}"
+    );
+
+    // The check tells the truth: this is what a pod would meet.
+    let run = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "run",
+        "--rm",
+        PAUSE,
+        "probe",
+    ];
+    let run = node.exec(&run).await?;
+    assert_ne!(run.status, 0);
+    assert!(
+        run.stderr.contains("unsupported shim version (3)"),
+        "{}",
+        run.stderr
+    );
+    Ok(docker.remove_container(node.name()).await?)
+}
+
+#[tokio::test]
+async fn a_boot_with_a_sick_runtime_ends_with_the_cause() -> anyhow::Result<()> {
+    let error = ClusterSpec::single_node()
+        .with_recipe(SKEWED)?
+        .boot()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert!(
+        error.report().contains("health check 'shim' failed"),
+        "{error:?}"
+    );
+    Ok(())
+}
+
+/// Starts a node that runs containerd and no Kubernetes: with a sick shim it never could.
+async fn start(docker: &Docker, recipe: &str) -> Result<Node> {
+    let image = NodeImage::ensure(docker, &Recipe::named(recipe)?).await?;
+    let name = format!("health-{}", std::process::id());
+    let spec = ContainerSpec {
+        name: name.clone(),
+        image: image.reference,
+        labels: Labels::new("node").map(),
+        env: vec!["container=docker".into()],
+        privileged: true,
+        network: Some("bridge".into()),
+        volumes: vec!["/var".into()],
+        tmpfs: HashMap::from([
+            ("/tmp".into(), String::new()),
+            ("/run".into(), String::new()),
+        ]),
+        ..ContainerSpec::default()
+    };
+    docker.run(&spec).await?;
+    let node = Node::attach(docker, &name, Role::ControlPlane).await?;
+    wait::until(
+        "containerd to answer",
+        Duration::from_secs(30),
+        async || Probe::from_result(Containerd::connect(&node).await),
+    )
+    .await?;
+    Ok(node)
+}
+
+async fn gate(node: &Node, expected: &Expected) -> Result<Report> {
+    health::gate_runtime(slice::from_ref(node), expected).await
+}
+
+/// Demands that the gate refused, and that it names the check, the node and a cure.
+fn refused(gate: Result<Report>, check: &str, node: &Node) {
+    let error = gate.expect_err("the gate must refuse");
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    let start = format!("health check '{check}' failed on {node}: ");
+    assert!(error.report().starts_with(&start), "{error:?}");
+    assert!(
+        error.cure_text().is_some_and(|cure| !cure.is_empty()),
+        "{error:?}"
+    );
+}
