@@ -14,6 +14,7 @@ use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec, component,
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
     kube::Api,
+    node::containerd::Containerd,
     process::Command,
     recipe::{Content, Recipe},
     settings::settings,
@@ -78,14 +79,10 @@ async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
                 serde_json::from_str(&kubectl(case, &["get", "--raw", &configz]).await?)?;
             assert_eq!(configz["kubeletconfig"]["maxPods"], 33);
 
-            let dump = node
-                .exec_ok(&["containerd", "config", "dump"])
-                .await?
-                .text();
-            assert!(
-                dump.contains("max_container_log_line_size = 4321"),
-                "{dump}"
-            );
+            // What the running daemon made of its configuration, not what is in a file.
+            let status = Containerd::connect(node).await?.cri().status(true).await?;
+            let config: Value = serde_json::from_str(&status.info["config"])?;
+            assert_eq!(config["maxContainerLogSize"], 4321, "{config}");
 
             assert_eq!(node.read_file("/from-host/note").await?, b"from the host");
             let written = node.exec(&["touch", "/from-host/note"]).await?;
