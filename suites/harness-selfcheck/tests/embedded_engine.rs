@@ -28,7 +28,9 @@ async fn with_engine<F: Future<Output = ()> + 'static>(
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::open(folder.path(), packages).unwrap();
     let tasks = LocalSet::new();
-    let ended = tasks.run_until(tasks.spawn_local(body(engine.clone()))).await;
+    let ended = tasks
+        .run_until(tasks.spawn_local(body(engine.clone())))
+        .await;
     let stopped = engine.stop().await;
     if let Err(failure) = ended {
         std::panic::resume_unwind(failure.into_panic());
