@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
-    Context, ErrorKind, Result, compat,
+    Context, Error, ErrorKind, Result, compat,
     docker::{Docker, Guard, Scope, sweep},
     health,
     image::{self, NodeImage},
@@ -45,7 +45,7 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     })
 }
 
-async fn booted(spec: ClusterSpec) -> Result<Cluster> {
+async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let begin = Instant::now();
     let mut clock = Clock::start();
     let keep = spec.keep.unwrap_or(settings().keep);
@@ -62,6 +62,9 @@ async fn booted(spec: ClusterSpec) -> Result<Cluster> {
     clock.lap("engine");
 
     let image = NodeImage::ensure(&docker, &recipe).await?;
+    if let Some(runtime) = &image.runtime {
+        spec.expected.snapshotter.get_or_insert_with(|| runtime.snapshotter.clone());
+    }
     clock.lap("image");
 
     progress!("booting cluster '{name}' ({}, {} nodes)", recipe.name, spec.nodes.len());
@@ -129,7 +132,7 @@ async fn steps_of(
         let init = steps::init::run(control_plane, &documents);
         let reached = steps::init::reach(made.name(), control_plane, port);
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
-        let fit = health::gate_runtime(&nodes, &spec.expected);
+        let fit = async { health::gate_runtime(&nodes, &spec.expected).await.inspect_err(sick) };
         let (_, (kubeconfig, client), _) = tokio::try_join!(init, reached, fit)?;
         clock.lap("init");
         let dns = steps::init::dns(control_plane);
@@ -144,9 +147,14 @@ async fn steps_of(
         done = Box::pin(work) => done?,
         error = watchdog::watch(&nodes) => return Err(error),
     };
-    health::gate(&nodes, &client, &spec.expected).await?;
+    health::gate(&nodes, &client, &spec.expected).await.inspect_err(sick)?;
     clock.lap("gate");
     Ok(Booted { nodes, client, kubeconfig, image })
+}
+
+/// Sick nodes are a broken set-up, unlike a refusal before anything was started.
+fn sick(error: &Error) {
+    verdict::leave(&Record::setup(error.report()));
 }
 
 /// Refuses a pair of versions that is known not to work, before anything is started.

@@ -134,7 +134,11 @@ impl ClusterSpec {
     /// # Errors
     /// It is no YAML mapping, or its `kind` is none of kubeadm's.
     pub fn with_kubeadm_patch(mut self, yaml: &str) -> Result<Self> {
-        self.kubeadm_patches.push(super::kubeadm::patch(yaml)?);
+        let patch = super::kubeadm::patch(yaml)?;
+        if patch["kind"] == "KubeletConfiguration" {
+            self.expected.kubelet.ask(&patch);
+        }
+        self.kubeadm_patches.push(patch);
         Ok(self)
     }
 

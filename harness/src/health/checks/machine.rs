@@ -25,8 +25,8 @@ const SKEW_CEILING: f64 = 5.0;
 /// An overlay mount really works on the node's /var.
 pub(super) fn overlay(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
     let observed = seen(&facts.overlay)?;
-    if expected.snapshotter != "overlayfs" {
-        let reason = format!("snapshotter {} mounts no overlay", expected.snapshotter);
+    if expected.snapshotter() != "overlayfs" {
+        let reason = format!("snapshotter {} mounts no overlay", expected.snapshotter());
         return Ok(Outcome::skipped(observed, reason));
     }
     let cure = "keep the node's /var on a volume (not on an overlay), or use snapshotter native";
