@@ -22,14 +22,20 @@ pub(super) struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        Self { phases: Vec::new(), start: Instant::now() }
+        Self {
+            phases: Vec::new(),
+            start: Instant::now(),
+        }
     }
 
     /// Ends the step of this name; the next one starts now.
     fn lap(&mut self, name: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
         tracing::debug!("{name}: {seconds:.2} s");
-        self.phases.push(Phase { name: name.into(), seconds });
+        self.phases.push(Phase {
+            name: name.into(),
+            seconds,
+        });
         self.start = Instant::now();
     }
 }
@@ -63,17 +69,26 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
 
     let image = NodeImage::ensure(&docker, &recipe).await?;
     if let Some(runtime) = &image.runtime {
-        spec.expected.snapshotter.get_or_insert_with(|| runtime.snapshotter.clone());
+        spec.expected
+            .snapshotter
+            .get_or_insert_with(|| runtime.snapshotter.clone());
     }
     clock.lap("image");
 
-    progress!("booting cluster '{name}' ({}, {} nodes)", recipe.name, spec.nodes.len());
+    progress!(
+        "booting cluster '{name}' ({}, {} nodes)",
+        recipe.name,
+        spec.nodes.len()
+    );
     let mut made = Made::new(docker, name, keep);
     let booted = steps_of(&spec, image, &mut made, &mut clock).await;
     match booted {
         Ok(booted) => {
             let seconds = begin.elapsed().as_secs_f64();
-            progress!("cluster '{}' is usable and healthy after {seconds:.1} s", made.name());
+            progress!(
+                "cluster '{}' is usable and healthy after {seconds:.1} s",
+                made.name()
+            );
             Ok(Cluster {
                 nodes: booted.nodes,
                 client: booted.client,
@@ -132,7 +147,11 @@ async fn steps_of(
         let init = steps::init::run(control_plane, &documents);
         let reached = steps::init::reach(made.name(), control_plane, port);
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
-        let fit = async { health::gate_runtime(&nodes, &spec.expected).await.inspect_err(sick) };
+        let fit = async {
+            health::gate_runtime(&nodes, &spec.expected)
+                .await
+                .inspect_err(sick)
+        };
         let (_, (kubeconfig, client), _) = tokio::try_join!(init, reached, fit)?;
         clock.lap("init");
         let dns = steps::init::dns(control_plane);
@@ -147,9 +166,16 @@ async fn steps_of(
         done = Box::pin(work) => done?,
         error = watchdog::watch(&nodes) => return Err(error),
     };
-    health::gate(&nodes, &client, &spec.expected).await.inspect_err(sick)?;
+    health::gate(&nodes, &client, &spec.expected)
+        .await
+        .inspect_err(sick)?;
     clock.lap("gate");
-    Ok(Booted { nodes, client, kubeconfig, image })
+    Ok(Booted {
+        nodes,
+        client,
+        kubeconfig,
+        image,
+    })
 }
 
 /// Sick nodes are a broken set-up, unlike a refusal before anything was started.
@@ -159,7 +185,9 @@ fn sick(error: &Error) {
 
 /// Refuses a pair of versions that is known not to work, before anything is started.
 fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
-    let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else { return Ok(()) };
+    let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else {
+        return Ok(());
+    };
     let containerd = match &recipe.content {
         Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
         Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
@@ -191,7 +219,9 @@ fn random_hex(bytes: usize) -> String {
     while text.len() < bytes * 2 {
         // Each state is seeded by the system's random numbers.
         let mut hasher = RandomState::new().build_hasher();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         hasher.write_u128(now.as_nanos());
         text.push_str(&format!("{:016x}", hasher.finish()));
     }

@@ -14,7 +14,7 @@ mod shim;
 use futures::future::join_all;
 use kube::Client;
 
-pub(crate) use checks::Outcome;
+pub(crate) use checks::{INOTIFY_CURE, Outcome};
 pub use expected::{Expected, ExpectedKubelet};
 pub use report::{Finding, Report, Verdict};
 
