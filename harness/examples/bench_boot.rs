@@ -88,7 +88,10 @@ async fn main() -> Result<()> {
         show(round, "kind", &kinds);
         readings.entry("kind").or_default().push(kinds);
     }
-    println!("| median of {} | kubenest | kind v{} | ratio |", cli.rounds, cli.kind);
+    println!(
+        "| median of {} | kubenest | kind v{} | ratio |",
+        cli.rounds, cli.kind
+    );
     println!("| --- | --- | --- | --- |");
     for (name, field) in FIELDS {
         let of = |who: &str| median(readings[who].iter().map(field).collect());
@@ -103,13 +106,18 @@ async fn main() -> Result<()> {
 }
 
 fn show(round: usize, who: &str, reading: &Reading) {
-    println!("round {round}: {who} {:.1} s to the first pod", reading.pod_ready_seconds);
+    println!(
+        "round {round}: {who} {:.1} s to the first pod",
+        reading.pod_ready_seconds
+    );
 }
 
 async fn boot_ours(docker: &Docker, recipe: &str) -> Result<Reading> {
     let name = "bench-kubenest";
     let start = Instant::now();
-    let spec = ClusterSpec::single_node().with_name(name).with_recipe(recipe)?;
+    let spec = ClusterSpec::single_node()
+        .with_name(name)
+        .with_recipe(recipe)?;
     let boot = async {
         let cluster = spec.boot().await?;
         Ok((start.elapsed(), cluster))
@@ -185,7 +193,9 @@ async fn observe(docker: &Docker, container: &str, start: Instant) -> Result<Rea
     let node = Node::attach(docker, container, Role::ControlPlane).await?;
     objects::default_service_account(&client, "default", DEADLINE).await?;
     let pod = probe_pod(&node, "bench").await?;
-    Api::<Pod>::namespaced(client.clone(), "default").create(&PostParams::default(), &pod).await?;
+    Api::<Pod>::namespaced(client.clone(), "default")
+        .create(&PostParams::default(), &pod)
+        .await?;
     objects::pod_ready(&client, "default", "bench", DEADLINE).await?;
     reading.pod_ready_seconds = start.elapsed().as_secs_f64();
     let mib = 1024.0 * 1024.0;
@@ -195,16 +205,27 @@ async fn observe(docker: &Docker, container: &str, start: Instant) -> Result<Rea
 }
 
 async fn admin(docker: &Docker, container: &str) -> Result<Client> {
-    let state = docker.container(container).await?.context("no container yet")?;
+    let state = docker
+        .container(container)
+        .await?
+        .context("no container yet")?;
     let port = state.ports.get(&6443).context("no port yet")?;
-    let admin = docker.exec_ok(container, &["cat", "/etc/kubernetes/admin.conf"], None).await?;
+    let admin = docker
+        .exec_ok(container, &["cat", "/etc/kubernetes/admin.conf"], None)
+        .await?;
     let mut kubeconfig = Kubeconfig::from_yaml(&admin.text())?;
-    for cluster in kubeconfig.clusters.iter_mut().filter_map(|c| c.cluster.as_mut()) {
+    for cluster in kubeconfig
+        .clusters
+        .iter_mut()
+        .filter_map(|c| c.cluster.as_mut())
+    {
         cluster.server = Some(format!("https://127.0.0.1:{port}"));
     }
     let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
     let client = Client::try_from(config)?;
-    let ready = client.request_text(http::Request::get("/readyz").body(Vec::new())?).await?;
+    let ready = client
+        .request_text(http::Request::get("/readyz").body(Vec::new())?)
+        .await?;
     anyhow::ensure!(ready == "ok", "{ready}");
     Ok(client)
 }
@@ -216,7 +237,12 @@ const CPU_NANOSECONDS: &str = "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/n
      || awk '/usage_usec/ {print $2 * 1000}' /sys/fs/cgroup/cpu.stat";
 
 async fn cgroup(node: &Node, script: &str) -> Result<f64> {
-    Ok(node.exec_ok(&["bash", "-c", script]).await?.text().trim().parse()?)
+    Ok(node
+        .exec_ok(&["bash", "-c", script])
+        .await?
+        .text()
+        .trim()
+        .parse()?)
 }
 
 /// Peak resident memory of a process of this machine, in MiB; 0 when it is gone.
@@ -229,14 +255,17 @@ fn peak_mib(pid: u32) -> f64 {
 
 /// The process of this name whose arguments name this cluster.
 fn pid_of(program: &str, argument: &str) -> Option<u32> {
-    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-        let name = words.next()?;
-        (name.ends_with(&format!("/{program}")) && words.any(|word| word == argument))
-            .then_some(pid)
-    })
+    std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            let name = words.next()?;
+            (name.ends_with(&format!("/{program}")) && words.any(|word| word == argument))
+                .then_some(pid)
+        })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -74,18 +74,24 @@ impl Cluster {
                 return Err(error.into());
             }
         };
-        record.phases.insert("gate".into(), begin.elapsed().as_secs_f64());
+        record
+            .phases
+            .insert("gate".into(), begin.elapsed().as_secs_f64());
 
         let begin = Instant::now();
         // A body is a large future; test threads have small stacks.
         let ended = AssertUnwindSafe(Box::pin(body(&case))).catch_unwind().await;
-        record.phases.insert("body".into(), begin.elapsed().as_secs_f64());
+        record
+            .phases
+            .insert("body".into(), begin.elapsed().as_secs_f64());
         if let Some((expected, observed)) = case.seen.take() {
             (record.expected, record.observed) = (expected, observed);
         }
         let begin = Instant::now();
         case.close().await;
-        record.phases.insert("cleanup".into(), begin.elapsed().as_secs_f64());
+        record
+            .phases
+            .insert("cleanup".into(), begin.elapsed().as_secs_f64());
 
         match &ended {
             Ok(Ok(())) => record.verdict = Word::Passed,
@@ -103,10 +109,18 @@ impl Cluster {
     fn record(&self) -> Record {
         let mut phases = BTreeMap::from([("image".to_owned(), 0.0), ("boot".to_owned(), 0.0)]);
         for phase in self.phases() {
-            let key = if phase.name == "image" { "image" } else { "boot" };
+            let key = if phase.name == "image" {
+                "image"
+            } else {
+                "boot"
+            };
             *phases.entry(key.to_owned()).or_default() += phase.seconds;
         }
-        Record { versions: self.versions().clone(), phases, ..Record::failed() }
+        Record {
+            versions: self.versions().clone(),
+            phases,
+            ..Record::failed()
+        }
     }
 
     async fn open(&self) -> Result<Case<'_>> {
@@ -121,7 +135,11 @@ impl Cluster {
             .context("create the case's namespace")?;
         let name = namespace.metadata.name.unwrap_or_default();
         objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
-        Ok(Case { cluster: self, namespace: name, seen: RefCell::default() })
+        Ok(Case {
+            cluster: self,
+            namespace: name,
+            seen: RefCell::default(),
+        })
     }
 }
 
@@ -161,11 +179,7 @@ impl<'a> Case<'a> {
     /// The API server refuses it.
     pub async fn create<K>(&self, object: &K) -> Result<K>
     where
-        K: Resource<Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
+        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
         K::DynamicType: Default,
     {
         objects::create(&self.client(), &self.namespace, object).await
@@ -215,5 +229,7 @@ fn is_label((_, value): &(String, String)) -> bool {
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panicked").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("panicked")
+        .to_owned()
 }

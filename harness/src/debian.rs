@@ -5,8 +5,10 @@
 //! index verifies each package, and a pinned package is checked against its own sum too.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -36,49 +38,39 @@ pub(crate) struct Package {
     pub(crate) sha256: Option<String>,
 }
 
-/// A package that was unpacked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fetched {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) sha256: String,
-}
-
 /// Downloads packages of a suite and unpacks them, one over the other, below `into`.
 ///
 /// # Errors
 /// No apt or no Debian mirror on this machine, a package the suite has not, a sum that
 /// is not the pinned one.
-pub(crate) async fn fetch(suite: &str, packages: &[Package], into: &Path) -> Result<Vec<Fetched>> {
+pub(crate) async fn fetch(suite: &str, packages: &[Package], into: &Path) -> Result<()> {
+    let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
+    if let Some(name) = names.iter().find(|name| !is_package_name(name)) {
+        return Err(Error::input(format!("'{name}' is no Debian package name")));
+    }
     let area = Area::new(suite)?;
     let _lock = FileLock::exclusive(&area.root.join("lock"), &format!("apt for {suite}")).await?;
     let start = Instant::now();
-    let mut fresh = area.refresh_if_old().await?;
-    loop {
-        match area.download(packages).await {
-            Ok(files) => {
-                for (_, file) in &files {
-                    Command::new("dpkg-deb")
-                        .arg("-x")
-                        .arg(file)
-                        .arg(into)
-                        .run()
-                        .await?;
-                }
-                let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
-                tracing::info!(target: "kubenest::progress",
-                    "fetched {} from Debian {suite} ({:.1} s)",
-                    names.join(" "), start.elapsed().as_secs_f64());
-                return Ok(files.into_iter().map(|(fetched, _)| fetched).collect());
-            }
-            // Old lists name files the mirror has replaced since.
-            Err(_) if !fresh => {
-                area.refresh().await?;
-                fresh = true;
-            }
-            Err(error) => return Err(error),
+    let fresh = area.refresh_if_old().await?;
+    let files = match area.download(packages, &names).await {
+        // Old lists name files the mirror has replaced since.
+        Err(_) if !fresh => {
+            area.refresh().await?;
+            area.download(packages, &names).await?
         }
+        files => files?,
+    };
+    for (package, file) in packages.iter().zip(&files) {
+        verify(package, file)?;
     }
+    for file in &files {
+        let unpack = Command::new("dpkg-deb").arg("-x").arg(file).arg(into);
+        unpack.run().await?;
+    }
+    area.forget_files()?;
+    tracing::info!(target: "kubenest::progress", "fetched {} from Debian {suite} ({:.1} s)",
+        names.join(" "), start.elapsed().as_secs_f64());
+    Ok(())
 }
 
 /// The address of the Debian archive this machine's apt uses, such as to give to
@@ -181,50 +173,35 @@ impl Area {
         self.write("fresh", "")
     }
 
-    /// Downloads the packages; verified files stay in `debs`, which is emptied first.
-    async fn download(&self, packages: &[Package]) -> Result<Vec<(Fetched, PathBuf)>> {
-        let debs = self.root.join("debs");
-        fs::remove_dir_all(&debs).ok();
+    /// Downloads the packages; their files stay until they are forgotten.
+    async fn download(&self, packages: &[Package], names: &[&str]) -> Result<Vec<PathBuf>> {
+        self.forget_files()?;
         self.make("debs")?;
-        let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
-        for name in &names {
-            if !is_package_name(name) {
-                return Err(Error::input(format!("'{name}' is no Debian package name")));
-            }
-        }
-        let mut madison = vec!["madison"];
-        madison.extend(&names);
-        let table = self.apt("apt-cache", &madison).run().await?.stdout;
-        let mut download = vec!["download".to_owned()];
+        let madison = self.apt("apt-cache", &["madison"]).args(names);
+        let table = madison.run().await?.stdout;
+        let mut download = self.apt("apt-get", &["download"]);
         let mut versions = Vec::new();
         for package in packages {
             let version = choose(&available(&table, &package.name), package, &self.suite)?;
-            download.push(format!("{}={version}", package.name));
+            download = download.arg(format!("{}={version}", package.name));
             versions.push(version);
         }
-        let args: Vec<&str> = download.iter().map(String::as_str).collect();
-        self.apt("apt-get", &args).dir(&debs).run().await?;
-        let mut files = Vec::new();
-        for (package, version) in packages.iter().zip(versions) {
-            let file = deb_file(&debs, &package.name, &version)?;
-            let sha256 = sha256_of(&file)?;
-            let pinned = package.version.as_ref() == Some(&version) && is_amd64(&file);
-            if let Some(wanted) = package.sha256.as_ref().filter(|w| pinned && **w != sha256) {
-                return Err(Error::setup(format!(
-                    "{} {version} has sha256 {sha256}, not {wanted}",
-                    package.name
-                )));
+        let debs = self.root.join("debs");
+        download.dir(&debs).run().await?;
+        let named = names.iter().zip(&versions);
+        named
+            .map(|(name, version)| deb_file(&debs, name, version))
+            .collect()
+    }
+
+    fn forget_files(&self) -> Result<()> {
+        let debs = self.root.join("debs");
+        match fs::remove_dir_all(&debs) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("remove '{}'", debs.display()))
             }
-            files.push((
-                Fetched {
-                    name: package.name.clone(),
-                    version,
-                    sha256,
-                },
-                file,
-            ));
+            _ => Ok(()),
         }
-        Ok(files)
     }
 
     fn apt(&self, program: &str, args: &[&str]) -> Command {
@@ -354,28 +331,41 @@ fn is_package_name(name: &str) -> bool {
 
 /// The file `apt-get download` made; its name has the colon of an epoch escaped.
 fn deb_file(dir: &Path, name: &str, version: &str) -> Result<PathBuf> {
-    let start = format!("{name}_{}_", version.replace(':', "%3a"));
+    let start = deb_start(name, version);
     let files = fs::read_dir(dir).with_context(|| format!("read '{}'", dir.display()))?;
     files
         .filter_map(|file| Some(file.ok()?.path()))
-        .find(|path| {
-            path.file_name()
-                .is_some_and(|f| f.to_string_lossy().starts_with(&start))
-        })
+        .find(|path| file_name(path).starts_with(&start))
         .ok_or_else(|| Error::not_found(format!("apt made no file '{start}*.deb'")))
 }
 
-fn is_amd64(file: &Path) -> bool {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with("_amd64.deb") || name.ends_with("_all.deb")
+fn deb_start(name: &str, version: &str) -> String {
+    format!("{name}_{}_", version.replace(':', "%3a"))
 }
 
-fn sha256_of(file: &Path) -> Result<String> {
+fn file_name(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// Compares a file with the package's pinned sum, if it is the file that was pinned.
+fn verify(package: &Package, file: &Path) -> Result<()> {
+    let (Some(version), Some(wanted)) = (&package.version, &package.sha256) else {
+        return Ok(());
+    };
+    let name = file_name(file);
+    let pinned = name.strip_prefix(&deb_start(&package.name, version));
+    if !matches!(pinned, Some("amd64.deb" | "all.deb")) {
+        return Ok(());
+    }
     let bytes = fs::read(file).with_context(|| format!("read '{}'", file.display()))?;
-    Ok(Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    let digest = Sha256::digest(&bytes);
+    let sum: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    if sum != *wanted {
+        return Err(Error::refused(format!(
+            "{name} has sha256 {sum}, not {wanted}"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -453,5 +443,29 @@ Packages mirror/debian/ bookworm main
         let path = dir.path().join("libbpf1_1%3a1.1.2-0_amd64.deb");
         fs::write(&path, "").unwrap();
         assert_eq!(deb_file(dir.path(), "libbpf1", "1:1.1.2-0").unwrap(), path);
+    }
+
+    #[test]
+    fn a_pinned_file_with_another_sum_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("tini_1%3a2-3_amd64.deb");
+        fs::write(&file, "x").unwrap();
+        let mut tini = package("tini", Some("1:2-3"));
+        tini.sha256 = Some("00".into());
+        let error = verify(&tini, &file).unwrap_err();
+        assert!(error.to_string().ends_with(", not 00"), "{error}");
+        // "x" by sha256sum.
+        let sum = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+        tini.sha256 = Some(sum.into());
+        verify(&tini, &file).unwrap();
+    }
+
+    #[test]
+    fn a_rebuild_or_another_machines_file_is_not_the_pinned_one() {
+        let mut tini = package("tini", Some("2-3"));
+        tini.sha256 = Some("00".into());
+        for name in ["tini_2-3+b1_amd64.deb", "tini_2-3_arm64.deb"] {
+            verify(&tini, Path::new(name)).unwrap();
+        }
     }
 }

@@ -12,13 +12,9 @@ use nix::sys::statvfs::statvfs;
 
 use crate::{
     Result,
-    health::{Outcome, Report},
+    health::{INOTIFY_CURE, Outcome, Report},
     settings::settings,
 };
-
-/// What to do about inotify limits, on this machine or seen from a node.
-pub(crate) const INOTIFY_CURE: &str = "on the engine's machine: sysctl \
-     fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288, or stop other clusters";
 
 /// A cold build of the components and a node image stays below this; a warm run needs less.
 const BYTES_FLOOR: u64 = 10 << 30;

@@ -32,8 +32,7 @@ where
 {
     let mut last = "nothing".to_owned();
     let watched = async {
-        let mut changes =
-            Box::pin(watcher::watch_object(api, name).default_backoff());
+        let mut changes = Box::pin(watcher::watch_object(api, name).default_backoff());
         while let Some(change) = changes.next().await {
             match change {
                 Ok(object) => match look(object.as_ref()) {
@@ -105,10 +104,15 @@ pub async fn pod_ready(
     let api = Api::<Pod>::namespaced(client.clone(), namespace);
     let what = format!("pod '{namespace}/{name}' to be Ready");
     until(api, name, &what, deadline, |pod| {
-        let Some(pod) = pod else { return Probe::Pending("no such pod".into()) };
+        let Some(pod) = pod else {
+            return Probe::Pending("no such pod".into());
+        };
         let status = pod.status.clone().unwrap_or_default();
         let conditions = status.conditions.as_deref().unwrap_or_default();
-        if conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True") {
+        if conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+        {
             return Probe::Ready(pod.clone());
         }
         if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
@@ -144,7 +148,10 @@ pub fn seen(pod: &k8s_openapi::api::core::v1::Pod) -> String {
             ));
         }
         if let Some(ended) = state.terminated {
-            text.push_str(&format!("; {} ended with {}", container.name, ended.exit_code));
+            text.push_str(&format!(
+                "; {} ended with {}",
+                container.name, ended.exit_code
+            ));
         }
     }
     text
@@ -159,10 +166,12 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let what = format!("'{name}' to be gone");
-    wait::until(&what, deadline, async || match api.get_metadata_opt(name).await {
-        Ok(None) => Probe::Ready(()),
-        Ok(Some(_)) => Probe::Pending("still there".into()),
-        Err(error) => Probe::Pending(error.to_string()),
+    wait::until(&what, deadline, async || {
+        match api.get_metadata_opt(name).await {
+            Ok(None) => Probe::Ready(()),
+            Ok(Some(_)) => Probe::Pending("still there".into()),
+            Err(error) => Probe::Pending(error.to_string()),
+        }
     })
     .await
 }

@@ -19,7 +19,9 @@ const KILLED: i32 = 137;
 pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let Some((pid, start)) = settings().parent.as_deref().and_then(parse) else { return };
+        let Some((pid, start)) = settings().parent.as_deref().and_then(parse) else {
+            return;
+        };
         thread::spawn(move || {
             wait(pid, start);
             tracing::warn!("the process that started this test is gone");
@@ -55,7 +57,10 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_process_is_seen() {
         #[expect(clippy::disallowed_methods, reason = "a process to outlive")]
-        let mut child = tokio::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = tokio::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let pid = child.id().unwrap();
         let start = start_ticks(pid).unwrap();
         let watch = thread::spawn(move || wait(pid, start));

@@ -15,10 +15,7 @@ const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off";
 /// example `kubenest=debug`) shows more or less.
 pub fn start() {
     let settings = settings();
-    let filter = settings
-        .log
-        .as_deref()
-        .unwrap_or(DEFAULT_FILTER);
+    let filter = settings.log.as_deref().unwrap_or(DEFAULT_FILTER);
     let color = !settings.no_color && std::io::stderr().is_terminal();
     let format = fmt::layer()
         .with_writer(std::io::stderr)

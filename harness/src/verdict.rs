@@ -52,13 +52,19 @@ impl Record {
 
     /// A set-up failure of the test on this thread.
     pub(crate) fn setup(message: String) -> Self {
-        Self { verdict: Word::Setup, message, ..Self::failed() }
+        Self {
+            verdict: Word::Setup,
+            message,
+            ..Self::failed()
+        }
     }
 }
 
 /// Leaves a verdict in the settings' folder, if they name one.
 pub(crate) fn leave(record: &Record) {
-    let Some(folder) = &settings().verdicts else { return };
+    let Some(folder) = &settings().verdicts else {
+        return;
+    };
     if let Err(error) = write(folder, record) {
         tracing::warn!("{}", error.report());
     }
@@ -86,7 +92,10 @@ mod tests {
     fn a_verdict_is_written_whole_under_its_own_name() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &Record::setup("no disk".into())).unwrap();
-        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().path()).collect();
+        let files: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|f| f.unwrap().path())
+            .collect();
         assert_eq!(files.len(), 1);
         assert_eq!(files[0].extension().unwrap(), "json");
         let text = fs::read_to_string(&files[0]).unwrap();

@@ -8,7 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use backon::{BackoffBuilder, ExponentialBuilder};
+
 use crate::{Error, Result};
+
+/// The pauses between two looks; they never end.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_factor(1.5)
+    .with_min_delay(Duration::from_millis(10))
+    .with_max_delay(Duration::from_millis(250))
+    .without_max_times();
 
 /// What one look at a condition saw.
 #[derive(Debug)]
@@ -63,27 +72,23 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
 ) -> Result<T> {
     let start = Instant::now();
     let mut last = "nothing".to_owned();
-    let mut pause = Duration::from_millis(10);
-    loop {
+    for pause in PAUSES.build() {
         let left = deadline.saturating_sub(start.elapsed());
         match tokio::time::timeout(left.max(Duration::from_millis(1)), probe()).await {
             Ok(Probe::Ready(value)) => return Ok(value),
             Ok(Probe::Failed(error)) => return Err(error),
             Ok(Probe::Pending(seen)) => last = seen,
             Err(_) => {
-                return Err(timed_out(
-                    what,
-                    deadline,
-                    &format!("{last}, then no answer"),
-                ));
+                last.push_str(", then no answer");
+                break;
             }
         }
         if start.elapsed() + pause >= deadline {
-            return Err(timed_out(what, deadline, &last));
+            break;
         }
         pace(pause).await;
-        pause = (pause * 3 / 2).min(Duration::from_millis(250));
     }
+    Err(timed_out(what, deadline, &last))
 }
 
 /// Gives `work` until the deadline.

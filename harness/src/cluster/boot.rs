@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
-    Context, ErrorKind, Result, compat,
+    Context, Error, ErrorKind, Result, compat,
     docker::{Docker, Guard, Scope, sweep},
     health,
     image::{self, NodeImage},
@@ -22,14 +22,20 @@ pub(super) struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        Self { phases: Vec::new(), start: Instant::now() }
+        Self {
+            phases: Vec::new(),
+            start: Instant::now(),
+        }
     }
 
     /// Ends the step of this name; the next one starts now.
     fn lap(&mut self, name: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
         tracing::debug!("{name}: {seconds:.2} s");
-        self.phases.push(Phase { name: name.into(), seconds });
+        self.phases.push(Phase {
+            name: name.into(),
+            seconds,
+        });
         self.start = Instant::now();
     }
 }
@@ -45,7 +51,7 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     })
 }
 
-async fn booted(spec: ClusterSpec) -> Result<Cluster> {
+async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let begin = Instant::now();
     let mut clock = Clock::start();
     let keep = spec.keep.unwrap_or(settings().keep);
@@ -62,15 +68,27 @@ async fn booted(spec: ClusterSpec) -> Result<Cluster> {
     clock.lap("engine");
 
     let image = NodeImage::ensure(&docker, &recipe).await?;
+    if let Some(runtime) = &image.runtime {
+        spec.expected
+            .snapshotter
+            .get_or_insert_with(|| runtime.snapshotter.clone());
+    }
     clock.lap("image");
 
-    progress!("booting cluster '{name}' ({}, {} nodes)", recipe.name, spec.nodes.len());
+    progress!(
+        "booting cluster '{name}' ({}, {} nodes)",
+        recipe.name,
+        spec.nodes.len()
+    );
     let mut made = Made::new(docker, name, keep);
     let booted = steps_of(&spec, image, &mut made, &mut clock).await;
     match booted {
         Ok(booted) => {
             let seconds = begin.elapsed().as_secs_f64();
-            progress!("cluster '{}' is usable and healthy after {seconds:.1} s", made.name());
+            progress!(
+                "cluster '{}' is usable and healthy after {seconds:.1} s",
+                made.name()
+            );
             Ok(Cluster {
                 nodes: booted.nodes,
                 client: booted.client,
@@ -129,7 +147,11 @@ async fn steps_of(
         let init = steps::init::run(control_plane, &documents);
         let reached = steps::init::reach(made.name(), control_plane, port);
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
-        let fit = health::gate_runtime(&nodes, &spec.expected);
+        let fit = async {
+            health::gate_runtime(&nodes, &spec.expected)
+                .await
+                .inspect_err(sick)
+        };
         let (_, (kubeconfig, client), _) = tokio::try_join!(init, reached, fit)?;
         clock.lap("init");
         let dns = steps::init::dns(control_plane);
@@ -144,14 +166,28 @@ async fn steps_of(
         done = Box::pin(work) => done?,
         error = watchdog::watch(&nodes) => return Err(error),
     };
-    health::gate(&nodes, &client, &spec.expected).await?;
+    health::gate(&nodes, &client, &spec.expected)
+        .await
+        .inspect_err(sick)?;
     clock.lap("gate");
-    Ok(Booted { nodes, client, kubeconfig, image })
+    Ok(Booted {
+        nodes,
+        client,
+        kubeconfig,
+        image,
+    })
+}
+
+/// Sick nodes are a broken set-up, unlike a refusal before anything was started.
+fn sick(error: &Error) {
+    verdict::leave(&Record::setup(error.report()));
 }
 
 /// Refuses a pair of versions that is known not to work, before anything is started.
 fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
-    let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else { return Ok(()) };
+    let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else {
+        return Ok(());
+    };
     let containerd = match &recipe.content {
         Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
         Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
@@ -183,7 +219,9 @@ fn random_hex(bytes: usize) -> String {
     while text.len() < bytes * 2 {
         // Each state is seeded by the system's random numbers.
         let mut hasher = RandomState::new().build_hasher();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         hasher.write_u128(now.as_nanos());
         text.push_str(&format!("{:016x}", hasher.finish()));
     }

@@ -4,8 +4,9 @@ use crate::{Context, Result};
 
 /// Merges patches into a configuration, table by table.
 pub(super) fn patched(config: &str, patches: &[toml::Table]) -> Result<String> {
-    let mut table: toml::Table =
-        config.parse().context("the node image's containerd configuration is no TOML")?;
+    let mut table: toml::Table = config
+        .parse()
+        .context("the node image's containerd configuration is no TOML")?;
     for patch in patches {
         merge(&mut table, patch);
     }

@@ -40,7 +40,10 @@ pub(super) struct Documents<'a> {
 pub(super) fn patch(yaml: &str) -> Result<Value> {
     let value: Value = serde_saphyr::from_str(yaml)
         .map_err(|cause| Error::input("the kubeadm patch is no YAML").because(cause))?;
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let kind = value
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if !KINDS.contains(&kind) {
         return Err(Error::input(format!("the kubeadm patch has kind '{kind}'"))
             .cure(format!("give it one of {}", KINDS.join(", "))));
@@ -120,7 +123,13 @@ impl Documents<'_> {
 
 fn args(first: &Value, second: Value) -> Value {
     let both = [first, &second];
-    Value::Array(both.into_iter().filter_map(Value::as_array).flatten().cloned().collect())
+    Value::Array(
+        both.into_iter()
+            .filter_map(Value::as_array)
+            .flatten()
+            .cloned()
+            .collect(),
+    )
 }
 
 fn registration(ip: IpAddr) -> Value {
@@ -165,7 +174,9 @@ fn merge(target: &mut Value, patch: &Value) {
     if !target.is_object() {
         *target = json!({});
     }
-    let Value::Object(target) = target else { return };
+    let Value::Object(target) = target else {
+        return;
+    };
     for (key, value) in patch {
         if value.is_null() {
             target.remove(key);
@@ -192,7 +203,11 @@ fn maps_for_lists(value: &mut Value) {
 }
 
 fn minor(version: &str) -> u32 {
-    version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(u32::MAX)
+    version
+        .split('.')
+        .nth(1)
+        .and_then(|minor| minor.parse().ok())
+        .unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -211,9 +226,13 @@ mod tests {
 
     #[test]
     fn a_patch_changes_the_document_of_its_kind() {
-        let patches = [patch("{kind: KubeletConfiguration, maxPods: 20, failSwapOn: null}")];
+        let patches = [patch(
+            "{kind: KubeletConfiguration, maxPods: 20, failSwapOn: null}",
+        )];
         let patches = patches.map(Result::unwrap);
-        let text = documents("1.32.1", &patches).init([10, 0, 0, 2].into()).unwrap();
+        let text = documents("1.32.1", &patches)
+            .init([10, 0, 0, 2].into())
+            .unwrap();
         assert!(text.contains("maxPods: 20"), "{text}");
         assert!(!text.contains("failSwapOn"), "{text}");
     }
@@ -221,7 +240,10 @@ mod tests {
     #[test]
     fn a_patch_of_no_known_kind_is_refused() {
         let error = patch("{kind: KubletConfiguration}").unwrap_err();
-        assert!(error.report().contains("'KubletConfiguration'"), "{error:?}");
+        assert!(
+            error.report().contains("'KubletConfiguration'"),
+            "{error:?}"
+        );
         assert!(error.cure_text().unwrap().contains("KubeletConfiguration"));
     }
 

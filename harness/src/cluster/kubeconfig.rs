@@ -26,7 +26,11 @@ pub(super) async fn write(name: &str, control_plane: &Node, port: u16) -> Result
     let path = made::kubeconfig_path(name);
     let what = || format!("write '{}'", path.display());
     let folder = made::folder(name);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).with_context(what)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .with_context(what)?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&path).with_context(what)?;

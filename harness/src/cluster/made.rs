@@ -27,7 +27,14 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn new(docker: Docker, name: String, keep: bool) -> Self {
-        Self { docker, name, keep, containers: Vec::new(), network: None, guard: None }
+        Self {
+            docker,
+            name,
+            keep,
+            containers: Vec::new(),
+            network: None,
+            guard: None,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -48,7 +55,9 @@ impl Made {
 
     /// Labels of a node: ours, and kind's.
     pub(super) fn labels(&self, role: Role) -> HashMap<String, String> {
-        let ours = Labels::new(role.as_str()).cluster(&self.name).keep(self.keep);
+        let ours = Labels::new(role.as_str())
+            .cluster(&self.name)
+            .keep(self.keep);
         let mut labels = ours.map();
         labels.insert(KIND_CLUSTER.into(), self.name.clone());
         labels.insert(KIND_ROLE.into(), role.as_str().into());
@@ -88,7 +97,10 @@ impl Made {
         for container in &self.containers {
             text.push_str(&format!("  {engine}docker exec -it {container} bash\n"));
         }
-        text.push_str(&format!("and remove it with\n  kubenest down {}", self.name));
+        text.push_str(&format!(
+            "and remove it with\n  kubenest down {}",
+            self.name
+        ));
         text
     }
 
@@ -100,7 +112,10 @@ impl Made {
             }
             return Ok(());
         }
-        let removals = self.containers.iter().map(|name| self.docker.remove_container(name));
+        let removals = self
+            .containers
+            .iter()
+            .map(|name| self.docker.remove_container(name));
         let failed = join_all(removals).await.into_iter().find_map(Result::err);
         if let Some(network) = &self.network {
             self.docker.remove_network(network).await?;
@@ -132,7 +147,9 @@ impl Drop for Made {
         // A runtime of its own: this one may be going down, and a drop cannot wait for it.
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
                 if let Ok(runtime) = runtime
                     && let Err(error) = runtime.block_on(self.remove())
                 {

@@ -82,7 +82,10 @@ impl Cluster {
 
     /// The control plane's node.
     pub fn control_plane(&self) -> &Node {
-        let found = self.nodes.iter().find(|node| node.role() == Role::ControlPlane);
+        let found = self
+            .nodes
+            .iter()
+            .find(|node| node.role() == Role::ControlPlane);
         found.expect("a cluster must have a control plane")
     }
 
@@ -132,7 +135,9 @@ impl Cluster {
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cluster").field("name", &self.name()).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -159,8 +164,11 @@ pub async fn list(docker: &Docker) -> Result<Vec<Listed>> {
             continue;
         };
         let kept = labels.get(labels::KEEP).is_some_and(|keep| keep == "true");
-        let cluster =
-            found.entry(name.clone()).or_insert(Listed { name: name.clone(), nodes: 0, kept });
+        let cluster = found.entry(name.clone()).or_insert(Listed {
+            name: name.clone(),
+            nodes: 0,
+            kept,
+        });
         cluster.nodes += 1;
     }
     Ok(found.into_values().collect())
@@ -171,11 +179,12 @@ pub async fn list(docker: &Docker) -> Result<Vec<Listed>> {
 /// # Errors
 /// There is no such cluster of kubenest's, or the engine refuses.
 pub async fn remove(docker: &Docker, name: &str) -> Result<()> {
-    let removed =
-        crate::docker::sweep(docker, crate::docker::Scope::Cluster(name)).await?;
+    let removed = crate::docker::sweep(docker, crate::docker::Scope::Cluster(name)).await?;
     if removed.is_empty() {
-        return Err(Error::not_found(format!("no cluster '{name}' of kubenest's"))
-            .cure("`kubenest list` shows those there are"));
+        return Err(
+            Error::not_found(format!("no cluster '{name}' of kubenest's"))
+                .cure("`kubenest list` shows those there are"),
+        );
     }
     std::fs::remove_dir_all(made::folder(name)).ok();
     Ok(())

@@ -66,20 +66,25 @@ pub async fn probe_pod(node: &Node, name: &str) -> Result<Pod> {
 }
 
 async fn usable(node: &Node, pod: &Pod) -> Result<()> {
-    let id = container_id(pod)
-        .ok_or_else(|| Error::setup("the probe pod's container has no id"))?;
+    let id =
+        container_id(pod).ok_or_else(|| Error::setup("the probe pod's container has no id"))?;
     let pid = pid(node, &id).await?;
     let argv = ["nsenter", "--target", &pid, "--net", "unshare", "--mount"];
     let script = ["timeout", "5", "bash", "-c", SCRIPT, "probe", &pid];
     let argv = [argv.as_slice(), &script].concat();
-    let what = format!("a pod on node '{}' to resolve and reach a Service", node.name());
-    wait::until(&what, Duration::from_secs(90), async || match node.exec(&argv).await {
-        Ok(output) if output.status == 0 => Probe::Ready(()),
-        Ok(output) => {
-            let words = format!("{}{}", output.text(), output.stderr);
-            Probe::Pending(format!("status {}: {}", output.status, words.trim()))
+    let what = format!(
+        "a pod on node '{}' to resolve and reach a Service",
+        node.name()
+    );
+    wait::until(&what, Duration::from_secs(90), async || {
+        match node.exec(&argv).await {
+            Ok(output) if output.status == 0 => Probe::Ready(()),
+            Ok(output) => {
+                let words = format!("{}{}", output.text(), output.stderr);
+                Probe::Pending(format!("status {}: {}", output.status, words.trim()))
+            }
+            Err(error) => Probe::Failed(error),
         }
-        Err(error) => Probe::Failed(error),
     })
     .await
 }
@@ -101,7 +106,10 @@ async fn pid(node: &Node, container: &str) -> Result<String> {
     let row = tasks.lines().find(|row| row.starts_with(container));
     let pid = row.and_then(|row| row.split_whitespace().nth(1));
     pid.map(str::to_owned).ok_or_else(|| {
-        Error::not_found(format!("container {container} runs no process on '{}'", node.name()))
+        Error::not_found(format!(
+            "container {container} runs no process on '{}'",
+            node.name()
+        ))
     })
 }
 

@@ -43,12 +43,20 @@ pub struct NodeSpec {
 impl NodeSpec {
     /// A node that runs the control plane, and workloads too.
     pub fn control_plane() -> Self {
-        Self { role: Role::ControlPlane, ports: Vec::new(), mounts: Vec::new() }
+        Self {
+            role: Role::ControlPlane,
+            ports: Vec::new(),
+            mounts: Vec::new(),
+        }
     }
 
     /// A node that runs workloads only.
     pub fn worker() -> Self {
-        Self { role: Role::Worker, ports: Vec::new(), mounts: Vec::new() }
+        Self {
+            role: Role::Worker,
+            ports: Vec::new(),
+            mounts: Vec::new(),
+        }
     }
 
     /// Makes a TCP port of the node reachable on 127.0.0.1 of the engine's host; 0 picks
@@ -134,7 +142,11 @@ impl ClusterSpec {
     /// # Errors
     /// It is no YAML mapping, or its `kind` is none of kubeadm's.
     pub fn with_kubeadm_patch(mut self, yaml: &str) -> Result<Self> {
-        self.kubeadm_patches.push(super::kubeadm::patch(yaml)?);
+        let patch = super::kubeadm::patch(yaml)?;
+        if patch["kind"] == "KubeletConfiguration" {
+            self.expected.kubelet.ask(&patch);
+        }
+        self.kubeadm_patches.push(patch);
         Ok(self)
     }
 
@@ -143,9 +155,9 @@ impl ClusterSpec {
     /// # Errors
     /// It is no TOML.
     pub fn with_containerd_patch(mut self, patch: &str) -> Result<Self> {
-        let table = patch.parse::<toml::Table>().map_err(|cause| {
-            Error::input("the containerd patch is no TOML").because(cause)
-        })?;
+        let table = patch
+            .parse::<toml::Table>()
+            .map_err(|cause| Error::input("the containerd patch is no TOML").because(cause))?;
         self.containerd_patches.push(table);
         Ok(self)
     }
@@ -199,7 +211,11 @@ impl ClusterSpec {
     }
 
     fn check(&self) -> Result<()> {
-        let control_planes = self.nodes.iter().filter(|n| n.role == Role::ControlPlane).count();
+        let control_planes = self
+            .nodes
+            .iter()
+            .filter(|n| n.role == Role::ControlPlane)
+            .count();
         if control_planes != 1 {
             return Err(Error::input(format!(
                 "a cluster of {control_planes} control planes: exactly one is supported"
@@ -212,8 +228,10 @@ impl ClusterSpec {
         let mounts = self.nodes.iter().flat_map(|node| &node.mounts);
         for (host, node, _) in mounts {
             if !host.starts_with('/') || !node.starts_with('/') {
-                return Err(Error::input(format!("mount '{host}' on '{node}' is not absolute"))
-                    .cure("give both paths from /"));
+                return Err(
+                    Error::input(format!("mount '{host}' on '{node}' is not absolute"))
+                        .cure("give both paths from /"),
+                );
             }
         }
         Ok(())

@@ -67,15 +67,26 @@ async fn last_words(node: &Node, what: &str) -> Error {
     let argv = if what.starts_with('/') {
         vec!["tail", "-n", "8", "--", what]
     } else {
-        vec!["journalctl", "--no-pager", "--output=cat", "--lines=12", "--unit", what]
+        vec![
+            "journalctl",
+            "--no-pager",
+            "--output=cat",
+            "--lines=12",
+            "--unit",
+            what,
+        ]
     };
     let words = match node.exec(&argv).await {
         Ok(output) => output.text(),
         Err(error) => error.report(),
     };
     let service = what.split('/').nth(5).unwrap_or(what);
-    Error::setup(format!("{service} on node '{}' keeps exiting: {}", node.name(), words.trim()))
-        .cure("the last lines above name its reason; run again with KUBENEST_KEEP=1 to look inside")
+    Error::setup(format!(
+        "{service} on node '{}' keeps exiting: {}",
+        node.name(),
+        words.trim()
+    ))
+    .cure("the last lines above name its reason; run again with KUBENEST_KEEP=1 to look inside")
 }
 
 #[cfg(test)]
@@ -84,8 +95,14 @@ mod tests {
 
     #[test]
     fn a_service_may_be_restarted_now_and_then() {
-        assert_eq!(gave_up("kubelet 1\ncontainerd 0\n/var/log/pods/a/b/2.log 2"), None);
-        assert_eq!(gave_up("kubelet 3\ncontainerd 0").as_deref(), Some("kubelet"));
+        assert_eq!(
+            gave_up("kubelet 1\ncontainerd 0\n/var/log/pods/a/b/2.log 2"),
+            None
+        );
+        assert_eq!(
+            gave_up("kubelet 3\ncontainerd 0").as_deref(),
+            Some("kubelet")
+        );
         assert_eq!(gave_up("/x/b/3.log 3").as_deref(), Some("/x/b/3.log"));
         assert_eq!(gave_up("kubelet [not set]"), None);
     }

@@ -27,7 +27,11 @@ pub struct FileEntry {
 impl FileEntry {
     /// A plain file, mode 0644.
     pub fn new(path: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), mode: 0o644, content: content.into() }
+        Self {
+            path: path.into(),
+            mode: 0o644,
+            content: content.into(),
+        }
     }
 }
 
@@ -38,7 +42,10 @@ impl Docker {
     /// A path that is not absolute or has `..`, or the engine refuses.
     pub async fn put_files(&self, container: &str, files: &[FileEntry]) -> Result<()> {
         let archive = pack(files)?;
-        let options = UploadToContainerOptions { path: "/".into(), ..Default::default() };
+        let options = UploadToContainerOptions {
+            path: "/".into(),
+            ..Default::default()
+        };
         self.raw()
             .upload_to_container(container, Some(options), bollard::body_full(archive.into()))
             .await
@@ -51,8 +58,11 @@ impl Docker {
     /// No such file, or the engine does not answer.
     pub async fn get_file(&self, container: &str, path: &str) -> Result<Vec<u8>> {
         let what = || format!("read '{path}' in container '{container}'");
-        let archive: Vec<Bytes> =
-            self.download(container, path).try_collect().await.with_context(what)?;
+        let archive: Vec<Bytes> = self
+            .download(container, path)
+            .try_collect()
+            .await
+            .with_context(what)?;
         let archive = archive.concat();
         let mut archive = tar::Archive::new(archive.as_slice());
         for entry in archive.entries().with_context(what)? {
@@ -63,7 +73,9 @@ impl Docker {
                 return Ok(content);
             }
         }
-        Err(Error::not_found(format!("'{path}' in container '{container}' is no file")))
+        Err(Error::not_found(format!(
+            "'{path}' in container '{container}' is no file"
+        )))
     }
 
     /// Writes a container's path as a tar archive to a file of this machine.
@@ -75,7 +87,9 @@ impl Docker {
         let mut file = tokio::fs::File::create(into).await.with_context(what)?;
         let mut stream = self.download(container, path);
         while let Some(part) = stream.next().await {
-            file.write_all(&part.with_context(what)?).await.with_context(what)?;
+            file.write_all(&part.with_context(what)?)
+                .await
+                .with_context(what)?;
         }
         file.flush().await.with_context(what)
     }
@@ -85,7 +99,9 @@ impl Docker {
         container: &str,
         path: &str,
     ) -> impl futures::Stream<Item = Result<Bytes, bollard::errors::Error>> + Unpin {
-        let options = DownloadFromContainerOptions { path: path.to_owned() };
+        let options = DownloadFromContainerOptions {
+            path: path.to_owned(),
+        };
         Box::pin(self.raw().download_from_container(container, Some(options)))
     }
 }
@@ -110,8 +126,14 @@ pub(crate) fn pack(files: &[FileEntry]) -> Result<Vec<u8>> {
 fn inside(path: &str) -> Result<PathBuf> {
     let wrong = || Error::input(format!("'{path}' is not an absolute path without '..'"));
     let name = Path::new(path).strip_prefix("/").map_err(|_| wrong())?;
-    let plain = name.components().all(|part| matches!(part, Component::Normal(_)));
-    if plain && name.components().next().is_some() { Ok(name.to_owned()) } else { Err(wrong()) }
+    let plain = name
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if plain && name.components().next().is_some() {
+        Ok(name.to_owned())
+    } else {
+        Err(wrong())
+    }
 }
 
 #[cfg(test)]

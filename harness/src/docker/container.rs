@@ -89,8 +89,10 @@ impl Docker {
     /// # Errors
     /// The engine refuses, for example a name in use.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<()> {
-        let options =
-            CreateContainerOptions { name: Some(spec.name.clone()), ..Default::default() };
+        let options = CreateContainerOptions {
+            name: Some(spec.name.clone()),
+            ..Default::default()
+        };
         self.raw()
             .create_container(Some(options), spec.body())
             .await
@@ -115,7 +117,10 @@ impl Docker {
     /// The engine refuses.
     pub async fn stop_container(&self, name: &str, grace: Duration) -> Result<()> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
-        let options = StopContainerOptions { t: Some(seconds), signal: None };
+        let options = StopContainerOptions {
+            t: Some(seconds),
+            signal: None,
+        };
         self.raw()
             .stop_container(name, Some(options))
             .await
@@ -127,7 +132,9 @@ impl Docker {
     /// # Errors
     /// The engine refuses; the container does not run.
     pub async fn kill_container(&self, name: &str, signal: &str) -> Result<()> {
-        let options = KillContainerOptions { signal: signal.to_owned() };
+        let options = KillContainerOptions {
+            signal: signal.to_owned(),
+        };
         self.raw()
             .kill_container(name, Some(options))
             .await
@@ -139,7 +146,11 @@ impl Docker {
     /// # Errors
     /// The engine refuses.
     pub async fn remove_container(&self, name: &str) -> Result<()> {
-        let options = RemoveContainerOptions { force: true, v: true, link: false };
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            link: false,
+        };
         match self.raw().remove_container(name, Some(options)).await {
             Err(error) if !is_gone(&error) => {
                 Err(error).with_context(|| format!("remove container '{name}'"))
@@ -166,10 +177,20 @@ impl Docker {
     /// The engine does not answer.
     pub async fn labelled(&self, label: &str) -> Result<Vec<HashMap<String, String>>> {
         let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
-        let options =
-            ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
-        let found = self.raw().list_containers(Some(options)).await.context("list containers")?;
-        Ok(found.into_iter().filter_map(|container| container.labels).collect())
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(filters),
+            ..Default::default()
+        };
+        let found = self
+            .raw()
+            .list_containers(Some(options))
+            .await
+            .context("list containers")?;
+        Ok(found
+            .into_iter()
+            .filter_map(|container| container.labels)
+            .collect())
     }
 
     /// The last `tail` lines that a container's first process wrote.
@@ -206,7 +227,11 @@ impl ContainerSpec {
         let port = |&(inside, outside): &(u16, u16)| {
             let binding = PortBinding {
                 host_ip: Some("127.0.0.1".into()),
-                host_port: Some(if outside == 0 { String::new() } else { outside.to_string() }),
+                host_port: Some(if outside == 0 {
+                    String::new()
+                } else {
+                    outside.to_string()
+                }),
             };
             (format!("{inside}/tcp"), Some(vec![binding]))
         };
@@ -227,7 +252,10 @@ impl ContainerSpec {
                 init: Some(false),
                 cgroupns_mode: self.privileged.then_some(CgroupNs::PRIVATE),
                 security_opt: self.privileged.then(|| {
-                    vec!["seccomp=unconfined".to_owned(), "apparmor=unconfined".to_owned()]
+                    vec![
+                        "seccomp=unconfined".to_owned(),
+                        "apparmor=unconfined".to_owned(),
+                    ]
                 }),
                 network_mode: Some(self.network.clone().unwrap_or_else(|| "none".into())),
                 port_bindings: Some(self.ports.iter().map(port).collect()),
@@ -244,11 +272,15 @@ impl ContainerSpec {
 fn state(found: ContainerInspectResponse) -> ContainerState {
     let state = found.state.unwrap_or_default();
     let network = found.network_settings.unwrap_or_default();
-    let ports = network.ports.unwrap_or_default().into_iter().filter_map(|(port, bound)| {
-        let inside = port.strip_suffix("/tcp")?.parse().ok()?;
-        let outside = bound?.first()?.host_port.as_ref()?.parse().ok()?;
-        Some((inside, outside))
-    });
+    let ports = network
+        .ports
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|(port, bound)| {
+            let inside = port.strip_suffix("/tcp")?.parse().ok()?;
+            let outside = bound?.first()?.host_port.as_ref()?.parse().ok()?;
+            Some((inside, outside))
+        });
     let ip = network
         .networks
         .unwrap_or_default()
@@ -261,6 +293,9 @@ fn state(found: ContainerInspectResponse) -> ContainerState {
         pid: i32::try_from(state.pid.unwrap_or(0)).unwrap_or(0),
         ip,
         ports: ports.collect(),
-        labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
+        labels: found
+            .config
+            .and_then(|config| config.labels)
+            .unwrap_or_default(),
     }
 }

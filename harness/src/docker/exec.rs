@@ -65,7 +65,8 @@ impl Docker {
         argv: &[impl AsRef<str> + Sync],
         stdin: Option<Vec<u8>>,
     ) -> Result<ExecOutput> {
-        self.exec_reading(container, argv, stdin.map(std::io::Cursor::new)).await
+        self.exec_reading(container, argv, stdin.map(std::io::Cursor::new))
+            .await
     }
 
     /// Runs a command in a container to its end, fed from a reader of any length.
@@ -79,8 +80,10 @@ impl Docker {
         stdin: Option<impl AsyncRead + Unpin>,
     ) -> Result<ExecOutput> {
         let what = || format!("run `{}` in '{container}'", Argv(argv));
-        let (id, mut output, mut input) =
-            self.start_exec(container, argv, stdin.is_some()).await.with_context(what)?;
+        let (id, mut output, mut input) = self
+            .start_exec(container, argv, stdin.is_some())
+            .await
+            .with_context(what)?;
         let feed = async {
             if let Some(mut reader) = stdin {
                 // A command that stops reading early says so by its status.
@@ -101,16 +104,22 @@ impl Docker {
         let ((), read) = tokio::join!(feed, read);
         let (stdout, stderr) = read?;
         // The streams can close a moment before the engine has noted the exit.
-        let status = wait::until("an exit status", Duration::from_secs(10), async || {
-            match self.raw().inspect_exec(&id).await {
+        let status = wait::until(
+            "an exit status",
+            Duration::from_secs(10),
+            async || match self.raw().inspect_exec(&id).await {
                 Ok(found) if found.running == Some(true) => Probe::Pending("running".into()),
                 Ok(found) => Probe::from_option(found.exit_code, || "no exit status".into()),
                 Err(cause) => Probe::Failed(Error::setup("inspect exec").because(cause)),
-            }
-        })
+            },
+        )
         .await
         .with_context(what)?;
-        Ok(ExecOutput { status, stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+        Ok(ExecOutput {
+            status,
+            stdout,
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        })
     }
 
     /// Runs a command in a container and demands success.
@@ -124,7 +133,9 @@ impl Docker {
         argv: &[impl AsRef<str> + Sync],
         stdin: Option<Vec<u8>>,
     ) -> Result<ExecOutput> {
-        self.exec(container, argv, stdin).await?.demand(container, argv)
+        self.exec(container, argv, stdin)
+            .await?
+            .demand(container, argv)
     }
 
     /// A byte stream to a command's standard input and output.
@@ -169,9 +180,22 @@ impl Docker {
             attach_stderr: Some(true),
             ..Default::default()
         };
-        let exec = self.raw().create_exec(container, config).await.context("create exec")?;
-        let options = StartExecOptions { detach: false, tty: false, output_capacity: None };
-        match self.raw().start_exec(&exec.id, Some(options)).await.context("start exec")? {
+        let exec = self
+            .raw()
+            .create_exec(container, config)
+            .await
+            .context("create exec")?;
+        let options = StartExecOptions {
+            detach: false,
+            tty: false,
+            output_capacity: None,
+        };
+        match self
+            .raw()
+            .start_exec(&exec.id, Some(options))
+            .await
+            .context("start exec")?
+        {
             StartExecResults::Attached { output, input } => Ok((exec.id, output, input)),
             StartExecResults::Detached => Err(Error::setup("the engine detached an exec")),
         }

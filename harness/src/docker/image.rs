@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use bollard::query_parameters::{
-    ImportImageOptions, RemoveImageOptions, TagImageOptions,
-};
+use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions};
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::ReaderStream;
 
@@ -37,7 +35,10 @@ impl Docker {
                 id: found.id.unwrap_or_default(),
                 tags: found.repo_tags.unwrap_or_default(),
                 digests: found.repo_digests.unwrap_or_default(),
-                labels: found.config.and_then(|config| config.labels).unwrap_or_default(),
+                labels: found
+                    .config
+                    .and_then(|config| config.labels)
+                    .unwrap_or_default(),
                 size: found.size.unwrap_or(0),
             })),
             Err(error) if is_gone(&error) => Ok(None),
@@ -54,7 +55,9 @@ impl Docker {
             .await
             .with_context(|| format!("open '{}'", archive.display()))?;
         let stream = ReaderStream::with_capacity(file, 1 << 20);
-        self.load_stream(stream).await.with_context(|| format!("load '{}'", archive.display()))
+        self.load_stream(stream)
+            .await
+            .with_context(|| format!("load '{}'", archive.display()))
     }
 
     /// Loads a docker-archive, as it comes, into the engine.
@@ -65,7 +68,10 @@ impl Docker {
         &self,
         stream: impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + 'static,
     ) -> Result<()> {
-        let options = ImportImageOptions { quiet: true, platform: None };
+        let options = ImportImageOptions {
+            quiet: true,
+            platform: None,
+        };
         let mut answers = Box::pin(self.raw().import_image_stream(options, stream, None));
         while let Some(answer) = answers.next().await {
             let answer = answer.context("load an image")?;
@@ -95,8 +101,10 @@ impl Docker {
     /// # Errors
     /// No such image.
     pub async fn tag_image(&self, reference: &str, repository: &str, tag: &str) -> Result<()> {
-        let options =
-            TagImageOptions { repo: Some(repository.to_owned()), tag: Some(tag.to_owned()) };
+        let options = TagImageOptions {
+            repo: Some(repository.to_owned()),
+            tag: Some(tag.to_owned()),
+        };
         self.raw()
             .tag_image(reference, Some(options))
             .await
@@ -108,8 +116,16 @@ impl Docker {
     /// # Errors
     /// The image is in use.
     pub async fn remove_image(&self, reference: &str) -> Result<()> {
-        let options = RemoveImageOptions { force: false, noprune: false, platforms: None };
-        match self.raw().remove_image(reference, Some(options), None).await {
+        let options = RemoveImageOptions {
+            force: false,
+            noprune: false,
+            platforms: None,
+        };
+        match self
+            .raw()
+            .remove_image(reference, Some(options), None)
+            .await
+        {
             Err(error) if !is_gone(&error) => {
                 Err(error).with_context(|| format!("remove image '{reference}'"))
             }

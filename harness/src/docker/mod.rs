@@ -85,17 +85,23 @@ impl Docker {
     /// # Errors
     /// It does not answer.
     pub async fn info(&self) -> Result<EngineInfo> {
-        let info = self.raw.info().await.context("ask the engine about itself")?;
-        let snapshotter = info
-            .driver_status
-            .iter()
-            .flatten()
-            .any(|row| row.iter().any(|cell| cell.contains("io.containerd.snapshotter")));
+        let info = self
+            .raw
+            .info()
+            .await
+            .context("ask the engine about itself")?;
+        let snapshotter = info.driver_status.iter().flatten().any(|row| {
+            row.iter()
+                .any(|cell| cell.contains("io.containerd.snapshotter"))
+        });
         Ok(EngineInfo {
             version: info.server_version.unwrap_or_default(),
             data_root: info.docker_root_dir.unwrap_or_default().into(),
             storage_driver: info.driver.unwrap_or_default(),
-            cgroup_version: info.cgroup_version.map(|v| v.to_string()).unwrap_or_default(),
+            cgroup_version: info
+                .cgroup_version
+                .map(|v| v.to_string())
+                .unwrap_or_default(),
             containerd_store: snapshotter,
         })
     }
@@ -112,6 +118,9 @@ const TIMEOUT_SECONDS: u64 = 300;
 fn is_gone(error: &bollard::errors::Error) -> bool {
     matches!(
         error,
-        bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }
+        bollard::errors::Error::DockerResponseServerError {
+            status_code: 404,
+            ..
+        }
     )
 }

@@ -12,15 +12,14 @@ impl Docker {
     ///
     /// # Errors
     /// The name is taken, or the engine has no address range left for it.
-    pub async fn create_network(
-        &self,
-        name: &str,
-        labels: HashMap<String, String>,
-    ) -> Result<()> {
+    pub async fn create_network(&self, name: &str, labels: HashMap<String, String>) -> Result<()> {
         // The engine allows two networks of one name; a container could then join either.
         if self.network_exists(name).await? {
-            return Err(Error::input(format!("network '{name}' is there already"))
-                .cure(format!("choose another cluster name, or `docker network rm {name}`")));
+            return Err(
+                Error::input(format!("network '{name}' is there already")).cure(format!(
+                    "choose another cluster name, or `docker network rm {name}`"
+                )),
+            );
         }
         let request = NetworkCreateRequest {
             name: name.to_owned(),
@@ -29,10 +28,12 @@ impl Docker {
             ..Default::default()
         };
         self.raw().create_network(request).await.map_err(|cause| {
-            Error::setup(format!("create network '{name}'")).because(cause).cure(
-                "free an address range: `kubenest clean`, then `docker network prune`, \
+            Error::setup(format!("create network '{name}'"))
+                .because(cause)
+                .cure(
+                    "free an address range: `kubenest clean`, then `docker network prune`, \
                  or add default-address-pools to the engine's configuration",
-            )
+                )
         })?;
         Ok(())
     }

@@ -45,6 +45,11 @@ impl Layout {
         self.home.join("dockerd.log")
     }
 
+    /// File that names the address range of the last start.
+    pub(super) fn pool(&self) -> PathBuf {
+        self.home.join("pool")
+    }
+
     pub(super) fn data(&self) -> PathBuf {
         self.home.join("data")
     }
@@ -82,6 +87,8 @@ impl Layout {
             "pidfile": self.run.join("dockerd.pid"),
             "bridge": self.bridge(),
             "default-address-pools": [{ "base": pool.to_string(), "size": 24 }],
+            // Without it a daemon with address pools deletes docker0, whosever it is.
+            "live-restore": true,
             "iptables": false,
             "ip6tables": false,
             "userland-proxy-path": binaries.proxy(),

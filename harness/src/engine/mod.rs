@@ -152,7 +152,7 @@ impl Engine {
     /// This machine cannot run it (the cure names `DOCKER_HOST`), or the daemon does not
     /// get healthy (with the last lines of its log).
     pub async fn ensure(&self) -> Result<EngineAddress> {
-        if health::check(&self.layout.socket()).await.is_ok() {
+        if healthy(&self.layout).await.is_ok() {
             return Ok(self.address());
         }
         supported()?;
@@ -181,7 +181,7 @@ impl Engine {
     pub async fn stop(&self) -> Result<()> {
         supported()?;
         let _lock = self.lock("stop the engine").await?;
-        if !self.layout.run.exists() {
+        if !remains::any(&self.layout)? {
             return Ok(());
         }
         let binaries = packages::unpack(&self.packages).await?;
@@ -191,7 +191,7 @@ impl Engine {
 
     /// What the engine is doing.
     pub async fn status(&self) -> Status {
-        let state = match health::check(&self.layout.socket()).await {
+        let state = match healthy(&self.layout).await {
             Ok(versions) => State::Running(versions),
             Err(_) if remains::processes(&self.layout).is_empty() => State::Stopped,
             Err(error) => State::Broken(error.report()),
@@ -212,15 +212,15 @@ impl Engine {
     /// containers live on when it is given the time.
     async fn recovers(&self) -> bool {
         let layout = &self.layout;
-        wait::until(
-            "the engine to recover",
-            RECOVERY,
-            async || match health::check(&layout.socket()).await {
+        wait::until("the engine to recover", RECOVERY, async || {
+            match healthy(layout).await {
                 Ok(_) => Probe::Ready(()),
-                Err(error) if remains::daemon_runs(layout) => Probe::Pending(error.report()),
+                Err(error) if layout.pool().exists() && remains::daemon_runs(layout) => {
+                    Probe::Pending(error.report())
+                }
                 Err(error) => Probe::Failed(error),
-            },
-        )
+            }
+        })
         .await
         .is_ok()
     }
@@ -246,7 +246,7 @@ impl Engine {
         wait::until(
             "the embedded Docker engine",
             START,
-            async || match health::check(&layout.socket()).await {
+            async || match healthy(layout).await {
                 Ok(_) => Probe::Ready(()),
                 Err(error) if remains::daemon_runs(layout) => Probe::Pending(error.report()),
                 Err(_) => Probe::Failed(Error::setup("the Docker daemon ended at once")),
@@ -255,6 +255,17 @@ impl Engine {
         .await
         .map_err(|error| with_log(error, &log))
     }
+}
+
+async fn healthy(layout: &Layout) -> Result<Versions> {
+    let versions = health::check(&layout.socket()).await?;
+    if !layout.pool().exists() {
+        let home = layout.home.display();
+        return Err(Error::setup(format!(
+            "'{home}' was emptied under the running engine"
+        )));
+    }
+    Ok(versions)
 }
 
 /// Fails with the cure where the embedded engine cannot run.

@@ -93,7 +93,7 @@ async fn add_bridge(layout: &Layout, tools: &Tools) -> Result<Pool> {
         .run()
         .await?;
     // Networks made in an earlier life have addresses of the range of that life.
-    let file = layout.home.join("pool");
+    let file = layout.pool();
     let last = fs::read_to_string(&file).unwrap_or_default();
     let pool = free_pool(&layout.id, last.trim(), &taken(&routes.stdout)?)?;
     let bridge = layout.bridge();

@@ -4,9 +4,10 @@
 use std::{
     ffi::OsString,
     fs,
+    io::ErrorKind,
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -24,8 +25,8 @@ use crate::{
 /// Longest wait for processes and control groups to be gone.
 const GONE: Duration = Duration::from_secs(20);
 
-/// What containers get to end by themselves.
-const GRACE: Duration = Duration::from_secs(2);
+/// Longest time for killing containers, which a restart policy may bring back.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Where containerd's shims listen, whatever engine they belong to.
 const SHIMS: &str = "unix:///run/containerd/s/";
@@ -47,36 +48,45 @@ enum Role {
     Contained,
 }
 
-/// Asks the daemon to end and waits until it did, or too long. Containers get a moment
-/// to end by themselves, not the ten seconds and more that Docker gives them.
+/// Kills the containers and asks the daemon to end. What does not, or not in time, is
+/// left to [`clear`].
 pub(super) async fn end_daemon(layout: &Layout) {
+    // The daemon tidies up after containers that end before it does.
+    let contained = wait::until("the containers to end", GRACE, async || {
+        let left = signal(&processes(layout), Role::Contained, Signal::SIGKILL);
+        Probe::from_option((left == 0).then_some(()), || format!("{left} processes"))
+    });
+    contained.await.ok();
+    // Once only: to the third signal it ends without tidying up.
     signal(&processes(layout), Role::Daemon, Signal::SIGTERM);
-    let start = Instant::now();
-    let ended = wait::until("the Docker daemon to end", GONE, async || {
-        if start.elapsed() > GRACE {
-            signal(&processes(layout), Role::Contained, Signal::SIGKILL);
-        }
+    let daemon = wait::until("the Docker daemon to end", GONE, async || {
         Probe::from_option((!daemon_runs(layout)).then_some(()), || {
             "it runs".to_owned()
         })
     });
-    if let Err(error) = ended.await {
-        tracing::debug!("killing the Docker daemon: {error}");
-    }
+    daemon.await.ok();
 }
 
 /// Ends everything of the engine that is there; nothing is there afterwards but its
 /// lasting folder.
 pub(super) async fn clear(layout: &Layout, binaries: &Binaries) -> Result<()> {
     end_processes(layout).await?;
-    if !layout.run.exists() && network::bridges(layout)?.is_empty() {
-        return Ok(());
-    }
     remove_shim_sockets(layout);
     unmount(layout)?;
     remove_control_groups(layout).await;
     network::tear_down(layout, &binaries.tools(&layout.run).await?).await?;
-    fs::remove_dir_all(&layout.run).with_context(|| format!("remove '{}'", layout.run.display()))
+    match fs::remove_dir_all(&layout.run) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("remove '{}'", layout.run.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is anything to clear.
+pub(super) fn any(layout: &Layout) -> Result<bool> {
+    let bridges = || network::bridges(layout).map(|bridges| !bridges.is_empty());
+    Ok(layout.run.exists() || !processes(layout).is_empty() || bridges()?)
 }
 
 /// All processes of the engine: daemons and shims carry its mark in their environment,
@@ -132,11 +142,15 @@ async fn end_processes(layout: &Layout) -> Result<()> {
     .await
 }
 
-fn signal(processes: &[Process], role: Role, signal: Signal) {
+/// Signals the processes of a role; returns how many there are.
+fn signal(processes: &[Process], role: Role, signal: Signal) -> usize {
+    let mut count = 0;
     for process in processes.iter().filter(|process| process.role == role) {
         // One that ended by itself meanwhile is as good.
         kill(process.pid, signal).ok();
+        count += 1;
     }
+    count
 }
 
 /// A shim that was killed leaves its socket in a folder shared by all engines; the

@@ -6,87 +6,20 @@
 
 mod checks;
 mod collect;
+mod expected;
 mod facts;
 mod report;
 mod shim;
 
-use std::collections::BTreeMap;
-
 use futures::future::join_all;
 use kube::Client;
 
-pub(crate) use checks::Outcome;
+pub(crate) use checks::{INOTIFY_CURE, Outcome};
+pub use expected::{Expected, ExpectedKubelet};
 pub use report::{Finding, Report, Verdict};
 
 use self::{checks::CHECKS, facts::Facts};
-use crate::{Error, Result, node::Node};
-
-/// What the spec asked of every node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Expected {
-    /// containerd's snapshotter, as `overlayfs`.
-    pub snapshotter: String,
-    /// Names of checks that may fail: their findings are reported and refuse nothing.
-    pub tolerated: Vec<String>,
-    /// The kubelet's effective configuration.
-    pub kubelet: ExpectedKubelet,
-}
-
-/// The parts of the kubelet's configuration that decide which images and pods it deletes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedKubelet {
-    /// Percent of disk use at which image garbage collection starts; 100 is never.
-    pub image_gc_high_threshold_percent: u32,
-    /// Age at which unused images go, as the kubelet writes it; `0s` is never.
-    pub image_maximum_gc_age: String,
-    /// Disk signals (`imagefs.available` to `10%`) on which the kubelet evicts pods and images.
-    pub disk_eviction: BTreeMap<String, String>,
-}
-
-impl Expected {
-    /// Lets one check fail, for a suite that reproduces a sick node on purpose.
-    #[must_use]
-    pub fn tolerating(mut self, check: impl Into<String>) -> Self {
-        self.tolerated.push(check.into());
-        self
-    }
-
-    /// A misspelt name would tolerate nothing and say nothing.
-    fn validate(&self) -> Result<()> {
-        let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
-        match self
-            .tolerated
-            .iter()
-            .find(|name| !names.contains(&name.as_str()))
-        {
-            Some(name) => Err(Error::input(format!("no health check is named '{name}'"))
-                .cure(format!("one of {}", names.join(", ")))),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The overlayfs snapshotter, a kubelet that deletes nothing, and no tolerated check.
-impl Default for Expected {
-    fn default() -> Self {
-        Self {
-            snapshotter: "overlayfs".to_owned(),
-            tolerated: Vec::new(),
-            kubelet: ExpectedKubelet::default(),
-        }
-    }
-}
-
-/// Nothing is deleted.
-impl Default for ExpectedKubelet {
-    fn default() -> Self {
-        Self {
-            image_gc_high_threshold_percent: 100,
-            image_maximum_gc_age: "0s".to_owned(),
-            disk_eviction: BTreeMap::new(),
-        }
-    }
-}
+use crate::{Result, node::Node};
 
 /// Refuses unless every check that is not tolerated passed on every node.
 ///
@@ -148,23 +81,5 @@ fn share_inotify(facts: &mut [Facts]) {
     {
         inotify.instances_used = instances;
         inotify.watches_used = watches;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_real_checks_can_be_tolerated() {
-        assert!(Expected::default().tolerating("shim").validate().is_ok());
-        let error = Expected::default()
-            .tolerating("shims")
-            .validate()
-            .unwrap_err();
-        insta::assert_snapshot!(error.report(), @r"
-        no health check is named 'shims'
-        cure: one of cri, snapshotter, plugins, daemon, shim, overlay, disk, inodes, kubelet, cgroup, inotify, clock
-        ");
     }
 }

@@ -82,7 +82,12 @@ pub(crate) fn write_archive(images: &[ImageSpec], to: &mut impl Write) -> Result
     for image in images {
         let config = image.config();
         let config_name = format!("{}.json", sha256_hex(&config));
-        append(&mut builder, &config_name, config.len() as u64, config.as_slice())?;
+        append(
+            &mut builder,
+            &config_name,
+            config.len() as u64,
+            config.as_slice(),
+        )?;
         let mut layers = Vec::new();
         for layer in &image.layers {
             let name = format!("{}.tar", layer.diff_id.trim_start_matches("sha256:"));
@@ -95,15 +100,26 @@ pub(crate) fn write_archive(images: &[ImageSpec], to: &mut impl Write) -> Result
         manifest.push(json!({"Config": config_name, "RepoTags": image.tags, "Layers": layers}));
     }
     let manifest = serde_json::Value::Array(manifest).to_string();
-    append(&mut builder, "manifest.json", manifest.len() as u64, manifest.as_bytes())?;
-    builder.into_inner().and_then(|to| to.flush()).context("end an image archive")
+    append(
+        &mut builder,
+        "manifest.json",
+        manifest.len() as u64,
+        manifest.as_bytes(),
+    )?;
+    builder
+        .into_inner()
+        .and_then(|to| to.flush())
+        .context("end an image archive")
 }
 
 /// Writes images into a docker-archive file.
 pub(crate) fn write_archive_file(images: &[ImageSpec], path: &Path) -> Result<()> {
     let file = std::fs::File::create(path)
         .map_err(|cause| Error::setup(format!("create '{}'", path.display())).because(cause))?;
-    write_archive(images, &mut std::io::BufWriter::with_capacity(1 << 20, file))
+    write_archive(
+        images,
+        &mut std::io::BufWriter::with_capacity(1 << 20, file),
+    )
 }
 
 fn append(
@@ -116,5 +132,7 @@ fn append(
     header.set_size(size);
     header.set_mode(0o644);
     header.set_mtime(0);
-    builder.append_data(&mut header, name, data).with_context(|| format!("pack '{name}'"))
+    builder
+        .append_data(&mut header, name, data)
+        .with_context(|| format!("pack '{name}'"))
 }

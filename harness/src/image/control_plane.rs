@@ -18,12 +18,21 @@ pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec
     let kubernetes = component::provide(&parts.kubernetes).await?;
     let version = &parts.kubernetes.version;
     let mut images = Vec::new();
-    for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+    for name in [
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+    ] {
         images.push(program(store, &kubernetes, name, &format!("{name}:v{version}")).await?);
     }
     let proxy_os = component::provide(&parts.proxy_os).await?;
-    let mut proxy =
-        program(store, &kubernetes, "kube-proxy", &format!("kube-proxy:v{version}")).await?;
+    let mut proxy = program(
+        store,
+        &kubernetes,
+        "kube-proxy",
+        &format!("kube-proxy:v{version}"),
+    )
+    .await?;
     let key = format!("proxy-os-{}", &proxy_os.hash[..16]);
     let userland = Layer::cached(store, &key, async |layer| {
         layer.archive(&proxy_os.rootfs(), |path| Some(path.to_owned()))
@@ -32,7 +41,15 @@ pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec
     images.push(proxy);
 
     let etcd = component::provide(&parts.etcd).await?;
-    images.push(program(store, &etcd, "etcd", &format!("etcd:{}-0", parts.etcd.version)).await?);
+    images.push(
+        program(
+            store,
+            &etcd,
+            "etcd",
+            &format!("etcd:{}-0", parts.etcd.version),
+        )
+        .await?,
+    );
     let coredns = component::provide(&parts.coredns).await?;
     let reference = format!("coredns/coredns:v{}", parts.coredns.version);
     let mut image = program(store, &coredns, "coredns", &reference).await?;
@@ -46,12 +63,7 @@ pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec
     Ok(images)
 }
 
-async fn program(
-    store: &Store,
-    built: &Built,
-    name: &str,
-    reference: &str,
-) -> Result<ImageSpec> {
+async fn program(store: &Store, built: &Built, name: &str, reference: &str) -> Result<ImageSpec> {
     let key = format!("{name}-{}", &built.hash[..16]);
     let root = built.image_root(name);
     let layer = Layer::cached(store, &key, async |layer: &mut LayerWriter| {

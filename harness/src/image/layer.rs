@@ -46,7 +46,10 @@ impl Layer {
             })
             .await?;
         let diff_id = fs::read_to_string(dir.join("diff-id")).context("read a layer's diff id")?;
-        Ok(Self { tar: dir.join("layer.tar"), diff_id })
+        Ok(Self {
+            tar: dir.join("layer.tar"),
+            diff_id,
+        })
     }
 
     /// Bytes of the tar.
@@ -57,8 +60,7 @@ impl Layer {
 
 impl LayerWriter {
     fn create(path: &Path) -> Result<Self> {
-        let file =
-            File::create(path).with_context(|| format!("create '{}'", path.display()))?;
+        let file = File::create(path).with_context(|| format!("create '{}'", path.display()))?;
         let mut builder = Builder::new(HashWriter::new(BufWriter::with_capacity(1 << 20, file)));
         builder.mode(tar::HeaderMode::Deterministic);
         Ok(Self { builder })
@@ -79,7 +81,10 @@ impl LayerWriter {
                 .with_context(what)?;
             items.sort();
             for path in items {
-                let name = path.strip_prefix(root).expect("must be below its root").to_owned();
+                let name = path
+                    .strip_prefix(root)
+                    .expect("must be below its root")
+                    .to_owned();
                 let meta = fs::symlink_metadata(&path).with_context(what)?;
                 if meta.is_dir() {
                     folders.push(path);
@@ -133,7 +138,10 @@ impl LayerWriter {
         for entry in archive.entries().with_context(what)? {
             let mut entry = entry.with_context(what)?;
             let kind = entry.header().entry_type();
-            if matches!(kind, EntryType::Char | EntryType::Block | EntryType::XGlobalHeader) {
+            if matches!(
+                kind,
+                EntryType::Char | EntryType::Block | EntryType::XGlobalHeader
+            ) {
                 continue;
             }
             let path = entry.path().with_context(what)?.into_owned();
@@ -141,7 +149,9 @@ impl LayerWriter {
             let mut header = entry.header().clone();
             let attributes = extended(&mut entry).with_context(what)?;
             let attributes = attributes.iter().map(|(k, v)| (k.as_str(), v.as_slice()));
-            self.builder.append_pax_extensions(attributes).with_context(what)?;
+            self.builder
+                .append_pax_extensions(attributes)
+                .with_context(what)?;
             match entry.link_name().with_context(what)? {
                 Some(link) if kind == EntryType::Link => {
                     let link = rename(&link).ok_or_else(|| {
@@ -176,7 +186,9 @@ impl LayerWriter {
 
 /// Extended attributes of an entry: overlayfs marks whiteouts and opaque folders by them.
 fn extended(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Vec<(String, Vec<u8>)>> {
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(Vec::new()) };
+    let Some(extensions) = entry.pax_extensions()? else {
+        return Ok(Vec::new());
+    };
     let mut found = Vec::new();
     for extension in extensions {
         let extension = extension?;
@@ -207,7 +219,10 @@ struct HashWriter<W> {
 
 impl<W: Write> HashWriter<W> {
     fn new(inner: W) -> Self {
-        Self { inner, hash: Sha256::new() }
+        Self {
+            inner,
+            hash: Sha256::new(),
+        }
     }
 
     fn finish(self) -> (W, String) {
@@ -247,7 +262,10 @@ mod tests {
     #[tokio::test]
     async fn the_same_content_is_the_same_layer() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        assert_eq!(write_one(one.path()).await.diff_id, write_one(two.path()).await.diff_id);
+        assert_eq!(
+            write_one(one.path()).await.diff_id,
+            write_one(two.path()).await.diff_id
+        );
     }
 
     #[tokio::test]
@@ -261,8 +279,14 @@ mod tests {
         .await
         .unwrap();
         let mut archive = tar::Archive::new(File::open(moved.tar).unwrap());
-        let names: Vec<PathBuf> =
-            archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().into_owned()).collect();
-        assert_eq!(names, [Path::new("opt/usr/bin/x"), Path::new("opt/usr/bin/y")]);
+        let names: Vec<PathBuf> = archive
+            .entries()
+            .unwrap()
+            .map(|e| e.unwrap().path().unwrap().into_owned())
+            .collect();
+        assert_eq!(
+            names,
+            [Path::new("opt/usr/bin/x"), Path::new("opt/usr/bin/y")]
+        );
     }
 }

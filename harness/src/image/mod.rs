@@ -18,8 +18,8 @@ use std::{collections::BTreeMap, time::Instant};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::resolve::default_recipe;
-pub use self::{resolve::DefaultNode, small::SmallImage};
 use self::{archive::ImageSpec, layer::Layer};
+pub use self::{resolve::DefaultNode, small::SmallImage};
 use crate::{
     Context, Error, Result, component,
     docker::{Docker, Labels},
@@ -72,11 +72,9 @@ impl NodeImage {
     pub async fn ensure(docker: &Docker, recipe: &Recipe) -> Result<Self> {
         match &recipe.content {
             Content::Image(image) => foreign(docker, recipe, image).await,
-            Content::Parts(parts) => {
-                ours(docker, recipe, parts).await.with_context(|| {
-                    format!("node image of recipe '{}'", recipe.name)
-                })
-            }
+            Content::Parts(parts) => ours(docker, recipe, parts)
+                .await
+                .with_context(|| format!("node image of recipe '{}'", recipe.name)),
         }
     }
 
@@ -108,7 +106,10 @@ async fn foreign(docker: &Docker, recipe: &Recipe, image: &ImageRef) -> Result<N
     let found = docker.image(&reference).await?.ok_or_else(|| {
         Error::not_found(format!("the engine has no '{reference}' after pulling it"))
     })?;
-    let versions = found.labels.get(VERSIONS).and_then(|text| serde_json::from_str(text).ok());
+    let versions = found
+        .labels
+        .get(VERSIONS)
+        .and_then(|text| serde_json::from_str(text).ok());
     Ok(NodeImage {
         reference,
         recipe: recipe.name.clone(),
@@ -123,7 +124,10 @@ async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeIma
     if docker.image(reference).await?.is_some() {
         return Ok(image);
     }
-    let lock = settings().cache.join("locks").join(format!("image-{}.lock", tag(recipe, parts)));
+    let lock = settings()
+        .cache
+        .join("locks")
+        .join(format!("image-{}.lock", tag(recipe, parts)));
     let _lock = FileLock::exclusive(&lock, &format!("node image {}", recipe.name)).await?;
     if docker.image(reference).await?.is_some() {
         return Ok(image);
@@ -136,7 +140,11 @@ async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeIma
     let start = Instant::now();
     progress!("building node image {} ({reference})", recipe.name);
     build(docker, recipe, parts, reference).await?;
-    progress!("built node image {} in {:.1} s", recipe.name, start.elapsed().as_secs_f64());
+    progress!(
+        "built node image {} in {:.1} s",
+        recipe.name,
+        start.elapsed().as_secs_f64()
+    );
     Ok(image)
 }
 
@@ -145,26 +153,28 @@ fn tag(recipe: &Recipe, parts: &Parts) -> String {
     sha256_hex(format!("{} {}", recipe.hash(), rootfs::key(parts)).as_bytes())[..32].to_owned()
 }
 
-async fn build(
-    docker: &Docker,
-    recipe: &Recipe,
-    parts: &Parts,
-    reference: &str,
-) -> Result<()> {
+async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str) -> Result<()> {
     let store = Store::default_cache();
     let mut layers = base_layers(&store, parts).await?;
     let images = control_plane::images(&store, parts).await?;
     let base_key = key("base", layers.iter().map(|layer| layer.diff_id.as_str()));
     let base = format!("kubenest/base:{base_key}");
     let diff_ids = images.iter().flat_map(|image| {
-        image.layers.iter().map(|layer| layer.diff_id.as_str()).chain(
-            image.tags.iter().map(String::as_str),
-        )
+        image
+            .layers
+            .iter()
+            .map(|layer| layer.diff_id.as_str())
+            .chain(image.tags.iter().map(String::as_str))
     });
     // Only the daemon that writes the state and the images in it decide what it holds.
-    let written_by = [parts.containerd.source.hash(), parts.settings.snapshotter.clone()];
-    let preload_key =
-        key("preload", diff_ids.chain(written_by.iter().map(String::as_str)));
+    let written_by = [
+        parts.containerd.source.hash(),
+        parts.settings.snapshotter.clone(),
+    ];
+    let preload_key = key(
+        "preload",
+        diff_ids.chain(written_by.iter().map(String::as_str)),
+    );
     if store.get("layer", &preload_key)?.is_none() {
         let spec = ImageSpec {
             tags: vec![base.clone()],
@@ -177,8 +187,11 @@ async fn build(
     let preload = preload::layer(docker, &store, &preload_key, &base, &images).await;
     docker.remove_image(&base).await?;
     layers.push(preload?);
-    let mut labels: BTreeMap<String, String> =
-        Labels::new("node-image").keep(true).map().into_iter().collect();
+    let mut labels: BTreeMap<String, String> = Labels::new("node-image")
+        .keep(true)
+        .map()
+        .into_iter()
+        .collect();
     let versions = serde_json::to_string(&parts.versions()).context("name the versions")?;
     labels.insert(RECIPE.into(), recipe.name.clone());
     labels.insert(HASH.into(), recipe.hash());
@@ -202,9 +215,19 @@ async fn base_layers(store: &Store, parts: &Parts) -> Result<Vec<Layer>> {
         })
         .await?,
     ];
-    let Parts { kubernetes, containerd, shim, runc, cni, .. } = parts;
-    let programs: Vec<&Component> =
-        [kubernetes, containerd, shim].into_iter().chain(runc).chain(cni).collect();
+    let Parts {
+        kubernetes,
+        containerd,
+        shim,
+        runc,
+        cni,
+        ..
+    } = parts;
+    let programs: Vec<&Component> = [kubernetes, containerd, shim]
+        .into_iter()
+        .chain(runc)
+        .chain(cni)
+        .collect();
     for part in programs {
         let built = component::provide(part).await?;
         let key = format!("{}-{}", part.role.name(), &built.hash[..16]);
@@ -217,7 +240,10 @@ async fn base_layers(store: &Store, parts: &Parts) -> Result<Vec<Layer>> {
 
 fn key<'a>(kind: &str, made_of: impl Iterator<Item = &'a str>) -> String {
     let made_of: Vec<&str> = made_of.collect();
-    format!("{kind}-{}", &sha256_hex(made_of.join("\n").as_bytes())[..16])
+    format!(
+        "{kind}-{}",
+        &sha256_hex(made_of.join("\n").as_bytes())[..16]
+    )
 }
 
 impl Parts {

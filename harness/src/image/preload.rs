@@ -68,33 +68,62 @@ async fn import(
         ..ContainerSpec::default()
     };
     docker.run(&spec).await?;
-    wait::until("containerd", Duration::from_secs(60), async || {
-        match docker.exec(name, &["ctr", "version"], None).await {
-            Ok(output) if output.status == 0 => Probe::Ready(()),
-            Ok(output) => Probe::Pending(output.stderr),
-            Err(error) => Probe::Failed(error),
-        }
+    wait::until("containerd", Duration::from_secs(60), async || match docker
+        .exec(name, &["ctr", "version"], None)
+        .await
+    {
+        Ok(output) if output.status == 0 => Probe::Ready(()),
+        Ok(output) => Probe::Pending(output.stderr),
+        Err(error) => Probe::Failed(error),
     })
     .await?;
-    let file = tokio::fs::File::open(archive).await.context("open the images")?;
-    let import = ["ctr", "--namespace", "k8s.io", "images", "import", "--digests", "-"];
-    docker.exec_reading(name, &import, Some(file)).await?.demand(name, &import)?;
+    let file = tokio::fs::File::open(archive)
+        .await
+        .context("open the images")?;
+    let import = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "images",
+        "import",
+        "--digests",
+        "-",
+    ];
+    docker
+        .exec_reading(name, &import, Some(file))
+        .await?
+        .demand(name, &import)?;
     for tag in images.iter().flat_map(|image| &image.tags) {
-        let pin = ["ctr", "--namespace", "k8s.io", "images", "label", tag, PINNED];
+        let pin = [
+            "ctr",
+            "--namespace",
+            "k8s.io",
+            "images",
+            "label",
+            tag,
+            PINNED,
+        ];
         docker.exec_ok(name, &pin, None).await?;
     }
     // Ended in peace, so that its database is whole.
     docker.stop_container(name, Duration::from_secs(30)).await?;
-    docker.get_archive(name, &format!("/{STATE}"), state).await.map_err(|error| {
-        Error::setup("cannot take the imported images out of containerd").because(error)
-    })
+    docker
+        .get_archive(name, &format!("/{STATE}"), state)
+        .await
+        .map_err(|error| {
+            Error::setup("cannot take the imported images out of containerd").because(error)
+        })
 }
 
 /// Where an entry of containerd's state goes in the layer. What belongs to one running
 /// daemon only is left out.
 fn moved(path: &Path) -> Option<PathBuf> {
     let inside = path.strip_prefix("containerd").ok()?;
-    let own = ["tmpmounts", "io.containerd.grpc.v1.introspection", "io.containerd.runtime.v2.task"];
+    let own = [
+        "tmpmounts",
+        "io.containerd.grpc.v1.introspection",
+        "io.containerd.runtime.v2.task",
+    ];
     if own.iter().any(|name| inside.starts_with(name)) {
         return None;
     }
@@ -108,10 +137,19 @@ mod tests {
     #[test]
     fn one_daemons_own_state_is_left_out() {
         assert_eq!(
-            moved(Path::new("containerd/io.containerd.content.v1.content/blobs")),
-            Some(PathBuf::from("var/lib/containerd/io.containerd.content.v1.content/blobs"))
+            moved(Path::new(
+                "containerd/io.containerd.content.v1.content/blobs"
+            )),
+            Some(PathBuf::from(
+                "var/lib/containerd/io.containerd.content.v1.content/blobs"
+            ))
         );
-        assert_eq!(moved(Path::new("containerd/io.containerd.grpc.v1.introspection/uuid")), None);
+        assert_eq!(
+            moved(Path::new(
+                "containerd/io.containerd.grpc.v1.introspection/uuid"
+            )),
+            None
+        );
         assert_eq!(moved(Path::new("etc/passwd")), None);
     }
 }

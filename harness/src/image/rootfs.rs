@@ -33,10 +33,20 @@ const CNI_PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "portmap", "
 pub(crate) fn key(parts: &Parts) -> String {
     let text: String = files(parts)
         .iter()
-        .map(|file| format!("{} {:o} {}\n", file.path, file.mode, sha256_hex(&file.content)))
+        .map(|file| {
+            format!(
+                "{} {:o} {}\n",
+                file.path,
+                file.mode,
+                sha256_hex(&file.content)
+            )
+        })
         .collect();
     let rest = format!("{MASKED:?} {CNI_PLUGINS:?} {}", parts.cni.is_some());
-    format!("node-{}", &sha256_hex(format!("{text}{rest}").as_bytes())[..16])
+    format!(
+        "node-{}",
+        &sha256_hex(format!("{text}{rest}").as_bytes())[..16]
+    )
 }
 
 /// Writes the files of a node.
@@ -49,7 +59,10 @@ pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
         let link = systemd.join("multi-user.target.wants").join(unit);
         layer.symlink(&link, &Path::new("/etc/systemd/system").join(unit))?;
     }
-    layer.symlink(&systemd.join("default.target"), Path::new("/lib/systemd/system/multi-user.target"))?;
+    layer.symlink(
+        &systemd.join("default.target"),
+        Path::new("/lib/systemd/system/multi-user.target"),
+    )?;
     for unit in MASKED {
         layer.symlink(&systemd.join(unit), Path::new("/dev/null"))?;
     }
@@ -59,7 +72,11 @@ pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
             layer.symlink(&Path::new("opt/cni/bin").join(plugin), &target)?;
         }
     }
-    for (name, mode) in [("etc/cni/net.d", 0o755), ("kind", 0o755), ("etc/kubernetes", 0o755)] {
+    for (name, mode) in [
+        ("etc/cni/net.d", 0o755),
+        ("kind", 0o755),
+        ("etc/kubernetes", 0o755),
+    ] {
         layer.folder(name, mode)?;
     }
     Ok(())
@@ -89,7 +106,10 @@ fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntr
         .replace("@KUBERNETES@", version)
         .replace("@PAUSE@", &parts.pause.version)
         .replace("@SNAPSHOTTER@", &parts.settings.snapshotter)
-        .replace("@SYSTEMD_CGROUP@", &parts.settings.systemd_cgroup.to_string());
+        .replace(
+            "@SYSTEMD_CGROUP@",
+            &parts.settings.systemd_cgroup.to_string(),
+        );
     // The embedded files carry no permission bits; scripts are known by their place.
     let script = path.starts_with("/usr/local");
     FileEntry {

@@ -48,7 +48,11 @@ impl SmallImage {
             ..ImageSpec::default()
         };
         spec.load(docker).await?;
-        Ok(Self { docker: docker.clone(), reference, mark: mark.to_owned() })
+        Ok(Self {
+            docker: docker.clone(),
+            reference,
+            mark: mark.to_owned(),
+        })
     }
 
     /// Its name.
@@ -64,7 +68,9 @@ impl SmallImage {
     /// A command that prints the mark as a line and then stays; what a pod of it may run.
     pub fn command(&self) -> Vec<String> {
         let show = format!("/bin/busybox cat {MARK} && exec /bin/busybox sleep 3600");
-        ["/bin/busybox", "sh", "-c", &show].map(str::to_owned).to_vec()
+        ["/bin/busybox", "sh", "-c", &show]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// Removes it from the engine; nodes keep what they have.
@@ -86,7 +92,9 @@ async fn busybox(store: &Store) -> Result<Layer> {
         layer.archive(&userland.rootfs(), |path| {
             let name = path.strip_prefix(".").unwrap_or(path);
             let wanted = [Path::new("bin/busybox"), Path::new("usr/bin/busybox")];
-            wanted.contains(&name).then(|| Path::new("bin/busybox").to_owned())
+            wanted
+                .contains(&name)
+                .then(|| Path::new("bin/busybox").to_owned())
         })
     })
     .await

@@ -73,7 +73,13 @@ impl Node {
             }
         };
         let docker = docker.clone();
-        Ok(Self { docker, name: name.to_owned(), role, pid: state.pid, ip })
+        Ok(Self {
+            docker,
+            name: name.to_owned(),
+            role,
+            pid: state.pid,
+            ip,
+        })
     }
 
     /// The name: of the container, and of the Kubernetes node.
@@ -139,7 +145,8 @@ impl Node {
     pub async fn write_files(&self, files: &[FileEntry]) -> Result<()> {
         // Unpacked inside, where the node's own mounts (/var, /run, /tmp) are in place.
         let archive = crate::docker::pack(files)?;
-        self.exec_with(&["tar", "-C", "/", "-xf", "-"], archive).await?;
+        self.exec_with(&["tar", "-C", "/", "-xf", "-"], archive)
+            .await?;
         Ok(())
     }
 
@@ -208,10 +215,7 @@ impl AsyncWrite for NodeStream {
         }
     }
 
-    fn poll_flush(
-        self: Pin<&mut Self>,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Direct(stream) => Pin::new(stream).poll_flush(cx),
             Self::Piped(stream) => Pin::new(stream).poll_flush(cx),

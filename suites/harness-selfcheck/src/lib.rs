@@ -1,1 +1,58 @@
-//! The harness tested on the real stack; see `tests/`.
+//! Helpers of the tests that look at the engine and at clusters from outside; see `tests/`.
+
+use std::future::Future;
+
+use anyhow::{Context, Result};
+use kubenest::{
+    component,
+    docker::{
+        Docker,
+        discover::{Endpoint, Origin},
+    },
+    engine::{self, Engine},
+    process::Command,
+    recipe::{Content, Recipe},
+    store::Store,
+};
+use tokio::task::LocalSet;
+
+/// The recipe of tests that are about no version.
+pub const RECIPE: &str = "v1.32.1-containerd-2.0.2";
+
+/// Runs `body` on an engine of its own, which nobody else sweeps, and stops that however the
+/// body ends.
+pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
+    body: impl FnOnce(Docker) -> F,
+) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let engine = Engine::open(folder.path(), Store::default_cache())?;
+    let socket = engine.ensure().await?.socket;
+    let docker = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
+    let tasks = LocalSet::new();
+    let ended = tasks.run_until(tasks.spawn_local(body(docker))).await;
+    engine.stop().await?;
+    match ended {
+        Ok(result) => result,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+    }
+}
+
+/// Runs a `docker` command against an engine: a witness that shares no code with kubenest.
+pub async fn docker(engine: &Docker, args: &[&str]) -> Result<String> {
+    let mut command = Command::new(engine::cli().await?).args(args);
+    for (name, value) in engine.endpoint().variables() {
+        command = command.env(name, value);
+    }
+    Ok(command.run().await?.stdout.trim().to_owned())
+}
+
+/// An image of the node OS alone, which has what a guard needs.
+pub async fn os_image(engine: &Docker) -> Result<String> {
+    let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
+        anyhow::bail!("'{RECIPE}' has no parts")
+    };
+    let rootfs = component::provide(&parts.os).await?.rootfs();
+    let rootfs = rootfs.to_str().context("the cache has a strange path")?;
+    docker(engine, &["import", rootfs, "selfcheck/os:1"]).await?;
+    Ok("selfcheck/os:1".to_owned())
+}

@@ -28,7 +28,9 @@ async fn with_engine<F: Future<Output = ()> + 'static>(
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::open(folder.path(), packages).unwrap();
     let tasks = LocalSet::new();
-    let ended = tasks.run_until(tasks.spawn_local(body(engine.clone()))).await;
+    let ended = tasks
+        .run_until(tasks.spawn_local(body(engine.clone())))
+        .await;
     let stopped = engine.stop().await;
     if let Err(failure) = ended {
         std::panic::resume_unwind(failure.into_panic());
@@ -172,6 +174,47 @@ async fn leaves_another_engine_alone() {
     .await;
 }
 
+/// As after `rm -r` of the cache while the engine runs, which spares what is mounted.
+#[tokio::test]
+async fn starts_anew_when_its_folder_was_emptied() {
+    with_engine(Store::default_cache(), |engine| async move {
+        engine.ensure().await.unwrap();
+        let first = daemons(&engine);
+        let folder = engine.status().await.folder;
+        fs::remove_dir_all(folder.join("data")).unwrap_err();
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            fs::remove_file(entry.path()).ok();
+        }
+        assert!(matches!(engine.status().await.state, State::Broken(_)));
+        engine.ensure().await.unwrap();
+        assert_ne!(daemons(&engine), first);
+        sleeper(&engine).await;
+    })
+    .await;
+}
+
+/// Docker's own bridge is not this engine's to touch, whoever it belongs to.
+#[tokio::test]
+async fn leaves_docker0_alone() {
+    with_engine(Store::default_cache(), |engine| async move {
+        let bridge = Path::new("/sys/class/net/docker0");
+        let made = !bridge.exists();
+        if made {
+            ip(&["link", "add", "name", "docker0", "type", "bridge"]).await;
+        }
+        for _ in 0..2 {
+            engine.ensure().await.unwrap();
+            engine.stop().await.unwrap();
+        }
+        let there = bridge.exists();
+        if made && there {
+            ip(&["link", "delete", "dev", "docker0"]).await;
+        }
+        assert!(there);
+    })
+    .await;
+}
+
 /// A container that runs until it is killed: its ID, and its first process.
 async fn sleeper(engine: &Engine) -> (String, PathBuf) {
     let image = Command::new(engine::cli().await.unwrap())
@@ -202,6 +245,10 @@ async fn docker(engine: &Engine, args: &[&str]) -> String {
         .env("DOCKER_HOST", engine.address().docker_host())
         .args(args);
     docker.run().await.unwrap().stdout.trim().to_owned()
+}
+
+async fn ip(args: &[&str]) {
+    Command::new("ip").args(args).run().await.unwrap();
 }
 
 async fn kill(pids: &[String]) {

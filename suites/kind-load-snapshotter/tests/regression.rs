@@ -37,7 +37,10 @@ mod affected {
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.report().contains("0.26.0"), "{error:?}");
         assert!(error.report().contains("2.0.2"), "{error:?}");
-        assert!(error.cure_text().unwrap_or_default().contains("0.27"), "{error:?}");
+        assert!(
+            error.cure_text().unwrap_or_default().contains("0.27"),
+            "{error:?}"
+        );
         Ok(())
     }
 }

@@ -38,9 +38,7 @@ pub(crate) async fn up(up: Up) -> Result<()> {
 
 /// Gives work until Ctrl-C or SIGTERM; dropping it removes what it made.
 async fn or_signal<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let handle = |kind| {
-        signal(kind).map_err(|cause| Error::setup("handle signals").because(cause))
-    };
+    let handle = |kind| signal(kind).map_err(|cause| Error::setup("handle signals").because(cause));
     let mut interrupt = handle(SignalKind::interrupt())?;
     let mut terminate = handle(SignalKind::terminate())?;
     tokio::select! {

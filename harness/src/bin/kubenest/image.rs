@@ -54,7 +54,10 @@ pub(crate) async fn run(command: Image) -> Result<()> {
             for name in Recipe::names() {
                 let reference = NodeImage::reference_of(&Recipe::named(name)?);
                 let built = docker.image(&reference).await?.is_some();
-                println!("{name:<32} {reference} {}", if built { "built" } else { "-" });
+                println!(
+                    "{name:<32} {reference} {}",
+                    if built { "built" } else { "-" }
+                );
             }
         }
     }

@@ -1,5 +1,9 @@
 //! Real Kubernetes nodes from the command line, for people without this repository.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people"
+)]
 
 mod cluster;
 mod engine;
@@ -72,7 +76,11 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", error.report());
-            ExitCode::from(if error.kind() == ErrorKind::Input { 2 } else { 105 })
+            ExitCode::from(if error.kind() == ErrorKind::Input {
+                2
+            } else {
+                105
+            })
         }
     }
 }
@@ -95,17 +103,27 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
 
 async fn host_report(json: bool) -> Result<ExitCode> {
     let engine = match Docker::find().await {
-        Ok(docker) => docker.info().await.map(|info| format!("Docker {}", info.version)),
+        Ok(docker) => docker
+            .info()
+            .await
+            .map(|info| format!("Docker {}", info.version)),
         Err(error) => Err(error),
     };
     let report = doctor::host_checks(engine);
     if json {
         let text = serde_json::to_string_pretty(&report);
-        println!("{}", text.map_err(|cause| Error::setup("write JSON").because(cause))?);
+        println!(
+            "{}",
+            text.map_err(|cause| Error::setup("write JSON").because(cause))?
+        );
     } else {
         println!("{report}");
     }
-    Ok(if report.require(&[]).is_ok() { ExitCode::SUCCESS } else { ExitCode::from(100) })
+    Ok(if report.require(&[]).is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(100)
+    })
 }
 
 async fn clean(all: bool, run: Option<&str>) -> Result<()> {

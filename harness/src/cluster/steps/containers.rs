@@ -38,19 +38,29 @@ pub(in crate::cluster) async fn start(
         let container = container(&name, node, image, made, network);
         containers.push((container, node.role));
     }
-    let started = containers.iter().map(|(container, role)| begin(spec, made, container, *role));
+    let started = containers
+        .iter()
+        .map(|(container, role)| begin(spec, made, container, *role));
     let nodes = try_join_all(started).await?;
     let state = made.docker().container(nodes[0].name()).await?;
-    let port = state.and_then(|state| state.ports.get(&API_PORT).copied()).ok_or_else(|| {
-        Error::setup(format!("the engine gave '{}' no port on 127.0.0.1", nodes[0].name()))
-    })?;
+    let port = state
+        .and_then(|state| state.ports.get(&API_PORT).copied())
+        .ok_or_else(|| {
+            Error::setup(format!(
+                "the engine gave '{}' no port on 127.0.0.1",
+                nodes[0].name()
+            ))
+        })?;
     Ok((nodes, port))
 }
 
 /// The Kubernetes version that a node image says it has.
 pub(in crate::cluster) async fn kubernetes_version(node: &Node) -> Result<String> {
     let text = node.read_file("/kind/version").await?;
-    Ok(String::from_utf8_lossy(&text).trim().trim_start_matches('v').to_owned())
+    Ok(String::from_utf8_lossy(&text)
+        .trim()
+        .trim_start_matches('v')
+        .to_owned())
 }
 
 async fn begin(
@@ -64,9 +74,13 @@ async fn begin(
     if !spec.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
         let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;
-        let config =
-            config::patched(&String::from_utf8_lossy(&config), &spec.containerd_patches)?;
-        docker.put_files(&container.name, &[FileEntry::new(CONTAINERD_CONFIG, config)]).await?;
+        let config = config::patched(&String::from_utf8_lossy(&config), &spec.containerd_patches)?;
+        docker
+            .put_files(
+                &container.name,
+                &[FileEntry::new(CONTAINERD_CONFIG, config)],
+            )
+            .await?;
     }
     docker.start_container(&container.name).await?;
     let node = Node::attach(docker, &container.name, role).await?;
@@ -111,7 +125,10 @@ fn container(
         binds,
         // Not on the container's own file system: overlayfs does not stack on itself.
         volumes: vec!["/var".into()],
-        tmpfs: HashMap::from([("/tmp".into(), String::new()), ("/run".into(), String::new())]),
+        tmpfs: HashMap::from([
+            ("/tmp".into(), String::new()),
+            ("/run".into(), String::new()),
+        ]),
         ..ContainerSpec::default()
     }
 }

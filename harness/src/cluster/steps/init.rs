@@ -40,15 +40,20 @@ pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> R
 /// fails its first calls to the API server and backs off for seconds.
 pub(in crate::cluster) async fn dns(node: &Node) -> Result<()> {
     let rules = ["iptables-save", "--table", "nat"];
-    wait::until("kube-proxy to serve the API server's Service", SLOW, async || {
-        match node.exec(&rules).await {
+    wait::until(
+        "kube-proxy to serve the API server's Service",
+        SLOW,
+        async || match node.exec(&rules).await {
             Ok(output) if output.text().contains(API_RULE) => Probe::Ready(()),
             Ok(output) => Probe::Pending(format!("{} rules", output.text().lines().count())),
             Err(error) => Probe::Failed(error),
-        }
-    })
+        },
+    )
     .await?;
-    node.exec_ok(&["kubeadm", "init", "phase", "addon", "coredns", "--config", CONFIG]).await?;
+    node.exec_ok(&[
+        "kubeadm", "init", "phase", "addon", "coredns", "--config", CONFIG,
+    ])
+    .await?;
     Ok(())
 }
 
@@ -58,15 +63,20 @@ pub(in crate::cluster) async fn reach(
     node: &Node,
     port: u16,
 ) -> Result<(PathBuf, Client)> {
-    let path = wait::until("kubeadm's admin.conf", SLOW, async || {
-        match kubeconfig::write(name, node, port).await {
+    let path = wait::until(
+        "kubeadm's admin.conf",
+        SLOW,
+        async || match kubeconfig::write(name, node, port).await {
             Ok(path) => Probe::Ready(path),
             Err(error) => Probe::Pending(error.report()),
-        }
-    })
+        },
+    )
     .await?;
     let client = kubeconfig::client(&path).await?;
-    wait::until("the API server to be ready", SLOW, async || ready(&client).await).await?;
+    wait::until("the API server to be ready", SLOW, async || {
+        ready(&client).await
+    })
+    .await?;
     Ok((path, client))
 }
 

@@ -20,22 +20,43 @@ pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -
         return Ok(());
     }
     // The authority's certificate is handed over, so that the join trusts nothing else.
-    let argv = ["kubectl", "config", "view", "--flatten", "--raw", "-o", "json"];
+    let argv = [
+        "kubectl",
+        "config",
+        "view",
+        "--flatten",
+        "--raw",
+        "-o",
+        "json",
+    ];
     let admin = ["--kubeconfig", "/etc/kubernetes/admin.conf"];
-    let admin = control_plane.exec_ok(&[argv.as_slice(), &admin].concat()).await?.text();
+    let admin = control_plane
+        .exec_ok(&[argv.as_slice(), &admin].concat())
+        .await?
+        .text();
     let discovery = discovery(&admin)?;
-    let joins = workers.iter().filter(|node| node.role() == Role::Worker).map(|node| {
-        let discovery = discovery.clone();
-        async move {
-            let config = documents.join(node.ip(), DISCOVERY)?;
-            let files =
-                [FileEntry::new(CONFIG, config), FileEntry::new(DISCOVERY, discovery)];
-            node.write_files(&files).await?;
-            let argv =
-                ["kubeadm", "join", "--config", CONFIG, "--skip-phases=preflight"];
-            wait::within("kubeadm join", SLOW, async { node.exec_ok(&argv).await }).await
-        }
-    });
+    let joins = workers
+        .iter()
+        .filter(|node| node.role() == Role::Worker)
+        .map(|node| {
+            let discovery = discovery.clone();
+            async move {
+                let config = documents.join(node.ip(), DISCOVERY)?;
+                let files = [
+                    FileEntry::new(CONFIG, config),
+                    FileEntry::new(DISCOVERY, discovery),
+                ];
+                node.write_files(&files).await?;
+                let argv = [
+                    "kubeadm",
+                    "join",
+                    "--config",
+                    CONFIG,
+                    "--skip-phases=preflight",
+                ];
+                wait::within("kubeadm join", SLOW, async { node.exec_ok(&argv).await }).await
+            }
+        });
     try_join_all(joins).await?;
     Ok(())
 }
@@ -61,6 +82,9 @@ mod tests {
     fn the_administrators_key_is_not_handed_over() {
         let admin = r#"{"clusters": [{"name": "a"}], "users": [{"user": {"token": "secret"}}]}"#;
         let text = discovery(admin).unwrap();
-        assert!(text.contains(r#""name":"""#) && !text.contains("secret"), "{text}");
+        assert!(
+            text.contains(r#""name":"""#) && !text.contains("secret"),
+            "{text}"
+        );
     }
 }

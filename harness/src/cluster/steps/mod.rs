@@ -1,7 +1,7 @@
 //! The steps of a boot, in order.
 
 pub(super) mod containers;
-pub(super) mod network;
 pub(super) mod init;
 pub(super) mod join;
+pub(super) mod network;
 pub(super) mod usable;

@@ -20,17 +20,34 @@ static CONTENT: &str = include_str!("../../../data/node/usr/local/lib/kubenest/n
 
 /// Sets up every node's network.
 pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {
-    try_join_all(nodes.iter().enumerate().map(|(index, node)| one(nodes, index, node))).await?;
+    try_join_all(
+        nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| one(nodes, index, node)),
+    )
+    .await?;
     Ok(())
 }
 
 async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
-    let script = FileEntry { path: SCRIPT.into(), mode: 0o755, content: CONTENT.into() };
+    let script = FileEntry {
+        path: SCRIPT.into(),
+        mode: 0o755,
+        content: CONTENT.into(),
+    };
     node.write_files(&[script]).await?;
-    let subnets = [POD_SUBNET.to_owned(), SERVICE_SUBNET.to_owned(), node_subnet(index)];
+    let subnets = [
+        POD_SUBNET.to_owned(),
+        SERVICE_SUBNET.to_owned(),
+        node_subnet(index),
+    ];
     let mut argv = vec![SCRIPT.to_owned()];
     argv.extend(subnets);
-    let others = nodes.iter().enumerate().filter(|(other, _)| *other != index);
+    let others = nodes
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| *other != index);
     argv.extend(others.map(|(other, node)| format!("{}={}", node_subnet(other), node.ip())));
     node.exec_ok(&argv).await?;
     Ok(())

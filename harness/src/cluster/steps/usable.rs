@@ -31,7 +31,12 @@ const HEARTBEAT: Duration = Duration::from_secs(40);
 /// Waits until every node is Ready and every pod network proved.
 pub(in crate::cluster) async fn wait(client: &Client, nodes: &[Node]) -> Result<()> {
     let account = objects::default_service_account(client, "default", SLOW);
-    let ready = try_join_all(nodes.iter().enumerate().map(|(i, node)| ready(client, i, node)));
+    let ready = try_join_all(
+        nodes
+            .iter()
+            .enumerate()
+            .map(|(i, node)| ready(client, i, node)),
+    );
     tokio::try_join!(account, ready)?;
     try_join_all(nodes.iter().map(|node| probe::prove(client, node))).await?;
     Ok(())
@@ -40,9 +45,13 @@ pub(in crate::cluster) async fn wait(client: &Client, nodes: &[Node]) -> Result<
 async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
     let api = Api::<KubeNode>::all(client.clone());
     let name = node.name();
-    objects::until(api.clone(), name, &format!("node '{name}' to register"), SLOW, |node| {
-        Probe::from_option(node.map(|_| ()), || "no such node".into())
-    })
+    objects::until(
+        api.clone(),
+        name,
+        &format!("node '{name}' to register"),
+        SLOW,
+        |node| Probe::from_option(node.map(|_| ()), || "no such node".into()),
+    )
     .await?;
     // What a controller would hand out, had the boot waited for it.
     let subnet = node_subnet(index);
@@ -50,7 +59,14 @@ async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
     api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .with_context(|| format!("give node '{name}' its pods' subnet"))?;
-    objects::until(api, name, &format!("node '{name}' to be Ready"), SLOW, node_ready).await?;
+    objects::until(
+        api,
+        name,
+        &format!("node '{name}' to be Ready"),
+        SLOW,
+        node_ready,
+    )
+    .await?;
     let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
     let what = format!("a heartbeat of node '{name}'");
     objects::until(leases, name, &what, SLOW, |lease| {
@@ -71,7 +87,10 @@ fn is_fresh(renewed: Timestamp) -> bool {
 
 fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
     let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
-    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
     match ready {
         Some(condition) if condition.status == "True" => Probe::Ready(()),
         Some(condition) => {

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use super::Outcome;
 use crate::health::{
     Expected,
+    expected::active,
     facts::{Facts, Kubelet, Seen, seen},
 };
-
-const DISK_SIGNALS: [&str; 3] = ["nodefs.", "imagefs.", "containerfs."];
 
 /// Image garbage collection and disk eviction are as asked; both delete loaded images.
 pub(super) fn config(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
@@ -50,15 +49,8 @@ pub(super) fn config(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
 
 /// Disk signals, hard and soft, that the kubelet acts upon.
 pub(super) fn active_disk_signals(kubelet: &Kubelet) -> BTreeMap<String, String> {
-    kubelet
-        .eviction_hard
-        .iter()
-        .chain(&kubelet.eviction_soft)
-        .filter(|(signal, _)| DISK_SIGNALS.iter().any(|disk| signal.starts_with(disk)))
-        // The kubelet reads both as "ignore this signal".
-        .filter(|(_, threshold)| !matches!(threshold.as_str(), "0%" | "100%"))
-        .map(|(signal, threshold)| (signal.clone(), threshold.clone()))
-        .collect()
+    let signals = kubelet.eviction_hard.iter().chain(&kubelet.eviction_soft);
+    active(signals.map(|(signal, threshold)| (signal.as_str(), threshold.as_str())))
 }
 
 fn show(signals: &BTreeMap<String, String>) -> String {

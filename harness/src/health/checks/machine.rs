@@ -9,6 +9,9 @@ use crate::{
     node::cri::CgroupDriver,
 };
 
+/// What to do about inotify limits, on this machine or seen from a node.
+pub(crate) const INOTIFY_CURE: &str = "on the engine's machine: sysctl \
+     fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288, or stop other clusters";
 /// Fewer free bytes than this, and loading an image or unpacking it soon fails.
 const BYTES_FLOOR: u64 = 1 << 30;
 /// Percent of inodes in use from which the next image may not fit.
@@ -25,8 +28,8 @@ const SKEW_CEILING: f64 = 5.0;
 /// An overlay mount really works on the node's /var.
 pub(super) fn overlay(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
     let observed = seen(&facts.overlay)?;
-    if expected.snapshotter != "overlayfs" {
-        let reason = format!("snapshotter {} mounts no overlay", expected.snapshotter);
+    if expected.snapshotter() != "overlayfs" {
+        let reason = format!("snapshotter {} mounts no overlay", expected.snapshotter());
         return Ok(Outcome::skipped(observed, reason));
     }
     let cure = "keep the node's /var on a volume (not on an overlay), or use snapshotter native";
@@ -130,7 +133,7 @@ pub(super) fn inotify(facts: &Facts, _: &Expected) -> Seen<Outcome> {
         "instances {} of {}, watches {} of {}",
         inotify.instances_used, inotify.instances, inotify.watches_used, inotify.watches
     );
-    Ok(Outcome::when(ok, observed, crate::doctor::INOTIFY_CURE))
+    Ok(Outcome::when(ok, observed, INOTIFY_CURE))
 }
 
 /// The node's clock is this machine's.

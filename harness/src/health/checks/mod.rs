@@ -4,6 +4,8 @@ mod kubelet;
 mod machine;
 mod runtime;
 
+pub(crate) use machine::INOTIFY_CURE;
+
 use super::{
     Expected,
     facts::{Facts, Seen},

@@ -49,7 +49,7 @@ pub(super) fn snapshotter(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
     let (_, in_effect) = folder
         .rsplit_once("io.containerd.snapshotter.v1.")
         .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
-    let wanted = &expected.snapshotter;
+    let wanted = expected.snapshotter();
     Ok(Outcome::when(
         in_effect == wanted,
         format!("{in_effect} (expected {wanted})"),
@@ -62,10 +62,7 @@ pub(super) fn snapshotter(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
 pub(super) fn plugins(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
     let rows = seen(&facts.plugins)?;
     let mut needed = vec![
-        (
-            "io.containerd.snapshotter.v1",
-            expected.snapshotter.as_str(),
-        ),
+        ("io.containerd.snapshotter.v1", expected.snapshotter()),
         ("io.containerd.grpc.v1", "cri"),
     ];
     if Generation::of(&seen(&facts.version)?.runtime_version) > Some(Generation::Address) {

@@ -202,7 +202,7 @@ fn snapshotter_is_the_one_in_effect() {
     assert_eq!(finding.verdict, Verdict::Unknown);
     facts.image_folders = Ok(vec![native]);
     let expected = Expected {
-        snapshotter: "native".to_owned(),
+        snapshotter: Some("native".to_owned()),
         ..Expected::default()
     };
     assert_eq!(

@@ -1,0 +1,141 @@
+//! What a healthy node is: what the spec asked of it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::checks::CHECKS;
+use crate::{Error, Result};
+
+/// What the spec asked of every node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// containerd's snapshotter; none means that of the node's recipe, else `overlayfs`.
+    pub snapshotter: Option<String>,
+    /// Names of checks that may fail: their findings are reported and refuse nothing.
+    pub tolerated: Vec<String>,
+    /// The kubelet's effective configuration.
+    pub kubelet: ExpectedKubelet,
+}
+
+/// The parts of the kubelet's configuration that decide which images and pods it deletes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedKubelet {
+    /// Percent of disk use at which image garbage collection starts; 100 is never.
+    pub image_gc_high_threshold_percent: u32,
+    /// Age at which unused images go, as the kubelet writes it (`24h0m0s`); `0s` is never.
+    pub image_maximum_gc_age: String,
+    /// Disk signals (`imagefs.available` to `10%`) on which the kubelet evicts pods and images.
+    pub disk_eviction: BTreeMap<String, String>,
+}
+
+impl Expected {
+    /// Lets one check fail, for a suite that reproduces a sick node on purpose.
+    #[must_use]
+    pub fn tolerating(mut self, check: impl Into<String>) -> Self {
+        self.tolerated.push(check.into());
+        self
+    }
+
+    pub(super) fn snapshotter(&self) -> &str {
+        self.snapshotter.as_deref().unwrap_or("overlayfs")
+    }
+
+    /// A misspelt name would tolerate nothing and say nothing.
+    pub(super) fn validate(&self) -> Result<()> {
+        let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+        match self
+            .tolerated
+            .iter()
+            .find(|name| !names.contains(&name.as_str()))
+        {
+            Some(name) => Err(Error::input(format!("no health check is named '{name}'"))
+                .cure(format!("one of {}", names.join(", ")))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExpectedKubelet {
+    /// Takes over what a `KubeletConfiguration` says about deletion.
+    pub(crate) fn ask(&mut self, patch: &Value) {
+        if let Some(high) = patch["imageGCHighThresholdPercent"].as_u64() {
+            self.image_gc_high_threshold_percent = u32::try_from(high).unwrap_or(u32::MAX);
+        }
+        if let Some(age) = patch["imageMaximumGCAge"].as_str() {
+            self.image_maximum_gc_age = age.to_owned();
+        }
+        for signals in [&patch["evictionHard"], &patch["evictionSoft"]] {
+            for (signal, threshold) in signals.as_object().into_iter().flatten() {
+                let threshold = threshold.as_str().unwrap_or_default();
+                self.disk_eviction
+                    .extend(active([(signal.as_str(), threshold)]));
+            }
+        }
+    }
+}
+
+/// Nothing is deleted.
+impl Default for ExpectedKubelet {
+    fn default() -> Self {
+        Self {
+            image_gc_high_threshold_percent: 100,
+            image_maximum_gc_age: "0s".to_owned(),
+            disk_eviction: BTreeMap::new(),
+        }
+    }
+}
+
+/// The disk signals among these on which a kubelet acts.
+pub(super) fn active<'a>(
+    signals: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> BTreeMap<String, String> {
+    let disk = |signal: &str| {
+        ["nodefs.", "imagefs.", "containerfs."]
+            .iter()
+            .any(|disk| signal.starts_with(disk))
+    };
+    signals
+        .into_iter()
+        // The kubelet reads 0% and 100% as "ignore this signal".
+        .filter(|(signal, threshold)| disk(signal) && !matches!(*threshold, "" | "0%" | "100%"))
+        .map(|(signal, threshold)| (signal.to_owned(), threshold.to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_real_checks_can_be_tolerated() {
+        assert!(Expected::default().tolerating("shim").validate().is_ok());
+        let error = Expected::default()
+            .tolerating("shims")
+            .validate()
+            .unwrap_err();
+        assert_eq!(error.to_string(), "no health check is named 'shims'");
+        assert!(error.cure_text().is_some_and(|cure| cure.contains("shim")));
+    }
+
+    #[test]
+    fn a_patch_of_the_kubelet_is_what_is_expected() {
+        let mut kubelet = ExpectedKubelet::default();
+        kubelet.ask(&json!({"kind": "KubeletConfiguration", "maxPods": 20}));
+        assert_eq!(kubelet, ExpectedKubelet::default());
+        kubelet.ask(&json!({
+            "imageGCHighThresholdPercent": 5,
+            "imageMaximumGCAge": "24h0m0s",
+            "evictionHard": {
+                "imagefs.available": "90%", "nodefs.available": "0%", "memory.available": "1Gi",
+            },
+            "evictionSoft": {"nodefs.inodesFree": "10%"},
+        }));
+        assert_eq!(kubelet.image_gc_high_threshold_percent, 5);
+        assert_eq!(kubelet.image_maximum_gc_age, "24h0m0s");
+        let signals: Vec<_> = kubelet.disk_eviction.keys().collect();
+        assert_eq!(signals, ["imagefs.available", "nodefs.inodesFree"]);
+    }
+}

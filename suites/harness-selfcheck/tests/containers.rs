@@ -1,0 +1,268 @@
+//! Nothing is lost and nothing of the user's is touched: labels, sweeps and guards.
+//!
+//! Each test has an engine of its own: a sweep by another process would do its work.
+
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use harness_selfcheck::{docker, on_own_engine, os_image};
+use kubenest::{
+    docker::{ContainerSpec, Docker, Guard, Labels, Scope, labels, sweep},
+    image::SmallImage,
+    wait::{self, Probe},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Child,
+};
+
+/// A process that made a container, a network and a volume of cluster `c`.
+struct Doomed(Child);
+
+impl Doomed {
+    async fn start(engine: &Docker, image: &str, guard: Option<&str>) -> Self {
+        let socket = engine.socket().unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it has to be killed from outside"
+        )]
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_doomed"));
+        command.arg(socket).args(["c", image]).args(guard);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("made"));
+        Self(child)
+    }
+
+    /// `kill -9`, and the process is gone.
+    async fn kill(mut self) {
+        self.0.kill().await.unwrap();
+    }
+}
+
+/// What a user has in the same engine: nothing with our labels, but one container of an image
+/// that bears them.
+async fn users_things(engine: &Docker, image: &str) {
+    let run = [
+        "run", "-d", "--name", "users", "-v", "/data", image, "sleep", "3600",
+    ];
+    docker(engine, &run).await.unwrap();
+    docker(engine, &["network", "create", "users-net"])
+        .await
+        .unwrap();
+    docker(
+        engine,
+        &["volume", "create", "--label", "dev.kubenest=1", "users-vol"],
+    )
+    .await
+    .unwrap();
+}
+
+/// Every container, network and volume in the engine, but for its built-in networks.
+async fn all(engine: &Docker) -> Vec<String> {
+    let lists: [&[&str]; 3] = [
+        &["ps", "-a", "--format", "{{.Names}}"],
+        &[
+            "network",
+            "ls",
+            "--filter",
+            "type=custom",
+            "--format",
+            "{{.Name}}",
+        ],
+        &["volume", "ls", "-q"],
+    ];
+    let mut found = Vec::new();
+    for list in lists {
+        found.extend(
+            docker(engine, list)
+                .await
+                .unwrap()
+                .lines()
+                .map(str::to_owned),
+        );
+    }
+    // A volume that nobody named has 64 hex digits.
+    for name in found.iter_mut().filter(|name| name.len() == 64) {
+        "anonymous".clone_into(name);
+    }
+    found.sort();
+    found
+}
+
+const USERS: [&str; 4] = ["anonymous", "users", "users-net", "users-vol"];
+
+const ALL: [&str; 8] = [
+    "anonymous",
+    "anonymous",
+    "c-box",
+    "c-net",
+    "c-vol",
+    "users",
+    "users-net",
+    "users-vol",
+];
+
+#[tokio::test]
+async fn a_sweep_removes_what_a_killed_process_left_and_nothing_else() -> Result<()> {
+    on_own_engine(|engine| async move {
+        let image = SmallImage::load(&engine, "sweep").await?;
+        users_things(&engine, image.reference()).await;
+        let doomed = Doomed::start(&engine, image.reference(), None).await;
+        assert_eq!(all(&engine).await, ALL);
+
+        let removed = sweep(&engine, Scope::DeadOwners).await?;
+        assert!(removed.is_empty(), "its owner lives: {removed:?}");
+        doomed.kill().await;
+        let removed = sweep(&engine, Scope::DeadOwners).await?;
+        assert_eq!(removed.containers, ["c-box"]);
+        assert_eq!(removed.networks, ["c-net"]);
+        assert_eq!(removed.volumes, ["c-vol"]);
+        assert_eq!(all(&engine).await, USERS);
+
+        let removed = sweep(&engine, Scope::All).await?;
+        assert!(removed.is_empty(), "the rest is the user's: {removed:?}");
+        assert_eq!(all(&engine).await, USERS);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_kept_outlives_all_but_its_name() -> Result<()> {
+    on_own_engine(|engine| async move {
+        let image = SmallImage::load(&engine, "keep").await?;
+        let mut kept = Labels::new("selfcheck").cluster("c").keep(true).map();
+        // As if this process had ended long ago, on this machine and this boot.
+        let place = kept[labels::OWNER].rsplit_once('/').unwrap().0.to_owned();
+        kept.insert(labels::OWNER.into(), format!("{place}/4194305-1"));
+        kept.insert(labels::EXPIRES.into(), "1".into());
+        engine
+            .run(&ContainerSpec {
+                name: "c-box".into(),
+                image: image.reference().into(),
+                labels: kept.clone(),
+                cmd: vec!["sleep".into(), "3600".into()],
+                ..ContainerSpec::default()
+            })
+            .await?;
+        assert!(sweep(&engine, Scope::DeadOwners).await?.is_empty());
+        assert!(
+            sweep(&engine, Scope::Run(&kept[labels::RUN]))
+                .await?
+                .is_empty()
+        );
+        assert_eq!(engine.container("c-box").await?.unwrap().labels, kept);
+        assert_eq!(
+            sweep(&engine, Scope::Cluster("c")).await?.containers,
+            ["c-box"]
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_guard_removes_all_within_seconds_of_a_kill() -> Result<()> {
+    on_own_engine(|engine| async move {
+        let image = SmallImage::load(&engine, "guard").await?;
+        let os = os_image(&engine).await?;
+        users_things(&engine, image.reference()).await;
+        let doomed = Doomed::start(&engine, image.reference(), Some(&os)).await;
+        let with_guard = all(&engine).await;
+        assert!(with_guard.contains(&"c-guard".to_owned()), "{with_guard:?}");
+        assert_eq!(with_guard.len(), ALL.len() + 1, "{with_guard:?}");
+
+        let killed = Instant::now();
+        doomed.kill().await;
+        only_users_things(&engine, Duration::from_secs(10)).await?;
+        println!(
+            "all gone {:.1} s after kill -9",
+            killed.elapsed().as_secs_f64()
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Result<()> {
+    on_own_engine(|engine| async move {
+        let image = SmallImage::load(&engine, "release").await?;
+        let os = os_image(&engine).await?;
+        users_things(&engine, image.reference()).await;
+        let guard = Guard::start(&engine, &os, "c").await?;
+        for (name, cluster) in [("c-box", "c"), ("d-box", "d")] {
+            let labels = Labels::new("selfcheck").cluster(cluster).map();
+            engine
+                .run(&ContainerSpec {
+                    name: name.into(),
+                    image: image.reference().into(),
+                    labels,
+                    cmd: vec!["sleep".into(), "3600".into()],
+                    ..ContainerSpec::default()
+                })
+                .await?;
+        }
+        guard.release().await?;
+        assert!(engine.container("c-guard").await?.is_none());
+
+        let guard = Guard::start(&engine, &os, "c").await?;
+        assert!(
+            engine.container("c-box").await?.is_some(),
+            "release must remove nothing"
+        );
+        drop(guard);
+        let gone = async || match all(&engine).await {
+            found if found.iter().any(|name| name.starts_with("c-")) => {
+                Probe::Pending(found.join(" "))
+            }
+            _ => Probe::Ready(()),
+        };
+        wait::until("the cluster's end", Duration::from_secs(10), gone).await?;
+        assert!(
+            engine.container("d-box").await?.is_some(),
+            "another cluster was touched"
+        );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_guard_that_cannot_work_is_an_error_and_leaves_nothing() -> Result<()> {
+    on_own_engine(|engine| async move {
+        let image = SmallImage::load(&engine, "no guard").await?;
+        // It has no bash.
+        let error = Guard::start(&engine, image.reference(), "c")
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains("guard of cluster 'c'"),
+            "{error:?}"
+        );
+        assert_eq!(all(&engine).await, Vec::<String>::new());
+        Ok(())
+    })
+    .await
+}
+
+async fn only_users_things(engine: &Docker, deadline: Duration) -> kubenest::Result<()> {
+    wait::until("only the user's things", deadline, async || {
+        match all(engine).await {
+            found if found == USERS => Probe::Ready(()),
+            found => Probe::Pending(found.join(" ")),
+        }
+    })
+    .await
+}
