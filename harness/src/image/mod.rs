@@ -33,6 +33,9 @@ use crate::{
 /// Repository of the node images built here; the tag is the recipe's hash.
 pub const REPOSITORY: &str = "kubenest/node";
 
+/// What the layers of one node image, and the engine's copy of them, take at most.
+const BUILD_BYTES: u64 = 4 << 30;
+
 /// Label with the recipe's name.
 const RECIPE: &str = "dev.kubenest.recipe";
 /// Label with the recipe's whole hash.
@@ -155,6 +158,7 @@ fn tag(recipe: &Recipe, parts: &Parts) -> String {
 
 async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str) -> Result<()> {
     let store = Store::default_cache();
+    store.require_free(BUILD_BYTES, "building a node image")?;
     let mut layers = base_layers(&store, parts).await?;
     let images = control_plane::images(&store, parts).await?;
     let base_key = key("base", layers.iter().map(|layer| layer.diff_id.as_str()));

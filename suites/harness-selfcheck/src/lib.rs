@@ -8,6 +8,7 @@ use kubenest::{
     docker::{
         Docker,
         discover::{Endpoint, Origin},
+        labels,
     },
     engine::{self, Engine},
     process::Command,
@@ -44,6 +45,31 @@ pub async fn docker(engine: &Docker, args: &[&str]) -> Result<String> {
         command = command.env(name, value);
     }
     Ok(command.run().await?.stdout.trim().to_owned())
+}
+
+/// The containers, networks and volumes that bear the label of this cluster.
+pub async fn left_of(engine: &Docker, cluster: &str) -> Result<Vec<String>> {
+    labelled(engine, &format!("{}={cluster}", labels::CLUSTER)).await
+}
+
+/// The containers, networks and volumes that bear this label.
+pub async fn labelled(engine: &Docker, label: &str) -> Result<Vec<String>> {
+    let filter = format!("label={label}");
+    let containers = ["ps", "--all", "--format", "{{.Names}}", "--filter", &filter];
+    let networks = [
+        "network",
+        "ls",
+        "--format",
+        "{{.Name}}",
+        "--filter",
+        &filter,
+    ];
+    let volumes = ["volume", "ls", "--quiet", "--filter", &filter];
+    let mut found = Vec::new();
+    for list in [containers.as_slice(), &networks, &volumes] {
+        found.extend(docker(engine, list).await?.lines().map(str::to_owned));
+    }
+    Ok(found)
 }
 
 /// An image of the node OS alone, which has what a guard needs.

@@ -1,0 +1,383 @@
+//! Clusters on the real stack: what their nodes, pods and files can do, and what is left.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use harness_selfcheck::{RECIPE, docker, left_of};
+use kubenest::{
+    Case, Cluster, ClusterSpec, NodeSpec, component,
+    k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
+    kube::Api,
+    node::containerd::Containerd,
+    process::Command,
+    recipe::{Content, Recipe},
+    settings::settings,
+    wait::{self, Probe},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Port that the web pods answer on, each with its own name.
+const WEB: u16 = 8080;
+
+const DEADLINE: Duration = Duration::from_secs(90);
+
+#[tokio::test]
+async fn three_nodes_are_one_network_and_leave_nothing() -> Result<()> {
+    let users_own = users_kubeconfig();
+    let cluster = ClusterSpec::with_workers(2)
+        .with_recipe(RECIPE)?
+        .boot()
+        .await?;
+    cluster
+        .case(async |case| {
+            every_node_is_ready(case).await?;
+            let pods = web_pods(case).await?;
+            pods_reach_each_other_by_address(case, &pods).await?;
+            a_service_answers_from_both_its_nodes(case, &pods).await?;
+            Ok(())
+        })
+        .await?;
+    the_kubeconfig_is_its_owners_and_works_from_the_host(&cluster).await?;
+    assert_eq!(
+        users_kubeconfig(),
+        users_own,
+        "the user's own kubeconfig was touched"
+    );
+    ports_are_on_loopback_only(&cluster).await?;
+    nothing_is_left_after_down(cluster).await
+}
+
+#[tokio::test]
+async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("note"), "from the host")?;
+    let node = NodeSpec::control_plane()
+        .with_port(WEB, 0)
+        .with_read_only_mount(folder.path().to_string_lossy(), "/from-host");
+    let cri = r#"[plugins."io.containerd.grpc.v1.cri"]"#;
+    let cluster = ClusterSpec::of([node])
+        .with_recipe(RECIPE)?
+        .with_kubeadm_patch("{kind: KubeletConfiguration, maxPods: 33}")?
+        .with_containerd_patch(&format!("{cri}\nmax_container_log_line_size = 4321"))?
+        .boot()
+        .await?;
+    cluster
+        .case(async |case| {
+            let node = case.node();
+            let configz = format!("/api/v1/nodes/{node}/proxy/configz");
+            let configz: Value =
+                serde_json::from_str(&kubectl(case, &["get", "--raw", &configz]).await?)?;
+            assert_eq!(configz["kubeletconfig"]["maxPods"], 33);
+
+            // What the running daemon made of its configuration, not what is in a file.
+            let status = Containerd::connect(node).await?.cri().status(true).await?;
+            let config: Value = serde_json::from_str(&status.info["config"])?;
+            assert_eq!(config["maxContainerLogSize"], 4321, "{config}");
+
+            assert_eq!(node.read_file("/from-host/note").await?, b"from the host");
+            let written = node.exec(&["touch", "/from-host/note"]).await?;
+            assert!(
+                written.stderr.contains("Read-only file system"),
+                "{written:?}"
+            );
+
+            a_mapped_port_answers_on_the_host(case).await
+        })
+        .await?;
+    Ok(cluster.down().await?)
+}
+
+async fn every_node_is_ready(case: &Case<'_>) -> Result<()> {
+    let nodes = Api::<KubeNode>::all(case.client())
+        .list(&Default::default())
+        .await?;
+    let ready = |node: &KubeNode| {
+        let conditions = node
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        conditions
+            .into_iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let names = nodes.items.iter().filter(|node| ready(node));
+    let names: BTreeSet<_> = names
+        .filter_map(|node| node.metadata.name.as_deref())
+        .collect();
+    assert_eq!(
+        names,
+        case.cluster()
+            .nodes()
+            .iter()
+            .map(|node| node.name())
+            .collect()
+    );
+    assert_eq!(names.len(), 3);
+    Ok(())
+}
+
+/// A web pod on every node, as name and address, in the order of the nodes.
+async fn web_pods(case: &Case<'_>) -> Result<Vec<(String, String)>> {
+    let nodes = case.cluster().nodes();
+    for (index, node) in nodes.iter().enumerate() {
+        let role = node.role().as_str();
+        case.create(&web_pod(case, &format!("web-{index}"), node.name(), role)?)
+            .await?;
+    }
+    let mut pods = Vec::new();
+    for index in 0..nodes.len() {
+        let name = format!("web-{index}");
+        let pod = case.pod_ready(&name, DEADLINE).await?;
+        let ip = pod
+            .status
+            .and_then(|status| status.pod_ip)
+            .context("a pod has no address")?;
+        pods.push((name, ip));
+    }
+    Ok(pods)
+}
+
+/// Answers with its own name, from an image that every node has.
+fn web_pod(case: &Case<'_>, name: &str, node: &str, role: &str) -> Result<Pod> {
+    let version = &case.cluster().versions().kubernetes;
+    let script = format!(
+        "/bin/busybox mkdir /www && echo {name} > /www/index.html && \
+         exec /bin/busybox httpd -f -p {WEB} -h /www"
+    );
+    let pod = json!({
+        "metadata": {"name": name, "labels": {"role": role}},
+        "spec": {
+            "nodeName": node,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "web",
+                "image": format!("registry.k8s.io/kube-proxy:v{version}"),
+                "imagePullPolicy": "Never",
+                "command": ["/bin/busybox", "sh", "-c", script],
+                "ports": [{"containerPort": WEB}],
+                "readinessProbe": {"tcpSocket": {"port": WEB}, "periodSeconds": 1},
+            }],
+        },
+    });
+    Ok(serde_json::from_value(pod)?)
+}
+
+async fn pods_reach_each_other_by_address(
+    case: &Case<'_>,
+    pods: &[(String, String)],
+) -> Result<()> {
+    for (from, _) in pods {
+        for (to, ip) in pods {
+            assert_eq!(
+                &fetch(case, from, ip).await?,
+                to,
+                "what {from} got from {to} at {ip}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Asks from the control plane for a Service of the pods on the two workers.
+async fn a_service_answers_from_both_its_nodes(
+    case: &Case<'_>,
+    pods: &[(String, String)],
+) -> Result<()> {
+    let service = json!({
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"role": "worker"}, "ports": [{"port": WEB}]},
+    });
+    case.create(&serde_json::from_value::<Service>(service)?)
+        .await?;
+    let mut seen = BTreeSet::new();
+    case.until(
+        "both endpoints to answer by the Service's name",
+        DEADLINE,
+        async || {
+            match fetch(case, &pods[0].0, "web").await {
+                Ok(name) => seen.insert(name),
+                Err(error) => return Probe::Pending(format!("{error:#}")),
+            };
+            if seen.len() == 2 {
+                Probe::Ready(())
+            } else {
+                Probe::Pending(format!("{seen:?}"))
+            }
+        },
+    )
+    .await?;
+    assert_eq!(seen, [pods[1].0.clone(), pods[2].0.clone()].into());
+    Ok(())
+}
+
+/// What a pod gets from a web pod's or Service's address.
+async fn fetch(case: &Case<'_>, from: &str, host: &str) -> Result<String> {
+    let url = format!("http://{host}:{WEB}");
+    let wget = ["/bin/busybox", "wget", "-q", "-T", "5", "-O", "-", &url];
+    let exec = ["exec", "--namespace", case.namespace(), from, "--"];
+    Ok(kubectl(case, &[exec.as_slice(), &wget].concat())
+        .await?
+        .trim()
+        .to_owned())
+}
+
+/// Runs kubectl on the control plane's node.
+async fn kubectl(case: &Case<'_>, args: &[&str]) -> Result<String> {
+    let admin = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"];
+    Ok(case
+        .node()
+        .exec_ok(&[admin.as_slice(), args].concat())
+        .await?
+        .text())
+}
+
+async fn the_kubeconfig_is_its_owners_and_works_from_the_host(cluster: &Cluster) -> Result<()> {
+    let path = cluster.kubeconfig();
+    assert!(path.starts_with(settings().cache.join("clusters").join(cluster.name())));
+    assert_eq!(fs::metadata(path)?.permissions().mode() & 0o777, 0o600);
+
+    let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
+        anyhow::bail!("'{RECIPE}' has no parts")
+    };
+    let files = component::provide(&parts.kubernetes).await?.files;
+    let kubectl = Command::new(files.join("usr/local/bin/kubectl"));
+    let nodes = kubectl
+        .arg("--kubeconfig")
+        .arg(path)
+        .args(["get", "nodes", "-o", "name"]);
+    let nodes = nodes.run().await?.stdout;
+    let expected = cluster
+        .nodes()
+        .iter()
+        .map(|node| format!("node/{node}"))
+        .collect();
+    assert_eq!(
+        nodes.lines().map(str::to_owned).collect::<BTreeSet<_>>(),
+        expected
+    );
+    Ok(())
+}
+
+/// What a change to the user's own kubeconfig would change.
+fn users_kubeconfig() -> Option<(u64, i64, Vec<u8>)> {
+    let path = settings()
+        .docker
+        .home
+        .as_deref()
+        .map(|home| home.join(".kube/config"))?;
+    let seen = |path: &Path| {
+        let metadata = fs::metadata(path)?;
+        std::io::Result::Ok((metadata.ino(), metadata.mtime(), fs::read(path)?))
+    };
+    seen(&path).ok()
+}
+
+async fn ports_are_on_loopback_only(cluster: &Cluster) -> Result<()> {
+    let mut addresses = Vec::new();
+    for node in cluster.nodes() {
+        let inspect = [
+            "inspect",
+            "--format",
+            "{{json .NetworkSettings.Ports}}",
+            node.name(),
+        ];
+        let ports: Value = serde_json::from_str(&docker(cluster.docker(), &inspect).await?)?;
+        for binding in ports
+            .as_object()
+            .into_iter()
+            .flat_map(|ports| ports.values())
+        {
+            let bound = binding.as_array().into_iter().flatten();
+            addresses.extend(bound.map(|bound| bound["HostIp"].clone()));
+        }
+    }
+    assert_eq!(
+        addresses,
+        ["127.0.0.1"],
+        "one port, the API server's, is on the host"
+    );
+    Ok(())
+}
+
+async fn nothing_is_left_after_down(cluster: Cluster) -> Result<()> {
+    let (engine, name) = (cluster.docker().clone(), cluster.name().to_owned());
+    let folder = cluster
+        .kubeconfig()
+        .parent()
+        .context("a file has a folder")?
+        .to_owned();
+    // The nodes' volumes have no names and labels of their own.
+    let mut inspect = vec!["inspect", "--format", "{{range .Mounts}}{{.Name}} {{end}}"];
+    inspect.extend(cluster.nodes().iter().map(|node| node.name()));
+    let volumes = docker(&engine, &inspect).await?;
+    assert!(volumes.split_whitespace().count() >= 3, "{volumes}");
+    assert_eq!(
+        left_of(&engine, &name).await?.len(),
+        3 + 1 + 1,
+        "nodes, guard and network"
+    );
+
+    cluster.down().await?;
+
+    assert_eq!(left_of(&engine, &name).await?, Vec::<String>::new());
+    let left = docker(&engine, &["volume", "ls", "--quiet"]).await?;
+    for volume in volumes.split_whitespace() {
+        assert!(
+            !left.lines().any(|left| left == volume),
+            "volume {volume} is left"
+        );
+    }
+    assert!(!folder.exists(), "'{}' is left", folder.display());
+    Ok(())
+}
+
+async fn a_mapped_port_answers_on_the_host(case: &Case<'_>) -> Result<()> {
+    let node = case.node();
+    let mut pod = web_pod(case, "web", node.name(), "mapped")?;
+    let container = pod
+        .spec
+        .as_mut()
+        .and_then(|spec| spec.containers.first_mut());
+    let port = container.and_then(|container| container.ports.as_mut()?.first_mut());
+    port.context("the web pod has a port")?.host_port = Some(WEB.into());
+    case.create(&pod).await?;
+    case.pod_ready("web", DEADLINE).await?;
+    let state = node
+        .docker()
+        .container(node.name())
+        .await?
+        .context("the node is gone")?;
+    let port = *state.ports.get(&WEB).context("the port is not mapped")?;
+    assert_eq!(get(port).await?, "web");
+    Ok(())
+}
+
+/// What a web server answers on this port of the host.
+async fn get(port: u16) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+    let mut answer = String::new();
+    wait::within("an answer", DEADLINE, async {
+        stream
+            .read_to_string(&mut answer)
+            .await
+            .map_err(|cause| kubenest::Error::setup("read an answer").because(cause))
+    })
+    .await?;
+    Ok(answer
+        .rsplit("\r\n")
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_owned())
+}
