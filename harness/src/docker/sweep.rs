@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 
 use super::{
     Docker, is_gone,
-    labels::{CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, OWNER, Owner, ROLE, RUN, unix_now},
+    labels::{CLUSTER, EXPIRES, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN, unix_now},
 };
 use crate::{
     Context, Error, Result,
