@@ -10,7 +10,9 @@ use futures::{StreamExt, stream};
 
 use super::{
     Docker, is_gone,
-    labels::{CLUSTER, EXPIRES, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN, unix_now},
+    labels::{
+        CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN, unix_now,
+    },
 };
 use crate::{
     Context, Error, Result,
@@ -76,14 +78,22 @@ impl Scope<'_> {
         HashMap::from([("label".to_owned(), labels)])
     }
 
+    /// Whether a container, network or volume of these labels is to go.
     fn covers(self, labels: &Labels, now: u64) -> bool {
+        let by_image = labels.get(ROLE).is_some_and(|role| role.ends_with(IMAGE));
+        !by_image && self.means(labels, now)
+    }
+
+    /// Whether an image of these labels is to go.
+    fn covers_image(self, labels: &Labels, now: u64) -> bool {
+        labels.get(ROLE).is_some_and(|role| role != NODE_IMAGE) && self.means(labels, now)
+    }
+
+    fn means(self, labels: &Labels, now: u64) -> bool {
         let Some(owner) = labels.get(OWNER) else {
             return false;
         };
         let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-        if labels.get(ROLE).is_some_and(|role| role.ends_with(IMAGE)) {
-            return false;
-        }
         match self {
             Scope::All => true,
             Scope::Cluster(name) => is(CLUSTER, name),
@@ -219,8 +229,7 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
     let now = unix_now();
     Ok(list
         .into_iter()
-        .filter(|item| item.labels.get(ROLE).is_none_or(|role| role != NODE_IMAGE))
-        .filter(|item| scope.covers(&item.labels, now))
+        .filter(|item| scope.covers_image(&item.labels, now))
         .flat_map(|item| item.repo_tags)
         .map(|name| (name.clone(), name))
         .collect())
