@@ -22,7 +22,7 @@ use self::{archive::ImageSpec, layer::Layer};
 pub use self::{resolve::DefaultNode, small::SmallImage};
 use crate::{
     Context, Error, Result, component,
-    docker::{Docker, Labels},
+    docker::{Docker, Labels, labels},
     lock::FileLock,
     progress,
     recipe::{Component, Content, ImageRef, Parts, Recipe, RuntimeSettings, sha256_hex},
@@ -191,7 +191,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
     let preload = preload::layer(docker, &store, &preload_key, &base, &images).await;
     docker.remove_image(&base).await?;
     layers.push(preload?);
-    let mut labels: BTreeMap<String, String> = Labels::new("node-image")
+    let mut labels: BTreeMap<String, String> = Labels::new(labels::NODE_IMAGE)
         .keep(true)
         .map()
         .into_iter()

@@ -188,6 +188,20 @@ async fn leaves_another_engine_alone() {
     .await;
 }
 
+#[tokio::test]
+async fn says_why_it_does_not_start() {
+    with_engine("no-start", |engine| async move {
+        let data = engine.status().await.folder.join("data");
+        fs::write(&data, "no folder").unwrap();
+        let error = engine.ensure().await.unwrap_err().report();
+        assert!(error.contains("dockerd.log"), "{error}");
+        assert!(error.contains("points to a file"), "{error}");
+        let left = traces(&engine).await;
+        assert!(left.is_empty(), "left after a failed start: {left:?}");
+    })
+    .await;
+}
+
 /// As after `rm -r` of the cache while the engine runs, which spares what is mounted.
 #[tokio::test]
 async fn starts_anew_when_its_folder_was_emptied() {
