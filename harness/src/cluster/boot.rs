@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
     Context, Error, ErrorKind, Result, compat,
-    docker::{Docker, Guard, Scope, sweep},
+    docker::{Docker, Scope, sweep},
     health,
     image::{self, NodeImage},
     parent, progress,
@@ -100,8 +100,6 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
             })
         }
         Err(error) => {
-            // What never worked is kept only by those who debug the boot itself.
-            made.set_kept(settings().keep);
             if let Err(removal) = made.remove().await {
                 tracing::warn!("{}", removal.report());
             }
@@ -123,10 +121,9 @@ async fn steps_of(
     made: &mut Made,
     clock: &mut Clock,
 ) -> Result<Booted> {
+    made.refuse_taken_name().await?;
+    made.start_guard(&image.reference).await?;
     let network = made.make_network().await?;
-    if !made.kept() {
-        made.guard = Some(Guard::start(made.docker(), &image.reference, made.name()).await?);
-    }
     let (nodes, port) = steps::containers::start(spec, &image, made, &network).await?;
     clock.lap("containers");
 
@@ -169,6 +166,7 @@ async fn steps_of(
     health::gate(&nodes, &client, &spec.expected)
         .await
         .inspect_err(sick)?;
+    made.settle().await?;
     clock.lap("gate");
     Ok(Booted {
         nodes,

@@ -6,8 +6,11 @@ use futures::future::join_all;
 
 use super::{KIND_CLUSTER, KIND_ROLE};
 use crate::{
-    Result,
-    docker::{Docker, Guard, Labels},
+    Error, Result,
+    docker::{
+        Docker, Guard, Labels,
+        labels::{OWNER, Owner},
+    },
     node::Role,
     process::quote,
     progress,
@@ -19,10 +22,11 @@ pub(super) struct Made {
     docker: Docker,
     name: String,
     keep: bool,
+    booted: bool,
     containers: Vec<String>,
     network: Option<String>,
     /// Removes all of it when this process is killed.
-    pub(super) guard: Option<Guard>,
+    guard: Option<Guard>,
 }
 
 impl Made {
@@ -31,6 +35,7 @@ impl Made {
             docker,
             name,
             keep,
+            booted: false,
             containers: Vec::new(),
             network: None,
             guard: None,
@@ -45,12 +50,47 @@ impl Made {
         &self.docker
     }
 
-    pub(super) fn kept(&self) -> bool {
-        self.keep
+    /// Refuses the name of another cluster, kubenest's or kind's own.
+    pub(super) async fn refuse_taken_name(&self) -> Result<()> {
+        let name = &self.name;
+        for container in [format!("{name}-control-plane"), format!("{name}-guard")] {
+            if self.docker.container(&container).await?.is_some() {
+                let taken = format!("cluster name '{name}' is taken: container '{container}'");
+                return Err(Error::input(taken).cure(format!(
+                    "choose another name, or remove that cluster: `kubenest down {name}`, \
+                     or `kind delete cluster --name {name}` if it is kind's"
+                )));
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn set_kept(&mut self, keep: bool) {
-        self.keep = keep;
+    /// Has the death of this process watched, before anything else is made.
+    pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
+        if !settings().keep {
+            self.guard = Some(Guard::start(&self.docker, image, &self.name).await?);
+        }
+        Ok(())
+    }
+
+    /// Notes that the boot succeeded: from now on it is kept if that was asked for.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        if self.keep
+            && let Some(guard) = self.guard.take()
+        {
+            guard.release().await?;
+        }
+        self.booted = true;
+        Ok(())
+    }
+
+    /// What never worked is kept only by those who debug the boot itself.
+    fn kept(&self) -> bool {
+        if self.booted {
+            self.keep
+        } else {
+            settings().keep
+        }
     }
 
     /// Labels of a node: ours, and kind's.
@@ -106,29 +146,45 @@ impl Made {
 
     /// Removes everything, or says how to look at what is kept.
     pub(super) async fn remove(&mut self) -> Result<()> {
-        if self.keep {
+        if self.kept() {
             if !self.containers.is_empty() {
                 progress!("{}", self.leave());
             }
             return Ok(());
         }
-        let removals = self
-            .containers
-            .iter()
-            .map(|name| self.docker.remove_container(name));
-        let failed = join_all(removals).await.into_iter().find_map(Result::err);
+        let mut failed = None;
+        if !self.booted
+            && let Some(guard) = self.guard.take()
+        {
+            // What was just being made is not there yet to be removed by name.
+            failed = guard.finish().await.err();
+        }
+        let removals = self.containers.iter().map(|name| self.remove_own(name));
+        let removed = join_all(removals).await;
         if let Some(network) = &self.network {
             self.docker.remove_network(network).await?;
+            std::fs::remove_dir_all(folder(&self.name)).ok();
         }
+        let failed = failed.or_else(|| removed.into_iter().find_map(Result::err));
         if let Some(error) = failed {
             return Err(error);
         }
         if let Some(guard) = self.guard.take() {
             guard.release().await?;
         }
-        std::fs::remove_dir_all(folder(&self.name)).ok();
         self.forget();
         Ok(())
+    }
+
+    /// Removes a container that was noted, unless somebody else had its name first.
+    async fn remove_own(&self, name: &str) -> Result<()> {
+        let owner = Owner::current().to_string();
+        match self.docker.container(name).await? {
+            Some(found) if found.labels.get(OWNER) == Some(&owner) => {
+                self.docker.remove_container(name).await
+            }
+            _ => Ok(()),
+        }
     }
 
     fn forget(&mut self) {
@@ -141,7 +197,7 @@ impl Made {
 /// The safety net: a test that panicked, a boot that was given up.
 impl Drop for Made {
     fn drop(&mut self) {
-        if self.containers.is_empty() && self.network.is_none() {
+        if self.containers.is_empty() && self.network.is_none() && self.guard.is_none() {
             return;
         }
         // A runtime of its own: this one may be going down, and a drop cannot wait for it.

@@ -19,13 +19,19 @@ use super::{
     Docker,
     labels::{CLUSTER, Labels, OWNER, Owner},
 };
-use crate::{Context, Error, Result, wait};
+use crate::{
+    Context, Error, Result,
+    wait::{self, Probe},
+};
 
 /// Where an engine's own host has its socket, whatever this client goes through.
 const ENGINE_SIDE_SOCKET: &str = "/var/run/docker.sock";
 
 /// How long a guard may take to say that it reaches the engine.
 const START: Duration = Duration::from_secs(20);
+
+/// How long a guard may take to remove a cluster.
+const FINISH: Duration = Duration::from_secs(60);
 
 /// A running guard. Dropped without [`release`](Guard::release), it removes the cluster.
 pub struct Guard {
@@ -61,6 +67,23 @@ impl Guard {
     /// The engine does not answer.
     pub async fn release(self) -> Result<()> {
         self.docker.remove_container(&self.name).await
+    }
+
+    /// Has the guard remove the cluster now, with what is still being made, and waits for it.
+    ///
+    /// # Errors
+    /// It does not end, or the engine does not answer.
+    pub async fn finish(self) -> Result<()> {
+        let (docker, name) = (self.docker.clone(), self.name.clone());
+        drop(self);
+        wait::until("the guard's end", FINISH, async || {
+            match docker.container(&name).await {
+                Ok(None) => Probe::Ready(()),
+                Ok(Some(_)) => Probe::Pending("it runs".into()),
+                Err(error) => Probe::Failed(error),
+            }
+        })
+        .await
     }
 
     async fn start_with(

@@ -18,7 +18,7 @@ api() {
 mine() {
     jq -r --argjson want "$LABELS" --arg key "$1" '.[] | (.Labels // {}) as $has
         | select(all($want | to_entries[]; $has[.key] == .value))
-        | select($has["dev.kubenest.keep"] != "true" and $has["dev.kubenest.role"] != "guard")
+        | select($has["dev.kubenest.role"] != "guard")
         | .[$key]'
 }
 

@@ -1,6 +1,9 @@
 //! Helpers of the tests that look at the engine and at clusters from outside; see `tests/`.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use anyhow::{Context, Result};
 use kubenest::{
@@ -45,6 +48,13 @@ pub async fn docker(engine: &Docker, args: &[&str]) -> Result<String> {
         command = command.env(name, value);
     }
     Ok(command.run().await?.stdout.trim().to_owned())
+}
+
+/// A cluster's name that no other test of this machine uses.
+pub fn unique_name() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("selfcheck-{}-{count}", std::process::id())
 }
 
 /// The containers, networks and volumes that bear the label of this cluster.

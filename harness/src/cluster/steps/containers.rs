@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 
 use crate::{
     Error, Result,
-    cluster::{ClusterSpec, config, made::Made, spec::NodeSpec},
+    cluster::{ClusterSpec, config, made::Made, spec::NodeSpec, watchdog},
     docker::{ContainerSpec, FileEntry},
     image::NodeImage,
     node::{Node, Role, containerd::Containerd},
@@ -84,7 +84,7 @@ async fn begin(
     }
     docker.start_container(&container.name).await?;
     let node = Node::attach(docker, &container.name, role).await?;
-    wait::until("containerd", Duration::from_secs(60), async || {
+    let answers = wait::until("containerd", Duration::from_secs(60), async || {
         if let Err(error) = Node::attach(docker, node.name(), role).await {
             return Probe::Failed(error);
         }
@@ -92,8 +92,11 @@ async fn begin(
             Ok(_) => Probe::Ready(()),
             Err(error) => Probe::Pending(error.report()),
         }
-    })
-    .await?;
+    });
+    tokio::select! {
+        answered = answers => answered?,
+        error = watchdog::watch(std::slice::from_ref(&node)) => return Err(error),
+    }
     Ok(node)
 }
 

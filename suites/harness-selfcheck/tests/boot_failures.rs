@@ -1,0 +1,220 @@
+//! Boots that fail or are given up: each ends soon, says why, and leaves nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use harness_selfcheck::{RECIPE, docker, left_of, unique_name};
+use kubenest::{
+    ClusterSpec, Error, ErrorKind,
+    docker::Docker,
+    image::{NodeImage, SmallImage},
+    process::Command,
+    recipe::Recipe,
+    settings::settings,
+    wait::{self, Probe},
+};
+
+/// A boot that cannot succeed has to end in this time; kubeadm alone would wait four minutes.
+const SOON: Duration = Duration::from_secs(60);
+
+/// How long the things of a killed process may stay.
+const CLEAN: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_kubelet_that_cannot_start_ends_the_boot_with_its_own_words() -> Result<()> {
+    // kubenest's own high threshold is 100.
+    let patch = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
+    let error = failed(ClusterSpec::single_node().with_kubeadm_patch(patch)?).await?;
+    says(
+        &error,
+        &["kubelet", "must be less than imageGCHighThresholdPercent"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_api_server_that_keeps_exiting_ends_the_boot_with_its_own_words() -> Result<()> {
+    let patch = "{kind: ClusterConfiguration, \
+                  apiServer: {extraArgs: [{name: no-such-flag, value: x}]}}";
+    let error = failed(ClusterSpec::single_node().with_kubeadm_patch(patch)?).await?;
+    says(&error, &["kube-apiserver", "unknown flag: --no-such-flag"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_containerd_that_cannot_start_ends_the_boot_with_its_own_words() -> Result<()> {
+    let spec = ClusterSpec::single_node().with_containerd_patch("version = 99")?;
+    let error = failed(spec).await?;
+    says(&error, &["containerd", "99"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_name_of_another_cluster_is_refused_and_that_is_unharmed() -> Result<()> {
+    let cluster = ClusterSpec::single_node()
+        .with_recipe(RECIPE)?
+        .boot()
+        .await?;
+    let name = cluster.name();
+    let twin = ClusterSpec::single_node()
+        .with_recipe(RECIPE)?
+        .with_name(name);
+    let error = twin
+        .boot()
+        .await
+        .err()
+        .context("two clusters have one name")?;
+    assert_eq!(error.kind(), ErrorKind::Input);
+    says(
+        &error,
+        &[name, "is taken", &format!("kubenest down {name}")],
+    );
+    assert!(cluster.kubeconfig().exists());
+    cluster.health().await?;
+    Ok(cluster.down().await?)
+}
+
+#[tokio::test]
+async fn a_strangers_container_of_a_nodes_name_stays() -> Result<()> {
+    let engine = Docker::find().await?;
+    let name = unique_name();
+    let worker = format!("{name}-worker");
+    let image = SmallImage::load(&engine, &name).await?;
+    docker(&engine, &["create", "--name", &worker, image.reference()]).await?;
+    let spec = ClusterSpec::with_workers(1)
+        .with_recipe(RECIPE)?
+        .with_name(&name);
+    let error = spec
+        .boot()
+        .await
+        .err()
+        .context("a node took a stranger's name");
+    let left = docker(
+        &engine,
+        &[
+            "ps",
+            "--all",
+            "--quiet",
+            "--filter",
+            &format!("name={worker}"),
+        ],
+    );
+    let left = left.await?;
+    docker(&engine, &["rm", "--force", &worker]).await?;
+    image.remove().await?;
+    says(&error?, &[&worker]);
+    assert!(!left.is_empty(), "the stranger's container was removed");
+    nothing_is_left(&engine, &name).await
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_a_host_name_is_refused() -> Result<()> {
+    let spec = ClusterSpec::single_node().with_name("../up");
+    let error = spec.boot().await.err().context("it booted")?;
+    assert_eq!(error.kind(), ErrorKind::Input);
+    says(
+        &error,
+        &["'../up' cannot name a cluster", "lowercase letters"],
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_boot_given_up_half_way_leaves_nothing() -> Result<()> {
+    let engine = engine_with_image().await?;
+    let mut names = Vec::new();
+    // When the network appears the nodes' containers are being made.
+    for (appears, kept) in [
+        ("guard", false),
+        ("kubenest-", false),
+        ("control-plane", true),
+    ] {
+        let name = unique_name();
+        let spec = ClusterSpec::with_workers(1)
+            .with_recipe(RECIPE)?
+            .with_name(&name)
+            .keep(kept);
+        tokio::select! {
+            booted = spec.boot() => bail!("the boot was not given up: {booted:?}"),
+            seen = appears_in(&engine, &name, appears) => seen?,
+        }
+        nothing_is_left(&engine, &name).await?;
+        names.push(name);
+    }
+    for name in names {
+        nothing_is_left(&engine, &name).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_process_killed_in_a_boot_leaves_nothing() -> Result<()> {
+    let engine = engine_with_image().await?;
+    let mut names = Vec::new();
+    for (appears, kept) in [("kubenest-", None), ("control-plane", Some("kept"))] {
+        let name = unique_name();
+        let boot = Command::new(env!("CARGO_BIN_EXE_booting"))
+            .arg(&name)
+            .args(kept);
+        // A program whose future is dropped gets SIGKILL.
+        tokio::select! {
+            ended = boot.output() => bail!("it was not killed: {ended:?}"),
+            seen = appears_in(&engine, &name, appears) => seen?,
+        }
+        wait::until("the end of all it made", CLEAN, async || {
+            match left_of(&engine, &name).await {
+                Ok(left) if left.is_empty() => Probe::Ready(()),
+                Ok(left) => Probe::Pending(left.join(" ")),
+                Err(error) => Probe::Pending(format!("{error:#}")),
+            }
+        })
+        .await?;
+        names.push(name);
+    }
+    for name in names {
+        nothing_is_left(&engine, &name).await?;
+    }
+    Ok(())
+}
+
+/// The error of a boot that has to fail soon and to leave nothing.
+async fn failed(spec: ClusterSpec) -> Result<Error> {
+    let engine = engine_with_image().await?;
+    let name = unique_name();
+    let spec = spec.with_recipe(RECIPE)?.with_name(&name);
+    let boot = async { Ok(spec.boot().await.err()) };
+    let error = wait::within("the boot to fail", SOON, boot).await?;
+    nothing_is_left(&engine, &name).await?;
+    error.context("it booted")
+}
+
+/// The engine, with the node image in it: a boot's time is then its own.
+async fn engine_with_image() -> Result<Docker> {
+    let engine = Docker::find().await?;
+    NodeImage::ensure(&engine, &Recipe::named(RECIPE)?).await?;
+    Ok(engine)
+}
+
+fn says(error: &Error, words: &[&str]) {
+    let report = error.report();
+    for word in words {
+        assert!(report.contains(word), "no '{word}' in: {report}");
+    }
+}
+
+/// Waits until something of the cluster has this in its name.
+async fn appears_in(engine: &Docker, cluster: &str, part: &str) -> kubenest::Result<()> {
+    wait::until(part, SOON, async || match left_of(engine, cluster).await {
+        Ok(there) if there.iter().any(|name| name.contains(part)) => Probe::Ready(()),
+        Ok(there) => Probe::Pending(there.join(" ")),
+        Err(error) => Probe::Pending(format!("{error:#}")),
+    })
+    .await
+}
+
+async fn nothing_is_left(engine: &Docker, cluster: &str) -> Result<()> {
+    assert_eq!(left_of(engine, cluster).await?, Vec::<String>::new());
+    let folder = settings().cache.join("clusters").join(cluster);
+    assert!(!folder.exists(), "'{}' is left", folder.display());
+    Ok(())
+}
