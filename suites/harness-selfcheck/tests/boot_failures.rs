@@ -89,17 +89,8 @@ async fn a_strangers_container_of_a_nodes_name_stays() -> Result<()> {
         .await
         .err()
         .context("a node took a stranger's name");
-    let left = docker(
-        &engine,
-        &[
-            "ps",
-            "--all",
-            "--quiet",
-            "--filter",
-            &format!("name={worker}"),
-        ],
-    );
-    let left = left.await?;
+    let filter = format!("name={worker}");
+    let left = docker(&engine, &["ps", "--all", "--quiet", "--filter", &filter]).await?;
     docker(&engine, &["rm", "--force", &worker]).await?;
     image.remove().await?;
     says(&error?, &[&worker]);

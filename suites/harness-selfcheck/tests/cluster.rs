@@ -1,6 +1,7 @@
 //! Clusters on the real stack: what their nodes, pods and files can do, and what is left.
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -18,16 +19,13 @@ use kubenest::{
     process::Command,
     recipe::{Content, Recipe},
     settings::settings,
-    wait::{self, Probe},
+    wait::Probe,
 };
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
-/// Port that the web pods answer on, each with its own name.
-const WEB: u16 = 8080;
+/// The port on which each pod tells its name.
+const PORT: u16 = 8080;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
@@ -41,7 +39,7 @@ async fn three_nodes_are_one_network_and_leave_nothing() -> Result<()> {
     cluster
         .case(async |case| {
             every_node_is_ready(case).await?;
-            let pods = web_pods(case).await?;
+            let pods = tellers(case).await?;
             pods_reach_each_other_by_address(case, &pods).await?;
             a_service_answers_from_both_its_nodes(case, &pods).await?;
             Ok(())
@@ -62,7 +60,7 @@ async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("note"), "from the host")?;
     let node = NodeSpec::control_plane()
-        .with_port(WEB, 0)
+        .with_port(PORT, 0)
         .with_read_only_mount(folder.path().to_string_lossy(), "/from-host");
     let cri = r#"[plugins."io.containerd.grpc.v1.cri"]"#;
     let cluster = ClusterSpec::of([node])
@@ -126,17 +124,22 @@ async fn every_node_is_ready(case: &Case<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A web pod on every node, as name and address, in the order of the nodes.
-async fn web_pods(case: &Case<'_>) -> Result<Vec<(String, String)>> {
+/// A teller on every node, as name and address, in the order of the nodes.
+async fn tellers(case: &Case<'_>) -> Result<Vec<(String, String)>> {
     let nodes = case.cluster().nodes();
     for (index, node) in nodes.iter().enumerate() {
         let role = node.role().as_str();
-        case.create(&web_pod(case, &format!("web-{index}"), node.name(), role)?)
-            .await?;
+        case.create(&teller(
+            case,
+            &format!("teller-{index}"),
+            node.name(),
+            role,
+        )?)
+        .await?;
     }
     let mut pods = Vec::new();
     for index in 0..nodes.len() {
-        let name = format!("web-{index}");
+        let name = format!("teller-{index}");
         let pod = case.pod_ready(&name, DEADLINE).await?;
         let ip = pod
             .status
@@ -147,25 +150,24 @@ async fn web_pods(case: &Case<'_>) -> Result<Vec<(String, String)>> {
     Ok(pods)
 }
 
-/// Answers with its own name, from an image that every node has.
-fn web_pod(case: &Case<'_>, name: &str, node: &str, role: &str) -> Result<Pod> {
+/// Tells its name to whoever connects, from an image that every node has.
+fn teller(case: &Case<'_>, name: &str, node: &str, role: &str) -> Result<Pod> {
     let version = &case.cluster().versions().kubernetes;
-    let script = format!(
-        "/bin/busybox mkdir /www && echo {name} > /www/index.html && \
-         exec /bin/busybox httpd -f -p {WEB} -h /www"
-    );
+    let port = PORT.to_string();
+    let tell = ["nc", "-ll", "-p", &port, "-e", "/bin/busybox", "echo", name];
     let pod = json!({
         "metadata": {"name": name, "labels": {"role": role}},
         "spec": {
             "nodeName": node,
             "terminationGracePeriodSeconds": 0,
             "containers": [{
-                "name": "web",
+                "name": "teller",
                 "image": format!("registry.k8s.io/kube-proxy:v{version}"),
                 "imagePullPolicy": "Never",
-                "command": ["/bin/busybox", "sh", "-c", script],
-                "ports": [{"containerPort": WEB}],
-                "readinessProbe": {"tcpSocket": {"port": WEB}, "periodSeconds": 1},
+                "command": ["/bin/busybox"],
+                "args": tell,
+                "ports": [{"containerPort": PORT}],
+                "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
             }],
         },
     });
@@ -179,7 +181,7 @@ async fn pods_reach_each_other_by_address(
     for (from, _) in pods {
         for (to, ip) in pods {
             assert_eq!(
-                &fetch(case, from, ip).await?,
+                &asked(case, from, ip).await?,
                 to,
                 "what {from} got from {to} at {ip}"
             );
@@ -194,20 +196,22 @@ async fn a_service_answers_from_both_its_nodes(
     pods: &[(String, String)],
 ) -> Result<()> {
     let service = json!({
-        "metadata": {"name": "web"},
-        "spec": {"selector": {"role": "worker"}, "ports": [{"port": WEB}]},
+        "metadata": {"name": "tellers"},
+        "spec": {"selector": {"role": "worker"}, "ports": [{"port": PORT}]},
     });
     case.create(&serde_json::from_value::<Service>(service)?)
         .await?;
-    let mut seen = BTreeSet::new();
+    let answers = RefCell::new(BTreeSet::new());
     case.until(
         "both endpoints to answer by the Service's name",
         DEADLINE,
         async || {
-            match fetch(case, &pods[0].0, "web").await {
-                Ok(name) => seen.insert(name),
+            let answer = match asked(case, &pods[0].0, "tellers").await {
+                Ok(answer) => answer,
                 Err(error) => return Probe::Pending(format!("{error:#}")),
             };
+            let mut seen = answers.borrow_mut();
+            seen.insert(answer);
             if seen.len() == 2 {
                 Probe::Ready(())
             } else {
@@ -216,16 +220,19 @@ async fn a_service_answers_from_both_its_nodes(
         },
     )
     .await?;
-    assert_eq!(seen, [pods[1].0.clone(), pods[2].0.clone()].into());
+    assert_eq!(
+        answers.into_inner(),
+        [pods[1].0.clone(), pods[2].0.clone()].into()
+    );
     Ok(())
 }
 
-/// What a pod gets from a web pod's or Service's address.
-async fn fetch(case: &Case<'_>, from: &str, host: &str) -> Result<String> {
-    let url = format!("http://{host}:{WEB}");
-    let wget = ["/bin/busybox", "wget", "-q", "-T", "5", "-O", "-", &url];
+/// What a pod gets from a teller or a Service.
+async fn asked(case: &Case<'_>, from: &str, host: &str) -> Result<String> {
+    let port = PORT.to_string();
+    let ask = ["/bin/busybox", "nc", "-w", "5", host, &port];
     let exec = ["exec", "--namespace", case.namespace(), from, "--"];
-    Ok(kubectl(case, &[exec.as_slice(), &wget].concat())
+    Ok(kubectl(case, &[exec.as_slice(), &ask].concat())
         .await?
         .trim()
         .to_owned())
@@ -343,41 +350,29 @@ async fn nothing_is_left_after_down(cluster: Cluster) -> Result<()> {
 
 async fn a_mapped_port_answers_on_the_host(case: &Case<'_>) -> Result<()> {
     let node = case.node();
-    let mut pod = web_pod(case, "web", node.name(), "mapped")?;
+    let mut pod = teller(case, "teller", node.name(), "mapped")?;
     let container = pod
         .spec
         .as_mut()
         .and_then(|spec| spec.containers.first_mut());
     let port = container.and_then(|container| container.ports.as_mut()?.first_mut());
-    port.context("the web pod has a port")?.host_port = Some(WEB.into());
+    port.context("the teller has a port")?.host_port = Some(PORT.into());
     case.create(&pod).await?;
-    case.pod_ready("web", DEADLINE).await?;
+    case.pod_ready("teller", DEADLINE).await?;
     let state = node
         .docker()
         .container(node.name())
         .await?
         .context("the node is gone")?;
-    let port = *state.ports.get(&WEB).context("the port is not mapped")?;
-    assert_eq!(get(port).await?, "web");
+    let port = *state.ports.get(&PORT).context("the port is not mapped")?;
+    assert_eq!(told_on_host(port).await?, "teller");
     Ok(())
 }
 
-/// What a web server answers on this port of the host.
-async fn get(port: u16) -> Result<String> {
+/// What is told on this port of the host.
+async fn told_on_host(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
-    let mut answer = String::new();
-    wait::within("an answer", DEADLINE, async {
-        stream
-            .read_to_string(&mut answer)
-            .await
-            .map_err(|cause| kubenest::Error::setup("read an answer").because(cause))
-    })
-    .await?;
-    Ok(answer
-        .rsplit("\r\n")
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_owned())
+    let mut told = String::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut told)).await??;
+    Ok(told.trim().to_owned())
 }
