@@ -20,7 +20,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Cluster, Context, Result,
+    Cluster, Context, Error, ErrorKind, Result,
     docker::Labels,
     node::Node,
     objects,
@@ -95,7 +95,10 @@ impl Cluster {
 
         match &ended {
             Ok(Ok(())) => record.verdict = Word::Passed,
-            Ok(Err(error)) => record.message = format!("{error:#}"),
+            Ok(Err(error)) => {
+                record.verdict = meaning(error);
+                record.message = format!("{error:#}");
+            }
             Err(panic) => record.message = words(panic.as_ref()),
         }
         verdict::leave(&record);
@@ -225,6 +228,15 @@ impl<'a> Case<'a> {
 fn is_label((_, value): &(String, String)) -> bool {
     let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     value.len() <= 63 && value.bytes().all(fine)
+}
+
+/// Only an assertion fails a test: a panic, a condition that did not come true, a refusal.
+/// Every other error kept the test from its question.
+fn meaning(error: &anyhow::Error) -> Word {
+    match error.downcast_ref::<Error>().map(Error::kind) {
+        Some(ErrorKind::Timeout | ErrorKind::Refused) => Word::Failed,
+        _ => Word::Setup,
+    }
 }
 
 fn words(panic: &(dyn std::any::Any + Send)) -> String {

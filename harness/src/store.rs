@@ -102,6 +102,29 @@ impl Store {
         remove(&self.path(kind, key)?)
     }
 
+    /// Refuses to begin what the disk has no room for.
+    ///
+    /// # Errors
+    /// Fewer bytes than `needed` are free where the store is.
+    pub fn require_free(&self, needed: u64, what: &str) -> Result<()> {
+        fs::create_dir_all(&self.root)
+            .with_context(|| format!("make '{}'", self.root.display()))?;
+        let stat = nix::sys::statvfs::statvfs(&self.root)
+            .with_context(|| format!("look at the disk of '{}'", self.root.display()))?;
+        let free = stat.blocks_available() * stat.fragment_size();
+        if free >= needed {
+            return Ok(());
+        }
+        let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        Err(Error::setup(format!(
+            "{what} needs {:.1} GiB of disk at '{}', where {:.1} GiB are free",
+            gib(needed),
+            self.root.display(),
+            gib(free)
+        ))
+        .cure("free disk space there, or set KUBENEST_CACHE to a roomier folder"))
+    }
+
     fn path(&self, kind: &str, key: &str) -> Result<PathBuf> {
         for name in [kind, key] {
             let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
@@ -246,6 +269,16 @@ mod tests {
             "{error}"
         );
         assert!(error.cure_text().unwrap().starts_with("rm -r "));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_before_anything_is_built() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        assert!(store.require_free(1, "a test").is_ok());
+        let error = store.require_free(u64::MAX, "a test").unwrap_err();
+        assert!(error.to_string().starts_with("a test needs "), "{error}");
+        assert!(error.cure_text().unwrap().contains("KUBENEST_CACHE"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::settings::settings;
 
-/// kube's client logs each refused connection of an API server that is still starting.
-const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off";
+/// kube logs each refused call to an API server that is still starting.
+const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off,kube_runtime=error";
 
 /// Starts logging to standard error, once; later calls change nothing.
 ///

@@ -1,11 +1,12 @@
 //! `e2e` and `test`: from the command line to a report and an exit code.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use chrono::Utc;
 
 use crate::cli::{self, E2eArgs, RunArgs};
-use crate::plan::{self, Selection};
+use crate::plan::{self, Plan, Selection};
 use crate::progress::Progress;
 use crate::report::{self, Report, Totals};
 use crate::run_dir::RunDir;
@@ -35,29 +36,22 @@ pub(crate) fn everything(workspace: &Workspace, args: &RunArgs) -> anyhow::Resul
 
 /// The unit and doc tests, by cargo's own runner.
 fn units(workspace: &Workspace) -> anyhow::Result<u8> {
-    let cargo_test = |more: &str| {
+    let cargo_test = |args: &[&str]| {
         let mut command = compile::cargo(workspace);
-        command.arg("test").arg(more);
-        for package in workspace.unit_tested() {
-            command.args(["--package", &package]);
-        }
-        process::run(&mut command)
+        process::run(command.args(["test", "--workspace"]).args(args))
     };
-    if !cargo_test("--no-run")?.success() {
+    if !cargo_test(&["--lib", "--bins", "--no-run"])?.success() {
         println!("SETUP  the unit tests do not build");
         return Ok(cli::SETUP_FAILED);
     }
-    let status = cargo_test("--no-fail-fast")?;
-    Ok(if status.success() {
-        cli::OK
-    } else {
-        cli::TEST_FAILED
-    })
+    let units = cargo_test(&["--lib", "--bins", "--no-fail-fast"])?;
+    let docs = cargo_test(&["--doc", "--no-fail-fast"])?;
+    let passed = units.success() && docs.success();
+    Ok(if passed { cli::OK } else { cli::TEST_FAILED })
 }
 
 fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::Result<u8> {
-    let built = build(workspace, selection);
-    let (kubenest, plan) = match built {
+    let (kubenest, plan) = match build(workspace, selection) {
         Ok(built) => built,
         Err(error) if signals::received().is_none() => {
             println!("SETUP  {error:#}");
@@ -93,17 +87,13 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
     Ok(report.exit_code)
 }
 
-fn build(
-    workspace: &Workspace,
-    selection: &Selection,
-) -> anyhow::Result<(std::path::PathBuf, plan::Plan)> {
+fn build(workspace: &Workspace, selection: &Selection) -> anyhow::Result<(PathBuf, Plan)> {
     let suites = selection.suites();
     if suites.is_empty() {
         return Ok(Default::default());
     }
-    let programs = compile::tests(workspace, &suites)?;
-    let kubenest = compile::kubenest(workspace, &suites)?;
-    Ok((kubenest, plan::plan(&programs, selection)?))
+    let built = compile::tests(workspace, &suites)?;
+    Ok((built.kubenest, plan::plan(&built.programs, selection)?))
 }
 
 /// Writes the results and prints how the run ended; the closing line comes last.

@@ -47,7 +47,7 @@ pub(crate) fn clean_run(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
 }
 
 fn run(workspace: &Workspace, args: &[&str]) -> anyhow::Result<u8> {
-    let kubenest = compile::kubenest(workspace, &[])?;
+    let kubenest = compile::kubenest(workspace)?;
     let mut command = process::command(kubenest);
     Ok(exit_code(process::run(command.args(args))?))
 }

@@ -85,15 +85,6 @@ impl Workspace {
         suites.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(suites)
     }
-
-    /// The crates that are not suites; their tests need no Docker.
-    pub(crate) fn unit_tested(&self) -> Vec<String> {
-        let packages = self.metadata.workspace_packages().into_iter();
-        packages
-            .filter(|package| package.metadata.get("suite").is_none())
-            .map(|package| package.name.to_string())
-            .collect()
-    }
 }
 
 impl Manifest {

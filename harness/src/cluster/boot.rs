@@ -59,7 +59,10 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
 
     refuse_known_bad(&spec, spec.recipe.as_ref())?;
     let docker = Docker::find().await?;
-    sweep(&docker, Scope::DeadOwners).await?;
+    // What others left in the way of their own removal is no reason not to boot.
+    if let Err(error) = sweep(&docker, Scope::DeadOwners).await {
+        tracing::warn!("{}", error.report());
+    }
     let recipe = match &spec.recipe {
         Some(recipe) => recipe.clone(),
         None => image::default_recipe(&docker).await?,

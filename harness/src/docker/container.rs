@@ -14,8 +14,8 @@ use bollard::{
 };
 use futures::StreamExt;
 
-use super::{Docker, is_gone};
-use crate::{Context, Result};
+use super::{Docker, explain::Explain, is_gone};
+use crate::Result;
 
 /// What a container is made of.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +79,7 @@ impl Docker {
         let started = self.raw().start_container(&spec.name, None).await;
         if let Err(cause) = started {
             self.remove_container(&spec.name).await.ok();
-            return Err(cause).with_context(|| format!("start container '{}'", spec.name));
+            return Err(cause).explain(|| format!("start container '{}'", spec.name));
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl Docker {
         self.raw()
             .create_container(Some(options), spec.body())
             .await
-            .with_context(|| format!("create container '{}'", spec.name))?;
+            .explain(|| format!("create container '{}'", spec.name))?;
         Ok(())
     }
 
@@ -108,7 +108,7 @@ impl Docker {
         self.raw()
             .start_container(name, None)
             .await
-            .with_context(|| format!("start container '{name}'"))
+            .explain(|| format!("start container '{name}'"))
     }
 
     /// Asks a container to end, and kills it after `grace`.
@@ -124,7 +124,7 @@ impl Docker {
         self.raw()
             .stop_container(name, Some(options))
             .await
-            .with_context(|| format!("stop container '{name}'"))
+            .explain(|| format!("stop container '{name}'"))
     }
 
     /// Sends a signal, for example `SIGKILL`.
@@ -138,7 +138,7 @@ impl Docker {
         self.raw()
             .kill_container(name, Some(options))
             .await
-            .with_context(|| format!("signal container '{name}'"))
+            .explain(|| format!("signal container '{name}'"))
     }
 
     /// Removes a container with its volumes, running or not; one that is gone is fine.
@@ -153,7 +153,7 @@ impl Docker {
         };
         match self.raw().remove_container(name, Some(options)).await {
             Err(error) if !is_gone(&error) => {
-                Err(error).with_context(|| format!("remove container '{name}'"))
+                Err(error).explain(|| format!("remove container '{name}'"))
             }
             _ => Ok(()),
         }
@@ -167,7 +167,7 @@ impl Docker {
         match self.raw().inspect_container(name, None).await {
             Ok(found) => Ok(Some(state(found))),
             Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("inspect container '{name}'")),
+            Err(error) => Err(error).explain(|| format!("inspect container '{name}'")),
         }
     }
 
@@ -186,7 +186,7 @@ impl Docker {
             .raw()
             .list_containers(Some(options))
             .await
-            .context("list containers")?;
+            .explain(|| "list containers".into())?;
         Ok(found
             .into_iter()
             .filter_map(|container| container.labels)
@@ -207,7 +207,7 @@ impl Docker {
         let mut stream = self.raw().logs(name, Some(options));
         let mut text = String::new();
         while let Some(part) = stream.next().await {
-            let part = part.with_context(|| format!("logs of container '{name}'"))?;
+            let part = part.explain(|| format!("logs of container '{name}'"))?;
             text.push_str(&String::from_utf8_lossy(&part.into_bytes()));
         }
         Ok(text)

@@ -10,7 +10,7 @@ use bollard::{
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 
-use super::Docker;
+use super::{Docker, explain::Explain};
 use crate::{
     Context, Error, Result,
     process::{last_lines, quote},
@@ -184,7 +184,7 @@ impl Docker {
             .raw()
             .create_exec(container, config)
             .await
-            .context("create exec")?;
+            .explain(|| "create exec".into())?;
         let options = StartExecOptions {
             detach: false,
             tty: false,
@@ -194,7 +194,7 @@ impl Docker {
             .raw()
             .start_exec(&exec.id, Some(options))
             .await
-            .context("start exec")?
+            .explain(|| "start exec".into())?
         {
             StartExecResults::Attached { output, input } => Ok((exec.id, output, input)),
             StartExecResults::Detached => Err(Error::setup("the engine detached an exec")),

@@ -148,7 +148,11 @@ async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Resu
     Err(Error::setup(format!(
         "the guard does not reach its engine: {}",
         said.trim()
-    )))
+    ))
+    .cure(
+        "the engine's socket must be where DOCKER_HOST says, or at /var/run/docker.sock on the \
+         engine's machine; the node image must have bash, jq, and curl or socat",
+    ))
 }
 
 fn body(image: &str, cluster: &str, name: &str, socket: &Path) -> Result<ContainerCreateBody> {

@@ -6,7 +6,7 @@ use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImage
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::ReaderStream;
 
-use super::{Docker, is_gone};
+use super::{Docker, explain::Explain, is_gone};
 use crate::{Context, Error, Result};
 
 /// What the engine knows of an image.
@@ -74,7 +74,7 @@ impl Docker {
         };
         let mut answers = Box::pin(self.raw().import_image_stream(options, stream, None));
         while let Some(answer) = answers.next().await {
-            let answer = answer.context("load an image")?;
+            let answer = answer.explain(|| "load an image".into())?;
             if let Some(detail) = answer.error_detail {
                 return Err(Error::setup(detail.message.unwrap_or_default()));
             }

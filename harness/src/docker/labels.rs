@@ -25,6 +25,9 @@ pub const EXPIRES: &str = "dev.kubenest.expires";
 /// `true` on what outlives its owner on purpose, else `false`.
 pub const KEEP: &str = "dev.kubenest.keep";
 
+/// Role of node images: a cache, which no sweep removes.
+pub(crate) const NODE_IMAGE: &str = "node-image";
+
 /// How roles of images end. An image's labels show on every container that anybody makes of
 /// it: such a role on a container says that it is not ours.
 pub(super) const IMAGE: &str = "-image";

@@ -4,6 +4,7 @@ mod archive;
 mod container;
 pub mod discover;
 mod exec;
+mod explain;
 mod guard;
 mod image;
 pub mod labels;

@@ -3,14 +3,16 @@
 use std::{collections::HashMap, time::Duration};
 
 use bollard::query_parameters::{
-    ListContainersOptions, ListNetworksOptions, ListVolumesOptions, RemoveContainerOptions,
-    RemoveVolumeOptions,
+    ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
+    RemoveContainerOptions, RemoveVolumeOptions,
 };
 use futures::{StreamExt, stream};
 
 use super::{
     Docker, is_gone,
-    labels::{CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, OWNER, Owner, ROLE, RUN, unix_now},
+    labels::{
+        CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN, unix_now,
+    },
 };
 use crate::{
     Context, Error, Result,
@@ -45,12 +47,22 @@ pub struct Removed {
     pub networks: Vec<String>,
     /// Named volumes.
     pub volumes: Vec<String>,
+    /// Images that tests made; node images are a cache and stay.
+    pub images: Vec<String>,
 }
 
 impl Removed {
     /// There was nothing to remove.
     pub fn is_empty(&self) -> bool {
-        self.containers.is_empty() && self.networks.is_empty() && self.volumes.is_empty()
+        let Self {
+            containers,
+            networks,
+            volumes,
+            images,
+        } = self;
+        [containers, networks, volumes, images]
+            .iter()
+            .all(|names| names.is_empty())
     }
 }
 
@@ -66,14 +78,22 @@ impl Scope<'_> {
         HashMap::from([("label".to_owned(), labels)])
     }
 
+    /// Whether a container, network or volume of these labels is to go.
     fn covers(self, labels: &Labels, now: u64) -> bool {
+        let by_image = labels.get(ROLE).is_some_and(|role| role.ends_with(IMAGE));
+        !by_image && self.means(labels, now)
+    }
+
+    /// Whether an image of these labels is to go.
+    fn covers_image(self, labels: &Labels, now: u64) -> bool {
+        labels.get(ROLE).is_some_and(|role| role != NODE_IMAGE) && self.means(labels, now)
+    }
+
+    fn means(self, labels: &Labels, now: u64) -> bool {
         let Some(owner) = labels.get(OWNER) else {
             return false;
         };
         let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-        if labels.get(ROLE).is_some_and(|role| role.ends_with(IMAGE)) {
-            return false;
-        }
         match self {
             Scope::All => true,
             Scope::Cluster(name) => is(CLUSTER, name),
@@ -112,11 +132,17 @@ pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
     .await;
     let volumes = volumes(docker, scope).await?;
     let volumes = each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
+    let images = images(docker, scope).await?;
+    let images = each(images, &mut failed, |name| async move {
+        docker.remove_image(&name).await
+    })
+    .await;
     if failed.is_empty() {
         return Ok(Removed {
             containers,
             networks,
             volumes,
+            images,
         });
     }
     let left: Vec<String> = failed.iter().map(Error::report).collect();
@@ -187,6 +213,25 @@ async fn volumes(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
         .into_iter()
         .filter(|item| scope.covers(&item.labels, now))
         .map(|item| (item.name.clone(), item.name))
+        .collect())
+}
+
+async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+    let options = ListImagesOptions {
+        filters: Some(scope.filters()),
+        ..Default::default()
+    };
+    let list = docker
+        .raw()
+        .list_images(Some(options))
+        .await
+        .context("list images")?;
+    let now = unix_now();
+    Ok(list
+        .into_iter()
+        .filter(|item| scope.covers_image(&item.labels, now))
+        .flat_map(|item| item.repo_tags)
+        .map(|name| (name.clone(), name))
         .collect())
 }
 

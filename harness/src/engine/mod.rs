@@ -212,6 +212,10 @@ impl Engine {
     /// containers live on when it is given the time.
     async fn recovers(&self) -> bool {
         let layout = &self.layout;
+        if remains::daemon_runs(layout) {
+            tracing::info!(target: "kubenest::progress",
+                "waiting for the embedded Docker engine, which runs but does not work yet");
+        }
         wait::until("the engine to recover", RECOVERY, async || {
             match healthy(layout).await {
                 Ok(_) => Probe::Ready(()),

@@ -22,7 +22,7 @@ use self::{archive::ImageSpec, layer::Layer};
 pub use self::{resolve::DefaultNode, small::SmallImage};
 use crate::{
     Context, Error, Result, component,
-    docker::{Docker, Labels},
+    docker::{Docker, Labels, labels},
     lock::FileLock,
     progress,
     recipe::{Component, Content, ImageRef, Parts, Recipe, RuntimeSettings, sha256_hex},
@@ -32,6 +32,9 @@ use crate::{
 
 /// Repository of the node images built here; the tag is the recipe's hash.
 pub const REPOSITORY: &str = "kubenest/node";
+
+/// What the layers of one node image, and the engine's copy of them, take at most.
+const BUILD_BYTES: u64 = 4 << 30;
 
 /// Label with the recipe's name.
 const RECIPE: &str = "dev.kubenest.recipe";
@@ -155,6 +158,7 @@ fn tag(recipe: &Recipe, parts: &Parts) -> String {
 
 async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str) -> Result<()> {
     let store = Store::default_cache();
+    store.require_free(BUILD_BYTES, "building a node image")?;
     let mut layers = base_layers(&store, parts).await?;
     let images = control_plane::images(&store, parts).await?;
     let base_key = key("base", layers.iter().map(|layer| layer.diff_id.as_str()));
@@ -187,7 +191,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
     let preload = preload::layer(docker, &store, &preload_key, &base, &images).await;
     docker.remove_image(&base).await?;
     layers.push(preload?);
-    let mut labels: BTreeMap<String, String> = Labels::new("node-image")
+    let mut labels: BTreeMap<String, String> = Labels::new(labels::NODE_IMAGE)
         .keep(true)
         .map()
         .into_iter()

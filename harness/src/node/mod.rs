@@ -150,6 +150,15 @@ impl Node {
         Ok(())
     }
 
+    /// The node's root folder as this machine sees it, if its engine is on this machine.
+    fn root(&self) -> Option<String> {
+        self.docker.socket()?;
+        let root = format!("/proc/{}/root", self.pid);
+        // Behind a forwarded socket the number is some other process of this machine.
+        let host = std::fs::read_to_string(format!("{root}/etc/hostname")).ok()?;
+        (self.pid > 0 && host.trim() == self.name).then_some(root)
+    }
+
     /// A byte stream to a unix socket inside the node.
     ///
     /// On a local engine the socket is reached through the node's root folder in `/proc`;
@@ -158,8 +167,8 @@ impl Node {
     /// # Errors
     /// Nothing listens there.
     pub async fn dial(&self, socket: &str) -> Result<NodeStream> {
-        if self.docker.socket().is_some() && self.pid > 0 {
-            let path = PathBuf::from(format!("/proc/{}/root{socket}", self.pid));
+        if let Some(root) = self.root() {
+            let path = PathBuf::from(format!("{root}{socket}"));
             if let Ok(stream) = UnixStream::connect(&path).await {
                 return Ok(NodeStream::Direct(stream));
             }

@@ -14,39 +14,53 @@ use std::{
 
 use kubenest::{
     engine::{self, Engine, State},
+    lock::FileLock,
     process::Command,
+    settings::settings,
     store::Store,
     wait::{self, Probe},
 };
-use tokio::task::{LocalSet, spawn_local};
 
 /// Runs `body` with an engine that does not run yet, and stops it however that ends.
-async fn with_engine<F: Future<Output = ()> + 'static>(
-    packages: Store,
-    body: impl FnOnce(Engine) -> F,
-) {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::open(folder.path(), packages).unwrap();
-    let tasks = LocalSet::new();
-    let ended = tasks
-        .run_until(tasks.spawn_local(body(engine.clone())))
-        .await;
+async fn with_engine<F>(name: &str, body: impl FnOnce(Engine) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    with_engine_from(Store::default_cache(), name, body).await;
+}
+
+/// As [`with_engine`], with the engine's programs from this store.
+///
+/// The engine's folder has a lasting name, so that what a killed test left is cleared by
+/// the next run of that test.
+async fn with_engine_from<F>(packages: Store, name: &str, body: impl FnOnce(Engine) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let folder = settings().cache.join("engine-tests").join(name);
+    let lock = folder.with_extension("lock");
+    let _lock = FileLock::exclusive(&lock, name).await.unwrap();
+    let engine = Engine::open(&folder, packages).unwrap();
+    engine.stop().await.unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    fs::create_dir(&folder).unwrap();
+
+    let ended = tokio::spawn(body(engine.clone())).await;
     let stopped = engine.stop().await;
     if let Err(failure) = ended {
         std::panic::resume_unwind(failure.into_panic());
     }
     stopped.unwrap();
-    assert_eq!(
-        traces(&engine).await,
-        Vec::<String>::new(),
-        "left after stop"
-    );
+    let left = traces(&engine).await;
+    assert!(left.is_empty(), "left after stop: {left:?}");
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test]
 async fn starts_from_an_empty_cache() {
     let cache = tempfile::tempdir().unwrap();
-    with_engine(Store::open(cache.path()), |engine| async move {
+    let packages = Store::open(cache.path());
+    with_engine_from(packages, "empty-cache", |engine| async move {
         assert_eq!(engine.status().await.state, State::Stopped);
         let address = engine.ensure().await.unwrap();
         let State::Running(versions) = engine.status().await.state else {
@@ -61,10 +75,10 @@ async fn starts_from_an_empty_cache() {
 
 #[tokio::test]
 async fn concurrent_starters_get_one_engine() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("concurrent", |engine| async move {
         let starts = (0..8).map(|_| {
             let engine = engine.clone();
-            spawn_local(async move { engine.ensure().await.unwrap() })
+            tokio::spawn(async move { engine.ensure().await.unwrap() })
         });
         for start in starts.collect::<Vec<_>>() {
             assert_eq!(start.await.unwrap(), engine.address());
@@ -76,7 +90,7 @@ async fn concurrent_starters_get_one_engine() {
 
 #[tokio::test]
 async fn an_engine_that_runs_is_kept() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("kept", |engine| async move {
         engine.ensure().await.unwrap();
         let first = daemons(&engine);
         engine.ensure().await.unwrap();
@@ -87,7 +101,7 @@ async fn an_engine_that_runs_is_kept() {
 
 #[tokio::test]
 async fn heals_after_its_daemon_was_killed() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("daemon-killed", |engine| async move {
         engine.ensure().await.unwrap();
         let (id, init) = sleeper(&engine).await;
         kill(&daemons(&engine)).await;
@@ -100,10 +114,10 @@ async fn heals_after_its_daemon_was_killed() {
 
 #[tokio::test]
 async fn heals_after_daemon_and_containerd_were_killed() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("both-killed", |engine| async move {
         engine.ensure().await.unwrap();
         let (id, _) = sleeper(&engine).await;
-        let pids = [daemons(&engine), containerds(&engine)].concat();
+        let pids = [containerds(&engine), daemons(&engine)].concat();
         assert_eq!(pids.len(), 2);
         kill(&pids).await;
         engine.ensure().await.unwrap();
@@ -114,7 +128,7 @@ async fn heals_after_daemon_and_containerd_were_killed() {
 
 #[tokio::test]
 async fn a_container_survives_the_death_of_containerd() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("containerd-killed", |engine| async move {
         engine.ensure().await.unwrap();
         let (_, init) = sleeper(&engine).await;
         kill(&containerds(&engine)).await;
@@ -128,7 +142,7 @@ async fn a_container_survives_the_death_of_containerd() {
 /// Everything a busy engine has is gone, even after its daemons were killed.
 #[tokio::test]
 async fn stop_clears_a_killed_engine_away() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("stop", |engine| async move {
         engine.ensure().await.unwrap();
         let network = docker(&engine, &["network", "create", "own"]).await;
         let bridge = Path::new("/sys/class/net").join(format!("br-{}", &network[..12]));
@@ -141,7 +155,7 @@ async fn stop_clears_a_killed_engine_away() {
             "{:?}",
             traces(&engine).await
         );
-        kill(&[daemons(&engine), containerds(&engine), shims(&engine)].concat()).await;
+        kill(&[shims(&engine), containerds(&engine), daemons(&engine)].concat()).await;
         assert!(
             alive(&init),
             "it takes more than the shim's death to end a container"
@@ -156,11 +170,11 @@ async fn stop_clears_a_killed_engine_away() {
 
 #[tokio::test]
 async fn leaves_another_engine_alone() {
-    with_engine(Store::default_cache(), |other| async move {
+    with_engine("other", |other| async move {
         other.ensure().await.unwrap();
         let (_, init) = sleeper(&other).await;
         let before = traces(&other).await;
-        with_engine(Store::default_cache(), |engine| async move {
+        with_engine("beside-other", |engine| async move {
             engine.ensure().await.unwrap();
             sleeper(&engine).await;
             kill(&daemons(&engine)).await;
@@ -174,10 +188,24 @@ async fn leaves_another_engine_alone() {
     .await;
 }
 
+#[tokio::test]
+async fn says_why_it_does_not_start() {
+    with_engine("no-start", |engine| async move {
+        let data = engine.status().await.folder.join("data");
+        fs::write(&data, "no folder").unwrap();
+        let error = engine.ensure().await.unwrap_err().report();
+        assert!(error.contains("dockerd.log"), "{error}");
+        assert!(error.contains("points to a file"), "{error}");
+        let left = traces(&engine).await;
+        assert!(left.is_empty(), "left after a failed start: {left:?}");
+    })
+    .await;
+}
+
 /// As after `rm -r` of the cache while the engine runs, which spares what is mounted.
 #[tokio::test]
 async fn starts_anew_when_its_folder_was_emptied() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("emptied", |engine| async move {
         engine.ensure().await.unwrap();
         let first = daemons(&engine);
         let folder = engine.status().await.folder;
@@ -196,7 +224,7 @@ async fn starts_anew_when_its_folder_was_emptied() {
 /// Docker's own bridge is not this engine's to touch, whoever it belongs to.
 #[tokio::test]
 async fn leaves_docker0_alone() {
-    with_engine(Store::default_cache(), |engine| async move {
+    with_engine("docker0", |engine| async move {
         let bridge = Path::new("/sys/class/net/docker0");
         let made = !bridge.exists();
         if made {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kubenest::{
-    Case, Cluster, ClusterSpec,
+    Case,
     image::SmallImage,
     k8s_openapi::api::core::v1::{Container, Pod, PodSpec},
     kube::api::LogParams,
@@ -20,14 +20,6 @@ pub const NOT_DETECTED: &str = "failed to detect containerd snapshotter";
 pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
 /// The node whose containerd writes its configuration in version 3.
 pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
-
-/// Boots one node of a recipe.
-pub async fn boot(recipe: &str) -> Result<Cluster> {
-    Ok(ClusterSpec::single_node()
-        .with_recipe(recipe)?
-        .boot()
-        .await?)
-}
 
 /// Runs `kind load docker-image` of one release with an image of its own.
 pub async fn load(case: &Case<'_>, release: &str) -> Result<(SmallImage, Output)> {

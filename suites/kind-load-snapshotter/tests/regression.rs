@@ -10,12 +10,18 @@
 
 /// kind v0.26 on containerd 2.0.
 mod affected {
-    use kind_load_snapshotter::{CONTAINERD_2_0, NOT_DETECTED, boot, load};
-    use kubenest::{ClusterSpec, ErrorKind};
+    use kind_load_snapshotter::{CONTAINERD_2_0, NOT_DETECTED, load};
+    use kubenest::{Cluster, ClusterSpec, ErrorKind};
+    use kubenest_fixtures::cluster;
+    use rstest::rstest;
 
+    #[rstest]
     #[tokio::test]
-    async fn kind_0_26_finds_no_snapshotter_in_containerd_2_0() -> anyhow::Result<()> {
-        let cluster = boot(CONTAINERD_2_0).await?;
+    async fn kind_0_26_finds_no_snapshotter_in_containerd_2_0(
+        #[future(awt)]
+        #[with(Some(CONTAINERD_2_0))]
+        cluster: Cluster,
+    ) -> anyhow::Result<()> {
         cluster
             .case(async |case| {
                 let (image, output) = load(case, "0.26.0").await?;
@@ -47,20 +53,32 @@ mod affected {
 
 /// kind v0.27 anywhere, and containerd 1.7 with either.
 mod fixed {
-    use kind_load_snapshotter::{CONTAINERD_1_7, CONTAINERD_2_0, boot, load, run_from};
+    use kind_load_snapshotter::{CONTAINERD_1_7, CONTAINERD_2_0, load, run_from};
+    use kubenest::Cluster;
+    use kubenest_fixtures::cluster;
+    use rstest::rstest;
 
+    #[rstest]
     #[tokio::test]
-    async fn kind_0_27_loads_into_containerd_2_0() -> anyhow::Result<()> {
-        loads_and_runs(CONTAINERD_2_0, &["0.27.0"]).await
+    async fn kind_0_27_loads_into_containerd_2_0(
+        #[future(awt)]
+        #[with(Some(CONTAINERD_2_0))]
+        cluster: Cluster,
+    ) -> anyhow::Result<()> {
+        loads_and_runs(cluster, &["0.27.0"]).await
     }
 
+    #[rstest]
     #[tokio::test]
-    async fn both_kinds_load_into_containerd_1_7() -> anyhow::Result<()> {
-        loads_and_runs(CONTAINERD_1_7, &["0.26.0", "0.27.0"]).await
+    async fn both_kinds_load_into_containerd_1_7(
+        #[future(awt)]
+        #[with(Some(CONTAINERD_1_7))]
+        cluster: Cluster,
+    ) -> anyhow::Result<()> {
+        loads_and_runs(cluster, &["0.26.0", "0.27.0"]).await
     }
 
-    async fn loads_and_runs(recipe: &str, releases: &[&str]) -> anyhow::Result<()> {
-        let cluster = boot(recipe).await?;
+    async fn loads_and_runs(cluster: Cluster, releases: &[&str]) -> anyhow::Result<()> {
         cluster
             .case(async |case| {
                 for release in releases {

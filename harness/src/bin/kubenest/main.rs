@@ -139,10 +139,11 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
     };
     let removed = docker::sweep(&docker, scope).await?;
     println!(
-        "removed {} containers, {} networks, {} volumes",
+        "removed {} containers, {} networks, {} volumes, {} images",
         removed.containers.len(),
         removed.networks.len(),
-        removed.volumes.len()
+        removed.volumes.len(),
+        removed.images.len()
     );
     Ok(())
 }

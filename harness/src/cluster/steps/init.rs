@@ -27,8 +27,9 @@ pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> R
             "--config",
             CONFIG,
             "--skip-token-print",
-            // The image is known to hold what preflight asks for. CoreDNS comes later.
-            "--skip-phases=preflight,addon/coredns",
+            // The image is known to hold what preflight asks for, CoreDNS comes later, and
+            // the last phase restarts the kubelet so that its certificate outlives a year.
+            "--skip-phases=preflight,addon/coredns,kubelet-finalize",
         ])
         .await
     };

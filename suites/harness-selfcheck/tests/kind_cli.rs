@@ -1,0 +1,115 @@
+//! The real kind CLI boots our node images: pods of its clusters have DNS and Services, and
+//! all that kind makes bears our labels.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use harness_selfcheck::docker;
+use kubenest::{
+    docker::{Docker, ExecOutput, Scope, labels, sweep},
+    image::{NodeImage, SmallImage},
+    recipe::Recipe,
+    tools::Kind,
+    wait::{self, Probe},
+};
+
+/// Resolves the API server's Service by name, and connects to its address.
+const USE_NETWORK: &str = "\
+until nslookup kubernetes.default.svc.cluster.local; do sleep 1; done &&
+nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null";
+
+#[tokio::test]
+async fn kind_0_26_boots_containerd_1_7() -> Result<()> {
+    boots("0.26.0", "v1.32.1-containerd-1.7.24").await
+}
+
+#[tokio::test]
+async fn kind_0_27_boots_containerd_2_0() -> Result<()> {
+    boots("0.27.0", "v1.32.1-containerd-2.0.2").await
+}
+
+async fn boots(release: &str, recipe: &str) -> Result<()> {
+    let engine = Docker::find().await?;
+    let image = NodeImage::ensure(&engine, &Recipe::named(recipe)?).await?;
+    let kind = Kind::release(release).await?;
+    let cluster = format!("selfcheck-{}", std::process::id());
+    let works = create_and_use(&engine, &kind, &cluster, &image).await;
+    let swept = sweep(&engine, Scope::Cluster(&cluster)).await?;
+    works?;
+    assert_eq!(swept.containers, [format!("{cluster}-control-plane")]);
+    assert_eq!(swept.networks, [format!("kubenest-{cluster}")]);
+    let left = docker(
+        &engine,
+        &["ps", "-aq", "--filter", &format!("name={cluster}")],
+    )
+    .await?;
+    ensure!(left.is_empty(), "left after the sweep: {left}");
+    Ok(())
+}
+
+async fn create_and_use(
+    engine: &Docker,
+    kind: &Kind,
+    cluster: &str,
+    image: &NodeImage,
+) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let kubeconfig = folder.path().join("kubeconfig");
+    kind.create(engine, cluster, &image.reference, &kubeconfig)
+        .await?;
+    let node = format!("{cluster}-control-plane");
+    let state = engine
+        .container(&node)
+        .await?
+        .context("kind made no node of that name")?;
+    let owner = labels::Owner::current().to_string();
+    assert_eq!(state.labels.get(labels::OWNER), Some(&owner));
+    assert!(std::fs::read_to_string(&kubeconfig)?.contains("127.0.0.1"));
+
+    let small = SmallImage::load(engine, cluster).await?;
+    let load = kind.command(engine, cluster, &kubeconfig).await?;
+    load.args(["load", "docker-image", small.reference(), "--name", cluster])
+        .run()
+        .await?;
+    let image = format!("--image={}", small.reference());
+    let run = [
+        "run",
+        "user",
+        &image,
+        "--image-pull-policy=Never",
+        "--restart=OnFailure",
+    ];
+    let run = [
+        &run[..],
+        &["--command", "--", "/bin/busybox", "sh", "-c", USE_NETWORK],
+    ]
+    .concat();
+    let patience = Duration::from_secs(60);
+    wait::until(
+        "the default service account",
+        patience,
+        async || match kubectl(engine, &node, &run).await {
+            Ok(output) if output.status == 0 => Probe::Ready(()),
+            Ok(output) => Probe::Pending(output.stderr),
+            Err(error) => Probe::Failed(error),
+        },
+    )
+    .await?;
+    let phase = ["get", "pod", "user", "-o", "jsonpath={.status.phase}"];
+    wait::until(
+        "the pod to use DNS and a Service",
+        patience,
+        async || match kubectl(engine, &node, &phase).await {
+            Ok(output) if output.text() == "Succeeded" => Probe::Ready(()),
+            Ok(output) => Probe::Pending(output.text()),
+            Err(error) => Probe::Failed(error),
+        },
+    )
+    .await?;
+    Ok(small.remove().await?)
+}
+
+async fn kubectl(engine: &Docker, node: &str, args: &[&str]) -> kubenest::Result<ExecOutput> {
+    let argv = ["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"];
+    engine.exec(node, &[&argv[..], args].concat(), None).await
+}
