@@ -124,7 +124,7 @@ async fn steps_of(
     made: &mut Made,
     clock: &mut Clock,
 ) -> Result<Booted> {
-    made.refuse_taken_name().await?;
+    made.claim_names(spec.nodes.len()).await?;
     made.start_guard(&image.reference).await?;
     let network = made.make_network().await?;
     let (nodes, port) = steps::containers::start(spec, &image, made, &network).await?;

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     docker::{
         Docker, Guard, Labels,
-        labels::{OWNER, Owner},
+        labels::{CLUSTER, OWNER, Owner},
     },
     node::Role,
     process::quote,
@@ -50,25 +50,44 @@ impl Made {
         &self.docker
     }
 
-    /// Refuses the name of another cluster, kubenest's or kind's own.
-    pub(super) async fn refuse_taken_name(&self) -> Result<()> {
-        let name = &self.name;
-        for container in [format!("{name}-control-plane"), format!("{name}-guard")] {
-            if self.docker.container(&container).await?.is_some() {
-                let taken = format!("cluster name '{name}' is taken: container '{container}'");
+    /// Takes the names of the nodes, the first of which is the control plane.
+    ///
+    /// From here on what bears them is removed, unless somebody else's label is on it.
+    pub(super) async fn claim_names(&mut self, nodes: usize) -> Result<()> {
+        let cluster = &self.name;
+        let name = |index| match index {
+            0 => format!("{cluster}-control-plane"),
+            1 => format!("{cluster}-worker"),
+            _ => format!("{cluster}-worker{index}"),
+        };
+        let names: Vec<String> = (0..nodes).map(name).collect();
+        for name in names.iter().chain([&self.guard_name()]) {
+            if self.docker.container(name).await?.is_some() {
+                let taken = format!("cluster name '{cluster}' is taken by container '{name}'");
                 return Err(Error::input(taken).cure(format!(
-                    "choose another name, or remove that cluster: `kubenest down {name}`, \
-                     or `kind delete cluster --name {name}` if it is kind's"
+                    "choose another name, or remove that cluster: `kubenest down {cluster}`, \
+                     or `kind delete cluster --name {cluster}` if it is kind's"
                 )));
             }
         }
+        self.containers = names;
         Ok(())
+    }
+
+    /// Names of the nodes.
+    pub(super) fn containers(&self) -> &[String] {
+        &self.containers
+    }
+
+    fn guard_name(&self) -> String {
+        format!("{}-guard", self.name)
     }
 
     /// Has the death of this process watched, before anything else is made.
     pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
         if !settings().keep {
-            self.guard = Some(Guard::start(&self.docker, image, &self.name).await?);
+            let guard = Guard::start(&self.docker, image, &self.name, &self.containers);
+            self.guard = Some(guard.await?);
         }
         Ok(())
     }
@@ -102,11 +121,6 @@ impl Made {
         labels.insert(KIND_CLUSTER.into(), self.name.clone());
         labels.insert(KIND_ROLE.into(), role.as_str().into());
         labels
-    }
-
-    /// Notes a container before it is made, so that a failure half-way removes it too.
-    pub(super) fn container(&mut self, name: &str) {
-        self.containers.push(name.to_owned());
     }
 
     /// Makes the cluster's network.
@@ -156,7 +170,7 @@ impl Made {
         if !self.booted
             && let Some(guard) = self.guard.take()
         {
-            // What was just being made is not there yet to be removed by name.
+            // What is just being made cannot be removed by name: the guard waits for it.
             failed = guard.finish().await.err();
         }
         let removals = self.containers.iter().map(|name| self.remove_own(name));
@@ -169,22 +183,23 @@ impl Made {
         if let Some(error) = failed {
             return Err(error);
         }
-        if let Some(guard) = self.guard.take() {
-            guard.release().await?;
-        }
+        // Last, so that it goes on if this process dies on the way.
+        self.remove_own(&self.guard_name()).await?;
         self.forget();
         Ok(())
     }
 
-    /// Removes a container that was noted, unless somebody else had its name first.
+    /// Removes a container unless somebody else had its name first.
     async fn remove_own(&self, name: &str) -> Result<()> {
+        let Some(found) = self.docker.container(name).await? else {
+            return Ok(());
+        };
         let owner = Owner::current().to_string();
-        match self.docker.container(name).await? {
-            Some(found) if found.labels.get(OWNER) == Some(&owner) => {
-                self.docker.remove_container(name).await
-            }
-            _ => Ok(()),
+        let is = |key: &str, value: &str| found.labels.get(key).is_some_and(|is| is == value);
+        if is(OWNER, &owner) && is(CLUSTER, &self.name) {
+            self.docker.remove_container(&found.id).await?;
         }
+        Ok(())
     }
 
     fn forget(&mut self) {
@@ -197,7 +212,7 @@ impl Made {
 /// The safety net: a test that panicked, a boot that was given up.
 impl Drop for Made {
     fn drop(&mut self) {
-        if self.containers.is_empty() && self.network.is_none() && self.guard.is_none() {
+        if self.containers.is_empty() {
             return;
         }
         // A runtime of its own: this one may be going down, and a drop cannot wait for it.

@@ -98,12 +98,14 @@ impl ClusterSpec {
         Self::of(std::iter::once(NodeSpec::control_plane()).chain(workers))
     }
 
-    /// These nodes; exactly one is a control plane.
+    /// These nodes, the control plane first; exactly one is.
     pub fn of(nodes: impl IntoIterator<Item = NodeSpec>) -> Self {
+        let mut nodes: Vec<NodeSpec> = nodes.into_iter().collect();
+        nodes.sort_by_key(|node| node.role != Role::ControlPlane);
         Self {
             name: None,
             recipe: None,
-            nodes: nodes.into_iter().collect(),
+            nodes,
             kubeadm_patches: Vec::new(),
             containerd_patches: Vec::new(),
             expected: Expected::default(),

@@ -12,8 +12,14 @@ use crate::{Error, Result, node::Node, wait};
 /// So often may a service or a control-plane container be restarted before it counts as
 /// one that cannot run: an API server may lose its first race with etcd.
 const RESTARTS: u32 = 3;
+/// So often, if it ended at once: that is no race, and the kubelet waits ever longer before
+/// it tries again.
+const RESTARTS_AT_ONCE: u32 = 2;
+/// Seconds of a life that count as at once.
+const AT_ONCE: u32 = 3;
 
-/// One look: a line for each service or container that was restarted.
+/// One look: a line for each service or container with its restarts and, once there are any,
+/// the seconds of a container's life before.
 const LOOK: &str = "
 for unit in kubelet containerd; do
   echo \"$unit $(systemctl show --property NRestarts --value $unit.service)\"
@@ -21,7 +27,11 @@ done
 cd /var/log/pods 2> /dev/null || exit 0
 for pod in kube-system_{etcd,kube-apiserver,kube-controller-manager,kube-scheduler}-*; do
   for log in \"$pod\"/*/*.log; do
-    [[ -e $log ]] && echo \"/var/log/pods/$log $(basename \"$log\" .log)\"
+    [[ -e $log ]] || continue
+    restarts=$(basename \"$log\" .log) life=
+    before=${log%/*}/$((restarts - 1)).log
+    [[ -e $before ]] && life=$(($(stat --format '%Y - %W' \"$before\")))
+    echo \"/var/log/pods/$log $restarts $life\"
   done
 done
 exit 0
@@ -57,9 +67,13 @@ async fn one(node: &Node) -> Result<Infallible> {
 /// The first service or log file in a look that was restarted too often.
 fn gave_up(look: &str) -> Option<String> {
     look.lines().find_map(|line| {
-        let (what, restarts) = line.rsplit_once(' ')?;
-        let restarts: u32 = restarts.parse().ok()?;
-        (restarts >= RESTARTS).then(|| what.to_owned())
+        let mut words = line.split_whitespace();
+        let what = words.next()?;
+        let restarts: u32 = words.next()?.parse().ok()?;
+        let life = words.next().and_then(|life| life.parse::<u32>().ok());
+        let at_once = life.is_some_and(|life| life <= AT_ONCE);
+        let limit = if at_once { RESTARTS_AT_ONCE } else { RESTARTS };
+        (restarts >= limit).then(|| what.to_owned())
     })
 }
 
@@ -96,14 +110,15 @@ mod tests {
     #[test]
     fn a_service_may_be_restarted_now_and_then() {
         assert_eq!(
-            gave_up("kubelet 1\ncontainerd 0\n/var/log/pods/a/b/2.log 2"),
+            gave_up("kubelet 1\ncontainerd 0\n/x/b/1.log 1 0\n/x/b/2.log 2 20"),
             None
         );
         assert_eq!(
             gave_up("kubelet 3\ncontainerd 0").as_deref(),
             Some("kubelet")
         );
-        assert_eq!(gave_up("/x/b/3.log 3").as_deref(), Some("/x/b/3.log"));
+        assert_eq!(gave_up("/x/b/3.log 3 20").as_deref(), Some("/x/b/3.log"));
+        assert_eq!(gave_up("/x/b/2.log 2 0").as_deref(), Some("/x/b/2.log"));
         assert_eq!(gave_up("kubelet [not set]"), None);
     }
 }

@@ -15,7 +15,13 @@ use bollard::{
 use futures::StreamExt;
 
 use super::{Docker, explain::Explain, is_gone};
-use crate::Result;
+use crate::{
+    Result,
+    wait::{self, Probe},
+};
+
+/// How long a removal by somebody else may take.
+const REMOVAL: Duration = Duration::from_secs(30);
 
 /// What a container is made of.
 #[derive(Debug, Clone, Default)]
@@ -151,10 +157,23 @@ impl Docker {
             v: true,
             link: false,
         };
+        let what = || format!("remove container '{name}'");
         match self.raw().remove_container(name, Some(options)).await {
-            Err(error) if !is_gone(&error) => {
-                Err(error).explain(|| format!("remove container '{name}'"))
+            // A sweep or a guard is at it: whoever wants its network has to wait for its end.
+            Err(bollard::errors::Error::DockerResponseServerError {
+                status_code: 409,
+                message,
+            }) => {
+                wait::until(&what(), REMOVAL, async || {
+                    match self.container(name).await {
+                        Ok(None) => Probe::Ready(()),
+                        Ok(Some(_)) => Probe::Pending(message.clone()),
+                        Err(error) => Probe::Failed(error),
+                    }
+                })
+                .await
             }
+            Err(error) if !is_gone(&error) => Err(error).explain(what),
             _ => Ok(()),
         }
     }

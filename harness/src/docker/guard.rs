@@ -36,28 +36,36 @@ const FINISH: Duration = Duration::from_secs(60);
 /// A running guard. Dropped without [`release`](Guard::release), it removes the cluster.
 pub struct Guard {
     docker: Docker,
-    name: String,
+    id: String,
     /// Its end, however it comes, is the guard's signal.
     _stream: Pin<Box<dyn AsyncWrite + Send>>,
 }
 
 impl Guard {
     /// Starts a guard over the things of this process and cluster, made or yet to be made.
-    /// `image` needs bash, jq, and curl or socat: every node image does.
+    /// `image` needs bash, jq, and curl or socat: every node image does. `containers` names
+    /// those to be made: of these it also sees that they are just being made.
     ///
     /// # Errors
     /// The guard cannot be started, or does not reach the engine from within.
-    pub async fn start(docker: &Docker, image: &str, cluster: &str) -> Result<Self> {
+    pub async fn start(
+        docker: &Docker,
+        image: &str,
+        cluster: &str,
+        containers: &[String],
+    ) -> Result<Self> {
         let usual = Path::new(ENGINE_SIDE_SOCKET);
         let near = docker.socket().unwrap_or(usual);
         let what = || format!("start the guard of cluster '{cluster}'");
-        let error = match Self::start_with(docker, image, cluster, near).await {
+        let name = format!("{cluster}-guard");
+        let body = |socket| body(image, cluster, &name, containers, socket);
+        let error = match Self::start_with(docker, &name, body(near)?).await {
             Err(error) if near != usual => error,
             started => return started.with_context(what),
         };
         // A client's path to a remote engine, or to one in a virtual machine, means nothing on
         // the engine's side; its usual path may.
-        let started = Self::start_with(docker, image, cluster, usual).await;
+        let started = Self::start_with(docker, &name, body(usual)?).await;
         started.map_err(|_| error).with_context(what)
     }
 
@@ -66,7 +74,7 @@ impl Guard {
     /// # Errors
     /// The engine does not answer.
     pub async fn release(self) -> Result<()> {
-        self.docker.remove_container(&self.name).await
+        self.docker.remove_container(&self.id).await
     }
 
     /// Has the guard remove the cluster now, with what is still being made, and waits for it.
@@ -74,10 +82,10 @@ impl Guard {
     /// # Errors
     /// It does not end, or the engine does not answer.
     pub async fn finish(self) -> Result<()> {
-        let (docker, name) = (self.docker.clone(), self.name.clone());
+        let (docker, id) = (self.docker.clone(), self.id.clone());
         drop(self);
         wait::until("the guard's end", FINISH, async || {
-            match docker.container(&name).await {
+            match docker.container(&id).await {
                 Ok(None) => Probe::Ready(()),
                 Ok(Some(_)) => Probe::Pending("it runs".into()),
                 Err(error) => Probe::Failed(error),
@@ -86,18 +94,11 @@ impl Guard {
         .await
     }
 
-    async fn start_with(
-        docker: &Docker,
-        image: &str,
-        cluster: &str,
-        socket: &Path,
-    ) -> Result<Self> {
-        let name = format!("{cluster}-guard");
+    async fn start_with(docker: &Docker, name: &str, body: ContainerCreateBody) -> Result<Self> {
         let options = CreateContainerOptions {
-            name: Some(name.clone()),
+            name: Some(name.to_owned()),
             ..Default::default()
         };
-        let body = body(image, cluster, &name, socket)?;
         let created = docker.raw().create_container(Some(options), body).await;
         let id = created
             .with_context(|| format!("create container '{name}'"))?
@@ -120,7 +121,7 @@ impl Guard {
         match started {
             Ok(input) => Ok(Self {
                 docker: docker.clone(),
-                name,
+                id,
                 _stream: input,
             }),
             Err(error) => {
@@ -155,7 +156,13 @@ async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Resu
     ))
 }
 
-fn body(image: &str, cluster: &str, name: &str, socket: &Path) -> Result<ContainerCreateBody> {
+fn body(
+    image: &str,
+    cluster: &str,
+    name: &str,
+    containers: &[String],
+    socket: &Path,
+) -> Result<ContainerCreateBody> {
     let want = HashMap::from([
         (OWNER, Owner::current().to_string()),
         (CLUSTER, cluster.to_owned()),
@@ -176,6 +183,7 @@ fn body(image: &str, cluster: &str, name: &str, socket: &Path) -> Result<Contain
             format!("GUARD={name}"),
             format!("FILTERS={}", percent_encode(&filters)),
             format!("LABELS={labels}"),
+            format!("NAMES={}", containers.join("\n")),
         ]),
         user: Some("0:0".into()),
         open_stdin: Some(true),
@@ -220,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_guard_is_shut_in_and_bears_its_owners_labels() {
-        let body = body("image", "a", "a-guard", Path::new("/run/e.sock")).unwrap();
+        let body = body("image", "a", "a-guard", &[], Path::new("/run/e.sock")).unwrap();
         assert_eq!(body.labels.unwrap()[OWNER], Owner::current().to_string());
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("none"));
@@ -240,7 +248,7 @@ mod tests {
             percent_encode(r#"{"a":["b/c=d&e"]}"#),
             "%7B%22a%22%3A%5B%22b%2Fc%3Dd%26e%22%5D%7D"
         );
-        let body = body("image", "a", "a-guard", Path::new("/s")).unwrap();
+        let body = body("image", "a", "a-guard", &[], Path::new("/s")).unwrap();
         let filters = body
             .env
             .unwrap()

@@ -1,6 +1,7 @@
 # Runs in the guard's container: waits for its owner's end, then removes what the owner left.
 # Variables: GUARD (name of this container), FILTERS (label filter, URL-encoded JSON),
-# LABELS (the labels a thing must have, JSON). They are data: nothing here evaluates them.
+# LABELS (the labels a thing must have, JSON), NAMES (of the containers the owner may be
+# making, one a line). They are data: nothing here evaluates them.
 set -u
 
 # api METHOD PATH: prints the body of the engine's answer.
@@ -30,12 +31,20 @@ remove() {
     wait
 }
 
-api GET "/containers/$GUARD/json" | jq -r '.Id // .message'
+# under_way NAME: a container of that name is being made. Its name is taken from the start, so
+# that this container cannot take it, but it is not to be seen before the end.
+under_way() {
+    [ -n "$(api POST "/containers/$id/rename?name=$1")" ] &&
+        api GET "/containers/$1/json" | jq -e '.Id == null' >/dev/null
+}
+
+id=$(api GET "/containers/$GUARD/json" | jq -r '.Id // .message')
+printf '%s\n' "$id"
 # The owner holds the other end of standard input; the kernel closes it when the owner dies.
 cat >/dev/null
 
-# A creation that was under way when the owner died shows up a moment later: look until
-# two looks in a row find nothing.
+# A creation that was under way when the owner died shows up later: look until two looks in a
+# row find nothing, neither made nor being made.
 quiet=0
 for look in {1..60}; do
     containers=$(api GET "/containers/json?all=1&filters=$FILTERS" | mine Id)
@@ -44,7 +53,10 @@ for look in {1..60}; do
     remove /networks '' < <(printf '%s' "${networks:+$networks$'\n'}")
     volumes=$(api GET "/volumes?filters=$FILTERS" | jq '.Volumes // []' | mine Name)
     remove /volumes '?force=1' < <(printf '%s' "${volumes:+$volumes$'\n'}")
-    if [ -z "$containers$networks$volumes" ]; then quiet=$((quiet + 1)); else quiet=0; fi
+    unmade=
+    for name in $NAMES; do under_way "$name" && unmade+=$name; done
+    api POST "/containers/$id/rename?name=$GUARD" >/dev/null
+    if [ -z "$containers$networks$volumes$unmade" ]; then quiet=$((quiet + 1)); else quiet=0; fi
     [ "$quiet" -eq 2 ] && break
     sleep 0.5
 done

@@ -1,10 +1,10 @@
 //! Removes what a process, a run or a cluster left, found by our labels and by nothing else.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use bollard::query_parameters::{
     ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
-    RemoveContainerOptions, RemoveVolumeOptions,
+    RemoveVolumeOptions,
 };
 use futures::{StreamExt, stream};
 
@@ -14,10 +14,7 @@ use super::{
         CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN, unix_now,
     },
 };
-use crate::{
-    Context, Error, Result,
-    wait::{self, Probe},
-};
+use crate::{Context, Error, Result};
 
 type Labels = HashMap<String, String>;
 
@@ -124,7 +121,10 @@ impl Scope<'_> {
 pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
     let mut failed = Vec::new();
     let containers = containers(docker, scope).await?;
-    let containers = each(containers, &mut failed, |id| remove_container(docker, id)).await;
+    let containers = each(containers, &mut failed, |id| async move {
+        docker.remove_container(&id).await
+    })
+    .await;
     let networks = networks(docker, scope).await?;
     let networks = each(networks, &mut failed, |id| async move {
         docker.remove_network(&id).await
@@ -258,33 +258,6 @@ async fn each<F: Future<Output = Result<()>>>(
     }
     gone.sort();
     gone
-}
-
-async fn remove_container(docker: &Docker, id: String) -> Result<()> {
-    let options = RemoveContainerOptions {
-        force: true,
-        v: true,
-        link: false,
-    };
-    let what = || format!("remove container '{id}'");
-    match docker.raw().remove_container(&id, Some(options)).await {
-        // Another sweep or a guard is at it: the networks have to wait for its end.
-        Err(bollard::errors::Error::DockerResponseServerError {
-            status_code: 409,
-            message,
-        }) => {
-            wait::until(&what(), Duration::from_secs(30), async || {
-                match docker.container(&id).await {
-                    Ok(None) => Probe::Ready(()),
-                    Ok(Some(_)) => Probe::Pending(message.clone()),
-                    Err(error) => Probe::Failed(error),
-                }
-            })
-            .await
-        }
-        Err(error) if !is_gone(&error) => Err(error).with_context(what),
-        _ => Ok(()),
-    }
 }
 
 async fn remove_volume(docker: &Docker, name: String) -> Result<()> {

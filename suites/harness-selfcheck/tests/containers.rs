@@ -200,7 +200,7 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Res
         let image = SmallImage::load(&engine, "release").await?;
         let os = os_image(&engine).await?;
         users_things(&engine, image.reference()).await;
-        let guard = Guard::start(&engine, &os, "c").await?;
+        let guard = Guard::start(&engine, &os, "c", &[]).await?;
         for (name, cluster) in [("c-box", "c"), ("d-box", "d")] {
             let labels = Labels::new("selfcheck").cluster(cluster).map();
             engine
@@ -216,7 +216,7 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Res
         guard.release().await?;
         assert!(engine.container("c-guard").await?.is_none());
 
-        let guard = Guard::start(&engine, &os, "c").await?;
+        let guard = Guard::start(&engine, &os, "c", &[]).await?;
         assert!(
             engine.container("c-box").await?.is_some(),
             "release must remove nothing"
@@ -243,7 +243,7 @@ async fn a_guard_that_cannot_work_is_an_error_and_leaves_nothing() -> Result<()>
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "no guard").await?;
         // It has no bash.
-        let error = Guard::start(&engine, image.reference(), "c")
+        let error = Guard::start(&engine, image.reference(), "c", &[])
             .await
             .err()
             .unwrap();

@@ -17,27 +17,17 @@ const API_PORT: u16 = 6443;
 const MODULES: &str = "/lib/modules";
 const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
-/// Starts the nodes and returns them, the control plane first, with the host port of its
-/// API server.
+/// Starts the nodes and returns them, with the host port of the first one's API server.
 pub(in crate::cluster) async fn start(
     spec: &ClusterSpec,
     image: &NodeImage,
-    made: &mut Made,
+    made: &Made,
     network: &str,
 ) -> Result<(Vec<Node>, u16)> {
-    let mut specs: Vec<&NodeSpec> = spec.nodes.iter().collect();
-    specs.sort_by_key(|node| node.role != Role::ControlPlane);
-    let mut containers = Vec::new();
-    for (index, node) in specs.iter().enumerate() {
-        let name = match node.role {
-            Role::ControlPlane => format!("{}-control-plane", made.name()),
-            Role::Worker if index == 1 => format!("{}-worker", made.name()),
-            Role::Worker => format!("{}-worker{index}", made.name()),
-        };
-        made.container(&name);
-        let container = container(&name, node, image, made, network);
-        containers.push((container, node.role));
-    }
+    let nodes = spec.nodes.iter().zip(made.containers());
+    let containers: Vec<_> = nodes
+        .map(|(node, name)| (container(name, node, image, made, network), node.role))
+        .collect();
     let started = containers
         .iter()
         .map(|(container, role)| begin(spec, made, container, *role));

@@ -21,7 +21,7 @@ async fn main() -> Result<()> {
     };
     let engine = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
     let _guard = match guard_image {
-        Some(image) => Some(Guard::start(&engine, image, cluster).await?),
+        Some(image) => Some(Guard::start(&engine, image, cluster, &[]).await?),
         None => None,
     };
     make(&engine, cluster, image).await?;
