@@ -34,6 +34,8 @@ pub(crate) fn tests(workspace: &Workspace, suites: &[Suite]) -> anyhow::Result<B
     let kubenest = take_kubenest(&mut built)?;
     let mut programs: Vec<_> = built
         .into_iter()
+        // Cargo builds the programs beside the tests too: the tests start them.
+        .filter(|(artifact, _)| artifact.target.is_test())
         .filter_map(|(artifact, path)| {
             let packages = &workspace.metadata.packages;
             let package = packages.iter().find(|p| p.id == artifact.package_id)?;

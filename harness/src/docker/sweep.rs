@@ -1,6 +1,6 @@
 //! Removes what a process, a run or a cluster left, found by our labels and by nothing else.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bollard::query_parameters::{
     ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
@@ -44,7 +44,7 @@ pub struct Removed {
     pub networks: Vec<String>,
     /// Named volumes.
     pub volumes: Vec<String>,
-    /// Images that tests made; node images are a cache and stay.
+    /// Images that tests made and nothing uses; node images are a cache and stay.
     pub images: Vec<String>,
 }
 
@@ -226,10 +226,21 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
         .list_images(Some(options))
         .await
         .context("list images")?;
+    // What a container still runs from stays: that is a cluster kept, or a user's own.
+    let all = ListContainersOptions {
+        all: true,
+        ..Default::default()
+    };
+    let containers = docker.raw().list_containers(Some(all)).await;
+    let used: HashSet<String> = containers
+        .context("list containers")?
+        .into_iter()
+        .filter_map(|container| container.image_id)
+        .collect();
     let now = unix_now();
     Ok(list
         .into_iter()
-        .filter(|item| scope.covers_image(&item.labels, now))
+        .filter(|item| scope.covers_image(&item.labels, now) && !used.contains(&item.id))
         .flat_map(|item| item.repo_tags)
         .map(|name| (name.clone(), name))
         .collect())
