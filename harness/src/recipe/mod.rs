@@ -253,11 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn first_set_is_there() {
+    fn every_generation_of_containerd_is_there() {
         let wanted = [
             "skew-1.7.24-shim-2.0.2",
+            "v1.32.1-containerd-1.6.20",
             "v1.32.1-containerd-1.7.24",
             "v1.32.1-containerd-2.0.2",
+            "v1.32.1-containerd-2.1.9",
+            "v1.32.1-containerd-2.3.4",
         ];
         assert_eq!(Recipe::names(), wanted);
     }
