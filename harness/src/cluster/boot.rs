@@ -52,7 +52,7 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
 }
 
 async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut clock = Clock::start();
     let keep = spec.keep.unwrap_or(settings().keep);
     let name = spec.name.clone().unwrap_or_else(made_up_name);
@@ -87,7 +87,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let booted = steps_of(&spec, image, &mut made, &mut clock).await;
     match booted {
         Ok(booted) => {
-            let seconds = begin.elapsed().as_secs_f64();
+            let seconds = started.elapsed().as_secs_f64();
             progress!(
                 "cluster '{}' is usable and healthy after {seconds:.1} s",
                 made.name()
@@ -98,6 +98,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
                 kubeconfig: booted.kubeconfig,
                 image: booted.image,
                 expected: spec.expected,
+                started,
                 phases: clock.phases,
                 made,
             })
@@ -150,7 +151,7 @@ async fn steps_of(
         let fit = async {
             health::gate_runtime(&nodes, &spec.expected)
                 .await
-                .inspect_err(sick)
+                .inspect_err(|error| sick(spec, error))
         };
         let (_, (kubeconfig, client), _) = tokio::try_join!(init, reached, fit)?;
         clock.lap("init");
@@ -168,7 +169,7 @@ async fn steps_of(
     };
     health::gate(&nodes, &client, &spec.expected)
         .await
-        .inspect_err(sick)?;
+        .inspect_err(|error| sick(spec, error))?;
     made.settle().await?;
     clock.lap("gate");
     Ok(Booted {
@@ -179,9 +180,12 @@ async fn steps_of(
     })
 }
 
-/// Sick nodes are a broken set-up, unlike a refusal before anything was started.
-fn sick(error: &Error) {
-    verdict::leave(&Record::setup(error.report()));
+/// Sick nodes are a broken set-up, unlike a refusal before anything was started; unless they
+/// are what a test wants to see.
+fn sick(spec: &ClusterSpec, error: &Error) {
+    if !spec.to_be_refused {
+        verdict::leave(&Record::setup(error.report()));
+    }
 }
 
 /// Refuses a pair of versions that is known not to work, before anything is started.
