@@ -190,12 +190,18 @@ fn sick(spec: &ClusterSpec, error: &Error) {
 
 /// Refuses a pair of versions that is known not to work, before anything is started.
 fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
-    let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else {
+    let Some(recipe) = recipe else {
         return Ok(());
     };
     let containerd = match &recipe.content {
         Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
         Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
+    };
+    if let Some(containerd) = containerd.as_ref().filter(|_| spec.expected.image_volumes) {
+        compat::image_volume(containerd).refuse_known_bad()?;
+    }
+    let Some(loader) = &spec.loader else {
+        return Ok(());
     };
     let Some(containerd) = containerd else {
         tracing::warn!("kind {loader} with '{}' is an untested pair", recipe.name);

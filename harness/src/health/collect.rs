@@ -6,7 +6,11 @@ use futures::future::join_all;
 use kube::Client;
 
 use super::{
-    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, seen},
+    Expected,
+    facts::{
+        Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, driver, seen,
+    },
+    image_volume,
     shim::candidates,
 };
 use crate::{
@@ -23,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everything the checks want to know about a node. What cannot be had says why; without a
 /// `client` there is no kubelet to ask.
-pub(super) async fn collect(node: &Node, client: Option<&Client>) -> Facts {
+pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Expected) -> Facts {
     let (answers, (probe, clock), kubelet) =
         tokio::join!(ask_daemon(node), probe(node), within(configz(node, client)));
     let probe = probe
@@ -32,9 +36,17 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>) -> Facts {
         .map_err(Clone::clone);
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
-    let (shims, disk) = tokio::join!(
+    let driver = driver(&answers.cri_driver, &answers.config);
+    let image_volume = async {
+        match expected.image_volumes {
+            true => image_volume::look(node, &driver).await,
+            false => Err("the spec asks for no image volumes".to_owned()),
+        }
+    };
+    let (shims, disk, image_volume) = tokio::join!(
         shims(node, &answers.config, &daemon, &answers.version),
-        disk(node, &answers.image_folders)
+        disk(node, &answers.image_folders),
+        image_volume,
     );
     Facts {
         version: answers.version,
@@ -51,6 +63,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>) -> Facts {
         disk,
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
+        image_volume,
     }
 }
 

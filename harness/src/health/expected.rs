@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::checks::CHECKS;
+use super::checks::{CHECKS, IMAGE_VOLUME};
 use crate::{Error, Result};
 
 /// What the spec asked of every node.
@@ -16,6 +16,8 @@ pub struct Expected {
     pub tolerated: Vec<String>,
     /// The kubelet's effective configuration.
     pub kubelet: ExpectedKubelet,
+    /// Whether containers can mount images as volumes; only then is it tried.
+    pub image_volumes: bool,
 }
 
 /// The parts of the kubelet's configuration that decide which images and pods it deletes.
@@ -43,7 +45,8 @@ impl Expected {
 
     /// A misspelt name would tolerate nothing and say nothing.
     pub(super) fn validate(&self) -> Result<()> {
-        let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+        let checks = CHECKS.iter().chain([&IMAGE_VOLUME]);
+        let names: Vec<_> = checks.map(|check| check.name).collect();
         match self
             .tolerated
             .iter()

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
+use super::image_volume::Mounted;
 use crate::node::{
     containerd::Plugin,
     cri::{CgroupDriver, Condition, Version},
@@ -32,6 +33,8 @@ pub(super) struct Facts {
     pub(super) clock: Seen<Clock>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Seen<Kubelet>,
+    /// What came of an image volume; tried only where the spec asks for them.
+    pub(super) image_volume: Seen<Mounted>,
 }
 
 /// The running containerd process.
@@ -161,6 +164,26 @@ impl ContainerdConfig {
             serde_json::from_str(config).map_err(|error| format!("CRI configuration: {error}"))?;
         Ok(config.containerd)
     }
+}
+
+/// Who makes the containers' cgroups: what the runtime says or, before containerd 2.0, what
+/// the configuration of its default runtime says.
+pub(super) fn driver(
+    said: &Seen<Option<CgroupDriver>>,
+    config: &Seen<ContainerdConfig>,
+) -> Seen<CgroupDriver> {
+    if let Some(driver) = seen(said)? {
+        return Ok(*driver);
+    }
+    let config = seen(config)?;
+    let runtime = config.runtimes.get(&config.default_runtime_name);
+    let options = runtime.and_then(|runtime| runtime.options.as_ref());
+    Ok(
+        match options.is_some_and(|options| options.systemd_cgroup) {
+            true => CgroupDriver::Systemd,
+            false => CgroupDriver::Cgroupfs,
+        },
+    )
 }
 
 impl Cgroup {

@@ -8,6 +8,7 @@ mod checks;
 mod collect;
 mod expected;
 mod facts;
+mod image_volume;
 mod report;
 mod shim;
 
@@ -18,7 +19,10 @@ pub(crate) use checks::{INOTIFY_CURE, Outcome};
 pub use expected::{Expected, ExpectedKubelet};
 pub use report::{Finding, Report, Verdict};
 
-use self::{checks::CHECKS, facts::Facts};
+use self::{
+    checks::{CHECKS, IMAGE_VOLUME},
+    facts::Facts,
+};
 use crate::{Result, node::Node};
 
 /// Refuses unless every check that is not tolerated passed on every node.
@@ -54,12 +58,16 @@ async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -
 }
 
 async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Report {
-    let mut facts = join_all(nodes.iter().map(|node| collect::collect(node, client))).await;
+    let looks = nodes
+        .iter()
+        .map(|node| collect::collect(node, client, expected));
+    let mut facts = join_all(looks).await;
     share_inotify(&mut facts);
     let findings = nodes.iter().zip(&facts).flat_map(|(node, facts)| {
         let checks = CHECKS
             .iter()
-            .filter(|check| check.early || client.is_some());
+            .filter(|check| check.early || client.is_some())
+            .chain(expected.image_volumes.then_some(&IMAGE_VOLUME));
         checks.map(|check| check.judge(node.name(), facts, expected))
     });
     Report {

@@ -28,6 +28,9 @@ pub(super) const CHECKS: &[Check] = &[
     early("clock", machine::clock),
 ];
 
+/// Runs only where the spec asks for image volumes: it makes and removes a container.
+pub(super) const IMAGE_VOLUME: Check = early("image_volume", runtime::image_volume);
+
 /// A named judgement of what was seen on a node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Check {

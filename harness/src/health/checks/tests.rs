@@ -85,6 +85,7 @@ fn good() -> Facts {
             cgroup_driver: "systemd".to_owned(),
             ..Kubelet::default()
         }),
+        image_volume: Ok(Ok("registry.k8s.io/pause:3.10".to_owned())),
     }
 }
 
@@ -436,6 +437,22 @@ fn clock_is_this_machines_within_the_reading() {
             error: 1.5,
         })
     });
+}
+
+#[test]
+fn an_image_volume_must_come_back_as_mounted() {
+    let verdict = |facts: &Facts| {
+        let finding = IMAGE_VOLUME.judge("cp-1", facts, &Expected::default());
+        (finding.verdict, finding.observed)
+    };
+    let mut facts = good();
+    let mounts = "mounts registry.k8s.io/pause:3.10".to_owned();
+    assert_eq!(verdict(&facts), (Verdict::Passed, mounts));
+    let words = "Unknown: failed to mkdir \"\"".to_owned();
+    facts.image_volume = Ok(Err(words.clone()));
+    assert_eq!(verdict(&facts), (Verdict::Failed, words));
+    facts.image_volume = Err("no answer".to_owned());
+    assert_eq!(verdict(&facts).0, Verdict::Unknown);
 }
 
 #[test]
