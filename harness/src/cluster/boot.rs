@@ -8,7 +8,7 @@ use crate::{
     docker::{Docker, Scope, sweep},
     health,
     image::{self, NodeImage},
-    parent, progress,
+    lockfile, parent, progress,
     recipe::{Content, Recipe},
     settings::settings,
     verdict::{self, Record},
@@ -76,6 +76,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
             .snapshotter
             .get_or_insert_with(|| runtime.snapshotter.clone());
     }
+    lockfile::hold_image(&docker, &recipe, &image).await?;
     clock.lap("image");
 
     progress!(
@@ -170,6 +171,7 @@ async fn steps_of(
     health::gate(&nodes, &client, &spec.expected)
         .await
         .inspect_err(|error| sick(spec, error))?;
+    lockfile::hold_running(&client, &image).await?;
     made.settle().await?;
     clock.lap("gate");
     Ok(Booted {
