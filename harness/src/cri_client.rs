@@ -10,6 +10,7 @@ use crate::{
     Context, Error, Result,
     component::go,
     docker::{ExecOutput, FileEntry},
+    lockfile,
     node::Node,
     recipe::{GoBuild, Source},
     store::Store,
@@ -33,6 +34,7 @@ impl<'a> CriClient<'a> {
     pub async fn install(release: &str, node: &'a Node, socket: &str) -> Result<Self> {
         let release = release.trim_start_matches('v');
         let build = GoBuild::find("kubenest/cri-client", release)?;
+        lockfile::hold_tool(&build).await?;
         // Unlike a released program's, its own source may change under the same version.
         let key = format!("{}-{}", build.name(), &Source::Go(build).hash()[..16]);
         let entry = Store::default_cache()

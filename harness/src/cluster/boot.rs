@@ -9,7 +9,7 @@ use crate::{
     health,
     image::{self, NodeImage},
     lockfile, parent, progress,
-    recipe::{Content, Recipe},
+    recipe::{Content, Recipe, Role, Runtime},
     settings::settings,
     verdict::{self, Record},
 };
@@ -196,7 +196,11 @@ fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
         return Ok(());
     };
     let containerd = match &recipe.content {
-        Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
+        Content::Parts(parts) => {
+            refuse_crio(&recipe.name, &parts.runtime)?;
+            let version = parts.runtime.version(Role::Containerd);
+            version.and_then(|version| semver::Version::parse(version).ok())
+        }
         Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
     };
     if let Some(containerd) = containerd.as_ref().filter(|_| spec.expected.image_volumes) {
@@ -214,6 +218,18 @@ fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
         tracing::warn!("kind {loader} with containerd {containerd} is an untested pair: {why}");
     }
     verdict.refuse_known_bad()
+}
+
+/// A node of CRI-O can be built and started by itself; the steps of a boot and the health
+/// checks ask containerd.
+fn refuse_crio(recipe: &str, runtime: &Runtime) -> Result<()> {
+    match runtime {
+        Runtime::Containerd { .. } => Ok(()),
+        Runtime::Crio { .. } => Err(Error::input(format!(
+            "recipe '{recipe}' has the runtime cri-o: its nodes cannot be booted to a cluster"
+        ))
+        .cure("start one by itself with `NodeImage::start`, or use a recipe with containerd")),
+    }
 }
 
 /// Short, so that node names stay below the 63 characters of a host name.

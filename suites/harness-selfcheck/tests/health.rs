@@ -1,13 +1,13 @@
 //! The health gate on real nodes: silent on good ones, and it names what is wrong with sick ones.
 
-use std::{collections::HashMap, slice, time::Duration};
+use std::{slice, time::Duration};
 
 use kubenest::{
     ClusterSpec, ErrorKind, Result,
-    docker::{ContainerSpec, Docker, Labels},
+    docker::Docker,
     health::{self, Expected, Report, Verdict},
     image::NodeImage,
-    node::{Node, Role, containerd::Containerd},
+    node::{Node, containerd::Containerd},
     recipe::Recipe,
     wait::{self, Probe},
 };
@@ -123,22 +123,7 @@ async fn a_boot_with_a_sick_runtime_ends_with_the_cause() -> anyhow::Result<()> 
 async fn start(docker: &Docker, recipe: &str) -> Result<Node> {
     let image = NodeImage::ensure(docker, &Recipe::named(recipe)?).await?;
     let name = format!("health-{}", std::process::id());
-    let spec = ContainerSpec {
-        name: name.clone(),
-        image: image.reference,
-        labels: Labels::new("node").map(),
-        env: vec!["container=docker".into()],
-        privileged: true,
-        network: Some("bridge".into()),
-        volumes: vec!["/var".into()],
-        tmpfs: HashMap::from([
-            ("/tmp".into(), String::new()),
-            ("/run".into(), String::new()),
-        ]),
-        ..ContainerSpec::default()
-    };
-    docker.run(&spec).await?;
-    let node = Node::attach(docker, &name, Role::ControlPlane).await?;
+    let node = image.start(docker, &name).await?;
     wait::until(
         "containerd to answer",
         Duration::from_secs(30),

@@ -10,7 +10,7 @@ use kubenest::{
     k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Volume, VolumeMount},
     node::Node,
     objects,
-    wait::Probe,
+    wait::{self, Probe},
 };
 use serde_json::{Value, json};
 
@@ -22,6 +22,11 @@ pub const NEW_CLIENT: &str = "0.34.0";
 /// What containerd says of a mount without host path and, as it sees it, without image.
 pub const NO_HOST_PATH: &str = "failed to generate container \"…\" spec: failed to generate \
      spec: failed to mkdir \"\": mkdir : no such file or directory";
+
+/// CRI-O's socket in a node.
+pub const CRI_O_SOCKET: &str = "/var/run/crio/crio.sock";
+/// An image that every node built here has.
+pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
 
 /// Where the volume is in a container, and what shows its content.
 const VOLUME: &str = "/volume";
@@ -125,6 +130,20 @@ fn field(answer: &str, name: &str) -> Result<String> {
 /// Stops the kubelet, which removes pods that it does not know.
 pub async fn without_kubelet(node: &Node) -> Result<()> {
     node.exec_ok(&["systemctl", "stop", "kubelet"]).await?;
+    Ok(())
+}
+
+/// Waits until a service of a node runs.
+pub async fn runs(node: &Node, service: &str) -> Result<()> {
+    let active = ["systemctl", "is-active", service];
+    wait::until(service, Duration::from_secs(60), async || {
+        match node.exec(&active).await {
+            Ok(output) if output.status == 0 => Probe::Ready(()),
+            Ok(output) => Probe::Pending(output.text()),
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await?;
     Ok(())
 }
 

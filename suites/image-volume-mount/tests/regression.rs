@@ -15,14 +15,21 @@ const CONTAINERD_2_1: &str = "v1.32.1-containerd-2.1.9";
 
 /// An old client on any runtime, or an old runtime under any client.
 mod affected {
+    use std::process;
+
     use image_volume_mount::{
-        NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, create_error, create_pod, load, mount, spec,
-        without_id, without_kubelet,
+        CRI_O_SOCKET, NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, PAUSE, create_error, create_pod, load,
+        mount, runs, spec, without_id, without_kubelet,
     };
     use kubenest::{
         Case, Cluster, ClusterSpec, CriClient, ErrorKind,
+        docker::Docker,
         health::{self, Expected},
+        image::NodeImage,
         node::containerd::SOCKET,
+        recipe::Recipe,
+        settings::settings,
+        skip,
     };
     use kubenest_fixtures::cluster;
     use rstest::rstest;
@@ -97,6 +104,30 @@ mod affected {
         let told = without_id(&told.expect_err("the container must not be made"));
         case.saw(expected.as_str(), told.as_str());
         assert_eq!(told, expected);
+        Ok(())
+    }
+
+    /// Needs a recipe with the runtime cri-o, whose programs no registry of packages has.
+    #[tokio::test]
+    async fn an_old_client_asks_cri_o_for_an_empty_host_path() -> anyhow::Result<()> {
+        let Some(recipe) = &settings().crio else {
+            skip("no CRI-O given (set KUBENEST_CRIO to a recipe file with `runtime: cri-o`)");
+            return Ok(());
+        };
+        let (docker, name) = (Docker::find().await?, format!("cri-o-{}", process::id()));
+        let image = NodeImage::ensure(&docker, &Recipe::file(recipe)?).await?;
+        let has_crio = !image.versions.crio.is_empty();
+        anyhow::ensure!(
+            has_crio,
+            "KUBENEST_CRIO: {recipe:?} has no `runtime: cri-o`"
+        );
+        let node = image.start(&docker, &name).await?;
+        runs(&node, "crio").await?;
+        let client = CriClient::install(OLD_CLIENT, &node, CRI_O_SOCKET).await?;
+        let told = mount(&client, PAUSE).await?;
+        docker.remove_container(&name).await?;
+        let told = told.expect_err("the container must not be made");
+        assert!(told.ends_with("mount.HostPath is empty"), "{told}");
         Ok(())
     }
 
