@@ -63,6 +63,9 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
     let started = Utc::now();
     let clock = Instant::now();
     let dir = RunDir::create(&workspace.target().join("e2e"), started)?;
+    if let Some(former) = &args.locked {
+        dir.take_lock(former)?;
+    }
     let progress = Progress::new(plan.tests.len());
     let runner = Runner {
         dir: &dir,
