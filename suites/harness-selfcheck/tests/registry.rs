@@ -3,8 +3,6 @@
 //! The registry runs on an engine of the test's own, and nothing asks any other. The images
 //! are small: what is in them does not matter here.
 
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
 use std::time::{Duration, Instant};
 
 use anyhow::Result;

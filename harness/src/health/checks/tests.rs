@@ -87,10 +87,14 @@ fn good() -> Facts {
             ..Kubelet::default()
         }),
         dump: Ok(3),
-        import: Ok(Import {
-            snapshotter: "overlayfs".to_owned(),
-            ended: Ok(()),
-        }),
+        import: Ok(imported("overlayfs", Ok(()))),
+    }
+}
+
+fn imported(snapshotter: &str, ended: Result<(), String>) -> Import {
+    Import {
+        snapshotter: snapshotter.to_owned(),
+        ended,
     }
 }
 
@@ -504,10 +508,8 @@ fn loader_of_an_unknown_release_is_what_the_import_shows() {
 
     let folder = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
     facts.image_folders = Ok(vec![folder]);
-    facts.import = Ok(Import {
-        snapshotter: "native".to_owned(),
-        ended: Err("ctr: no unpack platforms defined".to_owned()),
-    });
+    let words = "ctr: no unpack platforms defined".to_owned();
+    facts.import = Ok(imported("native", Err(words)));
     let finding = loading("0.99.0", &facts);
     assert_eq!(finding.verdict, Verdict::Failed);
     assert!(
