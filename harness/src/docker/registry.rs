@@ -7,7 +7,7 @@ use std::time::Duration;
 use bollard::query_parameters::{CreateImageOptions, PushImageOptions};
 use futures::StreamExt;
 
-use super::{Docker, is_gone};
+use super::{Docker, explain::Explain, is_gone};
 use crate::{Context, Error, Result, settings::settings};
 
 impl Docker {
@@ -57,7 +57,7 @@ impl Docker {
         let login = credentials::of(&settings().docker, reference).await;
         let mut answers = Box::pin(self.raw().create_image(Some(options), None, login));
         while let Some(answer) = answers.next().await {
-            answer.with_context(what)?;
+            answer.explain(what)?;
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Docker {
         };
         let mut answers = Box::pin(self.raw().push_image(name, Some(options), login));
         while let Some(answer) = answers.next().await {
-            answer.with_context(what)?;
+            answer.explain(what)?;
         }
         Ok(())
     }
