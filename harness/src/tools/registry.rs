@@ -15,6 +15,9 @@ use crate::{
     wait::{self, Probe},
 };
 
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
 const PORT: u16 = 5000;
 const CONFIG: &str = "/etc/registry.yml";
 const CONFIG_TEXT: &str = "\
@@ -84,7 +87,7 @@ impl LocalRegistry {
         self.port = port.ok_or_else(|| Error::setup("the engine gave the registry no port"))?;
         let nothing = format!("{}/none:1", self.address());
         wait::until("the registry", Duration::from_secs(20), async || {
-            let asked = self.docker.in_registry(&nothing, Duration::from_secs(5));
+            let asked = self.docker.in_registry(&nothing, ANSWER);
             Probe::from_result(asked.await.map_err(|error| error.report()))
         })
         .await?;
@@ -108,10 +111,8 @@ impl LocalRegistry {
         let pushed = self.docker.push(&tagged).await;
         self.docker.remove_image(&tagged).await?;
         pushed?;
-        let digest = self
-            .docker
-            .digest_in_registry(&tagged, Duration::from_secs(5));
-        let digest = digest.await?.ok_or_else(|| {
+        let digest = self.docker.digest_in_registry(&tagged, ANSWER).await?;
+        let digest = digest.ok_or_else(|| {
             Error::not_found(format!("the registry has no '{tagged}' after the push"))
         })?;
         Ok(format!("{name}@{digest}"))
@@ -132,12 +133,26 @@ impl LocalRegistry {
         Ok(())
     }
 
-    /// What it was asked so far, as it logs it: a line for each request.
+    /// Whether anybody has asked for an image of that name yet, whatever came of it.
     ///
     /// # Errors
-    /// The engine does not answer.
-    pub async fn log(&self) -> Result<String> {
-        self.docker.logs(&self.container, 1000).await
+    /// The engine or the registry does not answer.
+    pub async fn was_asked_for(&self, name: &str) -> Result<bool> {
+        // The log comes late: only behind a later line of it nothing is missing.
+        let later = format!(
+            "later-{}",
+            self.docker.logs(&self.container, 1000).await?.len()
+        );
+        let reference = format!("{}/{later}:1", self.address());
+        self.docker.in_registry(&reference, ANSWER).await?;
+        let log = wait::until("the registry's log", ANSWER, async || {
+            match self.docker.logs(&self.container, 1000).await {
+                Ok(log) if log.contains(&format!("/v2/{later}/")) => Probe::Ready(log),
+                Ok(_) => Probe::Pending(format!("not yet '{later}'")),
+                Err(error) => Probe::Failed(error),
+            }
+        });
+        Ok(log.await?.contains(&format!("/v2/{name}/")))
     }
 
     /// Removes it and all it has.
