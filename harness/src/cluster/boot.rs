@@ -4,7 +4,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
 use crate::{
-    Context, Error, ErrorKind, Result, compat,
+    Context, Error, ErrorKind, Result,
+    compat::{self, Verdict},
     docker::{Docker, Scope, sweep},
     health,
     image::{self, NodeImage},
@@ -210,8 +211,11 @@ fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
         }
         Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
     };
-    if let Some(containerd) = containerd.as_ref().filter(|_| spec.expected.image_volumes) {
-        compat::image_volume(containerd).refuse_known_bad()?;
+    if spec.expected.image_volumes {
+        let client = spec.cri_client.as_ref().map(compat::cri_client);
+        let runtime = containerd.as_ref().map(compat::image_volume);
+        let mut known = client.into_iter().chain(runtime);
+        known.try_for_each(Verdict::refuse_known_bad)?;
     }
     let Some(loader) = &spec.loader else {
         return Ok(());
@@ -221,7 +225,7 @@ fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
         return Ok(());
     };
     let verdict = compat::loader(loader, &containerd);
-    if let compat::Verdict::Unknown { why } = &verdict {
+    if let Verdict::Unknown { why } = &verdict {
         tracing::warn!("kind {loader} with containerd {containerd} is an untested pair: {why}");
     }
     verdict.refuse_known_bad()

@@ -180,7 +180,9 @@ impl ClusterSpec {
     /// What the health gate demands of the nodes.
     #[must_use]
     pub fn with_expected(mut self, expected: Expected) -> Self {
+        let loader = self.expected.loader.take();
         self.expected = expected;
+        self.expected.loader = self.expected.loader.take().or(loader);
         self
     }
 
@@ -211,13 +213,15 @@ impl ClusterSpec {
         Ok(self)
     }
 
-    /// Says which version of kind will load images; a pair that is known not to work is
-    /// then refused before anything is started.
+    /// Says which version of kind will load images: a pair that is known not to work is
+    /// refused before anything is started, and the health gate tries an import on every node.
     ///
     /// # Errors
     /// It is no version.
     pub fn loaded_by_kind(mut self, version: &str) -> Result<Self> {
-        self.loader = Some(release("kind", version)?);
+        let version = release("kind", version)?;
+        self.loader = Some(version.clone());
+        self.expected.loader = Some(version);
         Ok(self)
     }
 

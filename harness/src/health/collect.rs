@@ -10,7 +10,7 @@ use super::{
     facts::{
         Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, driver, seen,
     },
-    image_volume,
+    image_volume, loader,
     shim::candidates,
 };
 use crate::{
@@ -43,10 +43,17 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
             false => Err("the spec asks for no image volumes".to_owned()),
         }
     };
-    let (shims, disk, image_volume) = tokio::join!(
+    let import = async {
+        match expected.loader {
+            Some(_) => within(loader::import(node, &answers.image_folders)).await,
+            None => Err("nothing is loaded by kind".to_owned()),
+        }
+    };
+    let (shims, disk, image_volume, import) = tokio::join!(
         shims(node, &answers.config, &daemon, &answers.version),
         disk(node, &answers.image_folders),
         image_volume,
+        import,
     );
     Facts {
         version: answers.version,
@@ -64,6 +71,8 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
         image_volume,
+        dump: probe.map_err(Clone::clone).and_then(Probe::dump),
+        import,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use semver::Version;
 use serde_json::Value;
 
-use super::checks::{CHECKS, IMAGE_VOLUME};
+use super::checks::{CHECKS, IMAGE_VOLUME, LOADER};
 use crate::{Error, Result};
 
 /// What the spec asked of every node.
@@ -18,6 +19,8 @@ pub struct Expected {
     pub kubelet: ExpectedKubelet,
     /// Whether containers can mount images as volumes; only then is it tried.
     pub image_volumes: bool,
+    /// The kind release that loads images, if one does; only then is it tried.
+    pub loader: Option<Version>,
 }
 
 /// The parts of the kubelet's configuration that decide which images and pods it deletes.
@@ -45,7 +48,7 @@ impl Expected {
 
     /// A misspelt name would tolerate nothing and say nothing.
     pub(super) fn validate(&self) -> Result<()> {
-        let checks = CHECKS.iter().chain([&IMAGE_VOLUME]);
+        let checks = CHECKS.iter().chain([&IMAGE_VOLUME, &LOADER]);
         let names: Vec<_> = checks.map(|check| check.name).collect();
         match self
             .tolerated

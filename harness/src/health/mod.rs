@@ -9,6 +9,7 @@ mod collect;
 mod expected;
 mod facts;
 mod image_volume;
+mod loader;
 mod report;
 mod shim;
 
@@ -20,10 +21,10 @@ pub use expected::{Expected, ExpectedKubelet};
 pub use report::{Finding, Report, Verdict};
 
 use self::{
-    checks::{CHECKS, IMAGE_VOLUME},
+    checks::{CHECKS, IMAGE_VOLUME, LOADER},
     facts::Facts,
 };
-use crate::{Result, node::Node};
+use crate::{Result, compat, node::Node};
 
 /// Refuses unless every check that is not tolerated passed on every node.
 ///
@@ -50,6 +51,13 @@ pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Re
     look(nodes, Some(client), expected).await
 }
 
+/// What a node says it runs, for [`compat::after_boot`]; what it cannot tell is left out.
+pub async fn running(node: &Node) -> compat::Stack {
+    collect::collect(node, None, &Expected::default())
+        .await
+        .stack()
+}
+
 async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Result<Report> {
     expected.validate()?;
     let report = look(nodes, client, expected).await;
@@ -67,7 +75,8 @@ async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> R
         let checks = CHECKS
             .iter()
             .filter(|check| check.early || client.is_some())
-            .chain(expected.image_volumes.then_some(&IMAGE_VOLUME));
+            .chain(expected.image_volumes.then_some(&IMAGE_VOLUME))
+            .chain(expected.loader.is_some().then_some(&LOADER));
         checks.map(|check| check.judge(node.name(), facts, expected))
     });
     Report {

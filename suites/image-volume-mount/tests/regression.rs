@@ -22,7 +22,7 @@ mod affected {
         mount, runs, spec, without_id, without_kubelet,
     };
     use kubenest::{
-        Case, Cluster, ClusterSpec, CriClient, ErrorKind,
+        Case, Cluster, ClusterSpec, CriClient,
         docker::Docker,
         health::{self, Expected},
         image::NodeImage,
@@ -83,7 +83,7 @@ mod affected {
                 let nodes = case.cluster().nodes();
                 let gate = health::gate(nodes, &case.client(), &expected).await;
                 let refusal = gate.expect_err("the gate must refuse").report();
-                let check = "health check 'image_volume' failed";
+                let check = "health check 'image-volume' failed";
                 assert!(refusal.starts_with(check), "{refusal}");
                 assert!(refusal.contains("failed to mkdir \"\""), "{refusal}");
 
@@ -135,8 +135,16 @@ mod affected {
     async fn an_old_containerd_is_refused_before_anything_is_started() -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_0)?;
         let error = spec.with_image_volumes().refused().await?;
-        assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.report().contains("containerd 2.0.2"), "{error:?}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_old_client_is_refused_before_anything_is_started() -> anyhow::Result<()> {
+        let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_1)?;
+        let spec = spec.with_image_volumes().asked_by_cri_client(OLD_CLIENT)?;
+        let error = spec.refused().await?;
+        assert!(error.report().contains("cri-api 0.30.0"), "{error:?}");
         Ok(())
     }
 }
@@ -153,7 +161,8 @@ mod fixed {
     #[tokio::test]
     async fn containerd_2_1_mounts_the_image_for_client_and_kubelet() -> anyhow::Result<()> {
         // The gate tries an image volume, and lets this node pass.
-        let cluster = spec(CONTAINERD_2_1)?.with_image_volumes().boot().await?;
+        let cluster = spec(CONTAINERD_2_1)?.with_image_volumes();
+        let cluster = cluster.asked_by_cri_client(NEW_CLIENT)?.boot().await?;
         cluster
             .case(async |case| {
                 let image = load(case, "mounted").await?;

@@ -1,6 +1,7 @@
 //! The checks: each looks at one kind of fact and says what it means.
 
 mod kubelet;
+mod loader;
 mod machine;
 mod runtime;
 
@@ -29,7 +30,9 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// Runs only where the spec asks for image volumes: it makes and removes a container.
-pub(super) const IMAGE_VOLUME: Check = early("image_volume", runtime::image_volume);
+pub(super) const IMAGE_VOLUME: Check = early("image-volume", runtime::image_volume);
+/// Runs only where the spec names a loader: it imports an image.
+pub(super) const LOADER: Check = early("loader", loader::judge);
 
 /// A named judgement of what was seen on a node.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,7 @@
 //! Every check both ways: it fires on the sick fact and stays silent on the good one.
 
+mod asked;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -9,6 +11,7 @@ use crate::{
             Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
             RuntimeOptions, Shim,
         },
+        loader::Import,
         report::Report,
     },
     node::{
@@ -86,6 +89,15 @@ fn good() -> Facts {
             ..Kubelet::default()
         }),
         image_volume: Ok(Ok("registry.k8s.io/pause:3.10".to_owned())),
+        dump: Ok(3),
+        import: Ok(imported("overlayfs", Ok(()))),
+    }
+}
+
+fn imported(snapshotter: &str, ended: Result<(), String>) -> Import {
+    Import {
+        snapshotter: snapshotter.to_owned(),
+        ended,
     }
 }
 
@@ -437,22 +449,6 @@ fn clock_is_this_machines_within_the_reading() {
             error: 1.5,
         })
     });
-}
-
-#[test]
-fn an_image_volume_must_come_back_as_mounted() {
-    let verdict = |facts: &Facts| {
-        let finding = IMAGE_VOLUME.judge("cp-1", facts, &Expected::default());
-        (finding.verdict, finding.observed)
-    };
-    let mut facts = good();
-    let mounts = "mounts registry.k8s.io/pause:3.10".to_owned();
-    assert_eq!(verdict(&facts), (Verdict::Passed, mounts));
-    let words = "Unknown: failed to mkdir \"\"".to_owned();
-    facts.image_volume = Ok(Err(words.clone()));
-    assert_eq!(verdict(&facts), (Verdict::Failed, words));
-    facts.image_volume = Err("no answer".to_owned());
-    assert_eq!(verdict(&facts).0, Verdict::Unknown);
 }
 
 #[test]
