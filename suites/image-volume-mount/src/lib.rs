@@ -136,15 +136,18 @@ pub async fn without_kubelet(node: &Node) -> Result<()> {
 /// Waits until a service of a node runs.
 pub async fn runs(node: &Node, service: &str) -> Result<()> {
     let active = ["systemctl", "is-active", service];
-    wait::until(service, Duration::from_secs(60), async || {
+    let runs = wait::until(service, Duration::from_secs(60), async || {
         match node.exec(&active).await {
             Ok(output) if output.status == 0 => Probe::Ready(()),
             Ok(output) => Probe::Pending(output.text()),
             Err(error) => Probe::Failed(error),
         }
-    })
-    .await?;
-    Ok(())
+    });
+    let words = ["journalctl", "--no-pager", "--lines=20", "--unit", service];
+    match runs.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error).context(node.exec_ok(&words).await?.text()),
+    }
 }
 
 /// A message without the container's id.

@@ -121,12 +121,15 @@ mod affected {
             has_crio,
             "KUBENEST_CRIO: {recipe:?} has no `runtime: cri-o`"
         );
-        let node = image.start(&docker, &name).await?;
-        runs(&node, "crio").await?;
-        let client = CriClient::install(OLD_CLIENT, &node, CRI_O_SOCKET).await?;
-        let told = mount(&client, PAUSE).await?;
+        let told = async {
+            let node = image.start(&docker, &name).await?;
+            runs(&node, "crio").await?;
+            let client = CriClient::install(OLD_CLIENT, &node, CRI_O_SOCKET).await?;
+            mount(&client, PAUSE).await
+        };
+        let told = told.await;
         docker.remove_container(&name).await?;
-        let told = told.expect_err("the container must not be made");
+        let told = told?.expect_err("the container must not be made");
         assert!(told.ends_with("mount.HostPath is empty"), "{told}");
         Ok(())
     }
