@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use crate::node::{
-    containerd::Plugin,
-    cri::{CgroupDriver, Condition, Version},
+use crate::{
+    docker::ExecOutput,
+    node::{
+        containerd::Plugin,
+        cri::{CgroupDriver, Condition, Version},
+    },
 };
 
 /// A fact, or why it could not be had.
@@ -73,9 +76,16 @@ pub(super) struct RuntimeOptions {
 pub(super) struct Shim {
     pub(super) runtime: String,
     /// `None`: none of the places has one.
-    pub(super) path: Option<String>,
+    pub(super) found: Option<FoundShim>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FoundShim {
+    pub(super) path: String,
     /// What it says about itself; empty when it says nothing.
     pub(super) version: String,
+    /// What it answered when it was started as containerd starts it, or why it did not start.
+    pub(super) answer: Result<Vec<u8>, String>,
 }
 
 /// The file system that holds the images.
@@ -218,17 +228,46 @@ impl Disk {
 }
 
 impl Shim {
-    /// From shim.sh: the path, then what `-v` printed.
-    pub(super) fn parse(runtime: &str, text: &str) -> Self {
-        let mut lines = text.lines();
-        let path = lines.next().map(str::to_owned);
+    /// From what shim.sh left.
+    pub(super) fn parse(runtime: &str, output: &ExecOutput) -> Seen<Self> {
+        const MARK: &[u8] = b"@@answer\n";
+        let ExecOutput {
+            status,
+            stdout,
+            stderr,
+        } = output;
+        let runtime = runtime.to_owned();
+        if stdout.is_empty() && *status == 0 {
+            return Ok(Self {
+                runtime,
+                found: None,
+            });
+        }
+        let mark = stdout.windows(MARK.len()).position(|part| part == MARK);
+        let mark =
+            mark.ok_or_else(|| format!("the shim was not tried (status {status}): {stderr}"))?;
+        let (told, answer) = (&stdout[..mark], &stdout[mark + MARK.len()..]);
+        let told = String::from_utf8_lossy(told);
+        let mut lines = told.lines();
+        let path = lines.next().unwrap_or_default().to_owned();
         let version = lines.find_map(|line| line.trim().strip_prefix("Version:"));
         let version = version.unwrap_or_default().trim().to_owned();
-        Self {
-            runtime: runtime.to_owned(),
+        let words = || {
+            format!(
+                "status {status}: {}",
+                String::from_utf8_lossy(answer).trim()
+            )
+        };
+        let answer = match status {
+            0 => Ok(answer.to_vec()),
+            _ => Err(words()),
+        };
+        let found = Some(FoundShim {
             path,
             version,
-        }
+            answer,
+        });
+        Ok(Self { runtime, found })
     }
 }
 
@@ -376,16 +415,37 @@ usable
     }
 
     #[test]
-    fn shims_name_their_path_and_version() {
-        let text =
-            "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  Version:  1.6.20~ds1\n";
-        let shim = Shim::parse("runc", text);
-        assert_eq!(
-            shim.path.as_deref(),
-            Some("/usr/bin/containerd-shim-runc-v2")
+    fn shims_name_their_path_and_version_and_answer() {
+        let parse = |status, stdout: &[u8], stderr: &str| {
+            let (stdout, stderr) = (stdout.to_vec(), stderr.to_owned());
+            let output = ExecOutput {
+                status,
+                stdout,
+                stderr,
+            };
+            Shim::parse("runc", &output).map(|shim| shim.found)
+        };
+        let told = "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  \
+                    Version:  1.6.20~ds1\n  Revision:\n\n@@answer\n";
+        let answered = [told.as_bytes(), b"\x08\x03\x12\xff"].concat();
+        let found = parse(0, &answered, "")
+            .expect("must parse")
+            .expect("must be found");
+        assert_eq!(found.path, "/usr/bin/containerd-shim-runc-v2");
+        assert_eq!(found.version, "1.6.20~ds1");
+        assert_eq!(found.answer.as_deref(), Ok(b"\x08\x03\x12\xff".as_slice()));
+
+        let failed = [told.as_bytes(), b"no socket\n"].concat();
+        let found = parse(1, &failed, "")
+            .expect("must parse")
+            .expect("must be found");
+        assert_eq!(found.answer, Err("status 1: no socket".to_owned()));
+        assert_eq!(parse(0, b"", ""), Ok(None));
+        insta::assert_snapshot!(
+            parse(1, b"/usr/bin/shim\n", "unshare: not permitted").unwrap_err(),
+            @"the shim was not tried (status 1): unshare: not permitted"
         );
-        assert_eq!(shim.version, "1.6.20~ds1");
-        assert_eq!(Shim::parse("runc", "").path, None);
+        assert!(parse(137, b"", "").is_err());
     }
 
     #[test]

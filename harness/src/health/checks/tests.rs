@@ -6,10 +6,11 @@ use super::*;
 use crate::{
     health::{
         facts::{
-            Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
+            Cgroup, Clock, ContainerdConfig, Daemon, Disk, FoundShim, Inotify, Kubelet, Runtime,
             RuntimeOptions, Shim,
         },
         report::Report,
+        shim::{Generation, tests::ANSWERS},
     },
     node::{
         containerd::{InitError, Plugin},
@@ -88,11 +89,22 @@ fn good() -> Facts {
     }
 }
 
+/// A shim that answers as those of its version do.
 fn shim(version: &str) -> Shim {
+    let generation = Generation::of(version).expect("must be a version");
+    let answer = ANSWERS.iter().find(|(of, _)| *of == generation);
+    let (_, answer) = answer.expect("every generation must have an answer");
+    shim_that(version, Ok(answer))
+}
+
+fn shim_that(version: &str, answer: Result<&[u8], &str>) -> Shim {
     Shim {
         runtime: "runc".to_owned(),
-        path: Some("/bin/shim".to_owned()),
-        version: version.to_owned(),
+        found: Some(FoundShim {
+            path: "/bin/shim".to_owned(),
+            version: version.to_owned(),
+            answer: answer.map(<[u8]>::to_vec).map_err(str::to_owned),
+        }),
     }
 }
 
@@ -156,7 +168,7 @@ fn a_good_node_passes_every_check() {
     cp-1  snapshotter  passed   overlayfs (expected overlayfs)
     cp-1  plugins      passed   all 4 needed are loaded
     cp-1  daemon       passed   v2.0.2 from /usr/local/bin/containerd
-    cp-1  shim         passed   shim v2.0.2 at /bin/shim under daemon v2.0.2
+    cp-1  shim         passed   shim v2.0.2 at /bin/shim answers daemon v2.0.2 in JSON (2.0 to 2.2)
     cp-1  overlay      passed   usable
     cp-1  disk         passed   40% used, 60.0 GiB free, kubelet deletes nothing
     cp-1  inodes       passed   10% used
@@ -273,22 +285,51 @@ fn shim_may_be_older_than_the_daemon_and_never_newer() {
     let finding = fires("shim", |facts| {
         facts.shims = Ok(vec![shim("2.0.2"), shim("v2.3.0")])
     });
-    insta::assert_snapshot!(finding.observed.replace(" under", "\nunder"), @r"
-    shim v2.3.0 at /bin/shim (generation 2.3 and newer)
-    under daemon v2.0.2 (generation 2.0 to 2.2): no pod can start
+    insta::assert_snapshot!(finding.observed.replace(", ", ",\n"), @r"
+    shim v2.3.0 at /bin/shim answers in protobuf (2.3 and newer),
+    daemon v2.0.2 reads JSON (2.0 to 2.2): no pod can start
     ");
-    fires("shim", |facts| facts.shims.as_mut().unwrap()[0].path = None);
+    fires("shim", |facts| {
+        facts.shims.as_mut().unwrap()[0].found = None
+    });
     let mut facts = good();
-    facts.shims = Ok(vec![shim("")]);
-    assert_eq!(
-        judge("shim", &facts, &Expected::default()).verdict,
-        Verdict::Unknown
-    );
     facts.shims = Ok(Vec::new());
     assert!(matches!(
         judge("shim", &facts, &Expected::default()).verdict,
         Verdict::Skipped(_)
     ));
+}
+
+#[test]
+fn shim_is_judged_by_its_answer_whatever_version_it_names() {
+    let [_, (_, json), (_, protobuf)] = ANSWERS;
+    fires("shim", |facts| {
+        facts.shims = Ok(vec![shim_that("2.0.2", Ok(protobuf))])
+    });
+    silent(|facts| facts.shims = Ok(vec![shim_that("2.3.4", Ok(json))]));
+    silent(|facts| facts.shims = Ok(vec![shim_that("", Ok(json))]));
+    let mut facts = good();
+    facts.shims = Ok(vec![shim_that("2.0.2", Ok(b"a warning"))]);
+    assert_eq!(
+        judge("shim", &facts, &Expected::default()).verdict,
+        Verdict::Unknown
+    );
+    let broken = shim_that("2.0.2", Err("status 127: not found"));
+    let finding = fires("shim", |facts| facts.shims = Ok(vec![broken]));
+    insta::assert_snapshot!(
+        finding.observed,
+        @"shim 2.0.2 at /bin/shim fails under daemon v2.0.2: status 127: not found"
+    );
+}
+
+#[test]
+fn shim_cure_names_the_setting_that_the_daemon_heeds() {
+    for (version, setting) in [("1.6.20", "runtime_type"), ("1.7.24", "runtime_path")] {
+        let mut facts = good();
+        facts.version.as_mut().unwrap().runtime_version = version.to_owned();
+        let cure = judge("shim", &facts, &Expected::default()).cure;
+        assert!(cure.is_some_and(|cure| cure.contains(setting)), "{version}");
+    }
 }
 
 #[test]
