@@ -146,21 +146,28 @@ async fn steps_of(
     let work = async {
         steps::network::set_up(&nodes).await?;
         clock.lap("network");
-        let init = steps::init::run(control_plane, &documents);
-        let reached = steps::init::reach(made.name(), control_plane, port);
+        let run = async {
+            steps::init::run(control_plane, &documents).await?;
+            clock.lap("init");
+            let dns = steps::dns::run(control_plane);
+            let join = steps::join::run(&nodes, &documents);
+            tokio::try_join!(dns, join)?;
+            clock.lap("join");
+            Ok(())
+        };
+        // As soon as the API server answers: node, account and pod network come by themselves.
+        let usable = async {
+            let reached = steps::init::reach(made.name(), control_plane, port).await?;
+            steps::usable::wait(&reached.1, &nodes).await?;
+            Ok(reached)
+        };
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
         let fit = async {
             health::gate_runtime(&nodes, &spec.expected)
                 .await
                 .inspect_err(|error| sick(spec, error))
         };
-        let (_, (kubeconfig, client), _) = tokio::try_join!(init, reached, fit)?;
-        clock.lap("init");
-        let dns = steps::init::dns(control_plane);
-        let join = steps::join::run(&nodes, &documents);
-        tokio::try_join!(dns, join)?;
-        clock.lap("join");
-        steps::usable::wait(&client, &nodes).await?;
+        let (_, (kubeconfig, client), _) = tokio::try_join!(run, usable, fit)?;
         clock.lap("usable");
         Result::Ok((kubeconfig, client))
     };

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
+use super::{loader::Import, shim::Shim};
 use crate::{
-    docker::ExecOutput,
+    compat::{self, Stack},
     node::{
         containerd::Plugin,
         cri::{CgroupDriver, Condition, Version},
@@ -35,6 +36,10 @@ pub(super) struct Facts {
     pub(super) clock: Seen<Clock>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Seen<Kubelet>,
+    /// Version of what `containerd config dump` writes.
+    pub(super) dump: Seen<u32>,
+    /// What came of an import; tried only where the spec names a loader.
+    pub(super) import: Seen<Import>,
 }
 
 /// The running containerd process.
@@ -69,23 +74,6 @@ pub(super) struct Runtime {
 pub(super) struct RuntimeOptions {
     #[serde(rename = "SystemdCgroup")]
     pub(super) systemd_cgroup: bool,
-}
-
-/// A shim as containerd would find it for one runtime.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shim {
-    pub(super) runtime: String,
-    /// `None`: none of the places has one.
-    pub(super) found: Option<FoundShim>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct FoundShim {
-    pub(super) path: String,
-    /// What it says about itself; empty when it says nothing.
-    pub(super) version: String,
-    /// What it answered when it was started as containerd starts it, or why it did not start.
-    pub(super) answer: Result<Vec<u8>, String>,
 }
 
 /// The file system that holds the images.
@@ -136,6 +124,21 @@ pub(super) struct Kubelet {
     pub(super) eviction_soft: BTreeMap<String, String>,
     pub(super) merge_default_eviction_settings: bool,
     pub(super) cgroup_driver: String,
+}
+
+impl Facts {
+    /// What of it has to go together.
+    pub(super) fn stack(&self) -> Stack {
+        let daemon = self.version.as_ref().ok();
+        let shim = self.shims.as_ref().ok().and_then(|shims| shims.first());
+        Stack {
+            containerd: daemon.and_then(|daemon| compat::version(&daemon.runtime_version)),
+            shim: shim.and_then(|shim| compat::version(&shim.found.as_ref()?.version)),
+            snapshotter: snapshotter_of(&self.image_folders).ok().map(str::to_owned),
+            config: self.dump.as_ref().ok().copied(),
+            ..Stack::default()
+        }
+    }
 }
 
 impl Daemon {
@@ -227,50 +230,6 @@ impl Disk {
     }
 }
 
-impl Shim {
-    /// From what shim.sh left.
-    pub(super) fn parse(runtime: &str, output: &ExecOutput) -> Seen<Self> {
-        const MARK: &[u8] = b"@@answer\n";
-        let ExecOutput {
-            status,
-            stdout,
-            stderr,
-        } = output;
-        let runtime = runtime.to_owned();
-        if stdout.is_empty() && *status == 0 {
-            return Ok(Self {
-                runtime,
-                found: None,
-            });
-        }
-        let mark = stdout.windows(MARK.len()).position(|part| part == MARK);
-        let mark =
-            mark.ok_or_else(|| format!("the shim was not tried (status {status}): {stderr}"))?;
-        let (told, answer) = (&stdout[..mark], &stdout[mark + MARK.len()..]);
-        let told = String::from_utf8_lossy(told);
-        let mut lines = told.lines();
-        let path = lines.next().unwrap_or_default().to_owned();
-        let version = lines.find_map(|line| line.trim().strip_prefix("Version:"));
-        let version = version.unwrap_or_default().trim().to_owned();
-        let words = || {
-            format!(
-                "status {status}: {}",
-                String::from_utf8_lossy(answer).trim()
-            )
-        };
-        let answer = match status {
-            0 => Ok(answer.to_vec()),
-            _ => Err(words()),
-        };
-        let found = Some(FoundShim {
-            path,
-            version,
-            answer,
-        });
-        Ok(Self { runtime, found })
-    }
-}
-
 impl Kubelet {
     /// From the answer of `/configz`.
     pub(super) fn parse(text: &str) -> Seen<Self> {
@@ -302,6 +261,13 @@ impl<'a> Probe<'a> {
 
     pub(super) fn daemon(&self) -> Seen<Daemon> {
         Daemon::parse(self.part("daemon")?)
+    }
+
+    pub(super) fn dump(&self) -> Seen<u32> {
+        let text = self.part("dump")?;
+        text.trim()
+            .parse()
+            .map_err(|_| format!("version of `containerd config dump`: {text:?}"))
     }
 
     pub(super) fn cgroup(&self) -> Seen<Cgroup> {
@@ -336,6 +302,16 @@ pub(super) fn seen<T>(fact: &Seen<T>) -> Result<&T, String> {
     fact.as_ref().map_err(Clone::clone)
 }
 
+/// The snapshotter in effect.
+pub(super) fn snapshotter_of(image_folders: &Seen<Vec<String>>) -> Seen<&str> {
+    // The first folder is the default snapshotter's; others belong to single runtimes.
+    let folder = seen(image_folders)?.first().map_or("", String::as_str);
+    let (_, name) = folder
+        .rsplit_once("io.containerd.snapshotter.v1.")
+        .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,6 +330,8 @@ blkio cpu cpuacct memory
 17
 8192
 230
+@@dump
+3
 @@overlay
 usable
 "#;
@@ -378,6 +356,7 @@ usable
         insta::assert_snapshot!(probe.cgroup().unwrap_err(), @"the probe gave no 'cgroup'");
         insta::assert_snapshot!(probe.inotify().unwrap_err(), @r#"inotify limits: "128\nx""#);
         insta::assert_snapshot!(probe.clock().unwrap_err(), @r#"clock: """#);
+        assert!(Probe::parse("@@dump\n\n").dump().is_err());
         assert!(Probe::parse("").daemon().is_err());
     }
 
@@ -412,40 +391,6 @@ usable
             0
         );
         assert!(Disk::parse("stat: cannot read").is_err());
-    }
-
-    #[test]
-    fn shims_name_their_path_and_version_and_answer() {
-        let parse = |status, stdout: &[u8], stderr: &str| {
-            let (stdout, stderr) = (stdout.to_vec(), stderr.to_owned());
-            let output = ExecOutput {
-                status,
-                stdout,
-                stderr,
-            };
-            Shim::parse("runc", &output).map(|shim| shim.found)
-        };
-        let told = "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  \
-                    Version:  1.6.20~ds1\n  Revision:\n\n@@answer\n";
-        let answered = [told.as_bytes(), b"\x08\x03\x12\xff"].concat();
-        let found = parse(0, &answered, "")
-            .expect("must parse")
-            .expect("must be found");
-        assert_eq!(found.path, "/usr/bin/containerd-shim-runc-v2");
-        assert_eq!(found.version, "1.6.20~ds1");
-        assert_eq!(found.answer.as_deref(), Ok(b"\x08\x03\x12\xff".as_slice()));
-
-        let failed = [told.as_bytes(), b"no socket\n"].concat();
-        let found = parse(1, &failed, "")
-            .expect("must parse")
-            .expect("must be found");
-        assert_eq!(found.answer, Err("status 1: no socket".to_owned()));
-        assert_eq!(parse(0, b"", ""), Ok(None));
-        insta::assert_snapshot!(
-            parse(1, b"/usr/bin/shim\n", "unshare: not permitted").unwrap_err(),
-            @"the shim was not tried (status 1): unshare: not permitted"
-        );
-        assert!(parse(137, b"", "").is_err());
     }
 
     #[test]

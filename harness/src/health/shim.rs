@@ -8,7 +8,25 @@ use std::fmt;
 use prost::Message;
 use serde::Deserialize;
 
-use super::facts::{Daemon, Runtime};
+use super::facts::{Daemon, Runtime, Seen};
+use crate::docker::ExecOutput;
+
+/// A shim as containerd would find it for one runtime.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shim {
+    pub(super) runtime: String,
+    /// `None`: none of the places has one.
+    pub(super) found: Option<FoundShim>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FoundShim {
+    pub(super) path: String,
+    /// What it says about itself; empty when it says nothing.
+    pub(super) version: String,
+    /// What it answered when it was started as containerd starts it, or why it did not start.
+    pub(super) answer: Result<Vec<u8>, String>,
+}
 
 /// Releases whose shims answer in the same form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +120,50 @@ impl fmt::Display for Generation {
     }
 }
 
+impl Shim {
+    /// From what shim.sh left.
+    pub(super) fn parse(runtime: &str, output: &ExecOutput) -> Seen<Self> {
+        const MARK: &[u8] = b"@@answer\n";
+        let ExecOutput {
+            status,
+            stdout,
+            stderr,
+        } = output;
+        let runtime = runtime.to_owned();
+        if stdout.is_empty() && *status == 0 {
+            return Ok(Self {
+                runtime,
+                found: None,
+            });
+        }
+        let mark = stdout.windows(MARK.len()).position(|part| part == MARK);
+        let mark =
+            mark.ok_or_else(|| format!("the shim was not tried (status {status}): {stderr}"))?;
+        let (told, answer) = (&stdout[..mark], &stdout[mark + MARK.len()..]);
+        let told = String::from_utf8_lossy(told);
+        let mut lines = told.lines();
+        let path = lines.next().unwrap_or_default().to_owned();
+        let version = lines.find_map(|line| line.trim().strip_prefix("Version:"));
+        let version = version.unwrap_or_default().trim().to_owned();
+        let words = || {
+            format!(
+                "status {status}: {}",
+                String::from_utf8_lossy(answer).trim()
+            )
+        };
+        let answer = match status {
+            0 => Ok(answer.to_vec()),
+            _ => Err(words()),
+        };
+        let found = Some(FoundShim {
+            path,
+            version,
+            answer,
+        });
+        Ok(Self { runtime, found })
+    }
+}
+
 /// The paths at which the daemon looks for a runtime's shim, in its order.
 ///
 /// `daemon_version` is the running daemon's.
@@ -109,7 +171,7 @@ pub(super) fn candidates(
     runtime: &Runtime,
     daemon: &Daemon,
     daemon_version: &str,
-) -> Result<Vec<String>, String> {
+) -> Seen<Vec<String>> {
     let kind = &runtime.runtime_type;
     if !runtime.runtime_path.is_empty() && honours_runtime_path(daemon_version) {
         return Ok(vec![runtime.runtime_path.clone()]);
@@ -224,6 +286,40 @@ pub(super) mod tests {
             .is_err()
         );
         assert!(candidates(&runtime("runc", ""), &daemon(), "2.0.2").is_err());
+    }
+
+    #[test]
+    fn shims_name_their_path_and_version_and_answer() {
+        let parse = |status, stdout: &[u8], stderr: &str| {
+            let (stdout, stderr) = (stdout.to_vec(), stderr.to_owned());
+            let output = ExecOutput {
+                status,
+                stdout,
+                stderr,
+            };
+            Shim::parse("runc", &output).map(|shim| shim.found)
+        };
+        let told = "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  \
+                    Version:  1.6.20~ds1\n  Revision:\n\n@@answer\n";
+        let answered = [told.as_bytes(), b"\x08\x03\x12\xff"].concat();
+        let found = parse(0, &answered, "")
+            .expect("must parse")
+            .expect("must be found");
+        assert_eq!(found.path, "/usr/bin/containerd-shim-runc-v2");
+        assert_eq!(found.version, "1.6.20~ds1");
+        assert_eq!(found.answer.as_deref(), Ok(b"\x08\x03\x12\xff".as_slice()));
+
+        let failed = [told.as_bytes(), b"no socket\n"].concat();
+        let found = parse(1, &failed, "")
+            .expect("must parse")
+            .expect("must be found");
+        assert_eq!(found.answer, Err("status 1: no socket".to_owned()));
+        assert_eq!(parse(0, b"", ""), Ok(None));
+        insta::assert_snapshot!(
+            parse(1, b"/usr/bin/shim\n", "unshare: not permitted").unwrap_err(),
+            @"the shim was not tried (status 1): unshare: not permitted"
+        );
+        assert!(parse(137, b"", "").is_err());
     }
 
     #[test]

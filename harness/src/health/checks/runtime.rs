@@ -3,8 +3,8 @@
 use super::Outcome;
 use crate::health::{
     Expected,
-    facts::{Facts, FoundShim, Seen, Shim, seen},
-    shim::{Generation, honours_runtime_path},
+    facts::{Facts, Seen, seen, snapshotter_of},
+    shim::{FoundShim, Generation, Shim, honours_runtime_path},
 };
 
 const RESTART: &str = "systemctl restart containerd in the node";
@@ -42,13 +42,7 @@ pub(super) fn cri(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 
 /// The snapshotter in effect, whatever the configuration file says.
 pub(super) fn snapshotter(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
-    // The first folder is the default snapshotter's; others belong to single runtimes.
-    let folder = seen(&facts.image_folders)?
-        .first()
-        .map_or("", String::as_str);
-    let (_, in_effect) = folder
-        .rsplit_once("io.containerd.snapshotter.v1.")
-        .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
+    let in_effect = snapshotter_of(&facts.image_folders)?;
     let wanted = expected.snapshotter();
     Ok(Outcome::when(
         in_effect == wanted,
