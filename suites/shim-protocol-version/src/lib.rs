@@ -45,11 +45,12 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
     // ends those when it is restarted.
     let cgroupfs = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\n\
                     SystemdCgroup = false";
+    let kubelet = "{kind: KubeletConfiguration, cgroupDriver: cgroupfs, cgroupRoot: /}";
     let cluster = ClusterSpec::single_node()
         .with_recipe(recipe)?
         .with_containerd_patch(cgroupfs)?
         .with_containerd_patch(containerd)?
-        .with_kubeadm_patch("{kind: KubeletConfiguration, cgroupDriver: cgroupfs}")?
+        .with_kubeadm_patch(kubelet)?
         .boot();
     Ok(cluster.await?)
 }
