@@ -1,7 +1,7 @@
 //! The life of one test: gate, namespace, body, quiet cleanup, verdict, re-raise.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     fmt::Debug,
     panic::{AssertUnwindSafe, resume_unwind},
@@ -33,6 +33,8 @@ pub struct Case<'a> {
     cluster: &'a Cluster,
     namespace: String,
     seen: RefCell<Option<(String, String)>>,
+    /// Seconds from the start of the boot to where the failure showed.
+    shown: Cell<Option<f64>>,
 }
 
 impl Cluster {
@@ -87,6 +89,8 @@ impl Cluster {
         if let Some((expected, observed)) = case.seen.take() {
             (record.expected, record.observed) = (expected, observed);
         }
+        let shown = case.shown.get().map(|after| ("shown".to_owned(), after));
+        record.phases.extend(shown);
         let begin = Instant::now();
         case.close().await;
         record
@@ -142,6 +146,7 @@ impl Cluster {
             cluster: self,
             namespace: name,
             seen: RefCell::default(),
+            shown: Cell::default(),
         })
     }
 }
@@ -213,6 +218,13 @@ impl<'a> Case<'a> {
     /// assertion decides.
     pub fn saw(&self, expected: impl Into<String>, observed: impl Into<String>) {
         self.seen.replace(Some((expected.into(), observed.into())));
+    }
+
+    /// Notes for the report that the documented failure shows itself now: how long after the
+    /// boot began a test without the gate would have met it. The first call counts.
+    pub fn shown(&self) {
+        let after = self.cluster.started().elapsed().as_secs_f64();
+        self.shown.set(Some(self.shown.get().unwrap_or(after)));
     }
 
     /// Removes the namespace. Trouble is only logged: it must not bury a failure.

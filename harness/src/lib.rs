@@ -29,6 +29,9 @@
 //! `kindest/node` by digest when its registry answers, else one that is built.
 //! [`settings`] has every variable that is read.
 //!
+//! `KUBENEST_LOCK` names a file that holds what the nodes are made of; a boot that would take
+//! anything else is refused, with the difference.
+//!
 //! Errors ([`Error`]) name the cause and, where the user can do something, the cure.
 //! A failed wait says what was seen last; a pair of versions known not to work is refused
 //! before anything is started.
@@ -50,6 +53,7 @@ pub mod wait;
 pub mod compat;
 pub mod component;
 pub mod image;
+mod lockfile;
 pub mod recipe;
 
 // What they run on.

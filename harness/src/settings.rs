@@ -65,6 +65,8 @@ pub struct Settings {
     pub registry: Option<String>,
     /// `KUBENEST_KEEP=1`: leave clusters up and say how to look inside.
     pub keep: bool,
+    /// `KUBENEST_LOCK`: file that holds what nodes are made of; a drift from it is refused.
+    pub lock: Option<PathBuf>,
     /// `KUBENEST_VERDICTS`: folder in which each test leaves its verdict.
     pub verdicts: Option<PathBuf>,
     /// `KUBENEST_PARENT`: `<pid>-<start ticks>` of the process whose death ends this one.
@@ -87,13 +89,14 @@ pub fn settings() -> &'static Settings {
     SETTINGS.get_or_init(|| Settings::from_vars(std::env::vars_os()))
 }
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     "KUBENEST_CACHE",
     "KUBENEST_RUN",
     "KUBENEST_ENGINE",
     "KUBENEST_NODE",
     "KUBENEST_REGISTRY",
     "KUBENEST_KEEP",
+    "KUBENEST_LOCK",
     "KUBENEST_VERDICTS",
     "KUBENEST_PARENT",
     "KUBENEST_LOG",
@@ -132,6 +135,7 @@ impl Settings {
             node: text("KUBENEST_NODE"),
             registry: text("KUBENEST_REGISTRY"),
             keep: text("KUBENEST_KEEP").is_some_and(|v| v != "0" && v != "false"),
+            lock: path("KUBENEST_LOCK"),
             verdicts: path("KUBENEST_VERDICTS"),
             parent: text("KUBENEST_PARENT"),
             log: text("KUBENEST_LOG"),

@@ -12,7 +12,7 @@ use crate::{
     cluster::Cluster,
     component::go,
     docker::{Docker, Labels, discover::Origin},
-    engine,
+    engine, lockfile,
     process::{Command, Output},
     recipe::{GoBuild, sha256_hex},
     settings::settings,
@@ -52,6 +52,7 @@ impl Kind {
     pub async fn release(version: &str) -> Result<Self> {
         let version = version.trim_start_matches('v');
         let build = GoBuild::find("sigs.k8s.io/kind", version)?;
+        lockfile::hold_tool(&build).await?;
         let entry = Store::default_cache()
             .entry("tool", &format!("kind-{version}"), async |dir| {
                 go::build(&build, dir).await

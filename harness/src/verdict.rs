@@ -3,11 +3,11 @@
 //! A process can only end well or not. These files tell a broken set-up from a failed
 //! assertion, and carry what the report shows.
 
-use std::{collections::BTreeMap, fs, path::Path, thread};
+use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
 
 use serde::Serialize;
 
-use crate::{Context, Result, image::Versions, settings::settings};
+use crate::{Context, Error, Result, image::Versions, settings::settings};
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,6 +47,17 @@ impl Record {
             verdict: Word::Failed,
             message: String::new(),
             phases: BTreeMap::new(),
+        }
+    }
+
+    /// A refusal that the test on this thread wanted, so long after the boot began.
+    pub(crate) fn refused(error: &Error, after: Duration) -> Self {
+        Self {
+            verdict: Word::Passed,
+            expected: "refused by the gate".to_owned(),
+            observed: error.report(),
+            phases: BTreeMap::from([("refused".to_owned(), after.as_secs_f64())]),
+            ..Self::failed()
         }
     }
 

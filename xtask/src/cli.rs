@@ -1,5 +1,7 @@
 //! The command line as data, and the exit codes it promises.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::plan::Side;
@@ -39,7 +41,8 @@ Exit codes:
 pub(crate) enum Command {
     /// Run regression suites on real clusters, on the affected and the fixed versions
     ///
-    /// Results go to target/e2e/latest: report.json, junit.xml and one log per test.
+    /// Results go to target/e2e/latest: report.json, junit.xml, kubenest.lock (what the
+    /// nodes were made of) and one log per test.
     E2e(E2eArgs),
     /// Run everything: unit and doc tests, then every suite on real clusters
     Test(RunArgs),
@@ -97,6 +100,10 @@ pub(crate) struct RunArgs {
     /// Leave the clusters up and say how to look inside and how to remove them
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Repeat an earlier run: refuse nodes that are made of anything else than this lock file
+    /// says, for example target/e2e/latest/kubenest.lock
+    #[arg(long, value_name = "FILE")]
+    pub(crate) locked: Option<PathBuf>,
     /// How many tests run at the same time
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) jobs: std::num::NonZeroUsize,

@@ -11,6 +11,7 @@ use crate::progress::Progress;
 use crate::report::{self, Report, Totals};
 use crate::run_dir::RunDir;
 use crate::runner::Runner;
+use crate::saved::saved;
 use crate::workspace::Workspace;
 use crate::{compile, junit, process, signals};
 
@@ -62,6 +63,9 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
     let started = Utc::now();
     let clock = Instant::now();
     let dir = RunDir::create(&workspace.target().join("e2e"), started)?;
+    if let Some(former) = &args.locked {
+        dir.take_lock(former)?;
+    }
     let progress = Progress::new(plan.tests.len());
     let runner = Runner {
         dir: &dir,
@@ -81,6 +85,7 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
         exit_code: signals::exit_code().unwrap_or(exit_code),
         totals,
         nothing_ran,
+        failures: saved(&tests),
         tests,
     };
     publish(&report, &dir)?;

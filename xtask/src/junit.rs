@@ -92,6 +92,7 @@ mod tests {
             exit_code: 105,
             totals: Totals::of(&tests, 0),
             nothing_ran: vec![],
+            failures: vec![],
             tests,
         };
         insta::assert_snapshot!(xml(&report).unwrap());

@@ -20,6 +20,7 @@ mod progress;
 mod report;
 mod run_dir;
 mod runner;
+mod saved;
 mod signals;
 mod tidy;
 mod verdict;

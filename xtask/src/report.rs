@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::plan::{Side, Test, side_name};
 use crate::runner::Outcome;
+use crate::saved::Saved;
 use crate::verdict::Verdict;
 
 /// A whole run, as `report.json` holds it.
@@ -21,6 +22,7 @@ pub(crate) struct Report {
     pub(crate) totals: Totals,
     /// Sides that were asked for and ran no test, as "suite affected".
     pub(crate) nothing_ran: Vec<String>,
+    pub(crate) failures: Vec<Saved>,
     pub(crate) tests: Vec<TestReport>,
 }
 
@@ -33,7 +35,8 @@ pub(crate) struct TestReport {
     pub(crate) side: String,
     pub(crate) verdict: Verdict,
     pub(crate) seconds: f64,
-    /// Seconds of each part: image, boot, gate, body, cleanup.
+    /// Seconds of each part: image, boot, gate, body, cleanup; and from the start of the boot
+    /// to the gate's refusal (refused) or to the failure (shown).
     pub(crate) phases: BTreeMap<String, f64>,
     /// What ran, such as kubernetes = 1.32.1.
     pub(crate) versions: BTreeMap<String, String>,
@@ -69,7 +72,12 @@ impl TestReport {
         } = outcome;
         let mut phases = BTreeMap::new();
         for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
-            *phases.entry(phase.clone()).or_default() += seconds;
+            let all: &mut f64 = phases.entry(phase.clone()).or_default();
+            *all = match phase.as_str() {
+                // Points in time since the boot began.
+                "refused" | "shown" => all.max(*seconds),
+                _ => *all + seconds,
+            };
         }
         // A test with several cases is told by the one that decided it.
         let telling = files.iter().find(|file| file.verdict == Some(verdict));

@@ -46,6 +46,18 @@ impl RunDir {
             .join(format!("{}.log", file_name(test)))
     }
 
+    /// What the nodes of the run are made of.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.path.join("kubenest.lock")
+    }
+
+    /// Takes a former run's lock file, so that this run is the same.
+    pub(crate) fn take_lock(&self, former: &Path) -> anyhow::Result<()> {
+        let copied = fs::copy(former, self.lock());
+        copied.with_context(|| format!("read the lock file {}", former.display()))?;
+        Ok(())
+    }
+
     /// The folder for the verdict files of one test.
     pub(crate) fn verdicts(&self, test: &Test) -> PathBuf {
         self.path

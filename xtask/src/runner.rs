@@ -141,6 +141,7 @@ impl Runner<'_> {
             .env("CARGO_PKG_NAME", &test.suite.name)
             .env("KUBENEST_RUN", &self.dir.run)
             .env("KUBENEST_VERDICTS", verdicts)
+            .env("KUBENEST_LOCK", self.dir.lock())
             .env("NO_COLOR", "1")
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
             .stderr(Stdio::from(log));

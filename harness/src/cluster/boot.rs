@@ -8,7 +8,7 @@ use crate::{
     docker::{Docker, Scope, sweep},
     health,
     image::{self, NodeImage},
-    parent, progress,
+    lockfile, parent, progress,
     recipe::{Content, Recipe},
     settings::settings,
     verdict::{self, Record},
@@ -52,7 +52,7 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
 }
 
 async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
-    let begin = Instant::now();
+    let started = Instant::now();
     let mut clock = Clock::start();
     let keep = spec.keep.unwrap_or(settings().keep);
     let name = spec.name.clone().unwrap_or_else(made_up_name);
@@ -76,6 +76,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
             .snapshotter
             .get_or_insert_with(|| runtime.snapshotter.clone());
     }
+    lockfile::hold_image(&docker, &recipe, &image).await?;
     clock.lap("image");
 
     progress!(
@@ -87,7 +88,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let booted = steps_of(&spec, image, &mut made, &mut clock).await;
     match booted {
         Ok(booted) => {
-            let seconds = begin.elapsed().as_secs_f64();
+            let seconds = started.elapsed().as_secs_f64();
             progress!(
                 "cluster '{}' is usable and healthy after {seconds:.1} s",
                 made.name()
@@ -98,6 +99,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
                 kubeconfig: booted.kubeconfig,
                 image: booted.image,
                 expected: spec.expected,
+                started,
                 phases: clock.phases,
                 made,
             })
@@ -144,21 +146,28 @@ async fn steps_of(
     let work = async {
         steps::network::set_up(&nodes).await?;
         clock.lap("network");
-        let init = steps::init::run(control_plane, &documents);
-        let reached = steps::init::reach(made.name(), control_plane, port);
+        let run = async {
+            steps::init::run(control_plane, &documents).await?;
+            clock.lap("init");
+            let dns = steps::dns::run(control_plane);
+            let join = steps::join::run(&nodes, &documents);
+            tokio::try_join!(dns, join)?;
+            clock.lap("join");
+            Ok(())
+        };
+        // As soon as the API server answers: node, account and pod network come by themselves.
+        let usable = async {
+            let reached = steps::init::reach(made.name(), control_plane, port).await?;
+            steps::usable::wait(&reached.1, &nodes).await?;
+            Ok(reached)
+        };
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
         let fit = async {
             health::gate_runtime(&nodes, &spec.expected)
                 .await
-                .inspect_err(sick)
+                .inspect_err(|error| sick(spec, error))
         };
-        let (_, (kubeconfig, client), _) = tokio::try_join!(init, reached, fit)?;
-        clock.lap("init");
-        let dns = steps::init::dns(control_plane);
-        let join = steps::join::run(&nodes, &documents);
-        tokio::try_join!(dns, join)?;
-        clock.lap("join");
-        steps::usable::wait(&client, &nodes).await?;
+        let (_, (kubeconfig, client), _) = tokio::try_join!(run, usable, fit)?;
         clock.lap("usable");
         Result::Ok((kubeconfig, client))
     };
@@ -168,7 +177,8 @@ async fn steps_of(
     };
     health::gate(&nodes, &client, &spec.expected)
         .await
-        .inspect_err(sick)?;
+        .inspect_err(|error| sick(spec, error))?;
+    lockfile::hold_running(&client, &image).await?;
     made.settle().await?;
     clock.lap("gate");
     Ok(Booted {
@@ -179,9 +189,12 @@ async fn steps_of(
     })
 }
 
-/// Sick nodes are a broken set-up, unlike a refusal before anything was started.
-fn sick(error: &Error) {
-    verdict::leave(&Record::setup(error.report()));
+/// Sick nodes are a broken set-up, unlike a refusal before anything was started; unless they
+/// are what a test wants to see.
+fn sick(spec: &ClusterSpec, error: &Error) {
+    if !spec.to_be_refused {
+        verdict::leave(&Record::setup(error.report()));
+    }
 }
 
 /// Refuses a pair of versions that is known not to work, before anything is started.

@@ -13,7 +13,7 @@ mod watchdog;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kube::Client;
@@ -55,6 +55,7 @@ pub struct Cluster {
     kubeconfig: PathBuf,
     image: NodeImage,
     expected: Expected,
+    started: Instant,
     phases: Vec<Phase>,
     made: Made,
 }
@@ -102,6 +103,11 @@ impl Cluster {
     /// The versions its nodes are made of.
     pub fn versions(&self) -> &Versions {
         &self.image.versions
+    }
+
+    /// When its boot began.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// What the boot took, step by step.

@@ -1,10 +1,18 @@
 //! What a cluster is to be: its nodes, their image, and how it differs from the usual.
 
+use std::time::Instant;
+
 use semver::Version;
 use serde_json::Value;
 
 use super::{Cluster, boot};
-use crate::{Error, Result, health::Expected, node::Role, recipe::Recipe};
+use crate::{
+    Error, ErrorKind, Result,
+    health::Expected,
+    node::Role,
+    recipe::Recipe,
+    verdict::{self, Record},
+};
 
 /// A cluster to boot.
 ///
@@ -30,6 +38,8 @@ pub struct ClusterSpec {
     pub(super) expected: Expected,
     pub(super) loader: Option<Version>,
     pub(super) keep: Option<bool>,
+    /// A test wants to see the refusal.
+    pub(super) to_be_refused: bool,
 }
 
 /// One node of a cluster.
@@ -111,6 +121,7 @@ impl ClusterSpec {
             expected: Expected::default(),
             loader: None,
             keep: None,
+            to_be_refused: false,
         }
     }
 
@@ -210,6 +221,29 @@ impl ClusterSpec {
         self.check()?;
         // Booting is a large future; test threads have small stacks.
         Box::pin(boot::boot(self)).await
+    }
+
+    /// Boots what the gate must refuse, before or after nodes were started, and returns its
+    /// refusal. How long the gate took to it goes to the report, as `refused`.
+    ///
+    /// # Errors
+    /// The boot failed for another reason.
+    ///
+    /// # Panics
+    /// Nothing was refused: the cluster booted. It is removed again.
+    pub async fn refused(mut self) -> Result<Error> {
+        self.to_be_refused = true;
+        let begin = Instant::now();
+        let cluster = match self.boot().await {
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                verdict::leave(&Record::refused(&error, begin.elapsed()));
+                return Ok(error);
+            }
+            booted => booted?,
+        };
+        let name = cluster.name().to_owned();
+        cluster.down().await?;
+        panic!("nothing was refused: cluster '{name}' booted");
     }
 
     fn check(&self) -> Result<()> {

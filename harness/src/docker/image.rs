@@ -20,6 +20,8 @@ pub struct ImageInfo {
     pub digests: Vec<String>,
     /// Its labels.
     pub labels: HashMap<String, String>,
+    /// `sha256:…` of each layer's tar, the lowest first.
+    pub layers: Vec<String>,
     /// Bytes, all layers.
     pub size: i64,
 }
@@ -38,6 +40,10 @@ impl Docker {
                 labels: found
                     .config
                     .and_then(|config| config.labels)
+                    .unwrap_or_default(),
+                layers: found
+                    .root_fs
+                    .and_then(|root| root.layers)
                     .unwrap_or_default(),
                 size: found.size.unwrap_or(0),
             })),

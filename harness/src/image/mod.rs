@@ -212,30 +212,15 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
 }
 
 async fn base_layers(store: &Store, parts: &Parts) -> Result<Vec<Layer>> {
-    let os = component::provide(&parts.os).await?;
-    let mut layers = vec![
-        Layer::cached(store, &format!("os-{}", &os.hash[..16]), async |layer| {
-            layer.archive(&os.rootfs(), |path| Some(path.to_owned()))
-        })
-        .await?,
-    ];
-    let Parts {
-        kubernetes,
-        containerd,
-        shim,
-        runc,
-        cni,
-        ..
-    } = parts;
-    let programs: Vec<&Component> = [kubernetes, containerd, shim]
-        .into_iter()
-        .chain(runc)
-        .chain(cni)
-        .collect();
-    for part in programs {
+    let mut layers = Vec::new();
+    for part in parts.layered() {
         let built = component::provide(part).await?;
         let key = format!("{}-{}", part.role.name(), &built.hash[..16]);
-        layers.push(Layer::cached(store, &key, async |layer| layer.tree(&built.files)).await?);
+        let layer = Layer::cached(store, &key, async |layer| match part.role.is_os() {
+            true => layer.archive(&built.rootfs(), |path| Some(path.to_owned())),
+            false => layer.tree(&built.files),
+        });
+        layers.push(layer.await?);
     }
     let key = rootfs::key(parts);
     layers.push(Layer::cached(store, &key, async |layer| rootfs::write(layer, parts)).await?);
@@ -251,6 +236,23 @@ fn key<'a>(kind: &str, made_of: impl Iterator<Item = &'a str>) -> String {
 }
 
 impl Parts {
+    /// The components with a layer of their own, the lowest first.
+    pub(crate) fn layered(&self) -> impl Iterator<Item = &Component> {
+        let Self {
+            os,
+            kubernetes,
+            containerd,
+            shim,
+            runc,
+            cni,
+            ..
+        } = self;
+        [os, kubernetes, containerd, shim]
+            .into_iter()
+            .chain(runc)
+            .chain(cni)
+    }
+
     /// The versions of the parts.
     pub fn versions(&self) -> Versions {
         Versions {

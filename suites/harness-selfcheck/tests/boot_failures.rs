@@ -111,6 +111,24 @@ async fn a_name_that_cannot_be_a_host_name_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_node_that_drifted_from_the_lock_file_is_refused_with_the_difference() -> Result<()> {
+    let engine = engine_with_image().await?;
+    let folder = tempfile::tempdir()?;
+    let lock = folder.path().join("kubenest.lock");
+    std::fs::write(&lock, format!("[node.'{RECIPE}']\nimage = 'another'\n"))?;
+    let name = unique_name();
+    let boot = Command::new(env!("CARGO_BIN_EXE_booting"))
+        .arg(&name)
+        .env("KUBENEST_LOCK", &lock);
+    let ended = wait::within("the refusal", SOON, boot.output()).await?;
+    assert!(!ended.status.success());
+    for words in ["component.kubernetes", ".image: \"another\" -> "] {
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    }
+    nothing_is_left(&engine, &name).await
+}
+
+#[tokio::test]
 async fn a_boot_given_up_half_way_leaves_nothing() -> Result<()> {
     let engine = engine_with_image().await?;
     let mut names = Vec::new();

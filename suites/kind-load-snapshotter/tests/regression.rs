@@ -11,7 +11,7 @@
 /// kind v0.26 on containerd 2.0.
 mod affected {
     use kind_load_snapshotter::{CONTAINERD_2_0, NOT_DETECTED, load};
-    use kubenest::{Cluster, ClusterSpec, ErrorKind};
+    use kubenest::{Cluster, ClusterSpec};
     use kubenest_fixtures::cluster;
     use rstest::rstest;
 
@@ -28,6 +28,7 @@ mod affected {
                 image.remove().await?;
                 let last = output.stderr.trim().lines().last().unwrap_or_default();
                 case.saw(NOT_DETECTED, last);
+                case.shown();
                 assert!(!output.status.success(), "kind v0.26.0 loaded an image");
                 assert_eq!(last, format!("ERROR: {NOT_DETECTED}"));
                 Ok(())
@@ -39,8 +40,7 @@ mod affected {
     #[tokio::test]
     async fn the_pair_is_refused_before_anything_is_started() -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_0)?;
-        let error = spec.loaded_by_kind("0.26.0")?.boot().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Refused);
+        let error = spec.loaded_by_kind("0.26.0")?.refused().await?;
         assert!(error.report().contains("0.26.0"), "{error:?}");
         assert!(error.report().contains("2.0.2"), "{error:?}");
         assert!(

@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 7] = [
     &["component", "parent", "recipe"],
     &["compat", "node"],
     &["health", "image"],
-    &["cluster", "doctor", "verdict"],
+    &["cluster", "doctor", "lockfile", "verdict"],
     &["case", "tools"],
 ];
 const TABLE: &str = "xtask/src/tidy/layers.rs";

@@ -12,9 +12,7 @@ use crate::{
     wait::{self, Probe},
 };
 
-const CONFIG: &str = "/kind/kubeadm.conf";
-/// What kube-proxy writes beside the rules of the API server's Service.
-const API_RULE: &str = "default/kubernetes:https";
+pub(super) const CONFIG: &str = "/kind/kubeadm.conf";
 
 /// Runs `kubeadm init` to its end.
 pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> Result<()> {
@@ -34,27 +32,6 @@ pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> R
         .await
     };
     wait::within("kubeadm init", SLOW, init).await?;
-    Ok(())
-}
-
-/// Installs CoreDNS once kube-proxy has made the Services reachable: started before, it
-/// fails its first calls to the API server and backs off for seconds.
-pub(in crate::cluster) async fn dns(node: &Node) -> Result<()> {
-    let rules = ["iptables-save", "--table", "nat"];
-    wait::until(
-        "kube-proxy to serve the API server's Service",
-        SLOW,
-        async || match node.exec(&rules).await {
-            Ok(output) if output.text().contains(API_RULE) => Probe::Ready(()),
-            Ok(output) => Probe::Pending(format!("{} rules", output.text().lines().count())),
-            Err(error) => Probe::Failed(error),
-        },
-    )
-    .await?;
-    node.exec_ok(&[
-        "kubeadm", "init", "phase", "addon", "coredns", "--config", CONFIG,
-    ])
-    .await?;
     Ok(())
 }
 

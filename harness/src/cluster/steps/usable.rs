@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use k8s_openapi::{
-    api::{coordination::v1::Lease, core::v1::Node as KubeNode},
-    jiff::Timestamp,
+    api::core::v1::Node as KubeNode, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp,
 };
 use kube::{
     Api, Client,
@@ -25,7 +24,8 @@ use crate::{
     wait::Probe,
 };
 
-/// The kubelet renews its lease every 10 s; one older than this is a kubelet that stopped.
+/// How old the kubelet's word may be. Its first status comes with the node; its lease, which
+/// says the same from then on, up to seven seconds later.
 const HEARTBEAT: Duration = Duration::from_secs(40);
 
 /// Waits until every node is Ready and every pod network proved.
@@ -66,22 +66,11 @@ async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
         SLOW,
         node_ready,
     )
-    .await?;
-    let leases = Api::<Lease>::namespaced(client.clone(), "kube-node-lease");
-    let what = format!("a heartbeat of node '{name}'");
-    objects::until(leases, name, &what, SLOW, |lease| {
-        let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
-        match renewed {
-            Some(time) if is_fresh(time.0) => Probe::Ready(()),
-            Some(time) => Probe::Pending(format!("renewed at {}", time.0)),
-            None => Probe::Pending("no lease".into()),
-        }
-    })
     .await
 }
 
-fn is_fresh(renewed: Timestamp) -> bool {
-    let age = Timestamp::now().duration_since(renewed);
+fn is_fresh(heartbeat: &Time) -> bool {
+    let age = Timestamp::now().duration_since(heartbeat.0);
     age.unsigned_abs() < HEARTBEAT
 }
 
@@ -92,7 +81,11 @@ fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
         .flatten()
         .find(|condition| condition.type_ == "Ready");
     match ready {
-        Some(condition) if condition.status == "True" => Probe::Ready(()),
+        Some(condition) if condition.status == "True" => match &condition.last_heartbeat_time {
+            Some(time) if is_fresh(time) => Probe::Ready(()),
+            Some(time) => Probe::Pending(format!("Ready, as of {}", time.0)),
+            None => Probe::Pending("Ready, without a heartbeat".into()),
+        },
         Some(condition) => {
             let words = condition.message.clone().unwrap_or_default();
             // The kubelet cannot recover from a runtime that lacks the CRI.
