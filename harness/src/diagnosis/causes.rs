@@ -21,22 +21,27 @@ const COMMAND: &[Source] = &[Cli, Unknown];
 const PODS: &[Source] = &[Kubelet, Event, Unknown];
 
 /// A 2.0 to 2.2 shim's answer as a 1.7 daemon refuses it, and as a 1.6 daemon dials it.
-const JSON_ON_1_7: &str =
-    r"failed to start shim: start failed: unsupported shim version \((?:[3-9])\): not implemented";
+const JSON_ON_1_7: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r"unsupported shim version \([3-9]\): not implemented"
+);
 const JSON_ON_1_6: &str = concat!(
-    r#"failed to start shim: start failed: dial unix (?:\\x00)?\{"version":[3-9],"address":"#,
-    r#""[^"]*","protocol":"[a-z]+"\}: connect: invalid argument"#
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r#"dial unix (?:\\x00)?\{"version":[3-9],"address":"[^"]*","protocol":"[a-z]+"\}: "#,
+    r"connect: invalid argument"
 );
 /// A 2.3 shim's answer as older daemons dial it: protobuf, whose second field is the address.
 const PROTOBUF_ON_1_6: &str = concat!(
-    r"failed to start shim: start failed: dial unix (?:\\x00)?(?:\\x08|\\b)\\x03\\x12",
-    r".{1,4}unix://.*?: connect: connection refused"
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r"dial unix (?:\\x00)?(?:\\x08|\\b)\\x03\\x12.{1,4}unix://.*?: connect: connection refused"
 );
 const PROTOBUF_ON_1_7: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
     r"failed to create TTRPC connection: dial unix (?:\\x00)?(?:\\x08|\\b)\\x03\\x12",
-    r".{1,4}unix:.*?: connect: connection refused"
+    r".{1,4}unix://.*?: connect: connection refused"
 );
 const PROTOBUF_ON_2: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
     r"failed to create TTRPC connection: unsupported protocol: ",
     r"(?:\\x08|\\b)\\x03\\x12.{1,4}unix"
 );
@@ -48,17 +53,25 @@ pub(super) const CAUSES: &[Cause] = &[
     Cause {
         id: "containerd-config-unsupported",
         title: "containerd does not read this version of its configuration",
-        cause: "containerd cannot start: its configuration file is of version {config}, which \
-                this release does not read: version 3 needs containerd 2.0, version 4 needs 2.3",
+        cause: "containerd cannot start: its configuration file is of version {config}, \
+                and this release reads only older ones[, up to {most}]: version 3 needs \
+                containerd 2.0, version 4 needs 2.3",
         cure: "write the file as version 2, which every containerd from 1.6 to 2.x reads, or \
                install the containerd it was written for",
         links: &["https://github.com/containerd/containerd/pull/10165"],
         follows: None,
-        signs: &[Sign::new(
-            Proof,
-            RUNTIME,
-            r"failed to load TOML.*: unsupported config version .?(?<config>[0-9]+)",
-        )],
+        signs: &[
+            Sign::new(
+                Proof,
+                RUNTIME,
+                r"^containerd: failed to load TOML .*: unsupported config version `(?<config>[0-9]+)`",
+            ),
+            Sign::new(
+                Detail,
+                RUNTIME,
+                r"^containerd config version `[0-9]+` is not supported, the max version is `(?<most>[0-9]+)`",
+            ),
+        ],
     },
     Cause {
         id: "registry-mirrors-and-config-path",
@@ -146,7 +159,7 @@ pub(super) const CAUSES: &[Cause] = &[
     Cause {
         id: "kubelet-cgroup-missing",
         title: "the kubelet's root cgroup does not exist",
-        cause: "the kubelet cannot start: its cgroupRoot {cgroup} does not exist in every \
+        cause: "the kubelet cannot start: its cgroupRoot[ {cgroup}] does not exist in every \
                 hierarchy; nothing had made it before the kubelet started",
         cure: "make the cgroup under each controller (cgroup v1) or with its controllers \
                delegated (cgroup v2) before the kubelet starts; inside containers that takes \
@@ -157,8 +170,8 @@ pub(super) const CAUSES: &[Cause] = &[
             Proof,
             KUBELET,
             concat!(
-                r#"failed to run Kubelet: .*invalid configuration: cgroup-root \["?"#,
-                r#"(?<cgroup>[^"\]]+)"?\] doesn't exist"#
+                r#"failed to run Kubelet: invalid configuration: (?:cgroup \["(?<cgroup>[^"]+)""#,
+                r#"\] has some missing (?:paths|controllers)|cgroup-root \["[^"]+"\] doesn't exist)"#
             ),
         )],
     },
@@ -223,20 +236,27 @@ pub(super) const CAUSES: &[Cause] = &[
     Cause {
         id: "oom-score-forbidden",
         title: "the runtime may not lower an OOM score",
-        cause: "no pod can start: runc has to lower the OOM score of a container, and \
-                CAP_SYS_RESOURCE is not in the bounding set here",
+        cause: "no pod can start: runc dies while it lowers a container's OOM score, which the \
+                kubelet was denied too: CAP_SYS_RESOURCE is not in the bounding set here",
         cure: "set restrict_oom_score_adj = true in the CRI section of containerd's \
                configuration, or give the machine CAP_SYS_RESOURCE",
         links: &["https://github.com/containerd/containerd/blob/main/docs/cri/config.md"],
         follows: None,
-        signs: &[Sign::new(
-            Proof,
-            CALLS,
-            concat!(
-                r"OCI runtime create failed: .*(?:oom_score_adj: [Pp]ermission denied|",
-                r"failed to update /proc/self/oom_score_adj)"
+        signs: &[
+            Sign::new(
+                Before,
+                KUBELET,
+                r#"^"Failed to ApplyOOMScoreAdj" err="write /proc/[^ ]+/oom_score_adj: permission denied""#,
             ),
-        )],
+            Sign::new(
+                After,
+                CALLS,
+                concat!(
+                    r"OCI runtime create failed: runc create failed: unable to start container ",
+                    r"process: can't get final child's PID from pipe: EOF"
+                ),
+            ),
+        ],
     },
     Cause {
         id: "image-volume-empty-host-path",

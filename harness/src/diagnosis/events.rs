@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Evidence, Source,
     clean::{clean, unquoted},
-    line::compiled,
+    line::{compiled, quotes_a_container},
 };
 
 /// A row of a table: `get events` names the object, `describe` the component.
@@ -39,12 +39,17 @@ pub(super) fn source(reason: &str) -> Source {
 }
 
 pub(super) fn evidence(reason: &str, message: &str) -> Evidence {
+    let text = unquoted(&clean(message)).into_owned();
     Evidence {
-        source: source(reason),
+        source: if quotes_a_container(&text) {
+            Source::Pod
+        } else {
+            source(reason)
+        },
         node: None,
         time: None,
         place: None,
-        text: unquoted(&clean(message)).into_owned(),
+        text,
     }
 }
 

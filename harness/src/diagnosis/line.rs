@@ -26,17 +26,49 @@ static STAMP: LazyLock<Regex> = LazyLock::new(|| compiled(&format!("^(?<time>{IS
 static KLOG: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r"^[IWEF](?<time>[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+) +[0-9]+ [^ \]]+\] ")
 });
-/// Lines in which the kubelet, or `kubectl describe`, quotes what a container said.
+/// Lines that quote what a container said, or what its author wrote.
 static QUOTES: LazyLock<Regex> = LazyLock::new(|| {
     compiled(concat!(
         r#"^"(?:Probe failed|Probe succeeded|Probe errored|Exec lifecycle hook)|"#,
         r#"^"Event occurred".* reason="(?:Unhealthy|FailedP[a-z]+Hook)"|"#,
-        r"^ +Message: "
+        r#"^"Unhandled Error" err="(?:init )?container &Container\{|"#,
+        r#"unable to start container process: exec: ""#,
     ))
 });
 
+/// The lines of a text, one after the other.
+pub(super) struct Lines {
+    /// Whose they are, unless they say otherwise.
+    hint: Source,
+    /// Within the part of `kubectl describe` that quotes what a pod's author wrote.
+    quoting: bool,
+}
+
+impl Lines {
+    pub(super) fn new(hint: Source) -> Self {
+        Self {
+            hint,
+            quoting: false,
+        }
+    }
+
+    pub(super) fn next(&mut self, line: &str) -> Evidence {
+        let indented = line.starts_with(' ');
+        self.quoting = if indented {
+            self.quoting
+        } else {
+            line.trim_end().ends_with("Containers:")
+        };
+        let mut evidence = parse(line, self.hint);
+        if self.quoting {
+            evidence.source = Source::Pod;
+        }
+        evidence
+    }
+}
+
 /// Reads a line. It is `hint`'s, unless its header says whose it is.
-pub(super) fn parse(line: &str, hint: Source) -> Evidence {
+fn parse(line: &str, hint: Source) -> Evidence {
     let plain = clean(line);
     let mut rest = plain.trim_end();
     let mut evidence = Evidence {
@@ -59,21 +91,24 @@ pub(super) fn parse(line: &str, hint: Source) -> Evidence {
         && let Some((reason, message)) = events::row(rest)
     {
         evidence.source = events::source(reason);
-        evidence.text = unquoted(message).into_owned();
-        return evidence;
+        rest = message;
     }
     if let Some(found) = KLOG.captures(rest) {
         rest = behind(&found, rest, &mut evidence);
-    }
-    if QUOTES.is_match(rest) {
-        evidence.source = Source::Pod;
     }
     if rest.starts_with("time=") {
         logfmt(rest, &mut evidence);
     } else {
         evidence.text = unquoted(rest).into_owned();
     }
+    if quotes_a_container(&evidence.text) {
+        evidence.source = Source::Pod;
+    }
     evidence
+}
+
+pub(super) fn quotes_a_container(text: &str) -> bool {
+    QUOTES.is_match(text)
 }
 
 pub(super) fn compiled(pattern: &str) -> Regex {

@@ -27,6 +27,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
+use crate::Error;
+
 pub use self::{
     read::{FileRead, Reading, read, read_stream},
     recognise::diagnose,
@@ -122,13 +124,18 @@ pub struct Support {
 impl Evidence {
     /// The lines of a text. They are `source`'s, unless a line's own header names another.
     pub fn lines(source: Source, text: &str) -> Vec<Self> {
-        let lines = text.lines().filter(|line| !line.trim().is_empty());
-        lines.map(|line| line::parse(line, source)).collect()
+        let mut lines = line::Lines::new(source);
+        text.lines().map(|line| lines.next(line)).collect()
     }
 
     /// The message of a Kubernetes event.
     pub fn event(reason: &str, message: &str) -> Self {
         events::evidence(reason, message)
+    }
+
+    /// The lines of an error of this crate.
+    pub fn error(error: &Error) -> Vec<Self> {
+        Self::lines(Source::Unknown, &error.report())
     }
 
     /// Says which node the line is from, unless it said so itself.
@@ -137,13 +144,6 @@ impl Evidence {
         self.node
             .get_or_insert_with(|| clean::clean(node).into_owned());
         self
-    }
-}
-
-/// An error of this crate, as what a command would have written of it.
-impl From<&crate::Error> for Vec<Evidence> {
-    fn from(error: &crate::Error) -> Self {
-        Evidence::lines(Source::Unknown, &error.report())
     }
 }
 

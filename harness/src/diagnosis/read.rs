@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Evidence, Place, Source, clean::clean, events, line, recognise::matters};
+use super::{Evidence, Place, Source, clean::clean, events, line::Lines, recognise::matters};
 use crate::{Context, Error, Result};
 
 /// Bytes that are read of a file; of a longer one, its end.
@@ -211,6 +211,7 @@ impl Reading {
         stream: &mut impl BufRead,
     ) -> io::Result<Amount> {
         let (mut read, mut buffer) = (Amount::default(), Vec::new());
+        let mut lines = Lines::new(source);
         loop {
             buffer.clear();
             let count = stream
@@ -225,7 +226,7 @@ impl Reading {
             if !buffer.ends_with(b"\n") {
                 read.bytes += stream.skip_until(b'\n')? as u64;
             }
-            let line = line::parse(&String::from_utf8_lossy(&buffer), source);
+            let line = lines.next(&String::from_utf8_lossy(&buffer));
             self.keep(line, name, Some(read.lines), node);
         }
     }

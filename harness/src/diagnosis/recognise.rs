@@ -15,8 +15,8 @@ use super::{
     rule::{Cause, Facts, Role, Sign, filled},
 };
 
-/// So many lines are shown of a cause.
-const SHOWN: usize = 8;
+/// So many lines are kept of a cause.
+const SHOWN: usize = 6;
 /// So many values of a fact are kept.
 const VALUES: usize = 100;
 
@@ -116,13 +116,8 @@ fn recognise(cause: &Cause, hits: &[Hit], evidence: &[Evidence]) -> Option<Diagn
     if decisive.is_empty() {
         return None;
     }
-    let node = |hit: &Hit| evidence[hit.at].node.as_deref();
     let details: Vec<_> = of_role(&hits, Role::Detail)
-        .filter(|detail| {
-            decisive
-                .iter()
-                .any(|hit| same_node(node(hit), node(detail)))
-        })
+        .filter(|detail| decisive.iter().any(|hit| belongs(detail, hit, evidence)))
         .collect();
     let mut facts = Facts::new();
     for (name, value) in decisive.iter().chain(&details).flat_map(|hit| &hit.facts) {
@@ -168,19 +163,14 @@ fn believed(hits: &[Hit]) -> Vec<&Hit> {
 
 /// Lines that show the cause together: each one that comes after, and the last before it.
 fn pairs<'a>(hits: &[&'a Hit], evidence: &[Evidence]) -> Vec<&'a Hit> {
-    let log = |hit: &Hit| {
-        let line = &evidence[hit.at];
-        let file = line.place.as_ref().map(|place| place.file.as_str());
-        (line.source, line.node.as_deref(), file)
-    };
     let mut elsewhere = HashMap::new();
     for hit in of_role(hits, Role::Before) {
-        elsewhere.entry(log(hit)).or_insert(hit);
+        elsewhere.entry(log(hit, evidence)).or_insert(hit);
     }
     let mut last = HashMap::new();
     let (mut pairs, mut counted) = (Vec::new(), HashSet::new());
     for &hit in hits {
-        let own = log(hit);
+        let own = log(hit, evidence);
         match hit.sign.role {
             Role::Before => {
                 last.insert(own, hit);
@@ -189,9 +179,7 @@ fn pairs<'a>(hits: &[&'a Hit], evidence: &[Evidence]) -> Vec<&'a Hit> {
                 last.remove(&own);
             }
             Role::After => {
-                let other = |other: &&(Source, Option<&str>, Option<&str>)| {
-                    other.0 != own.0 && same_node(other.1, own.1)
-                };
+                let other = |other: &&Log| other.0 != own.0 && same_node(other.1, own.1);
                 let before = last.get(&own).copied();
                 let before = before.or_else(|| {
                     let other = elsewhere.keys().filter(other).min()?;
@@ -210,6 +198,21 @@ fn pairs<'a>(hits: &[&'a Hit], evidence: &[Evidence]) -> Vec<&'a Hit> {
     pairs
 }
 
+/// A detail is of the same node and, where the order is known, came before.
+fn belongs(detail: &Hit, hit: &Hit, evidence: &[Evidence]) -> bool {
+    let (a, b) = (log(detail, evidence), log(hit, evidence));
+    same_node(a.1, b.1) && (a != b || detail.at < hit.at)
+}
+
+/// What has an order of its lines: what one source says in one file.
+type Log<'a> = (Source, Option<&'a str>, Option<&'a str>);
+
+fn log<'a>(hit: &Hit, evidence: &'a [Evidence]) -> Log<'a> {
+    let line = &evidence[hit.at];
+    let file = line.place.as_ref().map(|place| place.file.as_str());
+    (line.source, line.node.as_deref(), file)
+}
+
 /// A line that names no node may be of any.
 fn same_node(a: Option<&str>, b: Option<&str>) -> bool {
     a.is_none() || b.is_none() || a == b
@@ -223,13 +226,13 @@ fn shown<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec<
             let kind = (std::ptr::from_ref(hit.sign), evidence[hit.at].source);
             let time = times.entry(kind).or_default();
             *time += 1;
-            (*time, hit)
+            ((hit.sign.role == Role::Detail, *time), hit)
         })
         .collect();
-    ranked.sort_by_key(|(time, _)| *time);
-    ranked.truncate(SHOWN);
-    ranked.sort_by_key(|(_, hit)| hit.at);
-    let support = ranked.into_iter().map(|(_, hit)| Support {
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut best: Vec<_> = ranked.into_iter().map(|(_, hit)| hit).take(SHOWN).collect();
+    best.sort_by_key(|hit| hit.at);
+    let support = best.into_iter().map(|hit| Support {
         evidence: evidence[hit.at].clone(),
         matched: evidence[hit.at].text[hit.matched.clone()].to_owned(),
     });

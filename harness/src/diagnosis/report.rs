@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::{Diagnosis, FileRead, Reading, Support, clean::shortened, diagnose};
 
-/// Lines that are shown of a cause, and characters of each.
-const LINES: usize = 4;
+/// Files that are named when nothing was recognised.
+const FILES: usize = 8;
+/// Characters that are shown of a line.
 const WIDTH: usize = 200;
 
 /// The causes found in what was read.
@@ -47,10 +48,10 @@ impl Report {
             for link in diagnosis.links {
                 writeln!(f, "   link    {link}")?;
             }
-            for line in diagnosis.lines.iter().take(LINES) {
+            for line in &diagnosis.lines {
                 writeln!(f, "   line    {}", Shown(line))?;
             }
-            let more = diagnosis.count - diagnosis.lines.len().min(LINES);
+            let more = diagnosis.count - diagnosis.lines.len();
             if more > 0 {
                 writeln!(f, "           and {more} more")?;
             }
@@ -67,11 +68,11 @@ impl fmt::Display for Report {
         let (lines, files) = (self.lines, self.files.len());
         if self.diagnoses.is_empty() {
             writeln!(f, "no known cause in {lines} lines of {files} files:")?;
-            for FileRead { file, lines } in self.files.iter().take(LINES * 2) {
+            for FileRead { file, lines } in self.files.iter().take(FILES) {
                 writeln!(f, "  {file}: {lines} lines")?;
             }
-            if files > LINES * 2 {
-                writeln!(f, "  and {} more", files - LINES * 2)?;
+            if files > FILES {
+                writeln!(f, "  and {} more", files - FILES)?;
             }
             f.write_str(
                 "most is said by the journals of containerd and kubelet (journalctl -u), the \
@@ -96,8 +97,15 @@ impl fmt::Display for Shown<'_> {
         if let Some(place) = &evidence.place {
             write!(f, "{place} ")?;
         }
-        if let Some(node) = &evidence.node {
-            write!(f, "[{node}] ")?;
+        let told = |node| {
+            evidence
+                .place
+                .as_ref()
+                .is_some_and(|at| at.file.contains(node))
+        };
+        match &evidence.node {
+            Some(node) if !told(node.as_str()) => write!(f, "[{node}] ")?,
+            _ => {}
         }
         if !evidence.text.starts_with(matched) {
             f.write_char('…')?;

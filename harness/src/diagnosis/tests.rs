@@ -111,7 +111,8 @@ fn every_fixture_says_how_it_was_had() {
     for folder in CAUSES.iter().map(|cause| cause.id).chain(["silent"]) {
         for log in fixtures(folder) {
             let text = fs::read_to_string(&log).expect("must read");
-            assert!(text.starts_with("# "), "{}", log.display());
+            let said = text.starts_with("# ") || text.starts_with("{\n \"how\": ");
+            assert!(said, "{}", log.display());
             assert!(text.lines().count() <= 80, "{} is long", log.display());
         }
     }
@@ -153,4 +154,33 @@ fn what_a_pod_prints_shows_nothing() {
             assert_eq!(ids(&found), Vec::<&str>::new(), "{}", log.display());
         }
     }
+}
+
+#[test]
+fn the_error_of_a_boot_is_understood() {
+    let words = "kubelet on node 'n1' keeps exiting: E1121 10:43:18.177991    3117 run.go:72] \
+        \"command failed\" err=\"failed to validate kubelet configuration, error: invalid \
+        configuration: imageGCLowThresholdPercent (--image-gc-low-threshold) 100 must be less \
+        than imageGCHighThresholdPercent (--image-gc-high-threshold) 100, path: &TypeMeta{}\"";
+    let error = Error::setup("boot cluster 'a'").because(Error::setup(words));
+    let found = diagnose(&Evidence::error(&error));
+    assert_eq!(ids(&found), ["kubelet-image-gc-thresholds"]);
+    assert_eq!(found[0].facts["low"], ["100"]);
+}
+
+#[test]
+fn lines_of_another_node_or_in_another_order_are_no_pair() {
+    let removal = "\"Removing image to free bytes\" imageID=\"sha256:ab\" size=1";
+    let missing =
+        "\"x\" err=\"Container image \\\"a:v1\\\" is not present with pull policy of Never\"";
+    let on = |node: &str, text| Evidence::lines(Source::Kubelet, text).remove(0).on(node);
+    let roots =
+        |evidence: &[Evidence]| ids(&diagnose(evidence)).first() == Some(&"image-collected");
+    assert!(roots(&[on("n1", removal), on("n1", missing)]));
+    assert!(!roots(&[on("n1", missing), on("n1", removal)]));
+    assert!(!roots(&[on("n1", removal), on("n2", missing)]));
+    // Of different logs nobody knows the order.
+    let event = "Container image \"a:v1\" is not present with pull policy of Never";
+    let event = Evidence::event("ErrImageNeverPull", event);
+    assert!(roots(&[event, on("n1", removal)]));
 }

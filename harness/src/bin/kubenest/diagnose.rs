@@ -1,10 +1,14 @@
 //! `kubenest diagnose`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, ErrorKind, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::Args;
 use kubenest::{
-    Error, Result,
+    Context, Result,
     diagnosis::{Report, read},
 };
 
@@ -23,14 +27,16 @@ pub(crate) struct Diagnose {
 
 pub(crate) fn run(diagnose: &Diagnose) -> Result<ExitCode> {
     let report = Report::of(read(&diagnose.logs)?);
-    if diagnose.json {
-        let text = serde_json::to_string_pretty(&report);
-        println!(
-            "{}",
-            text.map_err(|cause| Error::setup("write JSON").because(cause))?
-        );
+    let text = if diagnose.json {
+        let text = serde_json::to_string_pretty(&report).context("write JSON")?;
+        text + "\n"
     } else {
-        print!("{report}");
+        report.to_string()
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader such as `head` has seen enough.
+        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("write to standard output")?,
     }
     Ok(if report.diagnoses.is_empty() {
         ExitCode::from(NOTHING)
