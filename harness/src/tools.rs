@@ -1,4 +1,6 @@
-//! Tools by exact version: the kind CLI.
+//! Tools for tests: the kind CLI by exact version, and a registry.
+
+mod registry;
 
 use std::{
     env::{join_paths, split_paths},
@@ -7,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use self::registry::LocalRegistry;
 use crate::{
     Context, Error, Result,
     cluster::Cluster,

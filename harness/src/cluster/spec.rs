@@ -178,7 +178,9 @@ impl ClusterSpec {
     /// What the health gate demands of the nodes.
     #[must_use]
     pub fn with_expected(mut self, expected: Expected) -> Self {
+        let loader = self.expected.loader.take();
         self.expected = expected;
+        self.expected.loader = self.expected.loader.take().or(loader);
         self
     }
 
@@ -189,8 +191,8 @@ impl ClusterSpec {
         self
     }
 
-    /// Says which version of kind will load images; a pair that is known not to work is
-    /// then refused before anything is started.
+    /// Says which version of kind will load images: a pair that is known not to work is
+    /// refused before anything is started, and the health gate tries an import on every node.
     ///
     /// # Errors
     /// It is no version.
@@ -199,7 +201,8 @@ impl ClusterSpec {
         let version = Version::parse(version).map_err(|cause| {
             Error::input(format!("'{version}' is no version of kind")).because(cause)
         })?;
-        self.loader = Some(version);
+        self.loader = Some(version.clone());
+        self.expected.loader = Some(version);
         Ok(self)
     }
 

@@ -1,13 +1,17 @@
 //! Which versions are known to work together, and which are known not to.
 //!
 //! Asked before a boot, so that a pair known to fail costs milliseconds and a sentence, not a
-//! cluster and a riddle. Pure: the answers come from a table, `fixtures/data/compat.yaml`.
+//! cluster and a riddle, and once more when the node can say what really runs in it. Pure: the
+//! answers come from a table, `fixtures/data/compat.yaml`.
 
+mod stack;
 mod table;
 
 use semver::Version;
 
-use self::table::{Form, Kind, Line, table};
+pub(crate) use self::stack::version;
+pub use self::stack::{Finding, ImageStore, Stack, after_boot, before_boot, refuse_known_bad};
+use self::table::{Form, Kind, Line, minor, table};
 use crate::{Error, Result};
 
 /// What is known of a pair of versions.
@@ -19,12 +23,14 @@ pub enum Verdict {
     KnownBad {
         /// Which versions, what fails and why.
         cause: String,
+        /// What the part that fails says, word for word.
+        says: String,
         /// What to change.
         cure: String,
         /// Where upstream has it.
         link: String,
     },
-    /// It is not in the table.
+    /// It is not in the table, or depends on more than versions.
     Unknown {
         /// What is missing there.
         why: String,
@@ -38,11 +44,15 @@ impl Verdict {
     /// Refused, with cause, cure and link, when the pair is known to fail.
     pub fn refuse_known_bad(self) -> Result<()> {
         match self {
-            Self::KnownBad { cause, cure, link } => {
-                Err(Error::refused(cause).cure(format!("{cure}; see {link}")))
-            }
+            Self::KnownBad {
+                cause, cure, link, ..
+            } => Err(Error::refused(cause).cure(format!("{cure}; see {link}"))),
             Self::KnownGood | Self::Unknown { .. } => Ok(()),
         }
+    }
+
+    fn unknown(why: impl Into<String>) -> Self {
+        Self::Unknown { why: why.into() }
     }
 }
 
@@ -59,32 +69,62 @@ impl Verdict {
 /// # Ok::<(), semver::Error>(())
 /// ```
 pub fn loader(kind: &Version, containerd: &Version) -> Verdict {
-    let Some(release) = table().kind(kind) else {
-        return Verdict::Unknown {
-            why: format!("kind {kind} is not in the table"),
-        };
+    match known_line(containerd) {
+        Ok(line) => load(kind, containerd, line.config, None),
+        // Of a release that is not known nothing can be said, whatever it meets.
+        Err(unknown) => known_kind(kind).err().unwrap_or(unknown),
+    }
+}
+
+/// As [`loader`], for a node whose `containerd config dump` is of this version and whose
+/// snapshotter, if it is known, is this one.
+fn load(kind: &Version, containerd: &Version, config: u32, snapshotter: Option<&str>) -> Verdict {
+    let release = match known_kind(kind) {
+        Ok(release) => release,
+        Err(unknown) => return unknown,
     };
+    if !release.reads.contains(&config) {
+        return unread(release, containerd, config);
+    }
+    imports(containerd, snapshotter)
+}
+
+/// Whether `ctr images import`, as `kind load` calls it, unpacks for this snapshotter; none is
+/// the default one.
+pub(crate) fn imports(containerd: &Version, snapshotter: Option<&str>) -> Verdict {
     let line = match known_line(containerd) {
         Ok(line) => line,
         Err(unknown) => return unknown,
     };
-    if !release.reads.contains(&line.config) {
-        return unread(release, containerd, line);
+    let import = &table().import;
+    let cannot = |flag: &str, cure: String, link: &str| Verdict::KnownBad {
+        cause: format!(
+            "`kind load` cannot load images into a node with containerd {containerd}: its \
+             `ctr images import {flag}` fails with `{NOT_UNPACKED}`"
+        ),
+        says: NOT_UNPACKED.to_owned(),
+        cure,
+        link: link.to_owned(),
+    };
+    if import.broken.contains(containerd) {
+        let cure = format!("use containerd {} or newer in the node", import.fixed);
+        return cannot("--all-platforms", cure, &import.link);
     }
-    let broken = &table().broken_import;
-    if broken.releases.contains(containerd) {
-        return Verdict::KnownBad {
-            cause: format!(
-                "kind {kind} cannot load images into a node with containerd {containerd}: its \
-                 `ctr images import --all-platforms` fails with `unable to initialize unpacker: \
-                 no unpack platforms defined`"
+    match snapshotter {
+        Some(other) if line.transfer && other != import.unpacks => cannot(
+            &format!("--snapshotter={other}"),
+            format!(
+                "use the snapshotter {}, or give containerd an unpack_config for {other} in \
+                 plugins.\"io.containerd.transfer.v1.local\"",
+                import.unpacks
             ),
-            cure: format!("use containerd {} or newer in the node", broken.fixed),
-            link: broken.link.clone(),
-        };
+            &import.transfer_link,
+        ),
+        _ => Verdict::KnownGood,
     }
-    Verdict::KnownGood
 }
+
+const NOT_UNPACKED: &str = "unable to initialize unpacker: no unpack platforms defined";
 
 /// Whether a containerd daemon understands what a shim of another release answers.
 pub fn shim(daemon: &Version, shim: &Version) -> Verdict {
@@ -109,6 +149,7 @@ pub fn shim(daemon: &Version, shim: &Version) -> Verdict {
             "containerd {daemon} cannot start containers with the shim of containerd {shim}: \
              the shim answers in a newer form than the daemon reads (`{text}`)"
         ),
+        says: text.to_owned(),
         cure: format!(
             "put the shim of containerd {} in the node, and restart containerd after an upgrade",
             ours.line
@@ -134,10 +175,74 @@ pub fn image_volume(containerd: &Version) -> Verdict {
     Verdict::KnownBad {
         cause: format!(
             "containerd {containerd} cannot mount an image as a volume: it takes the mount for \
-             an empty host path (`failed to mkdir \"\"`)"
+             an empty host path (`{NO_HOST_PATH}`)"
         ),
+        says: NO_HOST_PATH.to_owned(),
         cure: format!("use containerd {first} or newer in the node"),
         link: "https://github.com/containerd/containerd/pull/10579".to_owned(),
+    }
+}
+
+const NO_HOST_PATH: &str = "failed to mkdir \"\"";
+
+/// Whether a client of this revision of cri-api, such as `0.30.0` (the one of Kubernetes 1.30),
+/// can ask for an image volume.
+pub fn cri_client(revision: &Version) -> Verdict {
+    let known = &table().cri_client;
+    let first = &known.image_mount;
+    // A candidate of the first release has the field too.
+    if (revision.major, revision.minor) >= (first.major, first.minor) {
+        return Verdict::KnownGood;
+    }
+    Verdict::KnownBad {
+        cause: format!(
+            "a CRI client of cri-api {revision} cannot ask for an image volume: it drops the \
+             mount's image without a word, and the runtime gets an empty host path \
+             (`{NO_HOST_PATH}` from containerd, `mount.HostPath is empty` from CRI-O)"
+        ),
+        says: NO_HOST_PATH.to_owned(),
+        cure: format!("use a client of cri-api {first} or newer, such as crictl 1.31"),
+        link: known.link.clone(),
+    }
+}
+
+/// Whether containerd recommends this release of its own for this Kubernetes. What it does not
+/// recommend is untested, not known to fail.
+pub fn kubernetes(kubernetes: &Version, containerd: &Version) -> Verdict {
+    let Some(row) = table().recommended(kubernetes) else {
+        return Verdict::unknown(format!(
+            "Kubernetes {} is not in the table",
+            minor(kubernetes)
+        ));
+    };
+    let line = minor(containerd);
+    let oldest = row.containerd.iter().find(|oldest| minor(oldest) == line);
+    match (oldest, row.containerd.last()) {
+        (Some(oldest), _) if containerd >= oldest => Verdict::KnownGood,
+        (Some(oldest), _) => Verdict::unknown(format!(
+            "for Kubernetes {} containerd recommends {oldest} or newer of its {line} line",
+            row.minor
+        )),
+        (None, Some(newest)) if containerd > newest => Verdict::KnownGood,
+        (None, _) => Verdict::unknown(format!(
+            "for Kubernetes {} containerd recommends no release of its {line} line",
+            row.minor
+        )),
+    }
+}
+
+/// Whether `kind load docker-image` gets whole images out of an engine. Out of containerd's
+/// store that depends on the image, which is not known before it is loaded.
+pub fn image_store(store: ImageStore) -> Verdict {
+    match store {
+        ImageStore::Graph => Verdict::KnownGood,
+        ImageStore::Containerd => Verdict::unknown(format!(
+            "of an image for several platforms, `docker save` writes an index with platforms \
+             that the engine has not pulled, and `kind load docker-image` of it ends with \
+             `content digest sha256:…: not found`; save such an image with `docker image save \
+             --platform` and use `kind load image-archive`; see {}",
+            table().image_store.link
+        )),
     }
 }
 
@@ -145,10 +250,10 @@ pub fn image_volume(containerd: &Version) -> Verdict {
 /// counts: tags are pushed again with other content.
 pub fn containerd_in(image: &str) -> Option<&'static Version> {
     let digest = image.split_once('@')?.1;
-    let releases = table()
-        .kind
-        .iter()
-        .map(|kind| (&kind.node, &kind.containerd));
+    let releases = table().kind.iter().flat_map(|kind| {
+        let images = std::iter::once(&kind.node).chain(&kind.others);
+        images.map(|node| (node, &kind.containerd))
+    });
     let strays = table()
         .strays
         .iter()
@@ -165,15 +270,23 @@ pub(crate) fn default_node(kind: &Version) -> Option<&'static str> {
 }
 
 fn known_line(containerd: &Version) -> Result<&'static Line, Verdict> {
-    table().line(containerd).ok_or_else(|| Verdict::Unknown {
-        why: format!("containerd {containerd} is of no release line in the table"),
+    table().line(containerd).ok_or_else(|| {
+        Verdict::unknown(format!(
+            "containerd {containerd} is of no release line in the table"
+        ))
     })
 }
 
-fn unread(kind: &Kind, containerd: &Version, line: &Line) -> Verdict {
+fn known_kind(release: &Version) -> Result<&'static Kind, Verdict> {
+    table()
+        .kind(release)
+        .ok_or_else(|| Verdict::unknown(format!("kind {release} is not in the table")))
+}
+
+fn unread(kind: &Kind, containerd: &Version, config: u32) -> Verdict {
     let release = &kind.release;
     // Releases that read one version only look for its key, without looking at the version.
-    let (problem, text) = if let [only] = kind.reads[..] {
+    let (problem, says) = if let [only] = kind.reads[..] {
         let key = table()
             .config(only)
             .map_or("", |config| config.key.as_str());
@@ -184,32 +297,42 @@ fn unread(kind: &Kind, containerd: &Version, line: &Line) -> Verdict {
     } else {
         (
             "is newer than it reads".to_owned(),
-            format!("unknown containerd config version: {}", line.config),
+            format!(
+                "unknown containerd config version: {config} (supported versions: {})",
+                listed(&kind.reads)
+            ),
         )
     };
     let able = table()
         .kind
         .iter()
-        .find(|kind| kind.reads.contains(&line.config));
+        .find(|kind| kind.reads.contains(&config));
     let able = able.map(|kind| format!("kind >= {}", kind.release));
-    let lines = table().containerd.iter().rev();
-    let older = lines
-        .into_iter()
-        .find(|line| kind.reads.contains(&line.config));
+    let mut lines = table().containerd.iter().rev();
+    let older = lines.find(|line| kind.reads.contains(&line.config));
     let older = older.map(|line| format!("containerd {}.x in the node", line.line));
     let cures: Vec<String> = able.into_iter().chain(older).collect();
     Verdict::KnownBad {
         cause: format!(
             "kind {release} cannot load images into a node with containerd {containerd}: \
-             `containerd config dump` there is version {}, which {problem}, so `kind load` ends \
-             with `{text}`",
-            line.config
+             `containerd config dump` there is version {config}, which {problem}, so `kind load` \
+             ends with `{says}`"
         ),
+        says,
         cure: format!("use {}", cures.join(", or ")),
         link: table()
-            .config(line.config)
+            .config(config)
             .map(|config| config.link.clone())
             .unwrap_or_default(),
+    }
+}
+
+/// As people write a list: `2, 3 and 4`.
+fn listed(numbers: &[u32]) -> String {
+    let words: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    match &words[..] {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        _ => words.concat(),
     }
 }
 

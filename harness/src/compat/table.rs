@@ -11,7 +11,11 @@ pub(super) struct Table {
     /// Oldest first.
     pub(super) containerd: Vec<Line>,
     pub(super) configs: Vec<Config>,
-    pub(super) broken_import: BrokenImport,
+    pub(super) import: Import,
+    pub(super) cri_client: CriClient,
+    pub(super) image_store: Store,
+    /// Oldest first.
+    pub(super) kubernetes: Vec<Recommended>,
     /// Oldest first.
     pub(super) kind: Vec<Kind>,
     pub(super) strays: Vec<NodeImage>,
@@ -26,6 +30,8 @@ pub(super) struct Line {
     pub(super) config: u32,
     pub(super) shim: Form,
     pub(super) image_volume: bool,
+    /// `ctr images import` goes through the transfer service.
+    pub(super) transfer: bool,
 }
 
 /// How a shim tells where it listens; a daemon reads its own form and older ones.
@@ -47,12 +53,43 @@ pub(super) struct Config {
     pub(super) link: String,
 }
 
+/// When `ctr images import`, as `kind load` calls it, cannot unpack.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BrokenImport {
-    pub(super) releases: Vec<Version>,
+pub(super) struct Import {
+    /// Releases that never can.
+    pub(super) broken: Vec<Version>,
     pub(super) fixed: Version,
     pub(super) link: String,
+    /// The only snapshotter for which the transfer service can.
+    pub(super) unpacks: String,
+    pub(super) transfer_link: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CriClient {
+    /// The first cri-api whose mounts can name an image.
+    pub(super) image_mount: Version,
+    pub(super) link: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    /// The first Docker whose default it is to keep images in containerd.
+    pub(super) containerd_since: Version,
+    pub(super) link: String,
+}
+
+/// What containerd recommends for a minor of Kubernetes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Recommended {
+    /// `major.minor`.
+    pub(super) minor: String,
+    /// The oldest release of each line, oldest line first.
+    pub(super) containerd: Vec<Version>,
 }
 
 /// A release of kind.
@@ -65,6 +102,9 @@ pub(super) struct Kind {
     pub(super) containerd: Version,
     /// Its default node image, `name:tag@sha256:…`.
     pub(super) node: String,
+    /// Images for older Kubernetes that were built for it.
+    #[serde(default)]
+    pub(super) others: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -84,7 +124,7 @@ pub(super) fn table() -> &'static Table {
 
 impl Table {
     pub(super) fn line(&self, containerd: &Version) -> Option<&Line> {
-        let line = format!("{}.{}", containerd.major, containerd.minor);
+        let line = minor(containerd);
         self.containerd.iter().find(|known| known.line == line)
     }
 
@@ -95,4 +135,15 @@ impl Table {
     pub(super) fn kind(&self, release: &Version) -> Option<&Kind> {
         self.kind.iter().find(|kind| kind.release == *release)
     }
+
+    /// What containerd recommends for this Kubernetes.
+    pub(super) fn recommended(&self, kubernetes: &Version) -> Option<&Recommended> {
+        let minor = minor(kubernetes);
+        self.kubernetes.iter().find(|row| row.minor == minor)
+    }
+}
+
+/// `major.minor`, which names a release line.
+pub(super) fn minor(version: &Version) -> String {
+    format!("{}.{}", version.major, version.minor)
 }

@@ -32,6 +32,7 @@ fn every_kind_release_loads_into_its_own_node_image() {
         ("0.30.0", "2.1.3", 3),
         ("0.31.0", "2.2.0", 3),
         ("0.32.0", "2.3.1", 4),
+        ("0.33.0", "2.3.4", 4),
     ];
     assert_eq!(table().kind.len(), expected.len());
     for (row, (release, containerd, config)) in table().kind.iter().zip(expected) {
@@ -49,7 +50,9 @@ fn every_kind_release_loads_into_its_own_node_image() {
             config,
             "{release}"
         );
-        assert_eq!(containerd_in(&row.node), Some(&row.containerd));
+        for image in std::iter::once(&row.node).chain(&row.others) {
+            assert_eq!(containerd_in(image), Some(&row.containerd), "{image}");
+        }
     }
 }
 
@@ -95,7 +98,7 @@ fn kind_0_26_on_containerd_2_names_the_missing_key_and_the_cure() {
 fn kind_0_31_on_containerd_2_3_is_the_same_failure_again() {
     let (cause, cure) = cause_and_cure(loader(&v("0.31.0"), &v("2.3.1")));
     assert!(
-        cause.ends_with("`unknown containerd config version: 4`"),
+        cause.ends_with("`unknown containerd config version: 4 (supported versions: 2 and 3)`"),
         "{cause}"
     );
     assert_eq!(cure, "use kind >= 0.32.0, or containerd 2.2.x in the node");
@@ -105,6 +108,24 @@ fn kind_0_31_on_containerd_2_3_is_the_same_failure_again() {
 fn the_first_2_0_releases_cannot_import() {
     let (_, cure) = cause_and_cure(loader(&v("0.27.0"), &v("2.0.1")));
     assert_eq!(cure, "use containerd 2.0.2 or newer in the node");
+}
+
+#[test]
+fn a_snapshotter_that_is_not_the_default_cannot_be_imported_into_since_2_0() {
+    let into = |containerd: &str, snapshotter: &str| {
+        let containerd = v(containerd);
+        let config = table().line(&containerd).unwrap().config;
+        load(&v("0.33.0"), &containerd, config, Some(snapshotter))
+    };
+    for containerd in ["1.6.36", "1.7.24"] {
+        assert_eq!(into(containerd, "native"), Verdict::KnownGood);
+    }
+    for containerd in ["2.0.2", "2.1.9", "2.2.0", "2.3.4", "2.4.2"] {
+        let (cause, _) = cause_and_cure(into(containerd, "native"));
+        assert!(cause.contains("--snapshotter=native"), "{cause}");
+        assert!(cause.contains("no unpack platforms defined"), "{cause}");
+        assert_eq!(into(containerd, "overlayfs"), Verdict::KnownGood);
+    }
 }
 
 #[test]
@@ -174,6 +195,63 @@ fn image_volumes_come_with_containerd_2_1() {
     for containerd in ["2.1.0", "2.2.0", "2.4.2"] {
         assert_eq!(image_volume(&v(containerd)), Verdict::KnownGood);
     }
+}
+
+#[test]
+fn a_cri_client_knows_image_mounts_since_0_31() {
+    for revision in ["0.27.1", "0.30.0", "0.30.14"] {
+        let (cause, cure) = cause_and_cure(cri_client(&v(revision)));
+        assert!(cause.contains(&format!("cri-api {revision}")), "{cause}");
+        assert!(cure.contains("cri-api 0.31.0"), "{cure}");
+    }
+    for revision in ["0.31.0-rc.1", "0.31.0", "0.32.1", "1.0.0"] {
+        assert_eq!(cri_client(&v(revision)), Verdict::KnownGood, "{revision}");
+    }
+}
+
+#[test]
+fn kubernetes_has_a_containerd_that_is_recommended_for_it() {
+    let good = |release: &str, containerd: &str| {
+        let verdict = kubernetes(&v(release), &v(containerd));
+        let failed = matches!(verdict, Verdict::KnownBad { .. });
+        assert!(!failed, "what is not recommended is not known to fail");
+        verdict == Verdict::KnownGood
+    };
+    for row in &table().kubernetes {
+        let release = format!("{}.0", row.minor);
+        for oldest in &row.containerd {
+            assert!(good(&release, &oldest.to_string()), "{release} {oldest}");
+        }
+        assert!(good(&release, "2.9.0"), "{release}: lines after the last");
+        assert!(
+            !good(&release, "1.5.0"),
+            "{release}: lines before the first"
+        );
+    }
+    for (release, containerd) in [
+        ("1.32.1", "1.6.35"),
+        ("1.32.1", "1.7.23"),
+        ("1.32.1", "2.0.0"),
+        ("1.34.0", "2.1.2"),
+        ("1.35.0", "2.0.6"),
+        ("1.36.0", "2.1.9"),
+        ("1.29.0", "1.7.24"),
+        ("1.37.0", "2.3.4"),
+    ] {
+        assert!(!good(release, containerd), "{release} {containerd}");
+    }
+    assert!(good("1.32.1", "1.7.24"));
+    assert!(good("1.35.0", "1.7.29"));
+}
+
+#[test]
+fn containerds_image_store_depends_on_the_image() {
+    assert_eq!(image_store(ImageStore::Graph), Verdict::KnownGood);
+    let Verdict::Unknown { why } = image_store(ImageStore::Containerd) else {
+        panic!("must be unknown")
+    };
+    assert!(why.contains("content digest"), "{why}");
+    assert!(why.contains("kind/issues/3795"), "{why}");
 }
 
 #[test]

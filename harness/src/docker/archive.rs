@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::AsyncWriteExt;
 
-use super::Docker;
+use super::{Docker, explain::Explain};
 use crate::{Context, Error, Result};
 
 /// A file to put somewhere.
@@ -49,7 +49,7 @@ impl Docker {
         self.raw()
             .upload_to_container(container, Some(options), bollard::body_full(archive.into()))
             .await
-            .with_context(|| format!("put files into container '{container}'"))
+            .explain(|| format!("put files into container '{container}'"))
     }
 
     /// One file of a container.
@@ -87,7 +87,7 @@ impl Docker {
         let mut file = tokio::fs::File::create(into).await.with_context(what)?;
         let mut stream = self.download(container, path);
         while let Some(part) = stream.next().await {
-            file.write_all(&part.with_context(what)?)
+            file.write_all(&part.explain(what)?)
                 .await
                 .with_context(what)?;
         }

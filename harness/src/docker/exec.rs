@@ -94,7 +94,7 @@ impl Docker {
         let read = async {
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
             while let Some(part) = output.next().await {
-                match part.with_context(what)? {
+                match part.explain(what)? {
                     LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
                     other => stdout.extend_from_slice(&other.into_bytes()),
                 }
@@ -107,10 +107,10 @@ impl Docker {
         let status = wait::until(
             "an exit status",
             Duration::from_secs(10),
-            async || match self.raw().inspect_exec(&id).await {
+            async || match self.raw().inspect_exec(&id).await.explain(what) {
                 Ok(found) if found.running == Some(true) => Probe::Pending("running".into()),
                 Ok(found) => Probe::from_option(found.exit_code, || "no exit status".into()),
-                Err(cause) => Probe::Failed(Error::setup("inspect exec").because(cause)),
+                Err(error) => Probe::Failed(error),
             },
         )
         .await

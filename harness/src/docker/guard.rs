@@ -17,6 +17,7 @@ use tokio::io::AsyncWrite;
 
 use super::{
     Docker,
+    explain::Explain,
     labels::{CLUSTER, Labels, OWNER, Owner},
 };
 use crate::{
@@ -100,9 +101,7 @@ impl Guard {
             ..Default::default()
         };
         let created = docker.raw().create_container(Some(options), body).await;
-        let id = created
-            .with_context(|| format!("create container '{name}'"))?
-            .id;
+        let id = created.explain(|| format!("create container '{name}'"))?.id;
         let started = wait::within("the guard to reach the engine", START, async {
             let options = AttachContainerOptions {
                 stream: true,
@@ -112,7 +111,7 @@ impl Guard {
                 ..Default::default()
             };
             let attached = docker.raw().attach_container(&id, Some(options)).await;
-            let mut attached = attached.context("attach to the guard")?;
+            let mut attached = attached.explain(|| "attach to the guard".into())?;
             docker.start_container(&id).await?;
             reaches_engine(&mut attached, &id).await?;
             Ok(attached.input)
@@ -137,7 +136,7 @@ impl Guard {
 async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Result<()> {
     let mut said = String::new();
     while let Some(part) = attached.output.next().await {
-        let part: LogOutput = part.context("read from the guard")?;
+        let part: LogOutput = part.explain(|| "read from the guard".into())?;
         said.push_str(&String::from_utf8_lossy(&part.into_bytes()));
         if said.contains(id) {
             return Ok(());

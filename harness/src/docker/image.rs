@@ -48,7 +48,7 @@ impl Docker {
                 size: found.size.unwrap_or(0),
             })),
             Err(error) if is_gone(&error) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("inspect image '{reference}'")),
+            Err(error) => Err(error).explain(|| format!("inspect image '{reference}'")),
         }
     }
 
@@ -98,7 +98,7 @@ impl Docker {
             .export_image(reference)
             .try_collect()
             .await
-            .with_context(|| format!("save image '{reference}'"))?;
+            .explain(|| format!("save image '{reference}'"))?;
         Ok(parts.concat())
     }
 
@@ -114,7 +114,7 @@ impl Docker {
         self.raw()
             .tag_image(reference, Some(options))
             .await
-            .with_context(|| format!("tag image '{reference}' as '{repository}:{tag}'"))
+            .explain(|| format!("tag image '{reference}' as '{repository}:{tag}'"))
     }
 
     /// Removes a name of an image, and the image with its last name; a gone one is fine.
@@ -133,7 +133,7 @@ impl Docker {
             .await
         {
             Err(error) if !is_gone(&error) => {
-                Err(error).with_context(|| format!("remove image '{reference}'"))
+                Err(error).explain(|| format!("remove image '{reference}'"))
             }
             _ => Ok(()),
         }

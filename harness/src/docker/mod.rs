@@ -23,9 +23,12 @@ pub use image::ImageInfo;
 pub use labels::Labels;
 pub use sweep::{Removed, Scope, sweep};
 
-use self::discover::{Endpoint, Origin, discover};
+use self::{
+    discover::{Endpoint, Origin, discover},
+    explain::Explain,
+};
 use crate::{
-    Context, Error, Result, engine,
+    Error, Result, engine,
     settings::{EngineChoice, settings},
 };
 
@@ -90,7 +93,7 @@ impl Docker {
             .raw
             .info()
             .await
-            .context("ask the engine about itself")?;
+            .explain(|| "ask the engine about itself".into())?;
         let snapshotter = info.driver_status.iter().flatten().any(|row| {
             row.iter()
                 .any(|cell| cell.contains("io.containerd.snapshotter"))

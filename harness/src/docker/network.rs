@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use bollard::models::NetworkCreateRequest;
 
-use super::{Docker, is_gone};
-use crate::{Context, Error, Result};
+use super::{Docker, explain::Explain, is_gone};
+use crate::{Error, Result};
 
 impl Docker {
     /// Makes a bridge network.
@@ -46,7 +46,7 @@ impl Docker {
         match self.raw().inspect_network(name, None).await {
             Ok(_) => Ok(true),
             Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(error).with_context(|| format!("inspect network '{name}'")),
+            Err(error) => Err(error).explain(|| format!("inspect network '{name}'")),
         }
     }
 
@@ -57,7 +57,7 @@ impl Docker {
     pub async fn remove_network(&self, name: &str) -> Result<()> {
         match self.raw().remove_network(name).await {
             Err(error) if !is_gone(&error) => {
-                Err(error).with_context(|| format!("remove network '{name}'"))
+                Err(error).explain(|| format!("remove network '{name}'"))
             }
             _ => Ok(()),
         }

@@ -7,22 +7,35 @@ use std::time::Duration;
 use bollard::query_parameters::{CreateImageOptions, PushImageOptions};
 use futures::StreamExt;
 
-use super::{Docker, is_gone};
+use super::{Docker, explain::Explain, is_gone};
 use crate::{Context, Error, Result, settings::settings};
 
 impl Docker {
-    /// Whether a registry has an image. The engine asks, so that its proxies and certificates
-    /// count.
+    /// Whether a registry has an image.
+    ///
+    /// # Errors
+    /// As [`digest_in_registry`](Docker::digest_in_registry).
+    pub async fn in_registry(&self, reference: &str, deadline: Duration) -> Result<bool> {
+        let digest = self.digest_in_registry(reference, deadline).await?;
+        Ok(digest.is_some())
+    }
+
+    /// The digest, `sha256:…`, of what a registry has under that name now; `None` when it has
+    /// nothing. The engine asks, so that its proxies and certificates count.
     ///
     /// # Errors
     /// The registry does not answer within `deadline`, or does not tell this user.
-    pub async fn in_registry(&self, reference: &str, deadline: Duration) -> Result<bool> {
+    pub async fn digest_in_registry(
+        &self,
+        reference: &str,
+        deadline: Duration,
+    ) -> Result<Option<String>> {
         let login = credentials::of(&settings().docker, reference).await;
         let asked = self.raw().inspect_registry_image(reference, login);
         let what = || format!("ask the registry for '{reference}'");
         match tokio::time::timeout(deadline, asked).await {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if is_gone(&error) => Ok(false),
+            Ok(Ok(found)) => Ok(Some(found.descriptor.digest.unwrap_or_default())),
+            Ok(Err(error)) if is_gone(&error) => Ok(None),
             Ok(Err(error)) => Err(error).with_context(what),
             Err(late) => Err(Error::timeout(what()).because(late)),
         }
@@ -44,7 +57,7 @@ impl Docker {
         let login = credentials::of(&settings().docker, reference).await;
         let mut answers = Box::pin(self.raw().create_image(Some(options), None, login));
         while let Some(answer) = answers.next().await {
-            answer.with_context(what)?;
+            answer.explain(what)?;
         }
         Ok(())
     }
@@ -65,7 +78,7 @@ impl Docker {
         };
         let mut answers = Box::pin(self.raw().push_image(name, Some(options), login));
         while let Some(answer) = answers.next().await {
-            answer.with_context(what)?;
+            answer.explain(what)?;
         }
         Ok(())
     }

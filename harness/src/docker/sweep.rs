@@ -9,12 +9,14 @@ use bollard::query_parameters::{
 use futures::{StreamExt, stream};
 
 use super::{
-    Docker, is_gone,
+    Docker,
+    explain::Explain,
+    is_gone,
     labels::{
         CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN, unix_now,
     },
 };
-use crate::{Context, Error, Result};
+use crate::{Error, Result};
 
 type Labels = HashMap<String, String>;
 
@@ -166,7 +168,7 @@ async fn containers(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
         .raw()
         .list_containers(Some(options))
         .await
-        .context("list containers")?;
+        .explain(|| "list containers".into())?;
     let now = unix_now();
     Ok(list
         .into_iter()
@@ -188,7 +190,7 @@ async fn networks(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
         .raw()
         .list_networks(Some(options))
         .await
-        .context("list networks")?;
+        .explain(|| "list networks".into())?;
     let now = unix_now();
     Ok(list
         .into_iter()
@@ -205,7 +207,7 @@ async fn volumes(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
         .raw()
         .list_volumes(Some(options))
         .await
-        .context("list volumes")?;
+        .explain(|| "list volumes".into())?;
     let now = unix_now();
     Ok(list
         .volumes
@@ -225,7 +227,7 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
         .raw()
         .list_images(Some(options))
         .await
-        .context("list images")?;
+        .explain(|| "list images".into())?;
     // What a container still runs from stays: that is a cluster kept, or a user's own.
     let all = ListContainersOptions {
         all: true,
@@ -233,7 +235,7 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
     };
     let containers = docker.raw().list_containers(Some(all)).await;
     let used: HashSet<String> = containers
-        .context("list containers")?
+        .explain(|| "list containers".into())?
         .into_iter()
         .filter_map(|container| container.image_id)
         .collect();
@@ -274,9 +276,7 @@ async fn each<F: Future<Output = Result<()>>>(
 async fn remove_volume(docker: &Docker, name: String) -> Result<()> {
     let options = RemoveVolumeOptions { force: true };
     match docker.raw().remove_volume(&name, Some(options)).await {
-        Err(error) if !is_gone(&error) => {
-            Err(error).with_context(|| format!("remove volume '{name}'"))
-        }
+        Err(error) if !is_gone(&error) => Err(error).explain(|| format!("remove volume '{name}'")),
         _ => Ok(()),
     }
 }

@@ -54,6 +54,9 @@ pub(super) struct Tools {
     env: Vec<(&'static str, OsString)>,
 }
 
+/// What the packages and their content take at most.
+const UNPACKED_BYTES: u64 = 1 << 30;
+
 /// The engine's programs, fetched if they are not in the store.
 pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
     let pinned: Pinned = serde_saphyr::from_str(PINNED).context("read engine.yaml")?;
@@ -65,6 +68,7 @@ pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
     let key = format!("docker-{}-{sum}", pinned.version);
     let root = store
         .entry("engine-packages", &key, async |dir| {
+            store.require_free(UNPACKED_BYTES, "the embedded Docker engine")?;
             for (suite, packages) in &pinned.suites {
                 debian::fetch(suite, packages, dir).await?;
             }
@@ -72,8 +76,10 @@ pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
         })
         .await
         .map_err(|error| {
+            let usual = "start a Docker engine and set DOCKER_HOST, or see the cause";
+            let cure = error.cure_text().unwrap_or(usual).to_owned();
             Error::setup("cannot get the embedded Docker engine")
-                .cure("start a Docker engine and set DOCKER_HOST, or see the cause")
+                .cure(cure)
                 .because(error)
         })?;
     Ok(Binaries { root })

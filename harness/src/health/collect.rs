@@ -6,7 +6,9 @@ use futures::future::join_all;
 use kube::Client;
 
 use super::{
+    Expected,
     facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, seen},
+    loader,
     shim::candidates,
 };
 use crate::{
@@ -23,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everything the checks want to know about a node. What cannot be had says why; without a
 /// `client` there is no kubelet to ask.
-pub(super) async fn collect(node: &Node, client: Option<&Client>) -> Facts {
+pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Expected) -> Facts {
     let (answers, (probe, clock), kubelet) =
         tokio::join!(ask_daemon(node), probe(node), within(configz(node, client)));
     let probe = probe
@@ -32,9 +34,16 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>) -> Facts {
         .map_err(Clone::clone);
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
-    let (shims, disk) = tokio::join!(
+    let import = async {
+        match expected.loader {
+            Some(_) => within(loader::import(node, &answers.image_folders)).await,
+            None => Err("nothing is loaded by kind".to_owned()),
+        }
+    };
+    let (shims, disk, import) = tokio::join!(
         shims(node, &answers.config, &daemon, &answers.version),
-        disk(node, &answers.image_folders)
+        disk(node, &answers.image_folders),
+        import,
     );
     Facts {
         version: answers.version,
@@ -51,6 +60,8 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>) -> Facts {
         disk,
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
+        dump: probe.map_err(Clone::clone).and_then(Probe::dump),
+        import,
     }
 }
 

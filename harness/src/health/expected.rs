@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use semver::Version;
 use serde_json::Value;
 
-use super::checks::CHECKS;
+use super::checks::{CHECKS, LOADER};
 use crate::{Error, Result};
 
 /// What the spec asked of every node.
@@ -16,6 +17,8 @@ pub struct Expected {
     pub tolerated: Vec<String>,
     /// The kubelet's effective configuration.
     pub kubelet: ExpectedKubelet,
+    /// The kind release that loads images, if one does; only then is it tried.
+    pub loader: Option<Version>,
 }
 
 /// The parts of the kubelet's configuration that decide which images and pods it deletes.
@@ -43,7 +46,8 @@ impl Expected {
 
     /// A misspelt name would tolerate nothing and say nothing.
     pub(super) fn validate(&self) -> Result<()> {
-        let names: Vec<_> = CHECKS.iter().map(|check| check.name).collect();
+        let checks = CHECKS.iter().chain([&LOADER]);
+        let names: Vec<_> = checks.map(|check| check.name).collect();
         match self
             .tolerated
             .iter()

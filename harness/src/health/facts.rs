@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use crate::node::{
-    containerd::Plugin,
-    cri::{CgroupDriver, Condition, Version},
+use super::loader::Import;
+use crate::{
+    compat::{self, Stack},
+    node::{
+        containerd::Plugin,
+        cri::{CgroupDriver, Condition, Version},
+    },
 };
 
 /// A fact, or why it could not be had.
@@ -32,6 +36,10 @@ pub(super) struct Facts {
     pub(super) clock: Seen<Clock>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Seen<Kubelet>,
+    /// Version of what `containerd config dump` writes.
+    pub(super) dump: Seen<u32>,
+    /// What came of an import; tried only where the spec names a loader.
+    pub(super) import: Seen<Import>,
 }
 
 /// The running containerd process.
@@ -126,6 +134,21 @@ pub(super) struct Kubelet {
     pub(super) eviction_soft: BTreeMap<String, String>,
     pub(super) merge_default_eviction_settings: bool,
     pub(super) cgroup_driver: String,
+}
+
+impl Facts {
+    /// What of it has to go together.
+    pub(super) fn stack(&self) -> Stack {
+        let daemon = self.version.as_ref().ok();
+        let shim = self.shims.as_ref().ok().and_then(|shims| shims.first());
+        Stack {
+            containerd: daemon.and_then(|daemon| compat::version(&daemon.runtime_version)),
+            shim: shim.and_then(|shim| compat::version(&shim.version)),
+            snapshotter: snapshotter_of(&self.image_folders).ok().map(str::to_owned),
+            config: self.dump.as_ref().ok().copied(),
+            ..Stack::default()
+        }
+    }
 }
 
 impl Daemon {
@@ -265,6 +288,13 @@ impl<'a> Probe<'a> {
         Daemon::parse(self.part("daemon")?)
     }
 
+    pub(super) fn dump(&self) -> Seen<u32> {
+        let text = self.part("dump")?;
+        text.trim()
+            .parse()
+            .map_err(|_| format!("version of `containerd config dump`: {text:?}"))
+    }
+
     pub(super) fn cgroup(&self) -> Seen<Cgroup> {
         Cgroup::parse(self.part("cgroup")?)
     }
@@ -297,6 +327,16 @@ pub(super) fn seen<T>(fact: &Seen<T>) -> Result<&T, String> {
     fact.as_ref().map_err(Clone::clone)
 }
 
+/// The snapshotter in effect.
+pub(super) fn snapshotter_of(image_folders: &Seen<Vec<String>>) -> Seen<&str> {
+    // The first folder is the default snapshotter's; others belong to single runtimes.
+    let folder = seen(image_folders)?.first().map_or("", String::as_str);
+    let (_, name) = folder
+        .rsplit_once("io.containerd.snapshotter.v1.")
+        .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,6 +355,8 @@ blkio cpu cpuacct memory
 17
 8192
 230
+@@dump
+3
 @@overlay
 usable
 "#;
@@ -339,6 +381,7 @@ usable
         insta::assert_snapshot!(probe.cgroup().unwrap_err(), @"the probe gave no 'cgroup'");
         insta::assert_snapshot!(probe.inotify().unwrap_err(), @r#"inotify limits: "128\nx""#);
         insta::assert_snapshot!(probe.clock().unwrap_err(), @r#"clock: """#);
+        assert!(Probe::parse("@@dump\n\n").dump().is_err());
         assert!(Probe::parse("").daemon().is_err());
     }
 

@@ -8,6 +8,7 @@ mod checks;
 mod collect;
 mod expected;
 mod facts;
+mod loader;
 mod report;
 mod shim;
 
@@ -18,8 +19,11 @@ pub(crate) use checks::{INOTIFY_CURE, Outcome};
 pub use expected::{Expected, ExpectedKubelet};
 pub use report::{Finding, Report, Verdict};
 
-use self::{checks::CHECKS, facts::Facts};
-use crate::{Result, node::Node};
+use self::{
+    checks::{CHECKS, LOADER},
+    facts::Facts,
+};
+use crate::{Result, compat, node::Node};
 
 /// Refuses unless every check that is not tolerated passed on every node.
 ///
@@ -46,6 +50,13 @@ pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Re
     look(nodes, Some(client), expected).await
 }
 
+/// What a node says it runs, for [`compat::after_boot`]; what it cannot tell is left out.
+pub async fn running(node: &Node) -> compat::Stack {
+    collect::collect(node, None, &Expected::default())
+        .await
+        .stack()
+}
+
 async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Result<Report> {
     expected.validate()?;
     let report = look(nodes, client, expected).await;
@@ -54,12 +65,16 @@ async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -
 }
 
 async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Report {
-    let mut facts = join_all(nodes.iter().map(|node| collect::collect(node, client))).await;
+    let looks = nodes
+        .iter()
+        .map(|node| collect::collect(node, client, expected));
+    let mut facts = join_all(looks).await;
     share_inotify(&mut facts);
     let findings = nodes.iter().zip(&facts).flat_map(|(node, facts)| {
         let checks = CHECKS
             .iter()
-            .filter(|check| check.early || client.is_some());
+            .filter(|check| check.early || client.is_some())
+            .chain(expected.loader.is_some().then_some(&LOADER));
         checks.map(|check| check.judge(node.name(), facts, expected))
     });
     Report {

@@ -26,6 +26,10 @@ cat /proc/sys/fs/inotify/max_user_watches
 find /proc/[0-9]*/fd -lname anon_inode:inotify 2>/dev/null | sed 's,/fd/,/fdinfo/,' |
     xargs -r cat 2>/dev/null | grep -c '^inotify '
 
+# As kind asks.
+part dump
+containerd config dump | sed -n 's/^version = //p'
+
 # In /var, where the snapshotter has its own.
 part overlay
 at=$(mktemp -d /var/lib/kubenest-overlay.XXXXXX)

@@ -6,6 +6,7 @@
 
 mod archive;
 mod control_plane;
+mod foreign;
 mod layer;
 mod preload;
 mod resolve;
@@ -17,15 +18,16 @@ use std::{collections::BTreeMap, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::resolve::default_recipe;
-use self::{archive::ImageSpec, layer::Layer};
+pub(crate) use self::{
+    archive::ImageSpec, layer::Layer, resolve::default_recipe, small::tiny_archive,
+};
 pub use self::{resolve::DefaultNode, small::SmallImage};
 use crate::{
-    Context, Error, Result, component,
+    Context, Result, component,
     docker::{Docker, Labels, labels},
     lock::FileLock,
     progress,
-    recipe::{Component, Content, ImageRef, Parts, Recipe, RuntimeSettings, sha256_hex},
+    recipe::{Component, Content, Parts, Recipe, RuntimeSettings, sha256_hex},
     settings::settings,
     store::Store,
 };
@@ -74,7 +76,7 @@ impl NodeImage {
     /// A component cannot be had or built, or the engine refuses the image.
     pub async fn ensure(docker: &Docker, recipe: &Recipe) -> Result<Self> {
         match &recipe.content {
-            Content::Image(image) => foreign(docker, recipe, image).await,
+            Content::Image(image) => foreign::ensure(docker, recipe, image).await,
             Content::Parts(parts) => ours(docker, recipe, parts)
                 .await
                 .with_context(|| format!("node image of recipe '{}'", recipe.name)),
@@ -98,27 +100,6 @@ impl NodeImage {
             Content::Parts(parts) => format!("{REPOSITORY}:{}", tag(recipe, parts)),
         }
     }
-}
-
-async fn foreign(docker: &Docker, recipe: &Recipe, image: &ImageRef) -> Result<NodeImage> {
-    let reference = image.to_string();
-    if docker.image(&reference).await?.is_none() {
-        progress!("pulling {reference}");
-        docker.pull(&reference).await?;
-    }
-    let found = docker.image(&reference).await?.ok_or_else(|| {
-        Error::not_found(format!("the engine has no '{reference}' after pulling it"))
-    })?;
-    let versions = found
-        .labels
-        .get(VERSIONS)
-        .and_then(|text| serde_json::from_str(text).ok());
-    Ok(NodeImage {
-        reference,
-        recipe: recipe.name.clone(),
-        versions: versions.unwrap_or_default(),
-        runtime: None,
-    })
 }
 
 async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeImage> {

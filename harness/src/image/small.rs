@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{archive::ImageSpec, layer::Layer};
+use super::{
+    archive::{ImageSpec, write_archive},
+    layer::Layer,
+};
 use crate::{
     Error, Result, component,
     docker::{Docker, FileEntry, Labels},
@@ -35,10 +38,8 @@ impl SmallImage {
     pub async fn load(docker: &Docker, mark: &str) -> Result<Self> {
         let store = Store::default_cache();
         let busybox = busybox(&store).await?;
-        let hash = &sha256_hex(mark.as_bytes())[..16];
-        let file = FileEntry::new(MARK, format!("{mark}\n"));
-        let key = format!("mark-line-{hash}");
-        let text = Layer::cached(&store, &key, async |layer| layer.file(&file)).await?;
+        let text = text(&store, mark).await?;
+        let hash = hash(mark);
         let reference = format!("kubenest.local/small:{hash}");
         let spec = ImageSpec {
             tags: vec![reference.clone()],
@@ -80,6 +81,31 @@ impl SmallImage {
     pub async fn remove(self) -> Result<()> {
         self.docker.remove_image(&self.reference).await
     }
+}
+
+/// The least that can be imported, as a docker-archive: an image of a text and no program,
+/// with an id that no other reference has.
+pub(crate) async fn tiny_archive(reference: &str) -> Result<Vec<u8>> {
+    let spec = ImageSpec {
+        tags: vec![reference.to_owned()],
+        layers: vec![text(&Store::default_cache(), "tiny").await?],
+        labels: [("dev.kubenest.name".to_owned(), reference.to_owned())].into(),
+        ..ImageSpec::default()
+    };
+    let mut archive = Vec::new();
+    write_archive(&[spec], &mut archive)?;
+    Ok(archive)
+}
+
+/// The layer with a mark.
+async fn text(store: &Store, mark: &str) -> Result<Layer> {
+    let file = FileEntry::new(MARK, format!("{mark}\n"));
+    let key = format!("mark-line-{}", hash(mark));
+    Layer::cached(store, &key, async |layer| layer.file(&file)).await
+}
+
+fn hash(mark: &str) -> String {
+    sha256_hex(mark.as_bytes())[..16].to_owned()
 }
 
 async fn busybox(store: &Store) -> Result<Layer> {

@@ -142,6 +142,12 @@ struct ImageStatusRequest {
 }
 
 #[derive(Clone, PartialEq, Message)]
+struct RemoveImageRequest {
+    #[prost(message, optional, tag = "1")]
+    image: Option<ImageSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
 struct ImageStatusResponse {
     #[prost(message, optional, tag = "1")]
     image: Option<Image>,
@@ -230,6 +236,19 @@ impl Cri {
             .call("/runtime.v1.ImageService/ImageStatus", request)
             .await?;
         Ok(answer.image)
+    }
+
+    /// Removes the image of that name or id, and with it all its names; a gone one is fine.
+    pub async fn remove_image(&self, name: &str) -> Result<()> {
+        let image = Some(ImageSpec {
+            image: name.to_owned(),
+        });
+        let request = RemoveImageRequest { image };
+        let _: Empty = self
+            .daemon
+            .call("/runtime.v1.ImageService/RemoveImage", request)
+            .await?;
+        Ok(())
     }
 }
 

@@ -61,6 +61,14 @@ impl ImageRef {
         self.text.split_once('@').map(|(_, digest)| digest)
     }
 
+    /// Name and tag without the digest, if there is a tag.
+    #[must_use]
+    pub fn tagged_name(&self) -> Option<&str> {
+        let name = self.text.split('@').next()?;
+        // A colon further left is the one before a registry's port.
+        name.rsplit('/').next()?.contains(':').then_some(name)
+    }
+
     /// The whole reference.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -88,6 +96,20 @@ mod tests {
         ] {
             let text = format!("{name}@sha256:{hex}");
             assert_eq!(ImageRef::pinned(&text).unwrap().digest().unwrap()[7..], hex);
+        }
+    }
+
+    #[test]
+    fn a_port_is_no_tag() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        for (name, tagged) in [
+            ("kindest/node:v1.32.1", true),
+            ("127.0.0.1:5000/node:a", true),
+            ("127.0.0.1:5000/node", false),
+            ("kindest/node", false),
+        ] {
+            let image = ImageRef::pinned(&format!("{name}@{digest}")).unwrap();
+            assert_eq!(image.tagged_name(), tagged.then_some(name));
         }
     }
 

@@ -3,100 +3,21 @@
 //! The registry runs on an engine of the test's own, and nothing asks any other. The images
 //! are small: what is in them does not matter here.
 
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use harness_selfcheck::{RECIPE, docker, on_own_engine};
 use kubenest::{
-    ErrorKind, component,
-    docker::{ContainerSpec, Docker, Labels},
+    ErrorKind,
+    docker::Docker,
     image::{DefaultNode, NodeImage, SmallImage, Versions},
-    recipe::{Component, Content, Recipe, Role, Source},
-    wait::{self, Probe},
+    recipe::{Content, Recipe},
+    tools::LocalRegistry,
 };
-use tempfile::TempDir;
 
-/// Debian's registry, in a container, with what it is linked against.
-struct Registry {
-    docker: Docker,
-    address: String,
-    _config: TempDir,
-}
-
-const CONFIG: &str = "\
-version: 0.1
-storage: {filesystem: {rootdirectory: /var/lib/docker-registry}}
-http: {addr: ':5000'}
-";
-
-impl Registry {
-    const NAME: &str = "registry";
-
-    async fn start(engine: &Docker) -> Result<Self> {
-        let os = Component {
-            role: Role::ProxyOs,
-            version: "bookworm".into(),
-            source: Source::Debian {
-                suite: "bookworm".into(),
-                packages: ["docker-registry", "iptables"].map(str::to_owned).to_vec(),
-                version: None,
-                sha256: None,
-            },
-        };
-        let rootfs = component::provide(&os).await?.rootfs();
-        docker(
-            engine,
-            &["import", rootfs.to_str().unwrap(), "selfcheck/registry:1"],
-        )
-        .await?;
-        let config = tempfile::tempdir()?;
-        std::fs::write(config.path().join("config.yml"), CONFIG)?;
-        let config_folder = config.path().to_str().unwrap().to_owned();
-        let spec = ContainerSpec {
-            name: Self::NAME.into(),
-            image: "selfcheck/registry:1".into(),
-            labels: Labels::new("registry").map(),
-            entrypoint: Some(vec!["/usr/bin/docker-registry".into()]),
-            cmd: vec!["serve".into(), "/config/config.yml".into()],
-            network: Some("bridge".into()),
-            ports: vec![(5000, 0)],
-            binds: vec![(config_folder, "/config".into(), true)],
-            ..ContainerSpec::default()
-        };
-        engine.run(&spec).await?;
-        let port = engine.container(Self::NAME).await?.unwrap().ports[&5000];
-        let registry = Self {
-            docker: engine.clone(),
-            address: format!("127.0.0.1:{port}/team"),
-            _config: config,
-        };
-        let nothing = format!("{}/none:1", registry.address);
-        wait::until("the registry", Duration::from_secs(20), async || {
-            let asked = engine.in_registry(&nothing, Duration::from_secs(5)).await;
-            Probe::from_result(asked.map_err(|error| error.report()))
-        })
-        .await?;
-        Ok(registry)
-    }
-
-    /// Pushes an image as a user does, and returns its reference by digest. It is not in the
-    /// engine afterwards.
-    async fn publish(&self, image: &str, name: &str) -> Result<String> {
-        let tagged = format!("{}/{name}", self.address);
-        docker(&self.docker, &["tag", image, &tagged]).await?;
-        docker(&self.docker, &["push", "--quiet", &tagged]).await?;
-        let format = "--format={{index .RepoDigests 0}}";
-        let digest = docker(&self.docker, &["image", "inspect", format, &tagged]).await?;
-        docker(&self.docker, &["rmi", &tagged, image]).await?;
-        assert!(self.docker.image(&digest).await?.is_none());
-        Ok(digest)
-    }
-
-    async fn stop(&self) -> kubenest::Result<()> {
-        self.docker.remove_container(Self::NAME).await
-    }
+/// Somebody's part of the registry.
+fn team(registry: &LocalRegistry) -> String {
+    format!("{}/team", registry.address())
 }
 
 /// An image under the name of the recipe's node image, with the hash of a recipe on it.
@@ -120,16 +41,16 @@ async fn node_image(engine: &Docker, recipe: &Recipe, hash: &str) -> Result<Node
 #[tokio::test]
 async fn a_pushed_node_image_is_pulled_by_the_recipes_hash() -> Result<()> {
     on_own_engine(|engine| async move {
-        let registry = Registry::start(&engine).await?;
+        let registry = LocalRegistry::start(&engine).await?;
         let recipe = Recipe::named(RECIPE)?;
-        let pull = async || NodeImage::pull(&engine, &registry.address, &recipe).await;
+        let pull = async || NodeImage::pull(&engine, &team(&registry), &recipe).await;
         assert!(pull().await?.is_none(), "nobody has pushed it");
 
         let image = node_image(&engine, &recipe, &recipe.hash()).await?;
         let id = engine.image(&image.reference).await?.unwrap().id;
-        let remote = image.push(&engine, &registry.address).await?;
+        let remote = image.push(&engine, &team(&registry)).await?;
         let tag = image.reference.rsplit_once(':').unwrap().1;
-        assert_eq!(remote, format!("{}/node:{tag}", registry.address));
+        assert_eq!(remote, format!("{}/node:{tag}", team(&registry)));
         engine.remove_image(&image.reference).await?;
         assert!(engine.image(&image.reference).await?.is_none());
 
@@ -146,13 +67,13 @@ async fn a_pushed_node_image_is_pulled_by_the_recipes_hash() -> Result<()> {
 #[tokio::test]
 async fn an_image_of_another_recipe_is_refused() -> Result<()> {
     on_own_engine(|engine| async move {
-        let registry = Registry::start(&engine).await?;
+        let registry = LocalRegistry::start(&engine).await?;
         let recipe = Recipe::named(RECIPE)?;
         let image = node_image(&engine, &recipe, &"0".repeat(64)).await?;
-        let remote = image.push(&engine, &registry.address).await?;
+        let remote = image.push(&engine, &team(&registry)).await?;
         engine.remove_image(&image.reference).await?;
 
-        let error = NodeImage::pull(&engine, &registry.address, &recipe)
+        let error = NodeImage::pull(&engine, &team(&registry), &recipe)
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
@@ -171,15 +92,12 @@ async fn an_image_of_another_recipe_is_refused() -> Result<()> {
 #[tokio::test]
 async fn a_silent_registry_costs_seconds_and_no_failure() -> Result<()> {
     on_own_engine(|engine| async move {
-        let registry = Registry::start(&engine).await?;
+        let registry = LocalRegistry::start(&engine).await?;
+        let address = team(&registry);
         registry.stop().await?;
         let start = Instant::now();
         let recipe = Recipe::named(RECIPE)?;
-        assert!(
-            NodeImage::pull(&engine, &registry.address, &recipe)
-                .await?
-                .is_none()
-        );
+        assert!(NodeImage::pull(&engine, &address, &recipe).await?.is_none());
         assert!(
             start.elapsed() < Duration::from_secs(15),
             "{:?}",
@@ -193,9 +111,13 @@ async fn a_silent_registry_costs_seconds_and_no_failure() -> Result<()> {
 #[tokio::test]
 async fn the_default_node_is_chosen_once() -> Result<()> {
     on_own_engine(|engine| async move {
-        let registry = Registry::start(&engine).await?;
+        let registry = LocalRegistry::start(&engine).await?;
         let small = SmallImage::load(&engine, "published").await?;
-        let published = registry.publish(small.reference(), "node:v1").await?;
+        let published = registry
+            .publish(small.reference(), "team/node", "v1")
+            .await?;
+        small.remove().await?;
+        assert!(engine.image(&published).await?.is_none());
         let folder = tempfile::tempdir()?;
         let default = |record: &str| DefaultNode {
             published: published.clone(),

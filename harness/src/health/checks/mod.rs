@@ -1,6 +1,7 @@
 //! The checks: each looks at one kind of fact and says what it means.
 
 mod kubelet;
+mod loader;
 mod machine;
 mod runtime;
 
@@ -27,6 +28,9 @@ pub(super) const CHECKS: &[Check] = &[
     early("inotify", machine::inotify),
     early("clock", machine::clock),
 ];
+
+/// Runs only where the spec names a loader: it imports an image.
+pub(super) const LOADER: Check = early("loader", loader::judge);
 
 /// A named judgement of what was seen on a node.
 #[derive(Debug, Clone, Copy)]

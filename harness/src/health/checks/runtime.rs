@@ -3,7 +3,7 @@
 use super::Outcome;
 use crate::health::{
     Expected,
-    facts::{Facts, Seen, Shim, seen},
+    facts::{Facts, Seen, Shim, seen, snapshotter_of},
     shim::Generation,
 };
 
@@ -42,13 +42,7 @@ pub(super) fn cri(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 
 /// The snapshotter in effect, whatever the configuration file says.
 pub(super) fn snapshotter(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
-    // The first folder is the default snapshotter's; others belong to single runtimes.
-    let folder = seen(&facts.image_folders)?
-        .first()
-        .map_or("", String::as_str);
-    let (_, in_effect) = folder
-        .rsplit_once("io.containerd.snapshotter.v1.")
-        .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
+    let in_effect = snapshotter_of(&facts.image_folders)?;
     let wanted = expected.snapshotter();
     Ok(Outcome::when(
         in_effect == wanted,
