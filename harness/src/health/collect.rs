@@ -7,7 +7,9 @@ use kube::Client;
 
 use super::{
     Expected,
-    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, seen},
+    facts::{
+        Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, loaded_for, seen,
+    },
     loader,
     shim::candidates,
 };
@@ -34,9 +36,11 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         .map_err(Clone::clone);
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
+    let dump = probe.map_err(Clone::clone).and_then(Probe::dump);
+    let snapshotter = loaded_for(&dump, &answers.image_folders);
     let import = async {
         match expected.loader {
-            Some(_) => within(loader::import(node, &answers.image_folders)).await,
+            Some(_) => within(loader::import(node, &snapshotter)).await,
             None => Err("nothing is loaded by kind".to_owned()),
         }
     };
@@ -60,7 +64,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         disk,
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
-        dump: probe.map_err(Clone::clone).and_then(Probe::dump),
+        dump,
         import,
     }
 }

@@ -36,8 +36,7 @@ pub(super) struct Facts {
     pub(super) clock: Seen<Clock>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Seen<Kubelet>,
-    /// Version of what `containerd config dump` writes.
-    pub(super) dump: Seen<u32>,
+    pub(super) dump: Seen<Dump>,
     /// What came of an import; tried only where the spec names a loader.
     pub(super) import: Seen<Import>,
 }
@@ -50,6 +49,14 @@ pub(super) struct Daemon {
     pub(super) cwd: String,
     /// Its own PATH.
     pub(super) path: String,
+}
+
+/// What `containerd config dump` says, by which loaders go.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Dump {
+    pub(super) version: u32,
+    /// The snapshotter it names, which is not always the one in effect.
+    pub(super) snapshotter: Option<String>,
 }
 
 /// How the daemon runs containers: what it acts on, which a changed file may no longer say.
@@ -144,8 +151,8 @@ impl Facts {
         Stack {
             containerd: daemon.and_then(|daemon| compat::version(&daemon.runtime_version)),
             shim: shim.and_then(|shim| compat::version(&shim.version)),
-            snapshotter: snapshotter_of(&self.image_folders).ok().map(str::to_owned),
-            config: self.dump.as_ref().ok().copied(),
+            snapshotter: loaded_for(&self.dump, &self.image_folders).ok(),
+            config: self.dump.as_ref().ok().map(|dump| dump.version),
             ..Stack::default()
         }
     }
@@ -183,6 +190,27 @@ impl ContainerdConfig {
         let config: Config =
             serde_json::from_str(config).map_err(|error| format!("CRI configuration: {error}"))?;
         Ok(config.containerd)
+    }
+}
+
+impl Dump {
+    fn parse(text: &str) -> Seen<Self> {
+        let what = "`containerd config dump`";
+        let dump: toml::Table = text.parse().map_err(|error| format!("{what}: {error}"))?;
+        let version = dump.get("version").and_then(toml::Value::as_integer);
+        let version = version.and_then(|version| u32::try_from(version).ok());
+        let version = version.ok_or_else(|| format!("{what} has no version"))?;
+        let path: &[&str] = match version {
+            ..=2 => &["io.containerd.grpc.v1.cri", "containerd", "snapshotter"],
+            _ => &["io.containerd.cri.v1.images", "snapshotter"],
+        };
+        let plugins = dump.get("plugins");
+        let named = path.iter().fold(plugins, |at, key| at?.get(*key));
+        let snapshotter = named.and_then(toml::Value::as_str).map(str::to_owned);
+        Ok(Self {
+            version,
+            snapshotter,
+        })
     }
 }
 
@@ -288,11 +316,8 @@ impl<'a> Probe<'a> {
         Daemon::parse(self.part("daemon")?)
     }
 
-    pub(super) fn dump(&self) -> Seen<u32> {
-        let text = self.part("dump")?;
-        text.trim()
-            .parse()
-            .map_err(|_| format!("version of `containerd config dump`: {text:?}"))
+    pub(super) fn dump(&self) -> Seen<Dump> {
+        Dump::parse(self.part("dump")?)
     }
 
     pub(super) fn cgroup(&self) -> Seen<Cgroup> {
@@ -337,6 +362,14 @@ pub(super) fn snapshotter_of(image_folders: &Seen<Vec<String>>) -> Seen<&str> {
     Ok(name)
 }
 
+/// The snapshotter that loaders unpack for: the one that the dump names.
+pub(super) fn loaded_for(dump: &Seen<Dump>, image_folders: &Seen<Vec<String>>) -> Seen<String> {
+    match &seen(dump)?.snapshotter {
+        Some(named) => Ok(named.clone()),
+        None => snapshotter_of(image_folders).map(str::to_owned),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +389,10 @@ blkio cpu cpuacct memory
 8192
 230
 @@dump
-3
+version = 3
+[plugins]
+  [plugins.'io.containerd.cri.v1.images']
+    snapshotter = 'native'
 @@overlay
 usable
 "#;
@@ -371,7 +407,23 @@ usable
         assert_eq!((cgroup.v2, cgroup.controllers.len()), (false, 4));
         assert_eq!(probe.inotify().expect("must parse").watches_used, 230);
         assert_eq!(probe.overlay().as_deref(), Ok("usable"));
+        let dump = probe.dump().expect("must parse");
+        assert_eq!(
+            (dump.version, dump.snapshotter.as_deref()),
+            (3, Some("native"))
+        );
         assert_eq!(probe.clock(), Ok(1_763_706_000.25));
+    }
+
+    #[test]
+    fn each_version_of_a_dump_names_the_snapshotter_elsewhere() {
+        let two = "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\n\
+                   snapshotter = 'a'\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'b'";
+        let named = |text: &str| Dump::parse(text).expect("must parse").snapshotter;
+        assert_eq!(named(two).as_deref(), Some("a"));
+        let four = two.replace("version = 2", "version = 4");
+        assert_eq!(named(&four).as_deref(), Some("b"));
+        assert_eq!(named("version = 3\n[plugins]"), None);
     }
 
     #[test]
@@ -381,7 +433,10 @@ usable
         insta::assert_snapshot!(probe.cgroup().unwrap_err(), @"the probe gave no 'cgroup'");
         insta::assert_snapshot!(probe.inotify().unwrap_err(), @r#"inotify limits: "128\nx""#);
         insta::assert_snapshot!(probe.clock().unwrap_err(), @r#"clock: """#);
-        assert!(Probe::parse("@@dump\n\n").dump().is_err());
+        insta::assert_snapshot!(
+            Probe::parse("@@dump\n").dump().unwrap_err(),
+            @"`containerd config dump` has no version"
+        );
         assert!(Probe::parse("").daemon().is_err());
     }
 

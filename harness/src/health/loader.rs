@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::facts::{Seen, snapshotter_of};
+use super::facts::{Seen, seen};
 use crate::{
     Error, Result, image,
     node::{Node, containerd::Containerd, cri::Cri},
@@ -24,9 +24,9 @@ pub(super) struct Import {
     pub(super) ended: Result<(), String>,
 }
 
-/// Imports an image, looks for it over CRI, and removes it.
-pub(super) async fn import(node: &Node, folders: &Seen<Vec<String>>) -> Result<Import> {
-    let snapshotter = snapshotter_of(folders).map_err(Error::setup)?;
+/// Imports an image for a snapshotter, looks for it over CRI, and removes it.
+pub(super) async fn import(node: &Node, snapshotter: &Seen<String>) -> Result<Import> {
+    let snapshotter = seen(snapshotter).map_err(Error::setup)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let name = format!(
         "kubenest.local/loader:{}",
@@ -38,7 +38,7 @@ pub(super) async fn import(node: &Node, folders: &Seen<Vec<String>>) -> Result<I
     // Also after a failure: it can leave the name of an image that is not whole.
     cri.remove_image(&name).await?;
     Ok(Import {
-        snapshotter: snapshotter.to_owned(),
+        snapshotter: snapshotter.clone(),
         ended: ended?,
     })
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     health::{
         facts::{
-            Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
+            Cgroup, Clock, ContainerdConfig, Daemon, Disk, Dump, Inotify, Kubelet, Runtime,
             RuntimeOptions, Shim,
         },
         loader::Import,
@@ -86,8 +86,15 @@ fn good() -> Facts {
             cgroup_driver: "systemd".to_owned(),
             ..Kubelet::default()
         }),
-        dump: Ok(3),
+        dump: Ok(dump(3, "overlayfs")),
         import: Ok(imported("overlayfs", Ok(()))),
+    }
+}
+
+fn dump(version: u32, snapshotter: &str) -> Dump {
+    Dump {
+        version,
+        snapshotter: Some(snapshotter.to_owned()),
     }
 }
 
@@ -474,7 +481,7 @@ fn loader_reads_the_nodes_own_dump() {
     assert!(old.cure.is_some_and(|cure| cure.contains("kind >= 0.27.0")));
     // Not the version that the daemon's lets expect, but the one that is there.
     let mut newer = good.clone();
-    newer.dump = Ok(4);
+    newer.dump = Ok(dump(4, "overlayfs"));
     assert_eq!(loading("0.27.0", &newer).verdict, Verdict::Failed);
     assert_eq!(loading("0.33.0", &newer).verdict, Verdict::Passed);
     newer.dump = Err("no such program".to_owned());
@@ -506,8 +513,7 @@ fn loader_of_an_unknown_release_is_what_the_import_shows() {
         "{finding:?}"
     );
 
-    let folder = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
-    facts.image_folders = Ok(vec![folder]);
+    facts.dump = Ok(dump(3, "native"));
     let words = "ctr: no unpack platforms defined".to_owned();
     facts.import = Ok(imported("native", Err(words)));
     let finding = loading("0.99.0", &facts);
