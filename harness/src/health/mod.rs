@@ -47,7 +47,7 @@ pub async fn gate_runtime(nodes: &[Node], expected: &Expected) -> Result<Report>
 
 /// Runs every check on every node at once.
 pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Report {
-    look(nodes, Some(client), expected).await
+    look(nodes, Some(client), expected).await.0
 }
 
 /// What a node says it runs, for [`compat::after_boot`]; what it cannot tell is left out.
@@ -57,14 +57,30 @@ pub async fn running(node: &Node) -> compat::Stack {
         .stack()
 }
 
+/// As [`gate`]; returns what the nodes run, as [`running`] does.
+pub(crate) async fn gate_running(
+    nodes: &[Node],
+    client: &Client,
+    expected: &Expected,
+) -> Result<Vec<compat::Stack>> {
+    expected.validate()?;
+    let (report, running) = look(nodes, Some(client), expected).await;
+    report.require(&expected.tolerated)?;
+    Ok(running)
+}
+
 async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Result<Report> {
     expected.validate()?;
-    let report = look(nodes, client, expected).await;
+    let (report, _) = look(nodes, client, expected).await;
     report.require(&expected.tolerated)?;
     Ok(report)
 }
 
-async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Report {
+async fn look(
+    nodes: &[Node],
+    client: Option<&Client>,
+    expected: &Expected,
+) -> (Report, Vec<compat::Stack>) {
     let looks = nodes
         .iter()
         .map(|node| collect::collect(node, client, expected));
@@ -77,9 +93,10 @@ async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> R
             .chain(expected.loader.is_some().then_some(&LOADER));
         checks.map(|check| check.judge(node.name(), facts, expected))
     });
-    Report {
+    let report = Report {
         findings: findings.collect(),
-    }
+    };
+    (report, facts.iter().map(Facts::stack).collect())
 }
 
 /// The root users of all nodes are one user to the kernel: what one uses, all have used.
