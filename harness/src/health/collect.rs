@@ -7,9 +7,7 @@ use kube::Client;
 
 use super::{
     Expected,
-    facts::{
-        Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, loaded_for, seen,
-    },
+    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, seen},
     loader,
     shim::candidates,
 };
@@ -37,7 +35,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
     let dump = probe.map_err(Clone::clone).and_then(Probe::dump);
-    let snapshotter = loaded_for(&dump, &answers.image_folders);
+    let snapshotter = loader::loaded_for(&dump, &answers.image_folders);
     let import = async {
         match expected.loader {
             Some(_) => within(loader::import(node, &snapshotter)).await,

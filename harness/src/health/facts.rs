@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::loader::Import;
+use super::loader::{Dump, Import, loaded_for};
 use crate::{
     compat::{self, Stack},
     node::{
@@ -49,14 +49,6 @@ pub(super) struct Daemon {
     pub(super) cwd: String,
     /// Its own PATH.
     pub(super) path: String,
-}
-
-/// What `containerd config dump` says, by which loaders go.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Dump {
-    pub(super) version: u32,
-    /// The snapshotter it names, which is not always the one in effect.
-    pub(super) snapshotter: Option<String>,
 }
 
 /// How the daemon runs containers: what it acts on, which a changed file may no longer say.
@@ -190,27 +182,6 @@ impl ContainerdConfig {
         let config: Config =
             serde_json::from_str(config).map_err(|error| format!("CRI configuration: {error}"))?;
         Ok(config.containerd)
-    }
-}
-
-impl Dump {
-    fn parse(text: &str) -> Seen<Self> {
-        let what = "`containerd config dump`";
-        let dump: toml::Table = text.parse().map_err(|error| format!("{what}: {error}"))?;
-        let version = dump.get("version").and_then(toml::Value::as_integer);
-        let version = version.and_then(|version| u32::try_from(version).ok());
-        let version = version.ok_or_else(|| format!("{what} has no version"))?;
-        let path: &[&str] = match version {
-            ..=2 => &["io.containerd.grpc.v1.cri", "containerd", "snapshotter"],
-            _ => &["io.containerd.cri.v1.images", "snapshotter"],
-        };
-        let plugins = dump.get("plugins");
-        let named = path.iter().fold(plugins, |at, key| at?.get(*key));
-        let snapshotter = named.and_then(toml::Value::as_str).map(str::to_owned);
-        Ok(Self {
-            version,
-            snapshotter,
-        })
     }
 }
 
@@ -362,14 +333,6 @@ pub(super) fn snapshotter_of(image_folders: &Seen<Vec<String>>) -> Seen<&str> {
     Ok(name)
 }
 
-/// The snapshotter that loaders unpack for: the one that the dump names.
-pub(super) fn loaded_for(dump: &Seen<Dump>, image_folders: &Seen<Vec<String>>) -> Seen<String> {
-    match &seen(dump)?.snapshotter {
-        Some(named) => Ok(named.clone()),
-        None => snapshotter_of(image_folders).map(str::to_owned),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,17 +376,6 @@ usable
             (3, Some("native"))
         );
         assert_eq!(probe.clock(), Ok(1_763_706_000.25));
-    }
-
-    #[test]
-    fn each_version_of_a_dump_names_the_snapshotter_elsewhere() {
-        let two = "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\n\
-                   snapshotter = 'a'\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'b'";
-        let named = |text: &str| Dump::parse(text).expect("must parse").snapshotter;
-        assert_eq!(named(two).as_deref(), Some("a"));
-        let four = two.replace("version = 2", "version = 4");
-        assert_eq!(named(&four).as_deref(), Some("b"));
-        assert_eq!(named("version = 3\n[plugins]"), None);
     }
 
     #[test]
