@@ -43,6 +43,7 @@
 // What a test's author meets first.
 pub mod case;
 pub mod cluster;
+pub mod diagnosis;
 pub mod health;
 pub mod node;
 pub mod objects;

@@ -7,9 +7,9 @@ use kube::Client;
 
 use super::{
     Expected,
-    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, seen},
+    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, seen},
     loader,
-    shim::candidates,
+    shim::{Generation, Shim, candidates},
 };
 use crate::{
     Context, Error, Result,
@@ -137,17 +137,23 @@ async fn shims(
     for (name, runtime) in &config.runtimes {
         let places = candidates(runtime, daemon, &version.runtime_version)?;
         // Shims of other projects have generations of their own.
-        let runc = places
-            .iter()
-            .all(|place| place.contains("/containerd-shim-runc-"));
+        let runc = runtime.runtime_type.starts_with("io.containerd.runc.")
+            || places
+                .iter()
+                .all(|place| place.contains("/containerd-shim-runc-"));
         if runc && !lookups.iter().any(|(_, known)| *known == places) {
             lookups.push((name, places));
         }
     }
+    let daemon = Generation::of(&version.runtime_version);
+    let input = daemon.map(Generation::parameters).unwrap_or_default();
     let found = lookups.iter().map(async |(runtime, places)| {
-        let mut argv = vec!["sh", "-c", include_str!("shim.sh"), "shim"];
+        // Half of PATIENCE: nothing of a shim that hangs stays in the node.
+        let mut argv = vec!["timeout", "--signal=KILL", "10"];
+        argv.extend(["sh", "-c", include_str!("shim.sh"), "shim"]);
         argv.extend(places.iter().map(String::as_str));
-        Ok(Shim::parse(runtime, &within(run(node, &argv)).await?))
+        let output = node.docker().exec(node.name(), &argv, Some(input.clone()));
+        Shim::parse(runtime, &within(output).await?)
     });
     join_all(found).await.into_iter().collect()
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::loader::{Dump, Import, loaded_for};
+use super::{
+    loader::{Dump, Import, loaded_for},
+    shim::Shim,
+};
 use crate::{
     compat::{self, Stack},
     node::{
@@ -75,16 +78,6 @@ pub(super) struct RuntimeOptions {
     pub(super) systemd_cgroup: bool,
 }
 
-/// A shim as containerd would find it for one runtime.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shim {
-    pub(super) runtime: String,
-    /// `None`: none of the places has one.
-    pub(super) path: Option<String>,
-    /// What it says about itself; empty when it says nothing.
-    pub(super) version: String,
-}
-
 /// The file system that holds the images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Disk {
@@ -142,7 +135,7 @@ impl Facts {
         let shim = self.shims.as_ref().ok().and_then(|shims| shims.first());
         Stack {
             containerd: daemon.and_then(|daemon| compat::version(&daemon.runtime_version)),
-            shim: shim.and_then(|shim| compat::version(&shim.version)),
+            shim: shim.and_then(|shim| compat::version(&shim.found.as_ref()?.version)),
             snapshotter: loaded_for(&self.dump, &self.image_folders).ok(),
             config: self.dump.as_ref().ok().map(|dump| dump.version),
             ..Stack::default()
@@ -236,21 +229,6 @@ impl Disk {
             .checked_div(self.bytes)
             .unwrap_or(100)
             .min(100)
-    }
-}
-
-impl Shim {
-    /// From shim.sh: the path, then what `-v` printed.
-    pub(super) fn parse(runtime: &str, text: &str) -> Self {
-        let mut lines = text.lines();
-        let path = lines.next().map(str::to_owned);
-        let version = lines.find_map(|line| line.trim().strip_prefix("Version:"));
-        let version = version.unwrap_or_default().trim().to_owned();
-        Self {
-            runtime: runtime.to_owned(),
-            path,
-            version,
-        }
     }
 }
 
@@ -423,19 +401,6 @@ usable
             0
         );
         assert!(Disk::parse("stat: cannot read").is_err());
-    }
-
-    #[test]
-    fn shims_name_their_path_and_version() {
-        let text =
-            "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  Version:  1.6.20~ds1\n";
-        let shim = Shim::parse("runc", text);
-        assert_eq!(
-            shim.path.as_deref(),
-            Some("/usr/bin/containerd-shim-runc-v2")
-        );
-        assert_eq!(shim.version, "1.6.20~ds1");
-        assert_eq!(Shim::parse("runc", "").path, None);
     }
 
     #[test]

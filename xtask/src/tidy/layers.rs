@@ -8,6 +8,7 @@ use super::{Finding, TextFile, Tree, code_lines};
 const LAYERS: [&[&str]; 7] = [
     &[
         "debian",
+        "diagnosis",
         "error",
         "lock",
         "process",

@@ -1,5 +1,7 @@
 //! Every check both ways: it fires on the sick fact and stays silent on the good one.
 
+mod runtime;
+
 use std::collections::BTreeMap;
 
 use super::{
@@ -10,9 +12,10 @@ use crate::{
     health::{
         facts::{
             Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
-            RuntimeOptions, Shim,
+            RuntimeOptions,
         },
         report::Report,
+        shim::{FoundShim, Generation, Shim, tests::ANSWERS},
     },
     node::{
         containerd::{InitError, Plugin},
@@ -93,11 +96,22 @@ pub(super) fn good() -> Facts {
     }
 }
 
+/// A shim that answers as those of its version do.
 fn shim(version: &str) -> Shim {
+    let generation = Generation::of(version).expect("must be a version");
+    let answer = ANSWERS.iter().find(|(of, _)| *of == generation);
+    let (_, answer) = answer.expect("every generation must have an answer");
+    shim_that(version, Ok(answer))
+}
+
+fn shim_that(version: &str, answer: Result<&[u8], &str>) -> Shim {
     Shim {
         runtime: "runc".to_owned(),
-        path: Some("/bin/shim".to_owned()),
-        version: version.to_owned(),
+        found: Some(FoundShim {
+            path: "/bin/shim".to_owned(),
+            version: version.to_owned(),
+            answer: answer.map(<[u8]>::to_vec).map_err(str::to_owned),
+        }),
     }
 }
 
@@ -161,7 +175,7 @@ fn a_good_node_passes_every_check() {
     cp-1  snapshotter  passed   overlayfs (expected overlayfs)
     cp-1  plugins      passed   all 4 needed are loaded
     cp-1  daemon       passed   v2.0.2 from /usr/local/bin/containerd
-    cp-1  shim         passed   shim v2.0.2 at /bin/shim under daemon v2.0.2
+    cp-1  shim         passed   shim v2.0.2 at /bin/shim answers daemon v2.0.2 in JSON (2.0 to 2.2)
     cp-1  overlay      passed   usable
     cp-1  disk         passed   40% used, 60.0 GiB free, kubelet deletes nothing
     cp-1  inodes       passed   10% used
@@ -170,130 +184,6 @@ fn a_good_node_passes_every_check() {
     cp-1  inotify      passed   instances 20 of 128, watches 400 of 8192
     cp-1  clock        passed   off by 0.1s ± 0.2s
     ");
-}
-
-#[test]
-fn cri_needs_an_answer_and_both_conditions() {
-    fires("cri", |facts| {
-        let network = &mut facts.conditions.as_mut().unwrap()[1];
-        network.holds = false;
-        network.message = "cni plugin not initialized".to_owned();
-    });
-    fires("cri", |facts| {
-        facts.conditions.as_mut().unwrap().truncate(1)
-    });
-    fires("cri", |facts| {
-        facts.conditions = Err("no answer".to_owned())
-    });
-    silent(|facts| {
-        let kind = "ContainerdHasNoDeprecationWarnings".to_owned();
-        let warning = Condition {
-            kind,
-            ..Condition::default()
-        };
-        facts.conditions.as_mut().unwrap().push(warning);
-    });
-}
-
-#[test]
-fn snapshotter_is_the_one_in_effect() {
-    let native = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
-    fires("snapshotter", |facts| {
-        facts.image_folders = Ok(vec![native.clone()])
-    });
-    let mut facts = good();
-    facts.image_folders = Ok(vec!["/var/lib/images".to_owned()]);
-    let finding = judge("snapshotter", &facts, &Expected::default());
-    assert_eq!(finding.verdict, Verdict::Unknown);
-    facts.image_folders = Ok(vec![native]);
-    let expected = Expected {
-        snapshotter: Some("native".to_owned()),
-        ..Expected::default()
-    };
-    assert_eq!(
-        judge("snapshotter", &facts, &expected).verdict,
-        Verdict::Passed
-    );
-    assert!(matches!(
-        judge("overlay", &facts, &expected).verdict,
-        Verdict::Skipped(_)
-    ));
-}
-
-#[test]
-fn plugins_must_be_there_and_loaded() {
-    fires("plugins", |facts| {
-        let message = "no overlay in this kernel".to_owned();
-        let init_error = Some(InitError { code: 2, message });
-        facts.plugins.as_mut().unwrap()[0].init_error = init_error;
-    });
-    fires("plugins", |facts| {
-        facts.plugins.as_mut().unwrap().truncate(3)
-    });
-    // Before 2.0 there is one CRI plugin; nobody needs the rest, loaded or not.
-    silent(|facts| {
-        facts.version.as_mut().unwrap().runtime_version = "1.7.24".to_owned();
-        facts.shims = Ok(vec![shim("1.7.24")]);
-        facts.plugins.as_mut().unwrap().truncate(2);
-    });
-    silent(|facts| {
-        let init_error = Some(InitError::default());
-        let (kind, id) = ("io.containerd.snapshotter.v1".to_owned(), "zfs".to_owned());
-        facts.plugins.as_mut().unwrap().push(Plugin {
-            kind,
-            id,
-            init_error,
-        });
-    });
-}
-
-#[test]
-fn daemon_must_be_the_installed_one() {
-    let finding = fires("daemon", |facts| {
-        facts.daemon.as_mut().unwrap().exe.push_str(" (deleted)");
-    });
-    insta::assert_snapshot!(
-        finding.observed,
-        @"v2.0.2 runs, but /usr/local/bin/containerd was replaced since"
-    );
-}
-
-#[test]
-fn shim_may_be_older_than_the_daemon_and_never_newer() {
-    let versions = ["1.6.20", "1.7.24", "2.0.2", "2.2.1", "2.3.1"];
-    let generation = [0, 0, 1, 1, 2];
-    for (daemon, at) in versions.iter().zip(generation) {
-        for (version, of_shim) in versions.iter().zip(generation) {
-            let mut facts = good();
-            facts.version.as_mut().unwrap().runtime_version = (*daemon).to_owned();
-            facts.shims = Ok(vec![shim(version)]);
-            let verdict = judge("shim", &facts, &Expected::default()).verdict;
-            assert_eq!(
-                verdict == Verdict::Passed,
-                of_shim <= at,
-                "{version} under {daemon}"
-            );
-        }
-    }
-    let finding = fires("shim", |facts| {
-        facts.shims = Ok(vec![shim("2.0.2"), shim("v2.3.0")])
-    });
-    insta::assert_snapshot!(finding.observed.replace(" under", "\nunder"), @r"
-    shim v2.3.0 at /bin/shim (generation 2.3 and newer)
-    under daemon v2.0.2 (generation 2.0 to 2.2): no pod can start
-    ");
-    fires("shim", |facts| facts.shims.as_mut().unwrap()[0].path = None);
-    let mut facts = good();
-    facts.shims = Ok(vec![shim("")]);
-    assert_eq!(
-        judge("shim", &facts, &Expected::default()).verdict,
-        Verdict::Unknown
-    );
-    facts.shims = Ok(Vec::new());
-    assert!(matches!(
-        judge("shim", &facts, &Expected::default()).verdict,
-        Verdict::Skipped(_)
-    ));
 }
 
 #[test]
