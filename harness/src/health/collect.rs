@@ -7,8 +7,8 @@ use kube::Client;
 
 use super::{
     Expected,
-    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, seen},
-    loader,
+    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, driver, seen},
+    image_volume, loader,
     shim::{Generation, Shim, candidates},
 };
 use crate::{
@@ -34,6 +34,13 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         .map_err(Clone::clone);
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
+    let driver = driver(&answers.cri_driver, &answers.config);
+    let image_volume = async {
+        match expected.image_volumes {
+            true => image_volume::look(node, &driver).await,
+            false => Err("the spec asks for no image volumes".to_owned()),
+        }
+    };
     let dump = probe.map_err(Clone::clone).and_then(Probe::dump);
     let snapshotter = loader::loaded_for(&dump, &answers.image_folders);
     let import = async {
@@ -42,9 +49,10 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
             None => Err("nothing is loaded by kind".to_owned()),
         }
     };
-    let (shims, disk, import) = tokio::join!(
+    let (shims, disk, image_volume, import) = tokio::join!(
         shims(node, &answers.config, &daemon, &answers.version),
         disk(node, &answers.image_folders),
+        image_volume,
         import,
     );
     Facts {
@@ -62,6 +70,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         disk,
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
+        image_volume,
         dump,
         import,
     }

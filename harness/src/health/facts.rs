@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Deserialize;
 
 use super::{
+    image_volume::Mounted,
     loader::{Dump, Import, loaded_for},
     shim::Shim,
 };
@@ -39,6 +40,8 @@ pub(super) struct Facts {
     pub(super) clock: Seen<Clock>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Seen<Kubelet>,
+    /// What came of an image volume; tried only where the spec asks for them.
+    pub(super) image_volume: Seen<Mounted>,
     pub(super) dump: Seen<Dump>,
     /// What came of an import; tried only where the spec names a loader.
     pub(super) import: Seen<Import>,
@@ -176,6 +179,26 @@ impl ContainerdConfig {
             serde_json::from_str(config).map_err(|error| format!("CRI configuration: {error}"))?;
         Ok(config.containerd)
     }
+}
+
+/// Who makes the containers' cgroups: what the runtime says or, before containerd 2.0, what
+/// the configuration of its default runtime says.
+pub(super) fn driver(
+    said: &Seen<Option<CgroupDriver>>,
+    config: &Seen<ContainerdConfig>,
+) -> Seen<CgroupDriver> {
+    if let Some(driver) = seen(said)? {
+        return Ok(*driver);
+    }
+    let config = seen(config)?;
+    let runtime = config.runtimes.get(&config.default_runtime_name);
+    let options = runtime.and_then(|runtime| runtime.options.as_ref());
+    Ok(
+        match options.is_some_and(|options| options.systemd_cgroup) {
+            true => CgroupDriver::Systemd,
+            false => CgroupDriver::Cgroupfs,
+        },
+    )
 }
 
 impl Cgroup {

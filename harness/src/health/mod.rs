@@ -8,6 +8,7 @@ mod checks;
 mod collect;
 mod expected;
 mod facts;
+mod image_volume;
 mod loader;
 mod report;
 mod shim;
@@ -20,7 +21,7 @@ pub use expected::{Expected, ExpectedKubelet};
 pub use report::{Finding, Report, Verdict};
 
 use self::{
-    checks::{CHECKS, LOADER},
+    checks::{CHECKS, IMAGE_VOLUME, LOADER},
     facts::Facts,
 };
 use crate::{Result, compat, node::Node};
@@ -90,6 +91,7 @@ async fn look(
         let checks = CHECKS
             .iter()
             .filter(|check| check.early || client.is_some())
+            .chain(expected.image_volumes.then_some(&IMAGE_VOLUME))
             .chain(expected.loader.is_some().then_some(&LOADER));
         checks.map(|check| check.judge(node.name(), facts, expected))
     });

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kubenest::{
-    Case, Cluster, ClusterSpec,
+    Case, Cluster, ClusterSpec, NodeSpec,
     cluster::probe_pod,
     component,
     docker::FileEntry,
     k8s_openapi::api::core::v1::{Event, Pod},
     kube::api::{DeleteParams, ListParams},
     node::{Node, containerd::Containerd},
-    recipe::{Component, Content, Parts, Recipe},
+    recipe::{Component, Content, Recipe, Runtime},
     telemetry,
     wait::{self, Probe},
 };
@@ -45,7 +45,7 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
     // ends those when it is restarted.
     let cgroupfs = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\n\
                     SystemdCgroup = false";
-    let kubelet = "{kind: KubeletConfiguration, cgroupDriver: cgroupfs, cgroupRoot: /}";
+    let kubelet = "{kind: KubeletConfiguration, cgroupDriver: cgroupfs}";
     let cluster = ClusterSpec::single_node()
         .with_recipe(recipe)?
         .with_containerd_patch(cgroupfs)?
@@ -55,11 +55,22 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
     Ok(cluster.await?)
 }
 
+/// A node with a sound image that finds the shim of another containerd from its start, as where
+/// another release's programs come first in the daemon's PATH.
+pub async fn finding_another_shim(recipe: &str, release: &str) -> Result<ClusterSpec> {
+    let shim = component::provide(&parts(release)?.shim).await?;
+    let folder = shim.files.join("usr/local/bin").display().to_string();
+    // The first folder in the PATH of systemd's services.
+    let node = NodeSpec::control_plane().with_read_only_mount(folder, "/usr/local/sbin");
+    Ok(ClusterSpec::of([node]).with_recipe(recipe)?)
+}
+
 /// Puts the shim of another containerd into the node, and its folder first in the daemon's
 /// PATH. Pods that run keep their own shims.
 pub async fn plant(node: &Node, release: &str) -> Result<()> {
     let folder = format!("/opt/shims/{release}");
-    let shim = program(&parts(release)?.shim, SHIM, &folder).await?;
+    let (_, shim) = daemon_and_shim(release)?;
+    let shim = program(&shim, SHIM, &folder).await?;
     node.write_files(&[shim]).await?;
     set_path(node, &format!("{folder}:{PATH}")).await
 }
@@ -84,11 +95,11 @@ pub async fn pull_out(node: &Node) -> Result<()> {
 
 /// Replaces containerd's programs on disk as a package manager does. The daemon goes on.
 pub async fn upgrade(node: &Node, release: &str) -> Result<()> {
-    let parts = parts(release)?;
+    let (daemon, shim) = daemon_and_shim(release)?;
     node.write_files(&[
-        program(&parts.containerd, "containerd", BIN).await?,
-        program(&parts.containerd, "ctr", BIN).await?,
-        program(&parts.shim, SHIM, BIN).await?,
+        program(&daemon, "containerd", BIN).await?,
+        program(&daemon, "ctr", BIN).await?,
+        program(&shim, SHIM, BIN).await?,
     ])
     .await?;
     Ok(())
@@ -182,9 +193,13 @@ pub async fn healthy_shim(case: &Case<'_>) -> Result<String> {
     Ok(shim.context("no finding 'shim'")?.observed)
 }
 
-fn parts(release: &str) -> Result<Parts> {
-    match Recipe::named(&format!("v1.32.1-containerd-{release}"))?.content {
-        Content::Parts(parts) => Ok(*parts),
+fn daemon_and_shim(release: &str) -> Result<(Component, Component)> {
+    let recipe = Recipe::named(&format!("v1.32.1-containerd-{release}"))?;
+    match recipe.content {
+        Content::Parts(parts) => match parts.runtime {
+            Runtime::Containerd { daemon, shim } => Ok((daemon, shim)),
+            Runtime::Crio { .. } => anyhow::bail!("'{}' has no containerd", recipe.name),
+        },
         Content::Image(image) => anyhow::bail!("'{image}' has no parts"),
     }
 }

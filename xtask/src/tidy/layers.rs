@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 7] = [
     &["compat", "node"],
     &["health", "image"],
     &["cluster", "doctor", "lockfile", "verdict"],
-    &["case", "tools"],
+    &["case", "cri_client", "tools"],
 ];
 const TABLE: &str = "xtask/src/tidy/layers.rs";
 

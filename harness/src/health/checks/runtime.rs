@@ -120,6 +120,14 @@ pub(super) fn shim(facts: &Facts, _: &Expected) -> Seen<Outcome> {
     Ok(Outcome::passed(fine.join("; ")))
 }
 
+/// A container that mounts an image gets it mounted.
+pub(super) fn image_volume(facts: &Facts, _: &Expected) -> Seen<Outcome> {
+    Ok(match seen(&facts.image_volume)? {
+        Ok(image) => Outcome::passed(format!("mounts {image}")),
+        Err(words) => Outcome::failed(words, "use containerd 2.1 or newer in the node"),
+    })
+}
+
 /// What is fine about a shim, or the outcome that ends the check. What it answers decides;
 /// the version it names may be another's.
 fn judge(shim: &Shim, daemon: Generation, version: &str) -> Seen<Result<String, Outcome>> {

@@ -1,19 +1,18 @@
 //! Every check both ways: it fires on the sick fact and stays silent on the good one.
 
+mod asked;
 mod runtime;
 
 use std::collections::BTreeMap;
 
-use super::{
-    loader::tests::{dump, imported},
-    *,
-};
+use super::*;
 use crate::{
     health::{
         facts::{
             Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
             RuntimeOptions,
         },
+        loader::{Dump, Import},
         report::Report,
         shim::{FoundShim, Generation, Shim, tests::ANSWERS},
     },
@@ -24,7 +23,7 @@ use crate::{
 };
 
 /// A good node: containerd 2.0.2 on cgroup v2.
-pub(super) fn good() -> Facts {
+fn good() -> Facts {
     let plugin = |kind: &str, id: &str| Plugin {
         kind: kind.to_owned(),
         id: id.to_owned(),
@@ -91,8 +90,23 @@ pub(super) fn good() -> Facts {
             cgroup_driver: "systemd".to_owned(),
             ..Kubelet::default()
         }),
+        image_volume: Ok(Ok("registry.k8s.io/pause:3.10".to_owned())),
         dump: Ok(dump(3, "overlayfs")),
         import: Ok(imported("overlayfs", Ok(()))),
+    }
+}
+
+fn dump(version: u32, snapshotter: &str) -> Dump {
+    Dump {
+        version,
+        snapshotter: Some(snapshotter.to_owned()),
+    }
+}
+
+fn imported(snapshotter: &str, ended: Result<(), String>) -> Import {
+    Import {
+        snapshotter: snapshotter.to_owned(),
+        ended,
     }
 }
 
