@@ -98,6 +98,8 @@ impl Generation {
     }
 
     /// What a daemon of this generation writes to the input of the shim that shim.sh starts.
+    /// It is the whole test of some pairs: shims of 1.6 take what a 2.3 daemon writes for the
+    /// options of a runtime, and end with `type with url <id>: not found`.
     pub(super) fn parameters(self) -> Vec<u8> {
         match self {
             Self::Address | Self::Json => Vec::new(),
