@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kubenest::{
-    Case, Cluster, ClusterSpec,
+    Case, Cluster, ClusterSpec, NodeSpec,
     cluster::probe_pod,
     component,
     docker::FileEntry,
@@ -45,7 +45,7 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
     // ends those when it is restarted.
     let cgroupfs = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\n\
                     SystemdCgroup = false";
-    let kubelet = "{kind: KubeletConfiguration, cgroupDriver: cgroupfs, cgroupRoot: /}";
+    let kubelet = "{kind: KubeletConfiguration, cgroupDriver: cgroupfs}";
     let cluster = ClusterSpec::single_node()
         .with_recipe(recipe)?
         .with_containerd_patch(cgroupfs)?
@@ -53,6 +53,17 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
         .with_kubeadm_patch(kubelet)?
         .boot();
     Ok(cluster.await?)
+}
+
+/// A node with a sound image that finds the shim of another containerd from its start, as where
+/// another release's programs come first in the daemon's PATH.
+pub async fn finding_another_shim(recipe: &str, release: &str) -> Result<ClusterSpec> {
+    let (_, shim) = daemon_and_shim(release)?;
+    let shim = component::provide(&shim).await?;
+    let folder = shim.files.join("usr/local/bin").display().to_string();
+    // The first folder in the PATH of systemd's services.
+    let node = NodeSpec::control_plane().with_read_only_mount(folder, "/usr/local/sbin");
+    Ok(ClusterSpec::of([node]).with_recipe(recipe)?)
 }
 
 /// Puts the shim of another containerd into the node, and its folder first in the daemon's

@@ -16,8 +16,8 @@
 mod affected {
     use kubenest::{Case, ClusterSpec, ErrorKind};
     use shim_protocol_version::{
-        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, SKEWED, boot, plant, plant_disguised,
-        pull_out, sandbox_failure, set_runtime_path, upgrade,
+        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, SKEWED, boot, finding_another_shim, plant,
+        plant_disguised, pull_out, sandbox_failure, set_runtime_path, upgrade,
     };
 
     const JSON_UNDER_1_6: &str = "Failed to create pod sandbox: rpc error: code = Unknown desc = \
@@ -90,16 +90,32 @@ mod affected {
     }
 
     #[tokio::test]
-    async fn the_boot_of_a_skewed_node_is_refused() -> anyhow::Result<()> {
+    async fn a_skewed_image_is_refused_before_anything_is_started() -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(SKEWED)?;
-        let error = spec.refused().await?;
-        let report = error.report();
-        assert!(report.contains("health check 'shim' failed"), "{report}");
-        assert!(report.contains("shim 2.0.2"), "{report}");
-        assert!(report.contains("daemon 1.7.24"), "{report}");
-        let cure = error.cure_text().unwrap_or_default();
+        let report = spec.refused().await?.report();
+        let cause = "containerd 1.7.24 cannot start containers with the shim of containerd 2.0.2";
+        assert!(report.contains(cause), "{report}");
         assert!(
-            cure.contains("install the shim of containerd 1.7.24"),
+            report.contains("unsupported shim version (3): not implemented"),
+            "{report}"
+        );
+        assert!(
+            report.contains("cure: put the shim of containerd 1.7 in the node"),
+            "{report}"
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_node_that_finds_another_shim_is_refused_within_its_boot() -> anyhow::Result<()> {
+        let spec = finding_another_shim(CONTAINERD_1_7, "2.0.2").await?;
+        let report = spec.refused().await?.report();
+        assert!(report.contains("health check 'shim' failed"), "{report}");
+        let cause = "shim 2.0.2 at /usr/local/sbin/containerd-shim-runc-v2 answers in JSON (2.0 to \
+                     2.2), daemon 1.7.24 reads plain text (1.7 and older): no pod can start";
+        assert!(report.contains(cause), "{report}");
+        assert!(
+            report.contains("install the shim of containerd 1.7.24"),
             "{report}"
         );
         Ok(())
