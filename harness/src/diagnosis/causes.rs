@@ -108,7 +108,7 @@ pub(super) const CAUSES: &[Cause] = &[
         signs: &[Sign::new(
             Proof,
             &[Runtime, Kubelet, System, Unknown],
-            r"(?:failed to create fsnotify watcher|\binotify_init1?): too many open files",
+            r"(?:(?:failed to create|error creating) fsnotify watcher|\binotify_init1?): too many open files",
         )],
     },
     Cause {

@@ -60,7 +60,10 @@ async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<Mounted> 
             Err(error) if cri.pod_runs(&pod).await => Probe::Ready(Err(error.report())),
             Err(error) => Probe::Pending(error.report()),
         };
-    if let Err(error) = cri.remove_pod(&pod).await {
+    // Two that remove it at once get in each other's way.
+    if let Err(error) = cri.remove_pod(&pod).await
+        && cri.pod_runs(&pod).await
+    {
         tracing::warn!("{}", error.report());
     }
     told

@@ -178,14 +178,10 @@ impl Cri {
         status.is_some_and(|status| status.state() == PodState::Ready)
     }
 
-    /// Ends a pod and removes it with its containers.
+    /// Removes a pod with its containers, whether it runs or not.
     pub(crate) async fn remove_pod(&self, pod: &str) -> Result<()> {
-        for path in [
-            "/runtime.v1.RuntimeService/StopPodSandbox",
-            "/runtime.v1.RuntimeService/RemovePodSandbox",
-        ] {
-            let _: Empty = self.daemon.call(path, PodId::of(pod)).await?;
-        }
+        let path = "/runtime.v1.RuntimeService/RemovePodSandbox";
+        let _: Empty = self.daemon.call(path, PodId::of(pod)).await?;
         Ok(())
     }
 
