@@ -23,6 +23,7 @@ fn good() -> Facts {
     let plugin = |kind: &str, id: &str| Plugin {
         kind: kind.to_owned(),
         id: id.to_owned(),
+        platforms: Vec::new(),
         init_error: None,
     };
     let condition = |kind: &str| Condition {
@@ -247,6 +248,7 @@ fn plugins_must_be_there_and_loaded() {
         facts.plugins.as_mut().unwrap().push(Plugin {
             kind,
             id,
+            platforms: Vec::new(),
             init_error,
         });
     });
