@@ -43,6 +43,7 @@
 // What a test's author meets first.
 pub mod case;
 pub mod cluster;
+pub mod diagnosis;
 pub mod health;
 pub mod images;
 pub mod node;
@@ -57,6 +58,7 @@ mod lockfile;
 pub mod recipe;
 
 // What they run on.
+pub mod cri_client;
 pub mod docker;
 pub mod doctor;
 pub mod engine;
@@ -75,6 +77,8 @@ mod verdict;
 
 pub use case::Case;
 pub use cluster::{Cluster, ClusterSpec, NodeSpec};
+pub use cri_client::CriClient;
 pub use error::{Context, Error, ErrorKind, Result};
 pub use k8s_openapi;
 pub use kube;
+pub use verdict::skip;

@@ -71,6 +71,8 @@ pub struct Settings {
     pub verdicts: Option<PathBuf>,
     /// `KUBENEST_PARENT`: `<pid>-<start ticks>` of the process whose death ends this one.
     pub parent: Option<String>,
+    /// `KUBENEST_CRIO`: file of a recipe with the runtime cri-o, for the tests that need one.
+    pub crio: Option<PathBuf>,
     /// `KUBENEST_LOG`: what to log, in tracing's filter syntax.
     pub log: Option<String>,
     /// What Docker's own clients read.
@@ -89,7 +91,7 @@ pub fn settings() -> &'static Settings {
     SETTINGS.get_or_init(|| Settings::from_vars(std::env::vars_os()))
 }
 
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "KUBENEST_CACHE",
     "KUBENEST_RUN",
     "KUBENEST_ENGINE",
@@ -99,6 +101,7 @@ const KNOWN: [&str; 10] = [
     "KUBENEST_LOCK",
     "KUBENEST_VERDICTS",
     "KUBENEST_PARENT",
+    "KUBENEST_CRIO",
     "KUBENEST_LOG",
 ];
 
@@ -138,6 +141,7 @@ impl Settings {
             lock: path("KUBENEST_LOCK"),
             verdicts: path("KUBENEST_VERDICTS"),
             parent: text("KUBENEST_PARENT"),
+            crio: path("KUBENEST_CRIO"),
             log: text("KUBENEST_LOG"),
             docker: DockerEnv {
                 host: text("DOCKER_HOST"),

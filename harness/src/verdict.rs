@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
 
 use serde::Serialize;
 
-use crate::{Context, Error, Result, image::Versions, settings::settings};
+use crate::{Context, Error, Result, image::Versions, progress, settings::settings};
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -17,6 +17,8 @@ pub(crate) enum Word {
     Failed,
     /// The test never came to its question.
     Setup,
+    /// The test cannot be asked here.
+    Skipped,
 }
 
 /// One verdict.
@@ -69,6 +71,17 @@ impl Record {
             ..Self::failed()
         }
     }
+}
+
+/// Says that the test on this thread cannot be asked here, and why: for one that needs what
+/// only the user can give. It then ends well, and the report does not count it as passed.
+pub fn skip(reason: &str) {
+    progress!("skipped: {reason}");
+    leave(&Record {
+        verdict: Word::Skipped,
+        message: reason.to_owned(),
+        ..Record::failed()
+    });
 }
 
 /// Leaves a verdict in the settings' folder, if they name one.

@@ -49,10 +49,11 @@ pub(crate) fn line(test: &TestReport) -> String {
     } = test;
     let word = word(test.verdict);
     let name = below_side(name, side);
-    let line = format!(
-        "{word:<7}  {suite}  {side}  {name}  {seconds:.1}s  {}",
-        test.phase_list()
-    );
+    let last = match &test.message {
+        Some(reason) if test.verdict == Verdict::Skipped => reason.clone(),
+        _ => test.phase_list(),
+    };
+    let line = format!("{word:<7}  {suite}  {side}  {name}  {seconds:.1}s  {last}");
     line.trim_end().to_owned()
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn word(verdict: Verdict) -> &'static str {
         Verdict::Failed => "FAILED",
         Verdict::Setup => "SETUP",
         Verdict::Ignored => "IGNORED",
+        Verdict::Skipped => "SKIPPED",
         Verdict::Interrupted => "STOPPED",
     }
 }
@@ -92,11 +94,18 @@ mod tests {
 
     #[test]
     fn a_line_holds_the_verdict_first_and_the_phases_last() {
-        let lines: Vec<_> = results().iter().map(line).collect();
+        let mut results = results();
+        results.push(TestReport {
+            verdict: Verdict::Skipped,
+            message: Some("no CRI-O given".to_owned()),
+            ..results[0].clone()
+        });
+        let lines: Vec<_> = results.iter().map(line).collect();
         insta::assert_snapshot!(lines.join("\n"), @"
         PASS     image-gc  affected  is_lost  42.2s  image 0.5  boot 20.0
         FAILED   image-gc  fixed  is_kept  42.2s  image 1.0  boot 40.0
         SETUP    image-gc  fixed  boots  42.2s
+        SKIPPED  image-gc  affected  is_lost  42.2s  no CRI-O given
         ");
     }
 }

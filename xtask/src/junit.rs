@@ -48,6 +48,11 @@ fn status(test: &TestReport) -> TestCaseStatus {
     let (kind, word) = match test.verdict {
         Verdict::Passed => return TestCaseStatus::success(),
         Verdict::Ignored => return TestCaseStatus::skipped(),
+        Verdict::Skipped => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(test.message.as_deref().unwrap_or("skipped"));
+            return status;
+        }
         Verdict::Failed => (NonSuccessKind::Failure, "assertion"),
         Verdict::Setup => (NonSuccessKind::Error, "setup"),
         Verdict::Interrupted => (NonSuccessKind::Error, "interrupted"),

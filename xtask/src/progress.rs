@@ -73,7 +73,7 @@ impl Progress {
         let rest = line.strip_prefix(word).unwrap_or(&line);
         let color = match test.verdict {
             Verdict::Passed => Style::new().green(),
-            Verdict::Ignored => Style::new().yellow(),
+            Verdict::Ignored | Verdict::Skipped => Style::new().yellow(),
             _ => Style::new().red().bold(),
         };
         self.say(&format!("{}{rest}", color.apply_to(word)));

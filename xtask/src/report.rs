@@ -58,6 +58,7 @@ pub(crate) struct Totals {
     pub(crate) failed: usize,
     pub(crate) setup: usize,
     pub(crate) ignored: usize,
+    pub(crate) skipped: usize,
     pub(crate) interrupted: usize,
     pub(crate) filtered_out: usize,
 }
@@ -132,6 +133,7 @@ impl Totals {
             failed: count(Verdict::Failed),
             setup: count(Verdict::Setup),
             ignored: count(Verdict::Ignored),
+            skipped: count(Verdict::Skipped),
             interrupted: count(Verdict::Interrupted),
             filtered_out,
         }
@@ -149,7 +151,7 @@ pub(crate) fn missing_sides(owed: &[(String, Side)], tests: &[TestReport]) -> Ve
         tests
             .iter()
             .filter(of_side)
-            .any(|test| test.verdict != Verdict::Ignored)
+            .any(|test| !matches!(test.verdict, Verdict::Ignored | Verdict::Skipped))
     };
     let missing = owed.iter().filter(|(suite, side)| !ran(suite, *side));
     missing
@@ -178,7 +180,8 @@ pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> Stri
         if exit_code == cli::OK { "ok" } else { "FAILED" },
         totals.passed,
         totals.failed + totals.setup + totals.interrupted,
-        totals.ignored,
+        // libtest has no word for skipped.
+        totals.ignored + totals.skipped,
         totals.filtered_out,
     )
 }
@@ -286,15 +289,17 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_side_with_only_ignored_tests_is_missing() {
+    fn a_side_with_only_ignored_or_skipped_tests_is_missing() {
         let owed = [
             ("image-gc".to_owned(), Side::Affected),
             ("image-gc".to_owned(), Side::Fixed),
         ];
         let mut results = results();
         assert!(missing_sides(&owed, &results).is_empty());
-        results[0].verdict = Verdict::Ignored;
-        assert_eq!(missing_sides(&owed, &results), ["image-gc affected"]);
+        for verdict in [Verdict::Ignored, Verdict::Skipped] {
+            results[0].verdict = verdict;
+            assert_eq!(missing_sides(&owed, &results), ["image-gc affected"]);
+        }
     }
 
     #[test]

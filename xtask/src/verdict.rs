@@ -21,6 +21,8 @@ pub(crate) enum Verdict {
     /// The test never came to its question.
     Setup,
     Ignored,
+    /// It says itself that it cannot be asked here.
+    Skipped,
     /// Ended by Ctrl-C or SIGTERM.
     Interrupted,
 }
@@ -77,6 +79,9 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<String>) {
     }
     if facts.status.success() {
         let broken = said(Verdict::Setup).filter(|_| facts.has_sides);
+        if let (None, Some(skipped)) = (broken, said(Verdict::Skipped)) {
+            return (Verdict::Skipped, message(skipped));
+        }
         return match (broken, ran_one(facts.log), ignored_one(facts.log)) {
             (Some(broken), ..) => (Verdict::Setup, message(broken)),
             (None, true, _) => (Verdict::Passed, None),
@@ -253,6 +258,14 @@ mod tests {
         assert_eq!(ended(0, "running 1 test\n", &[]).0, Verdict::Setup);
         let ignored = "test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured\n";
         assert_eq!(ended(0, ignored, &[]).0, Verdict::Ignored);
+    }
+
+    #[test]
+    fn a_test_that_says_so_is_skipped_and_never_when_it_fails() {
+        let skipped = [file(Verdict::Skipped, "no CRI-O given")];
+        let told = (Verdict::Skipped, "no CRI-O given".to_owned());
+        assert_eq!(ended(0, PASSED, &skipped), told);
+        assert_eq!(ended(EXIT_101, PANICKED, &skipped).0, Verdict::Failed);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Cluster, ClusterSpec, Phase, made::Made, steps, watchdog};
+use super::{Cluster, ClusterSpec, Phase, made::Made, pairs, steps, watchdog};
 use crate::{
-    Context, Error, ErrorKind, Result, compat,
+    Context, Error, ErrorKind, Result,
+    compat::Stack,
     docker::{Docker, Scope, sweep},
     health,
     image::{self, NodeImage},
     lockfile, parent, progress,
-    recipe::{Content, Recipe},
     settings::settings,
     verdict::{self, Record},
 };
@@ -57,7 +57,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let keep = spec.keep.unwrap_or(settings().keep);
     let name = spec.name.clone().unwrap_or_else(made_up_name);
 
-    refuse_known_bad(&spec, spec.recipe.as_ref())?;
+    pairs::at_once(&spec)?;
     let docker = Docker::find().await?;
     // What others left in the way of their own removal is no reason not to boot.
     if let Err(error) = sweep(&docker, Scope::DeadOwners).await {
@@ -67,7 +67,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         Some(recipe) => recipe.clone(),
         None => image::default_recipe(&docker).await?,
     };
-    refuse_known_bad(&spec, Some(&recipe))?;
+    let planned = pairs::before(&spec, &recipe, &docker).await?;
     clock.lap("engine");
 
     let image = NodeImage::ensure(&docker, &recipe).await?;
@@ -85,7 +85,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         spec.nodes.len()
     );
     let mut made = Made::new(docker, name, keep);
-    let booted = steps_of(&spec, image, &mut made, &mut clock).await;
+    let booted = steps_of(&spec, &planned, image, &mut made, &mut clock).await;
     match booted {
         Ok(booted) => {
             let seconds = started.elapsed().as_secs_f64();
@@ -122,6 +122,7 @@ struct Booted {
 
 async fn steps_of(
     spec: &ClusterSpec,
+    planned: &Stack,
     image: NodeImage,
     made: &mut Made,
     clock: &mut Clock,
@@ -175,8 +176,9 @@ async fn steps_of(
         done = Box::pin(work) => done?,
         error = watchdog::watch(&nodes) => return Err(error),
     };
-    health::gate(&nodes, &client, &spec.expected)
+    health::gate_running(&nodes, &client, &spec.expected)
         .await
+        .and_then(|running| pairs::after(spec, planned, &running))
         .inspect_err(|error| sick(spec, error))?;
     lockfile::hold_running(&client, &image).await?;
     made.settle().await?;
@@ -195,26 +197,6 @@ fn sick(spec: &ClusterSpec, error: &Error) {
     if !spec.to_be_refused {
         verdict::leave(&Record::setup(error.report()));
     }
-}
-
-/// Refuses a pair of versions that is known not to work, before anything is started.
-fn refuse_known_bad(spec: &ClusterSpec, recipe: Option<&Recipe>) -> Result<()> {
-    let (Some(loader), Some(recipe)) = (&spec.loader, recipe) else {
-        return Ok(());
-    };
-    let containerd = match &recipe.content {
-        Content::Parts(parts) => semver::Version::parse(&parts.containerd.version).ok(),
-        Content::Image(image) => compat::containerd_in(&image.to_string()).cloned(),
-    };
-    let Some(containerd) = containerd else {
-        tracing::warn!("kind {loader} with '{}' is an untested pair", recipe.name);
-        return Ok(());
-    };
-    let verdict = compat::loader(loader, &containerd);
-    if let compat::Verdict::Unknown { why } = &verdict {
-        tracing::warn!("kind {loader} with containerd {containerd} is an untested pair: {why}");
-    }
-    verdict.refuse_known_bad()
 }
 
 /// Short, so that node names stay below the 63 characters of a host name.

@@ -5,6 +5,7 @@ mod config;
 mod kubeadm;
 mod kubeconfig;
 mod made;
+mod pairs;
 mod probe;
 mod spec;
 mod steps;

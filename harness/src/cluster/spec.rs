@@ -37,6 +37,7 @@ pub struct ClusterSpec {
     pub(super) containerd_patches: Vec<toml::Table>,
     pub(super) expected: Expected,
     pub(super) loader: Option<Version>,
+    pub(super) cri_client: Option<Version>,
     pub(super) keep: Option<bool>,
     /// A test wants to see the refusal.
     pub(super) to_be_refused: bool,
@@ -120,6 +121,7 @@ impl ClusterSpec {
             containerd_patches: Vec::new(),
             expected: Expected::default(),
             loader: None,
+            cri_client: None,
             keep: None,
             to_be_refused: false,
         }
@@ -191,16 +193,33 @@ impl ClusterSpec {
         self
     }
 
+    /// Says that containers will mount images as volumes: a pair of versions that cannot is
+    /// refused before anything is started, and the health gate tries it on every node. The
+    /// feature gate `ImageVolume` of API server and kubelet is left as it is.
+    #[must_use]
+    pub fn with_image_volumes(mut self) -> Self {
+        self.expected.image_volumes = true;
+        self
+    }
+
+    /// Says of which cri-api release a client is that will ask the nodes' runtime, for example
+    /// `0.30.0` of crictl 1.30; one that cannot ask for what the spec wants is refused before
+    /// anything is started.
+    ///
+    /// # Errors
+    /// It is no version.
+    pub fn asked_by_cri_client(mut self, version: &str) -> Result<Self> {
+        self.cri_client = Some(release("cri-api", version)?);
+        Ok(self)
+    }
+
     /// Says which version of kind will load images: a pair that is known not to work is
     /// refused before anything is started, and the health gate tries an import on every node.
     ///
     /// # Errors
     /// It is no version.
     pub fn loaded_by_kind(mut self, version: &str) -> Result<Self> {
-        let version = version.trim_start_matches('v');
-        let version = Version::parse(version).map_err(|cause| {
-            Error::input(format!("'{version}' is no version of kind")).because(cause)
-        })?;
+        let version = release("kind", version)?;
         self.loader = Some(version.clone());
         self.expected.loader = Some(version);
         Ok(self)
@@ -275,6 +294,12 @@ impl ClusterSpec {
         }
         Ok(())
     }
+}
+
+fn release(of: &str, version: &str) -> Result<Version> {
+    let version = version.trim_start_matches('v');
+    Version::parse(version)
+        .map_err(|cause| Error::input(format!("'{version}' is no version of {of}")).because(cause))
 }
 
 /// Names become container and host names and parts of paths.

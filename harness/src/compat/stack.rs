@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Result,
-    recipe::{Content, Recipe},
+    recipe::{Content, Recipe, Role},
 };
 
 /// The parts that meet in a test. What is not known is left out, and pairs with it are not
@@ -191,8 +191,8 @@ impl Stack {
                 ..Self::default()
             },
             Content::Parts(parts) => Self {
-                containerd: version(&parts.containerd.version),
-                shim: version(&parts.shim.version),
+                containerd: parts.runtime.version(Role::Containerd).and_then(version),
+                shim: parts.runtime.version(Role::Shim).and_then(version),
                 snapshotter: Some(parts.settings.snapshotter.clone()),
                 kubernetes: version(&parts.kubernetes.version),
                 ..Self::default()

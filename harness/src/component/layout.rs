@@ -35,7 +35,7 @@ const LOADER: (&str, &str) = if cfg!(target_arch = "aarch64") {
 const NODE_BIN: &str = "node/usr/local/bin";
 const CNI_BIN: &str = "node/opt/cni/bin";
 
-const PROGRAMS: [Program; 21] = [
+const PROGRAMS: [Program; 25] = [
     Program::new("kubelet", Role::Kubernetes, NODE_BIN),
     Program::new("kubeadm", Role::Kubernetes, NODE_BIN),
     Program::new("kubectl", Role::Kubernetes, NODE_BIN),
@@ -62,6 +62,10 @@ const PROGRAMS: [Program; 21] = [
     Program::new("containerd", Role::Containerd, NODE_BIN),
     Program::new("ctr", Role::Containerd, NODE_BIN),
     Program::new("containerd-shim-runc-v2", Role::Shim, NODE_BIN),
+    Program::new("crio", Role::Crio, NODE_BIN),
+    Program::new("pinns", Role::Crio, NODE_BIN),
+    Program::new("conmon", Role::Conmon, NODE_BIN),
+    Program::new("crun", Role::Crun, NODE_BIN),
     // Found before the OS's own, which is in /usr/sbin.
     Program::new("runc", Role::Runc, "node/usr/local/sbin"),
     Program::new("bridge", Role::Cni, CNI_BIN),

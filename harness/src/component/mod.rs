@@ -260,6 +260,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn half_a_cri_o_names_the_other_half() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = Store::open(cache.path());
+        for (given, lacking) in [("pinns", "crio"), ("crio", "pinns")] {
+            let (_place, crio) = folder(Role::Crio, &[given]);
+            let error = provide_in(&store, &crio).await.unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Input);
+            let wanted = format!("no executable file named '{lacking}'");
+            assert!(error.report().contains(&wanted), "{error:?}");
+        }
+        let (_place, crio) = folder(Role::Crio, &["bin/crio", "bin/pinns", "bin/conmon"]);
+        let built = provide_in(&store, &crio).await.unwrap();
+        let bin = built.files.join("usr/local/bin");
+        assert!(bin.join("crio").is_file() && !bin.join("conmon").exists());
+    }
+
+    #[tokio::test]
     async fn two_files_of_one_name_are_refused() {
         let cache = tempfile::tempdir().unwrap();
         let (_place, runc) = folder(Role::Runc, &["a/runc", "b/runc"]);

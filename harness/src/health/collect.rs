@@ -7,9 +7,9 @@ use kube::Client;
 
 use super::{
     Expected,
-    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, Shim, seen},
-    loader,
-    shim::candidates,
+    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, driver, seen},
+    image_volume, loader,
+    shim::{Generation, Shim, candidates},
 };
 use crate::{
     Context, Error, Result,
@@ -34,15 +34,23 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         .map_err(Clone::clone);
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
+    let driver = driver(&answers.cri_driver, &answers.config);
+    let image_volume = async {
+        match expected.image_volumes {
+            true => image_volume::look(node, &driver).await,
+            false => Err("the spec asks for no image volumes".to_owned()),
+        }
+    };
     let import = async {
         match expected.loader {
             Some(_) => within(loader::import(node, &answers.image_folders)).await,
             None => Err("nothing is loaded by kind".to_owned()),
         }
     };
-    let (shims, disk, import) = tokio::join!(
+    let (shims, disk, image_volume, import) = tokio::join!(
         shims(node, &answers.config, &daemon, &answers.version),
         disk(node, &answers.image_folders),
+        image_volume,
         import,
     );
     Facts {
@@ -60,6 +68,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         disk,
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
+        image_volume,
         dump: probe.map_err(Clone::clone).and_then(Probe::dump),
         import,
     }
@@ -135,17 +144,23 @@ async fn shims(
     for (name, runtime) in &config.runtimes {
         let places = candidates(runtime, daemon, &version.runtime_version)?;
         // Shims of other projects have generations of their own.
-        let runc = places
-            .iter()
-            .all(|place| place.contains("/containerd-shim-runc-"));
+        let runc = runtime.runtime_type.starts_with("io.containerd.runc.")
+            || places
+                .iter()
+                .all(|place| place.contains("/containerd-shim-runc-"));
         if runc && !lookups.iter().any(|(_, known)| *known == places) {
             lookups.push((name, places));
         }
     }
+    let daemon = Generation::of(&version.runtime_version);
+    let input = daemon.map(Generation::parameters).unwrap_or_default();
     let found = lookups.iter().map(async |(runtime, places)| {
-        let mut argv = vec!["sh", "-c", include_str!("shim.sh"), "shim"];
+        // Half of PATIENCE: nothing of a shim that hangs stays in the node.
+        let mut argv = vec!["timeout", "--signal=KILL", "10"];
+        argv.extend(["sh", "-c", include_str!("shim.sh"), "shim"]);
         argv.extend(places.iter().map(String::as_str));
-        Ok(Shim::parse(runtime, &within(run(node, &argv)).await?))
+        let output = node.docker().exec(node.name(), &argv, Some(input.clone()));
+        Shim::parse(runtime, &within(output).await?)
     });
     join_all(found).await.into_iter().collect()
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use semver::Version;
 use serde_json::Value;
 
-use super::checks::{CHECKS, LOADER};
+use super::checks::{CHECKS, IMAGE_VOLUME, LOADER};
 use crate::{Error, Result};
 
 /// What the spec asked of every node.
@@ -17,6 +17,8 @@ pub struct Expected {
     pub tolerated: Vec<String>,
     /// The kubelet's effective configuration.
     pub kubelet: ExpectedKubelet,
+    /// Whether containers can mount images as volumes; only then is it tried.
+    pub image_volumes: bool,
     /// The kind release that loads images, if one does; only then is it tried.
     pub loader: Option<Version>,
 }
@@ -46,7 +48,7 @@ impl Expected {
 
     /// A misspelt name would tolerate nothing and say nothing.
     pub(super) fn validate(&self) -> Result<()> {
-        let checks = CHECKS.iter().chain([&LOADER]);
+        let checks = CHECKS.iter().chain([&IMAGE_VOLUME, &LOADER]);
         let names: Vec<_> = checks.map(|check| check.name).collect();
         match self
             .tolerated

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::loader::Import;
+use super::{image_volume::Mounted, loader::Import, shim::Shim};
 use crate::{
     compat::{self, Stack},
     node::{
@@ -36,6 +36,8 @@ pub(super) struct Facts {
     pub(super) clock: Seen<Clock>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Seen<Kubelet>,
+    /// What came of an image volume; tried only where the spec asks for them.
+    pub(super) image_volume: Seen<Mounted>,
     /// Version of what `containerd config dump` writes.
     pub(super) dump: Seen<u32>,
     /// What came of an import; tried only where the spec names a loader.
@@ -74,16 +76,6 @@ pub(super) struct Runtime {
 pub(super) struct RuntimeOptions {
     #[serde(rename = "SystemdCgroup")]
     pub(super) systemd_cgroup: bool,
-}
-
-/// A shim as containerd would find it for one runtime.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shim {
-    pub(super) runtime: String,
-    /// `None`: none of the places has one.
-    pub(super) path: Option<String>,
-    /// What it says about itself; empty when it says nothing.
-    pub(super) version: String,
 }
 
 /// The file system that holds the images.
@@ -143,7 +135,7 @@ impl Facts {
         let shim = self.shims.as_ref().ok().and_then(|shims| shims.first());
         Stack {
             containerd: daemon.and_then(|daemon| compat::version(&daemon.runtime_version)),
-            shim: shim.and_then(|shim| compat::version(&shim.version)),
+            shim: shim.and_then(|shim| compat::version(&shim.found.as_ref()?.version)),
             snapshotter: snapshotter_of(&self.image_folders).ok().map(str::to_owned),
             config: self.dump.as_ref().ok().copied(),
             ..Stack::default()
@@ -184,6 +176,26 @@ impl ContainerdConfig {
             serde_json::from_str(config).map_err(|error| format!("CRI configuration: {error}"))?;
         Ok(config.containerd)
     }
+}
+
+/// Who makes the containers' cgroups: what the runtime says or, before containerd 2.0, what
+/// the configuration of its default runtime says.
+pub(super) fn driver(
+    said: &Seen<Option<CgroupDriver>>,
+    config: &Seen<ContainerdConfig>,
+) -> Seen<CgroupDriver> {
+    if let Some(driver) = seen(said)? {
+        return Ok(*driver);
+    }
+    let config = seen(config)?;
+    let runtime = config.runtimes.get(&config.default_runtime_name);
+    let options = runtime.and_then(|runtime| runtime.options.as_ref());
+    Ok(
+        match options.is_some_and(|options| options.systemd_cgroup) {
+            true => CgroupDriver::Systemd,
+            false => CgroupDriver::Cgroupfs,
+        },
+    )
 }
 
 impl Cgroup {
@@ -237,21 +249,6 @@ impl Disk {
             .checked_div(self.bytes)
             .unwrap_or(100)
             .min(100)
-    }
-}
-
-impl Shim {
-    /// From shim.sh: the path, then what `-v` printed.
-    pub(super) fn parse(runtime: &str, text: &str) -> Self {
-        let mut lines = text.lines();
-        let path = lines.next().map(str::to_owned);
-        let version = lines.find_map(|line| line.trim().strip_prefix("Version:"));
-        let version = version.unwrap_or_default().trim().to_owned();
-        Self {
-            runtime: runtime.to_owned(),
-            path,
-            version,
-        }
     }
 }
 
@@ -416,19 +413,6 @@ usable
             0
         );
         assert!(Disk::parse("stat: cannot read").is_err());
-    }
-
-    #[test]
-    fn shims_name_their_path_and_version() {
-        let text =
-            "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  Version:  1.6.20~ds1\n";
-        let shim = Shim::parse("runc", text);
-        assert_eq!(
-            shim.path.as_deref(),
-            Some("/usr/bin/containerd-shim-runc-v2")
-        );
-        assert_eq!(shim.version, "1.6.20~ds1");
-        assert_eq!(Shim::parse("runc", "").path, None);
     }
 
     #[test]

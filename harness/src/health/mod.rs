@@ -8,6 +8,7 @@ mod checks;
 mod collect;
 mod expected;
 mod facts;
+mod image_volume;
 mod loader;
 mod report;
 mod shim;
@@ -20,7 +21,7 @@ pub use expected::{Expected, ExpectedKubelet};
 pub use report::{Finding, Report, Verdict};
 
 use self::{
-    checks::{CHECKS, LOADER},
+    checks::{CHECKS, IMAGE_VOLUME, LOADER},
     facts::Facts,
 };
 use crate::{Result, compat, node::Node};
@@ -47,7 +48,7 @@ pub async fn gate_runtime(nodes: &[Node], expected: &Expected) -> Result<Report>
 
 /// Runs every check on every node at once.
 pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Report {
-    look(nodes, Some(client), expected).await
+    look(nodes, Some(client), expected).await.0
 }
 
 /// What a node says it runs, for [`compat::after_boot`]; what it cannot tell is left out.
@@ -57,14 +58,30 @@ pub async fn running(node: &Node) -> compat::Stack {
         .stack()
 }
 
+/// As [`gate`]; returns what the nodes run, as [`running`] does.
+pub(crate) async fn gate_running(
+    nodes: &[Node],
+    client: &Client,
+    expected: &Expected,
+) -> Result<Vec<compat::Stack>> {
+    expected.validate()?;
+    let (report, running) = look(nodes, Some(client), expected).await;
+    report.require(&expected.tolerated)?;
+    Ok(running)
+}
+
 async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Result<Report> {
     expected.validate()?;
-    let report = look(nodes, client, expected).await;
+    let (report, _) = look(nodes, client, expected).await;
     report.require(&expected.tolerated)?;
     Ok(report)
 }
 
-async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Report {
+async fn look(
+    nodes: &[Node],
+    client: Option<&Client>,
+    expected: &Expected,
+) -> (Report, Vec<compat::Stack>) {
     let looks = nodes
         .iter()
         .map(|node| collect::collect(node, client, expected));
@@ -74,12 +91,14 @@ async fn look(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> R
         let checks = CHECKS
             .iter()
             .filter(|check| check.early || client.is_some())
+            .chain(expected.image_volumes.then_some(&IMAGE_VOLUME))
             .chain(expected.loader.is_some().then_some(&LOADER));
         checks.map(|check| check.judge(node.name(), facts, expected))
     });
-    Report {
+    let report = Report {
         findings: findings.collect(),
-    }
+    };
+    (report, facts.iter().map(Facts::stack).collect())
 }
 
 /// The root users of all nodes are one user to the kernel: what one uses, all have used.

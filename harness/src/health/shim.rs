@@ -1,21 +1,67 @@
 //! Which shim a containerd daemon starts, and whether the two understand each other.
 //!
-//! A shim answers the daemon in a form that changed twice. A daemon reads the forms that are
-//! older than itself, never a newer one: then no pod starts on the node.
+//! A shim answers the daemon in a form that changed twice. A daemon reads its own form and
+//! older ones, never a newer one: then no pod starts on the node.
 
 use std::fmt;
 
-use super::facts::{Daemon, Runtime};
+use prost::Message;
+use serde::Deserialize;
+
+use super::facts::{Daemon, Runtime, Seen};
+use crate::docker::ExecOutput;
+
+/// A shim as containerd would find it for one runtime.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shim {
+    pub(super) runtime: String,
+    /// `None`: none of the places has one.
+    pub(super) found: Option<FoundShim>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct FoundShim {
+    pub(super) path: String,
+    /// What it says about itself; empty when it says nothing.
+    pub(super) version: String,
+    /// What it answered when it was started as containerd starts it, or why it did not start.
+    pub(super) answer: Result<Vec<u8>, String>,
+}
 
 /// Releases whose shims answer in the same form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Generation {
-    /// Up to 1.7: a plain address.
+    /// Up to 1.7: the address of its socket.
     Address,
     /// 2.0 to 2.2: JSON.
     Json,
     /// From 2.3: protobuf.
     Protobuf,
+}
+
+/// What daemons of the last generation write to a shim's input; others write nothing it needs.
+#[derive(Clone, PartialEq, Message)]
+struct BootstrapParams {
+    #[prost(string, tag = "1")]
+    instance_id: String,
+    #[prost(string, tag = "2")]
+    namespace: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BootstrapResult {
+    #[prost(int32, tag = "1")]
+    version: i32,
+    #[prost(string, tag = "2")]
+    address: String,
+    #[prost(string, tag = "3")]
+    protocol: String,
+}
+
+#[derive(Deserialize)]
+struct JsonAnswer {
+    version: u32,
+    address: String,
 }
 
 /// Major, minor and patch of a containerd or shim version; what follows them does not count.
@@ -37,15 +83,84 @@ impl Generation {
             _ => Self::Protobuf,
         })
     }
+
+    /// The generation whose form a shim's answer has.
+    pub(super) fn of_answer(answer: &[u8]) -> Option<Self> {
+        let is_address = |text: &str| text.starts_with("unix://");
+        if answer.starts_with(b"unix://") {
+            return Some(Self::Address);
+        }
+        if let Ok(json) = serde_json::from_slice::<JsonAnswer>(answer) {
+            return (json.version == 3 && is_address(&json.address)).then_some(Self::Json);
+        }
+        let result = BootstrapResult::decode(answer).ok()?;
+        is_address(&result.address).then_some(Self::Protobuf)
+    }
+
+    /// What a daemon of this generation writes to the input of the shim that shim.sh starts.
+    pub(super) fn parameters(self) -> Vec<u8> {
+        match self {
+            Self::Address | Self::Json => Vec::new(),
+            Self::Protobuf => BootstrapParams {
+                instance_id: "kubenest".to_owned(),
+                namespace: "kubenest".to_owned(),
+            }
+            .encode_to_vec(),
+        }
+    }
 }
 
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Address => "1.7 and older",
-            Self::Json => "2.0 to 2.2",
-            Self::Protobuf => "2.3 and newer",
+            Self::Address => "plain text (1.7 and older)",
+            Self::Json => "JSON (2.0 to 2.2)",
+            Self::Protobuf => "protobuf (2.3 and newer)",
         })
+    }
+}
+
+impl Shim {
+    /// From what shim.sh left.
+    pub(super) fn parse(runtime: &str, output: &ExecOutput) -> Seen<Self> {
+        const MARK: &[u8] = b"@@answer\n";
+        let ExecOutput {
+            status,
+            stdout,
+            stderr,
+        } = output;
+        let runtime = runtime.to_owned();
+        if stdout.is_empty() && *status == 0 {
+            return Ok(Self {
+                runtime,
+                found: None,
+            });
+        }
+        let mark = stdout.windows(MARK.len()).position(|part| part == MARK);
+        let mark =
+            mark.ok_or_else(|| format!("the shim was not tried (status {status}): {stderr}"))?;
+        let (told, answer) = (&stdout[..mark], &stdout[mark + MARK.len()..]);
+        let told = String::from_utf8_lossy(told);
+        let mut lines = told.lines();
+        let path = lines.next().unwrap_or_default().to_owned();
+        let version = lines.find_map(|line| line.trim().strip_prefix("Version:"));
+        let version = version.unwrap_or_default().trim().to_owned();
+        let words = || {
+            format!(
+                "status {status}: {}",
+                String::from_utf8_lossy(answer).trim()
+            )
+        };
+        let answer = match status {
+            0 => Ok(answer.to_vec()),
+            _ => Err(words()),
+        };
+        let found = Some(FoundShim {
+            path,
+            version,
+            answer,
+        });
+        Ok(Self { runtime, found })
     }
 }
 
@@ -56,7 +171,7 @@ pub(super) fn candidates(
     runtime: &Runtime,
     daemon: &Daemon,
     daemon_version: &str,
-) -> Result<Vec<String>, String> {
+) -> Seen<Vec<String>> {
     let kind = &runtime.runtime_type;
     if !runtime.runtime_path.is_empty() && honours_runtime_path(daemon_version) {
         return Ok(vec![runtime.runtime_path.clone()]);
@@ -90,13 +205,34 @@ pub(super) fn candidates(
 }
 
 /// containerd 1.6.0 to 1.6.20 and 1.7.0 drop `runtime_path` on its way to the daemon.
-fn honours_runtime_path(daemon_version: &str) -> bool {
+pub(super) fn honours_runtime_path(daemon_version: &str) -> bool {
     version(daemon_version).is_some_and(|version| version >= (1, 6, 21) && version != (1, 7, 0))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// What the shims of 1.7.24, 2.0.2 and 2.3.4 really answered.
+    pub(in crate::health) const ANSWERS: [(Generation, &[u8]); 3] = [
+        (
+            Generation::Address,
+            b"unix:///run/containerd/s/\
+              32c37f443e4ec367e62e2e5d70a7040eccad3feb35eebffefa9683d8b3c31312",
+        ),
+        (
+            Generation::Json,
+            b"{\"version\":3,\"address\":\"unix:///run/containerd/s/\
+              32c37f443e4ec367e62e2e5d70a7040eccad3feb35eebffefa9683d8b3c31312\",\
+              \"protocol\":\"ttrpc\"}",
+        ),
+        (
+            Generation::Protobuf,
+            b"\x08\x03\x12\x59unix:///run/containerd/s/\
+              32c37f443e4ec367e62e2e5d70a7040eccad3feb35eebffefa9683d8b3c31312\
+              \x1a\x05ttrpc",
+        ),
+    ];
 
     fn daemon() -> Daemon {
         Daemon {
@@ -150,6 +286,68 @@ mod tests {
             .is_err()
         );
         assert!(candidates(&runtime("runc", ""), &daemon(), "2.0.2").is_err());
+    }
+
+    #[test]
+    fn shims_name_their_path_and_version_and_answer() {
+        let parse = |status, stdout: &[u8], stderr: &str| {
+            let (stdout, stderr) = (stdout.to_vec(), stderr.to_owned());
+            let output = ExecOutput {
+                status,
+                stdout,
+                stderr,
+            };
+            Shim::parse("runc", &output).map(|shim| shim.found)
+        };
+        let told = "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  \
+                    Version:  1.6.20~ds1\n  Revision:\n\n@@answer\n";
+        let answered = [told.as_bytes(), b"\x08\x03\x12\xff"].concat();
+        let found = parse(0, &answered, "")
+            .expect("must parse")
+            .expect("must be found");
+        assert_eq!(found.path, "/usr/bin/containerd-shim-runc-v2");
+        assert_eq!(found.version, "1.6.20~ds1");
+        assert_eq!(found.answer.as_deref(), Ok(b"\x08\x03\x12\xff".as_slice()));
+
+        let failed = [told.as_bytes(), b"no socket\n"].concat();
+        let found = parse(1, &failed, "")
+            .expect("must parse")
+            .expect("must be found");
+        assert_eq!(found.answer, Err("status 1: no socket".to_owned()));
+        assert_eq!(parse(0, b"", ""), Ok(None));
+        insta::assert_snapshot!(
+            parse(1, b"/usr/bin/shim\n", "unshare: not permitted").unwrap_err(),
+            @"the shim was not tried (status 1): unshare: not permitted"
+        );
+        assert!(parse(137, b"", "").is_err());
+    }
+
+    #[test]
+    fn an_answer_tells_the_generation() {
+        for (generation, answer) in ANSWERS {
+            assert_eq!(Generation::of_answer(answer), Some(generation));
+        }
+        // containerd trims what it reads.
+        assert!(Generation::of_answer(b"{\"version\":3,\"address\":\"unix:///s\"}\n").is_some());
+        for answer in [
+            "",
+            "/run/s",
+            "{\"version\":4,\"address\":\"unix:///run/s\"}",
+            "{\"version\":3}",
+            "time=now level=warning msg=x\nunix:///run/s",
+            "\x08\x03",
+        ] {
+            assert_eq!(Generation::of_answer(answer.as_bytes()), None, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn only_daemons_of_the_last_generation_write_to_a_shim() {
+        assert_eq!(Generation::Json.parameters(), b"");
+        assert_eq!(
+            Generation::Protobuf.parameters(),
+            b"\x0a\x08kubenest\x12\x08kubenest"
+        );
     }
 
     #[test]

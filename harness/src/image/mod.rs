@@ -14,7 +14,10 @@ mod rootfs;
 mod share;
 mod small;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +27,11 @@ pub(crate) use self::{
 pub use self::{resolve::DefaultNode, small::SmallImage};
 use crate::{
     Context, Result, component,
-    docker::{Docker, Labels, labels},
+    docker::{ContainerSpec, Docker, Labels, labels},
     lock::FileLock,
+    node::{self, Node},
     progress,
-    recipe::{Component, Content, Parts, Recipe, RuntimeSettings, sha256_hex},
+    recipe::{Component, Content, Parts, Recipe, Role, RuntimeSettings, sha256_hex},
     settings::settings,
     store::Store,
 };
@@ -54,6 +58,9 @@ pub struct Versions {
     pub containerd: String,
     /// Its shim.
     pub shim: String,
+    /// The CRI-O daemon.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub crio: String,
 }
 
 /// A node image that the engine has.
@@ -90,6 +97,39 @@ impl NodeImage {
             recipe: recipe.name.clone(),
             versions: parts.versions(),
             runtime: Some(parts.settings.clone()),
+        }
+    }
+
+    /// Starts one node of this image that is in no cluster: its init and its container
+    /// runtime run, and no Kubernetes. Whoever starts it removes its container.
+    ///
+    /// # Errors
+    /// There is a container of that name, or the node ends at once.
+    pub async fn start(&self, docker: &Docker, name: &str) -> Result<Node> {
+        let spec = ContainerSpec {
+            labels: Labels::new("node").map(),
+            network: Some("bridge".into()),
+            ..self.machine(name)
+        };
+        docker.run(&spec).await?;
+        Node::attach(docker, name, node::Role::Worker).await
+    }
+
+    /// A container of this image that has what a machine has.
+    pub(crate) fn machine(&self, name: &str) -> ContainerSpec {
+        ContainerSpec {
+            name: name.to_owned(),
+            image: self.reference.clone(),
+            // kind's images ask for it by name.
+            env: vec!["container=docker".into()],
+            privileged: true,
+            // Not on the container's own file system: overlayfs does not stack on itself.
+            volumes: vec!["/var".into()],
+            tmpfs: HashMap::from([
+                ("/tmp".into(), String::new()),
+                ("/run".into(), String::new()),
+            ]),
+            ..ContainerSpec::default()
         }
     }
 
@@ -151,11 +191,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
             .map(|layer| layer.diff_id.as_str())
             .chain(image.tags.iter().map(String::as_str))
     });
-    // Only the daemon that writes the state and the images in it decide what it holds.
-    let written_by = [
-        parts.containerd.source.hash(),
-        parts.settings.snapshotter.clone(),
-    ];
+    let written_by = preload::written_by(parts);
     let preload_key = key(
         "preload",
         diff_ids.chain(written_by.iter().map(String::as_str)),
@@ -169,7 +205,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
         };
         spec.load(docker).await?;
     }
-    let preload = preload::layer(docker, &store, &preload_key, &base, &images).await;
+    let preload = preload::layer(docker, &store, &preload_key, &base, parts, &images).await;
     docker.remove_image(&base).await?;
     layers.push(preload?);
     let mut labels: BTreeMap<String, String> = Labels::new(labels::NODE_IMAGE)
@@ -222,24 +258,26 @@ impl Parts {
         let Self {
             os,
             kubernetes,
-            containerd,
-            shim,
+            runtime,
             runc,
             cni,
             ..
         } = self;
-        [os, kubernetes, containerd, shim]
+        [os, kubernetes]
             .into_iter()
+            .chain(runtime.components())
             .chain(runc)
             .chain(cni)
     }
 
     /// The versions of the parts.
     pub fn versions(&self) -> Versions {
+        let version = |role| self.runtime.version(role).unwrap_or_default().to_owned();
         Versions {
             kubernetes: self.kubernetes.version.clone(),
-            containerd: self.containerd.version.clone(),
-            shim: self.shim.version.clone(),
+            containerd: version(Role::Containerd),
+            shim: version(Role::Shim),
+            crio: version(Role::Crio),
         }
     }
 }

@@ -1,5 +1,7 @@
-//! The layer of images that a node starts with: imported by the node's own containerd
-//! and unpacked, so that no boot pays for it.
+//! The layer of images that a node starts with: unpacked into the store of the node's own
+//! runtime, so that no boot pays for it.
+//!
+//! containerd imports them itself. CRI-O cannot; skopeo fills its store, in the same format.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,8 +13,9 @@ use super::{
     layer::{Layer, LayerWriter},
 };
 use crate::{
-    Context, Error, Result,
+    Context, Result,
     docker::{ContainerSpec, Docker, Labels},
+    recipe::{Parts, Runtime},
     store::Store,
     wait::{self, Probe},
 };
@@ -20,16 +23,24 @@ use crate::{
 /// The label by which the kubelet's garbage collection knows an image to leave alone.
 const PINNED: &str = "io.cri-containerd.pinned=pinned";
 
-/// Where containerd keeps everything, without the leading slash.
-const STATE: &str = "var/lib/containerd";
+/// What decides, beside the images, what the layer holds: who writes it.
+pub(crate) fn written_by(parts: &Parts) -> [String; 2] {
+    match &parts.runtime {
+        Runtime::Containerd { daemon, .. } => {
+            [daemon.source.hash(), parts.settings.snapshotter.clone()]
+        }
+        Runtime::Crio { .. } => [parts.os.source.hash(), "skopeo".to_owned()],
+    }
+}
 
-/// The layer of `images` as the containerd of `base` keeps them. `key` names all that
-/// the layer depends on.
+/// The layer of `images` as the runtime of `base` keeps them. `key` names all that the layer
+/// depends on.
 pub(crate) async fn layer(
     docker: &Docker,
     store: &Store,
     key: &str,
     base: &str,
+    parts: &Parts,
     images: &[ImageSpec],
 ) -> Result<Layer> {
     Layer::cached(store, key, async |layer: &mut LayerWriter| {
@@ -41,33 +52,82 @@ pub(crate) async fn layer(
             .context("pack images")??;
         let name = format!("kubenest-preload-{}", std::process::id());
         let state = scratch.path().join("state.tar");
-        let imported = import(docker, &name, base, &archive, images, &state).await;
+        let by = By::of(parts);
+        let filled = fill(docker, &name, base, by, &archive, images).await;
+        let taken = match filled {
+            Ok(()) => docker.get_archive(&name, by.state(), &state).await,
+            Err(error) => Err(error),
+        };
         docker.remove_container(&name).await?;
-        imported?;
-        layer.archive(&state, moved)
+        taken.context("take the images out of the runtime's store")?;
+        layer.archive(&state, |path| moved(by, path))
     })
     .await
 }
 
-async fn import(
+/// Who fills the store.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Containerd,
+    Skopeo,
+}
+
+impl By {
+    fn of(parts: &Parts) -> Self {
+        match parts.runtime {
+            Runtime::Containerd { .. } => Self::Containerd,
+            Runtime::Crio { .. } => Self::Skopeo,
+        }
+    }
+
+    /// Where the runtime keeps everything.
+    fn state(self) -> &'static str {
+        match self {
+            Self::Containerd => "/var/lib/containerd",
+            Self::Skopeo => "/var/lib/containers",
+        }
+    }
+}
+
+async fn fill(
     docker: &Docker,
     name: &str,
     base: &str,
+    by: By,
     archive: &Path,
     images: &[ImageSpec],
-    state: &Path,
 ) -> Result<()> {
+    let entrypoint = match by {
+        By::Containerd => vec!["/usr/local/bin/containerd".into()],
+        By::Skopeo => ["/bin/sleep", "infinity"].map(str::to_owned).to_vec(),
+    };
     let spec = ContainerSpec {
         name: name.to_owned(),
         image: base.to_owned(),
         labels: Labels::new("preload").map(),
-        entrypoint: Some(vec!["/usr/local/bin/containerd".into()]),
+        entrypoint: Some(entrypoint),
         privileged: true,
         // Not on the container's own file system: overlayfs does not stack on itself.
         volumes: vec!["/var".into()],
         ..ContainerSpec::default()
     };
     docker.run(&spec).await?;
+    let file = tokio::fs::File::open(archive)
+        .await
+        .context("open the images")?;
+    let tags = images.iter().flat_map(|image| &image.tags);
+    match by {
+        By::Containerd => import(docker, name, file, tags).await,
+        By::Skopeo => copy(docker, name, file, tags).await,
+    }
+}
+
+async fn import(
+    docker: &Docker,
+    name: &str,
+    file: tokio::fs::File,
+    tags: impl Iterator<Item = &String>,
+) -> Result<()> {
     wait::until("containerd", Duration::from_secs(60), async || match docker
         .exec(name, &["ctr", "version"], None)
         .await
@@ -77,9 +137,6 @@ async fn import(
         Err(error) => Probe::Failed(error),
     })
     .await?;
-    let file = tokio::fs::File::open(archive)
-        .await
-        .context("open the images")?;
     let import = [
         "ctr",
         "--namespace",
@@ -93,7 +150,7 @@ async fn import(
         .exec_reading(name, &import, Some(file))
         .await?
         .demand(name, &import)?;
-    for tag in images.iter().flat_map(|image| &image.tags) {
+    for tag in tags {
         let pin = [
             "ctr",
             "--namespace",
@@ -106,19 +163,35 @@ async fn import(
         docker.exec_ok(name, &pin, None).await?;
     }
     // Ended in peace, so that its database is whole.
-    docker.stop_container(name, Duration::from_secs(30)).await?;
-    docker
-        .get_archive(name, &format!("/{STATE}"), state)
-        .await
-        .map_err(|error| {
-            Error::setup("cannot take the imported images out of containerd").because(error)
-        })
+    docker.stop_container(name, Duration::from_secs(30)).await
 }
 
-/// Where an entry of containerd's state goes in the layer. What belongs to one running
+async fn copy(
+    docker: &Docker,
+    name: &str,
+    file: tokio::fs::File,
+    tags: impl Iterator<Item = &String>,
+) -> Result<()> {
+    // skopeo goes back and forth in an archive, which no stream lets it.
+    let write = ["dd", "of=/var/tmp/images.tar", "bs=1M", "status=none"];
+    docker
+        .exec_reading(name, &write, Some(file))
+        .await?
+        .demand(name, &write)?;
+    for tag in tags {
+        let from = format!("docker-archive:/var/tmp/images.tar:{tag}");
+        let to = format!("containers-storage:{tag}");
+        let copy = ["skopeo", "copy", "--quiet", &from, &to];
+        docker.exec_ok(name, &copy, None).await?;
+    }
+    Ok(())
+}
+
+/// Where an entry of the runtime's state goes in the layer. What belongs to one running
 /// daemon only is left out.
-fn moved(path: &Path) -> Option<PathBuf> {
-    let inside = path.strip_prefix("containerd").ok()?;
+fn moved(by: By, path: &Path) -> Option<PathBuf> {
+    let state = Path::new(by.state());
+    let inside = path.strip_prefix(state.file_name()?).ok()?;
     let own = [
         "tmpmounts",
         "io.containerd.grpc.v1.introspection",
@@ -127,7 +200,7 @@ fn moved(path: &Path) -> Option<PathBuf> {
     if own.iter().any(|name| inside.starts_with(name)) {
         return None;
     }
-    Some(Path::new(STATE).join(inside))
+    Some(state.strip_prefix("/").ok()?.join(inside))
 }
 
 #[cfg(test)]
@@ -136,20 +209,17 @@ mod tests {
 
     #[test]
     fn one_daemons_own_state_is_left_out() {
+        let moved = |by, path: &str| moved(by, Path::new(path));
+        let blobs = "io.containerd.content.v1.content/blobs";
         assert_eq!(
-            moved(Path::new(
-                "containerd/io.containerd.content.v1.content/blobs"
-            )),
-            Some(PathBuf::from(
-                "var/lib/containerd/io.containerd.content.v1.content/blobs"
-            ))
+            moved(By::Containerd, &format!("containerd/{blobs}")),
+            Some(Path::new("var/lib/containerd").join(blobs))
         );
-        assert_eq!(
-            moved(Path::new(
-                "containerd/io.containerd.grpc.v1.introspection/uuid"
-            )),
-            None
-        );
-        assert_eq!(moved(Path::new("etc/passwd")), None);
+        let own = "containerd/io.containerd.grpc.v1.introspection/uuid";
+        assert_eq!(moved(By::Containerd, own), None);
+        assert_eq!(moved(By::Containerd, "etc/passwd"), None);
+        let layers = "containers/storage/overlay-layers/layers.json";
+        let placed = Path::new("var/lib").join(layers);
+        assert_eq!(moved(By::Skopeo, layers), Some(placed));
     }
 }

@@ -5,9 +5,15 @@ use std::path::{Path, PathBuf};
 use include_dir::{Dir, DirEntry, include_dir};
 
 use super::layer::LayerWriter;
-use crate::{Result, docker::FileEntry, recipe::Parts, recipe::sha256_hex};
+use crate::{
+    Result,
+    docker::FileEntry,
+    recipe::{Parts, Runtime, sha256_hex},
+};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node");
+static CONTAINERD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-containerd");
+static CRIO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-crio");
 
 /// Units that a node in a container has no use for, or that hold up its start.
 const MASKED: [&str; 13] = [
@@ -55,7 +61,8 @@ pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
         layer.file(&file)?;
     }
     let systemd = Path::new("etc/systemd/system");
-    for unit in ["containerd.service", "kubelet.service"] {
+    let (runtime, _) = runtime(parts);
+    for unit in [runtime, "kubelet.service"] {
         let link = systemd.join("multi-user.target.wants").join(unit);
         layer.symlink(&link, &Path::new("/etc/systemd/system").join(unit))?;
     }
@@ -85,7 +92,7 @@ pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
 fn files(parts: &Parts) -> Vec<FileEntry> {
     let version = format!("v{}", parts.kubernetes.version);
     let mut files = vec![FileEntry::new("/kind/version", version.clone())];
-    let mut folders = vec![&FILES];
+    let mut folders = vec![&FILES, runtime(parts).1];
     while let Some(folder) = folders.pop() {
         for entry in folder.entries() {
             match entry {
@@ -101,11 +108,26 @@ fn files(parts: &Parts) -> Vec<FileEntry> {
     files
 }
 
+/// The runtime's unit, and the files that only its nodes have.
+fn runtime(parts: &Parts) -> (&'static str, &'static Dir<'static>) {
+    match parts.runtime {
+        Runtime::Containerd { .. } => ("containerd.service", &CONTAINERD),
+        Runtime::Crio { .. } => ("crio.service", &CRIO),
+    }
+}
+
 fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntry {
     let text = String::from_utf8_lossy(content)
         .replace("@KUBERNETES@", version)
         .replace("@PAUSE@", &parts.pause.version)
         .replace("@SNAPSHOTTER@", &parts.settings.snapshotter)
+        .replace(
+            "@CGROUP_MANAGER@",
+            match parts.settings.systemd_cgroup {
+                true => "systemd",
+                false => "cgroupfs",
+            },
+        )
         .replace(
             "@SYSTEMD_CGROUP@",
             &parts.settings.systemd_cgroup.to_string(),
@@ -116,5 +138,77 @@ fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntr
         path: path.to_string_lossy().into_owned(),
         mode: if script { 0o755 } else { 0o644 },
         content: text.into_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::{Content, Recipe};
+
+    const CONTAINERD: &str = "v1.32.1-containerd-2.0.2";
+
+    fn parts(recipe: Recipe) -> Parts {
+        match recipe.content {
+            Content::Parts(parts) => *parts,
+            Content::Image(image) => panic!("must be built of parts, is {image}"),
+        }
+    }
+
+    fn cri_o() -> Parts {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("crio.yaml");
+        let text = format!(
+            "extend: {CONTAINERD}\nruntime: cri-o\ncrio: {{folder: ., version: 1.31.0}}\n\
+             settings: {{systemd_cgroup: false}}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        parts(Recipe::file(&file).unwrap())
+    }
+
+    #[test]
+    fn a_node_has_the_files_of_its_own_runtime_only() {
+        let paths = |parts: &Parts| -> Vec<String> {
+            let files = files(parts).into_iter();
+            files.map(|file| file.path).collect()
+        };
+        let containerd = parts(Recipe::named(CONTAINERD).unwrap());
+        let (containerd, crio) = (paths(&containerd), paths(&cri_o()));
+        let without = |paths: &[String], others: &[String]| -> Vec<String> {
+            let own = paths.iter().filter(|path| !others.contains(path));
+            own.cloned().collect()
+        };
+        let own = [
+            "/etc/containerd/config.toml",
+            "/etc/systemd/system/containerd.service",
+        ];
+        assert_eq!(without(&containerd, &crio), own);
+        let own = [
+            "/etc/containers/policy.json",
+            "/etc/containers/storage.conf",
+            "/etc/crio/crio.conf.d/10-kubenest.conf",
+            "/etc/default/kubelet",
+            "/etc/systemd/system/crio.service",
+            "/etc/systemd/system/kubelet.service.d/20-crio.conf",
+        ];
+        assert_eq!(without(&crio, &containerd), own);
+    }
+
+    #[test]
+    fn cri_o_is_configured_as_the_recipe_says() {
+        let parts = cri_o();
+        let mut files = files(&parts).into_iter();
+        let config = files.find(|file| file.path.ends_with("10-kubenest.conf"));
+        let config = String::from_utf8(config.unwrap().content).unwrap();
+        let config: toml::Table = config.parse().unwrap();
+        let crio = &config["crio"];
+        assert_eq!(crio["runtime"]["cgroup_manager"].as_str(), Some("cgroupfs"));
+        let pause = format!("registry.k8s.io/pause:{}", parts.pause.version);
+        assert_eq!(crio["image"]["pause_image"].as_str(), Some(pause.as_str()));
+        // The kubelet looks where CRI-O listens.
+        let kubelet = files.find(|file| file.path == "/etc/default/kubelet");
+        let kubelet = String::from_utf8(kubelet.unwrap().content).unwrap();
+        let socket = crio["api"]["listen"].as_str().unwrap();
+        assert!(kubelet.contains(&format!("unix://{socket}")), "{kubelet}");
     }
 }

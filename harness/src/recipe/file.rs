@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Component, Content, GoBuild, ImageRef, Parts, Recipe, Role, RuntimeSettings, Source, embedded,
-    source::is_sha256,
+    Component, Content, GoBuild, ImageRef, Parts, Recipe, Role, Runtime, RuntimeSettings, Source,
+    embedded, source::is_sha256,
 };
 use crate::{Error, Result};
 
@@ -18,9 +18,13 @@ struct Document {
     extend: Option<Spanned<String>>,
     image: Option<Spanned<String>>,
     allow_tag: bool,
+    runtime: RuntimeName,
     kubernetes: Option<Spanned<Fields>>,
     containerd: Option<Spanned<Fields>>,
     shim: Option<Spanned<Fields>>,
+    crio: Option<Spanned<Fields>>,
+    conmon: Option<Spanned<Fields>>,
+    crun: Option<Spanned<Fields>>,
     runc: Option<Spanned<Fields>>,
     cni: Option<Spanned<Fields>>,
     etcd: Option<Spanned<Fields>>,
@@ -29,6 +33,16 @@ struct Document {
     os: Option<Spanned<Fields>>,
     proxy_os: Option<Spanned<Fields>>,
     settings: SettingsFields,
+}
+
+/// The container runtimes; a recipe that comes with kubenest, and so every one that can be
+/// extended, has containerd.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RuntimeName {
+    #[default]
+    Containerd,
+    CriO,
 }
 
 /// A component as it is written: one of the four sources with what belongs to it.
@@ -66,9 +80,10 @@ pub(super) fn resolve(name: &str, text: &str, folder: &Path) -> Result<Recipe> {
     let content = match &document.image {
         Some(image) => Content::Image(whole_image(name, &document, image)?),
         None => {
-            let mut layer = Layer::default();
+            document.refuse_other_runtime(name)?;
+            let (runtime, mut layer) = (document.runtime, Layer::default());
             layer.add(name, document, folder)?;
-            Content::Parts(Box::new(layer.complete(name)?))
+            Content::Parts(Box::new(layer.complete(name, runtime)?))
         }
     };
     Ok(Recipe {
@@ -83,6 +98,9 @@ impl Document {
             (Role::Kubernetes, &self.kubernetes),
             (Role::Containerd, &self.containerd),
             (Role::Shim, &self.shim),
+            (Role::Crio, &self.crio),
+            (Role::Conmon, &self.conmon),
+            (Role::Crun, &self.crun),
             (Role::Runc, &self.runc),
             (Role::Cni, &self.cni),
             (Role::Etcd, &self.etcd),
@@ -93,6 +111,32 @@ impl Document {
         ]
         .into_iter()
         .filter_map(|(role, fields)| Some((role, fields.as_ref()?)))
+    }
+
+    /// A field of another runtime would be silently without effect.
+    fn refuse_other_runtime(&self, name: &str) -> Result<()> {
+        let (runtime, others): (_, &[Role]) = match self.runtime {
+            RuntimeName::Containerd => ("containerd", &[Role::Crio, Role::Conmon, Role::Crun]),
+            RuntimeName::CriO => ("cri-o", &[Role::Containerd, Role::Shim]),
+        };
+        let mut components = self.components();
+        if let Some((role, fields)) = components.find(|(role, _)| others.contains(role)) {
+            let at = At {
+                recipe: name,
+                line: fields.referenced.line(),
+                field: role.name(),
+            };
+            let what = format!("it means nothing to the runtime {runtime}");
+            return Err(at.error(
+                &what,
+                "remove it, or name the other runtime with `runtime:`",
+            ));
+        }
+        if self.runtime == RuntimeName::CriO && self.settings.snapshotter.is_some() {
+            let what = "only containerd has a snapshotter, and the runtime is cri-o";
+            return Err(Error::input(format!("recipe {name}: {what}")).cure("remove it"));
+        }
+        Ok(())
     }
 }
 
@@ -136,38 +180,72 @@ impl Layer {
         self.add(&base.value, below, Path::new("."))
     }
 
-    fn complete(mut self, name: &str) -> Result<Parts> {
-        let containerd = self.take(Role::Containerd);
-        // A shim that is not named is the daemon's own.
-        let shim = self.take(Role::Shim).or_else(|| {
-            containerd.clone().map(|daemon| Component {
-                role: Role::Shim,
-                ..daemon
-            })
-        });
-        let missing = |role: Role| {
-            let what = format!("recipe {name} names no {}", role.name());
-            Error::input(what).cure(format!(
-                "add a line for it, or `extend:` one of {}",
-                embedded::recipe_names().join(", ")
-            ))
-        };
-        let mut needed = |role| self.take(role).ok_or_else(|| missing(role));
+    fn complete(mut self, name: &str, runtime: RuntimeName) -> Result<Parts> {
+        let mut os = self.needed(name, Role::Os)?;
         Ok(Parts {
-            kubernetes: needed(Role::Kubernetes)?,
-            containerd: containerd.ok_or_else(|| missing(Role::Containerd))?,
-            shim: shim.ok_or_else(|| missing(Role::Shim))?,
-            etcd: needed(Role::Etcd)?,
-            coredns: needed(Role::Coredns)?,
-            pause: needed(Role::Pause)?,
-            os: needed(Role::Os)?,
-            proxy_os: needed(Role::ProxyOs)?,
+            runtime: match runtime {
+                RuntimeName::Containerd => self.containerd(name)?,
+                RuntimeName::CriO => self.crio(name, &mut os)?,
+            },
+            os,
+            kubernetes: self.needed(name, Role::Kubernetes)?,
+            etcd: self.needed(name, Role::Etcd)?,
+            coredns: self.needed(name, Role::Coredns)?,
+            pause: self.needed(name, Role::Pause)?,
+            proxy_os: self.needed(name, Role::ProxyOs)?,
             runc: self.take(Role::Runc),
             cni: self.take(Role::Cni),
             settings: RuntimeSettings {
                 systemd_cgroup: self.systemd_cgroup.unwrap_or(true),
                 snapshotter: self.snapshotter.unwrap_or_else(|| "overlayfs".to_owned()),
             },
+        })
+    }
+
+    /// A shim that is not named is the daemon's own.
+    fn containerd(&mut self, name: &str) -> Result<Runtime> {
+        let daemon = self.needed(name, Role::Containerd)?;
+        let shim = self.take(Role::Shim).unwrap_or_else(|| Component {
+            role: Role::Shim,
+            ..daemon.clone()
+        });
+        Ok(Runtime::Containerd { daemon, shim })
+    }
+
+    /// What CRI-O needs beside itself and is not named comes with a Debian OS, as runc does;
+    /// so does skopeo, which puts the images into its store.
+    fn crio(&mut self, name: &str, os: &mut Component) -> Result<Runtime> {
+        let daemon =
+            self.take(Role::Crio).ok_or_else(|| {
+                Error::input(format!("recipe {name} has the runtime cri-o and names no crio")).cure(
+                "add `crio: {folder: …, version: …}`, a folder with the programs crio and pinns, \
+                 or an archive of them with its sha256",
+            )
+            })?;
+        let (conmon, crun) = (self.take(Role::Conmon), self.take(Role::Crun));
+        if let Source::Debian { packages, .. } = &mut os.source {
+            let named = [("conmon", conmon.is_some()), ("crun", crun.is_some())];
+            let named = named.into_iter().chain([("skopeo", false)]);
+            for (package, _) in named.filter(|(_, named)| !named) {
+                if !packages.iter().any(|known| known == package) {
+                    packages.push(package.to_owned());
+                }
+            }
+        }
+        Ok(Runtime::Crio {
+            daemon,
+            conmon,
+            crun,
+        })
+    }
+
+    fn needed(&mut self, name: &str, role: Role) -> Result<Component> {
+        self.take(role).ok_or_else(|| {
+            let what = format!("recipe {name} names no {}", role.name());
+            Error::input(what).cure(format!(
+                "add a line for it, or `extend:` one of {}",
+                embedded::recipe_names().join(", ")
+            ))
         })
     }
 
@@ -185,6 +263,13 @@ impl Fields {
         if role.is_os() && (self.go.is_some() || self.folder.is_some()) {
             let cure = "take it from debian, or from an archive of its root file system";
             return Err(at.error("a root file system is no program", cure));
+        }
+        if role == Role::Crio && (self.go.is_some() || self.debian.is_some()) {
+            let cure = "take it from a folder, or from an archive with its sha256";
+            return Err(at.error(
+                "CRI-O is no Go build kept here and no package of Debian",
+                cure,
+            ));
         }
         let version = self.version(role, at)?;
         let source = match self {
@@ -372,6 +457,7 @@ fn whole_image(name: &str, document: &Document, image: &Spanned<String>) -> Resu
     let settings = &document.settings;
     let alone = document.extend.is_none()
         && document.components().next().is_none()
+        && document.runtime == RuntimeName::default()
         && settings.systemd_cgroup.is_none()
         && settings.snapshotter.is_none();
     if !alone {

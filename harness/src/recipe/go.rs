@@ -24,6 +24,9 @@ struct Build {
     module: String,
     version: String,
     packages: Vec<String>,
+    /// The folder with the program's source, when the same is built against several releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
     /// Package to variable to value, set by the linker.
@@ -62,7 +65,9 @@ impl GoBuild {
     /// The files `go build` needs, as name and content.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, &'static [u8])> {
-        embedded::go_files(self.folder)
+        let folders = [Some(self.folder), self.build.source.as_deref()];
+        let folders = folders.into_iter().flatten();
+        folders.flat_map(embedded::go_files).collect()
     }
 
     /// The build tags, joined by commas.
@@ -142,6 +147,23 @@ mod tests {
                 "{folder}: {wanted}"
             );
         }
+    }
+
+    #[test]
+    fn one_cri_client_is_built_against_two_releases_of_the_api() {
+        let files = |version: &str| {
+            let build = GoBuild::find("kubenest/cri-client", version).unwrap();
+            let mut files = build.files();
+            let go_mod = files.remove(0);
+            let wanted = format!("\tk8s.io/cri-api v{version}\n");
+            assert!(
+                String::from_utf8_lossy(go_mod.1).contains(&wanted),
+                "{go_mod:?}"
+            );
+            files.last().copied()
+        };
+        assert_eq!(files("0.30.0").unwrap().0, "main.go");
+        assert_eq!(files("0.30.0"), files("0.34.0"));
     }
 
     #[test]

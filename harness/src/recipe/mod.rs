@@ -44,10 +44,8 @@ pub enum Content {
 pub struct Parts {
     /// kubelet, kubeadm, kubectl and the control plane's programs.
     pub kubernetes: Component,
-    /// The daemon and `ctr`.
-    pub containerd: Component,
-    /// `containerd-shim-runc-v2`; the daemon's own source unless the recipe says otherwise.
-    pub shim: Component,
+    /// What runs containers.
+    pub runtime: Runtime,
     /// runc, when it is not the node OS's own.
     pub runc: Option<Component>,
     /// The CNI plugins, when they are not the node OS's own.
@@ -66,12 +64,33 @@ pub struct Parts {
     pub settings: RuntimeSettings,
 }
 
+/// A node's container runtime: the daemon, and what only it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runtime {
+    /// containerd.
+    Containerd {
+        /// The daemon and `ctr`.
+        daemon: Component,
+        /// `containerd-shim-runc-v2`; the daemon's own source unless the recipe says otherwise.
+        shim: Component,
+    },
+    /// CRI-O. Nodes of it are built; clusters of them are not booted.
+    Crio {
+        /// The daemon and `pinns`.
+        daemon: Component,
+        /// The containers' monitor, when it is not the node OS's own.
+        conmon: Option<Component>,
+        /// The OCI runtime, when it is not the node OS's own.
+        crun: Option<Component>,
+    },
+}
+
 /// How a node's container runtime is set up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RuntimeSettings {
     /// Whether systemd (not the runtime itself) makes the containers' cgroups.
     pub systemd_cgroup: bool,
-    /// The snapshotter images are unpacked into, such as `overlayfs`.
+    /// The snapshotter containerd unpacks images into, such as `overlayfs`.
     pub snapshotter: String,
 }
 
@@ -95,6 +114,12 @@ pub enum Role {
     Containerd,
     /// containerd's shim for runc.
     Shim,
+    /// The CRI-O daemon.
+    Crio,
+    /// CRI-O's monitor of a container.
+    Conmon,
+    /// CRI-O's OCI runtime.
+    Crun,
     /// The OCI runtime.
     Runc,
     /// The CNI plugins.
@@ -182,8 +207,7 @@ impl Parts {
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         let Self {
             kubernetes,
-            containerd,
-            shim,
+            runtime,
             runc,
             cni,
             etcd,
@@ -191,11 +215,33 @@ impl Parts {
             pause,
             ..
         } = self;
-        [kubernetes, containerd, shim]
-            .into_iter()
+        std::iter::once(kubernetes)
+            .chain(runtime.components())
             .chain(runc)
             .chain(cni)
             .chain([etcd, coredns, pause, &self.os, &self.proxy_os])
+    }
+}
+
+impl Runtime {
+    /// Its components, the daemon first.
+    pub fn components(&self) -> impl Iterator<Item = &Component> {
+        let (daemon, others) = match self {
+            Self::Containerd { daemon, shim } => (daemon, [Some(shim), None]),
+            Self::Crio {
+                daemon,
+                conmon,
+                crun,
+            } => (daemon, [conmon.as_ref(), crun.as_ref()]),
+        };
+        std::iter::once(daemon).chain(others.into_iter().flatten())
+    }
+
+    /// The version of its component of that role.
+    pub fn version(&self, role: Role) -> Option<&str> {
+        let mut all = self.components();
+        let found = all.find(|component| component.role == role)?;
+        Some(&found.version)
     }
 }
 
@@ -207,6 +253,9 @@ impl Role {
             Self::Kubernetes => "kubernetes",
             Self::Containerd => "containerd",
             Self::Shim => "shim",
+            Self::Crio => "crio",
+            Self::Conmon => "conmon",
+            Self::Crun => "crun",
             Self::Runc => "runc",
             Self::Cni => "cni",
             Self::Etcd => "etcd",
@@ -283,8 +332,8 @@ mod tests {
         let Content::Parts(parts) = recipe.content else {
             panic!("must be built of parts")
         };
-        assert_eq!(parts.containerd.version, "1.7.24");
-        assert_eq!(parts.shim.version, "2.0.2");
+        assert_eq!(parts.runtime.version(Role::Containerd), Some("1.7.24"));
+        assert_eq!(parts.runtime.version(Role::Shim), Some("2.0.2"));
         assert_eq!(parts.kubernetes.version, "1.32.1");
     }
 

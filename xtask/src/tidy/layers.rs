@@ -8,6 +8,7 @@ use super::{Finding, TextFile, Tree, code_lines};
 const LAYERS: [&[&str]; 7] = [
     &[
         "debian",
+        "diagnosis",
         "error",
         "lock",
         "process",
@@ -21,7 +22,7 @@ const LAYERS: [&[&str]; 7] = [
     &["compat", "node"],
     &["health", "image", "images"],
     &["cluster", "doctor", "lockfile", "verdict"],
-    &["case", "tools"],
+    &["case", "cri_client", "tools"],
 ];
 const TABLE: &str = "xtask/src/tidy/layers.rs";
 

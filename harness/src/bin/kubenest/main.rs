@@ -6,6 +6,7 @@
 )]
 
 mod cluster;
+mod diagnose;
 mod engine;
 mod image;
 
@@ -24,7 +25,8 @@ use kubenest::{
 /// (auto, embedded, host), KUBENEST_NODE (default recipe or image), KUBENEST_REGISTRY
 /// (where node images are shared), KUBENEST_KEEP, KUBENEST_LOG; and Docker's own.
 ///
-/// Exit codes: 0 done, 2 wrong usage, 100 a check failed, 105 set-up failed.
+/// Exit codes: 0 done, 2 wrong usage, 4 nothing diagnosed, 100 a check failed, 105 set-up
+/// failed.
 #[derive(Parser)]
 #[command(name = "kubenest", version)]
 struct Cli {
@@ -57,6 +59,21 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Name known causes of failure in logs, of any cluster
+    ///
+    /// Reads journals of containerd and kubelet (journalctl's short, short-precise and
+    /// short-iso), events (kubectl get events, as text or -o json; kubectl describe), what
+    /// kind, ctr or crictl wrote, and folders of these, such as those of `kind export logs`.
+    /// Each cause comes with its cure and the lines that show it; the root of others first.
+    ///
+    /// Exit codes: 0 a cause was recognised, 4 none was, 2 a path cannot be read.
+    ///
+    /// Examples:
+    ///   kind export logs /tmp/logs && kubenest diagnose /tmp/logs
+    ///   journalctl -u containerd -u kubelet | kubenest diagnose -
+    ///   kubectl get events -A -o json | kubenest diagnose -
+    #[command(verbatim_doc_comment)]
+    Diagnose(diagnose::Diagnose),
     /// Remove what dead processes left: containers, networks and volumes with our labels
     Clean {
         /// Remove everything of kubenest's, clusters in use and kept ones too
@@ -95,6 +112,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::List => cluster::list(&Docker::find().await?).await?,
         Command::Image(command) => image::run(command).await?,
         Command::Engine(command) => engine::run(command).await?,
+        Command::Diagnose(command) => return diagnose::run(&command),
         Command::Doctor { json } => return host_report(json).await,
         Command::Clean { all, run } => clean(all, run.as_deref()).await?,
     }

@@ -1,6 +1,6 @@
 //! Step 1: a container for each node, on a network of the cluster's own.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
@@ -107,21 +107,10 @@ fn container(
         binds.push((MODULES.into(), MODULES.into(), true));
     }
     ContainerSpec {
-        name: name.to_owned(),
-        image: image.reference.clone(),
         labels: made.labels(node.role),
-        // kind's images ask for it by name.
-        env: vec!["container=docker".into()],
-        privileged: true,
         network: Some(network.to_owned()),
         ports,
         binds,
-        // Not on the container's own file system: overlayfs does not stack on itself.
-        volumes: vec!["/var".into()],
-        tmpfs: HashMap::from([
-            ("/tmp".into(), String::new()),
-            ("/run".into(), String::new()),
-        ]),
-        ..ContainerSpec::default()
+        ..image.machine(name)
     }
 }

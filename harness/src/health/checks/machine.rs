@@ -4,7 +4,7 @@ use super::{Outcome, kubelet::active_disk_signals};
 use crate::{
     health::{
         Expected,
-        facts::{Facts, Kubelet, Seen, seen},
+        facts::{Facts, Kubelet, Seen, driver, seen},
     },
     node::cri::CgroupDriver,
 };
@@ -98,21 +98,7 @@ pub(super) fn cgroup(facts: &Facts, _: &Expected) -> Seen<Outcome> {
         let cure = "delegate these controllers to the node's cgroup, or boot the host with them";
         return Ok(Outcome::failed(observed, cure));
     }
-    let runtime = match seen(&facts.cri_driver)? {
-        Some(driver) => *driver,
-        None => {
-            let config = seen(&facts.config)?;
-            let runtime = config.runtimes.get(&config.default_runtime_name);
-            match runtime
-                .and_then(|runtime| runtime.options.as_ref())
-                .is_some_and(|o| o.systemd_cgroup)
-            {
-                true => CgroupDriver::Systemd,
-                false => CgroupDriver::Cgroupfs,
-            }
-        }
-    };
-    let runtime = match runtime {
+    let runtime = match driver(&facts.cri_driver, &facts.config)? {
         CgroupDriver::Systemd => "systemd",
         CgroupDriver::Cgroupfs => "cgroupfs",
     };

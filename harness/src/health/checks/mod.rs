@@ -29,6 +29,8 @@ pub(super) const CHECKS: &[Check] = &[
     early("clock", machine::clock),
 ];
 
+/// Runs only where the spec asks for image volumes: it makes and removes a container.
+pub(super) const IMAGE_VOLUME: Check = early("image-volume", runtime::image_volume);
 /// Runs only where the spec names a loader: it imports an image.
 pub(super) const LOADER: Check = early("loader", loader::judge);
 

@@ -3,8 +3,8 @@
 use super::Outcome;
 use crate::health::{
     Expected,
-    facts::{Facts, Seen, Shim, seen, snapshotter_of},
-    shim::Generation,
+    facts::{Facts, Seen, seen, snapshotter_of},
+    shim::{FoundShim, Generation, Shim, honours_runtime_path},
 };
 
 const RESTART: &str = "systemctl restart containerd in the node";
@@ -120,32 +120,58 @@ pub(super) fn shim(facts: &Facts, _: &Expected) -> Seen<Outcome> {
     Ok(Outcome::passed(fine.join("; ")))
 }
 
-/// What is fine about a shim, or the outcome that ends the check.
+/// A container that mounts an image gets it mounted.
+pub(super) fn image_volume(facts: &Facts, _: &Expected) -> Seen<Outcome> {
+    Ok(match seen(&facts.image_volume)? {
+        Ok(image) => Outcome::passed(format!("mounts {image}")),
+        Err(words) => Outcome::failed(words, "use containerd 2.1 or newer in the node"),
+    })
+}
+
+/// What is fine about a shim, or the outcome that ends the check. What it answers decides;
+/// the version it names may be another's.
 fn judge(shim: &Shim, daemon: Generation, version: &str) -> Seen<Result<String, Outcome>> {
-    let Shim {
-        runtime,
-        path,
-        version: shim_version,
-    } = shim;
-    let Some(path) = path else {
+    let Shim { runtime, found } = shim;
+    let Some(found) = found else {
         let observed = format!("runtime '{runtime}': none of containerd's places has its shim");
         let cure = "install the containerd-shim-runc-v2 of the daemon beside it";
         return Ok(Err(Outcome::failed(observed, cure)));
     };
-    let generation = Generation::of(shim_version)
-        .ok_or_else(|| format!("{path} -v names no version: '{shim_version}'"))?;
-    if generation <= daemon {
+    let FoundShim {
+        path,
+        version: named,
+        answer,
+    } = found;
+    let failed = |what: String| Outcome::failed(what, shim_cure(runtime, version));
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(words) => {
+            let what = format!("shim {named} at {path} fails under daemon {version}: {words}");
+            return Ok(Err(failed(what)));
+        }
+    };
+    let form = Generation::of_answer(answer).ok_or_else(|| {
+        let answer = String::from_utf8_lossy(answer);
+        format!("shim {named} at {path} answers in no known form: {answer:?}")
+    })?;
+    if form <= daemon {
         return Ok(Ok(format!(
-            "shim {shim_version} at {path} under daemon {version}"
+            "shim {named} at {path} answers daemon {version} in {form}"
         )));
     }
-    let observed = format!(
-        "shim {shim_version} at {path} (generation {generation}) under daemon {version} \
-         (generation {daemon}): no pod can start"
-    );
-    let cure = format!(
+    Ok(Err(failed(format!(
+        "shim {named} at {path} answers in {form}, daemon {version} reads {daemon}: \
+         no pod can start"
+    ))))
+}
+
+fn shim_cure(runtime: &str, version: &str) -> String {
+    let setting = match honours_runtime_path(version) {
+        true => "runtime_path",
+        false => "runtime_type",
+    };
+    format!(
         "give the node one generation of both: install the shim of containerd {version}, or set \
-         runtime_path of runtime '{runtime}' to it; after an upgrade, {RESTART}"
-    );
-    Ok(Err(Outcome::failed(observed, cure)))
+         {setting} of runtime '{runtime}' to its absolute path; after an upgrade, {RESTART}"
+    )
 }

@@ -1,5 +1,8 @@
 //! Every check both ways: it fires on the sick fact and stays silent on the good one.
 
+mod asked;
+mod runtime;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -7,10 +10,11 @@ use crate::{
     health::{
         facts::{
             Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
-            RuntimeOptions, Shim,
+            RuntimeOptions,
         },
         loader::Import,
         report::Report,
+        shim::{FoundShim, Generation, Shim, tests::ANSWERS},
     },
     node::{
         containerd::{InitError, Plugin},
@@ -23,8 +27,7 @@ fn good() -> Facts {
     let plugin = |kind: &str, id: &str| Plugin {
         kind: kind.to_owned(),
         id: id.to_owned(),
-        platforms: Vec::new(),
-        init_error: None,
+        ..Plugin::default()
     };
     let condition = |kind: &str| Condition {
         kind: kind.to_owned(),
@@ -87,6 +90,7 @@ fn good() -> Facts {
             cgroup_driver: "systemd".to_owned(),
             ..Kubelet::default()
         }),
+        image_volume: Ok(Ok("registry.k8s.io/pause:3.10".to_owned())),
         dump: Ok(3),
         import: Ok(imported("overlayfs", Ok(()))),
     }
@@ -99,11 +103,22 @@ fn imported(snapshotter: &str, ended: Result<(), String>) -> Import {
     }
 }
 
+/// A shim that answers as those of its version do.
 fn shim(version: &str) -> Shim {
+    let generation = Generation::of(version).expect("must be a version");
+    let answer = ANSWERS.iter().find(|(of, _)| *of == generation);
+    let (_, answer) = answer.expect("every generation must have an answer");
+    shim_that(version, Ok(answer))
+}
+
+fn shim_that(version: &str, answer: Result<&[u8], &str>) -> Shim {
     Shim {
         runtime: "runc".to_owned(),
-        path: Some("/bin/shim".to_owned()),
-        version: version.to_owned(),
+        found: Some(FoundShim {
+            path: "/bin/shim".to_owned(),
+            version: version.to_owned(),
+            answer: answer.map(<[u8]>::to_vec).map_err(str::to_owned),
+        }),
     }
 }
 
@@ -167,7 +182,7 @@ fn a_good_node_passes_every_check() {
     cp-1  snapshotter  passed   overlayfs (expected overlayfs)
     cp-1  plugins      passed   all 4 needed are loaded
     cp-1  daemon       passed   v2.0.2 from /usr/local/bin/containerd
-    cp-1  shim         passed   shim v2.0.2 at /bin/shim under daemon v2.0.2
+    cp-1  shim         passed   shim v2.0.2 at /bin/shim answers daemon v2.0.2 in JSON (2.0 to 2.2)
     cp-1  overlay      passed   usable
     cp-1  disk         passed   40% used, 60.0 GiB free, kubelet deletes nothing
     cp-1  inodes       passed   10% used
@@ -176,131 +191,6 @@ fn a_good_node_passes_every_check() {
     cp-1  inotify      passed   instances 20 of 128, watches 400 of 8192
     cp-1  clock        passed   off by 0.1s ± 0.2s
     ");
-}
-
-#[test]
-fn cri_needs_an_answer_and_both_conditions() {
-    fires("cri", |facts| {
-        let network = &mut facts.conditions.as_mut().unwrap()[1];
-        network.holds = false;
-        network.message = "cni plugin not initialized".to_owned();
-    });
-    fires("cri", |facts| {
-        facts.conditions.as_mut().unwrap().truncate(1)
-    });
-    fires("cri", |facts| {
-        facts.conditions = Err("no answer".to_owned())
-    });
-    silent(|facts| {
-        let kind = "ContainerdHasNoDeprecationWarnings".to_owned();
-        let warning = Condition {
-            kind,
-            ..Condition::default()
-        };
-        facts.conditions.as_mut().unwrap().push(warning);
-    });
-}
-
-#[test]
-fn snapshotter_is_the_one_in_effect() {
-    let native = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
-    fires("snapshotter", |facts| {
-        facts.image_folders = Ok(vec![native.clone()])
-    });
-    let mut facts = good();
-    facts.image_folders = Ok(vec!["/var/lib/images".to_owned()]);
-    let finding = judge("snapshotter", &facts, &Expected::default());
-    assert_eq!(finding.verdict, Verdict::Unknown);
-    facts.image_folders = Ok(vec![native]);
-    let expected = Expected {
-        snapshotter: Some("native".to_owned()),
-        ..Expected::default()
-    };
-    assert_eq!(
-        judge("snapshotter", &facts, &expected).verdict,
-        Verdict::Passed
-    );
-    assert!(matches!(
-        judge("overlay", &facts, &expected).verdict,
-        Verdict::Skipped(_)
-    ));
-}
-
-#[test]
-fn plugins_must_be_there_and_loaded() {
-    fires("plugins", |facts| {
-        let message = "no overlay in this kernel".to_owned();
-        let init_error = Some(InitError { code: 2, message });
-        facts.plugins.as_mut().unwrap()[0].init_error = init_error;
-    });
-    fires("plugins", |facts| {
-        facts.plugins.as_mut().unwrap().truncate(3)
-    });
-    // Before 2.0 there is one CRI plugin; nobody needs the rest, loaded or not.
-    silent(|facts| {
-        facts.version.as_mut().unwrap().runtime_version = "1.7.24".to_owned();
-        facts.shims = Ok(vec![shim("1.7.24")]);
-        facts.plugins.as_mut().unwrap().truncate(2);
-    });
-    silent(|facts| {
-        let init_error = Some(InitError::default());
-        let (kind, id) = ("io.containerd.snapshotter.v1".to_owned(), "zfs".to_owned());
-        facts.plugins.as_mut().unwrap().push(Plugin {
-            kind,
-            id,
-            platforms: Vec::new(),
-            init_error,
-        });
-    });
-}
-
-#[test]
-fn daemon_must_be_the_installed_one() {
-    let finding = fires("daemon", |facts| {
-        facts.daemon.as_mut().unwrap().exe.push_str(" (deleted)");
-    });
-    insta::assert_snapshot!(
-        finding.observed,
-        @"v2.0.2 runs, but /usr/local/bin/containerd was replaced since"
-    );
-}
-
-#[test]
-fn shim_may_be_older_than_the_daemon_and_never_newer() {
-    let versions = ["1.6.20", "1.7.24", "2.0.2", "2.2.1", "2.3.1"];
-    let generation = [0, 0, 1, 1, 2];
-    for (daemon, at) in versions.iter().zip(generation) {
-        for (version, of_shim) in versions.iter().zip(generation) {
-            let mut facts = good();
-            facts.version.as_mut().unwrap().runtime_version = (*daemon).to_owned();
-            facts.shims = Ok(vec![shim(version)]);
-            let verdict = judge("shim", &facts, &Expected::default()).verdict;
-            assert_eq!(
-                verdict == Verdict::Passed,
-                of_shim <= at,
-                "{version} under {daemon}"
-            );
-        }
-    }
-    let finding = fires("shim", |facts| {
-        facts.shims = Ok(vec![shim("2.0.2"), shim("v2.3.0")])
-    });
-    insta::assert_snapshot!(finding.observed.replace(" under", "\nunder"), @r"
-    shim v2.3.0 at /bin/shim (generation 2.3 and newer)
-    under daemon v2.0.2 (generation 2.0 to 2.2): no pod can start
-    ");
-    fires("shim", |facts| facts.shims.as_mut().unwrap()[0].path = None);
-    let mut facts = good();
-    facts.shims = Ok(vec![shim("")]);
-    assert_eq!(
-        judge("shim", &facts, &Expected::default()).verdict,
-        Verdict::Unknown
-    );
-    facts.shims = Ok(Vec::new());
-    assert!(matches!(
-        judge("shim", &facts, &Expected::default()).verdict,
-        Verdict::Skipped(_)
-    ));
 }
 
 #[test]
@@ -448,87 +338,6 @@ fn clock_is_this_machines_within_the_reading() {
             error: 1.5,
         })
     });
-}
-
-/// What the loader's check says when this kind release loads.
-fn loading(kind: &str, facts: &Facts) -> Finding {
-    let expected = Expected {
-        loader: Some(kind.parse().expect("must be a version")),
-        ..Expected::default()
-    };
-    LOADER.judge("cp-1", facts, &expected)
-}
-
-#[test]
-fn loader_reads_the_nodes_own_dump() {
-    let good = good();
-    assert_eq!(loading("0.27.0", &good).verdict, Verdict::Passed);
-    insta::assert_snapshot!(
-        loading("0.33.0", &good).observed,
-        @"kind 0.33.0 reads configuration version 3; an image imported with its options into overlayfs is there"
-    );
-    let old = loading("0.26.0", &good);
-    assert_eq!(old.verdict, Verdict::Failed);
-    assert!(
-        old.observed
-            .contains("failed to detect containerd snapshotter")
-    );
-    assert!(old.cure.is_some_and(|cure| cure.contains("kind >= 0.27.0")));
-    // Not the version that the daemon's lets expect, but the one that is there.
-    let mut newer = good.clone();
-    newer.dump = Ok(4);
-    assert_eq!(loading("0.27.0", &newer).verdict, Verdict::Failed);
-    assert_eq!(loading("0.33.0", &newer).verdict, Verdict::Passed);
-    newer.dump = Err("no such program".to_owned());
-    assert_eq!(loading("0.33.0", &newer).verdict, Verdict::Unknown);
-}
-
-#[test]
-fn loader_must_be_able_to_import() {
-    let mut facts = good();
-    let words = "ctr: content digest sha256:ab: not found";
-    facts.import.as_mut().unwrap().ended = Err(words.to_owned());
-    let finding = loading("0.27.0", &facts);
-    assert_eq!(finding.verdict, Verdict::Failed);
-    assert!(
-        finding.observed.ends_with(&format!("`{words}`")),
-        "{finding:?}"
-    );
-    facts.import = Err("no answer".to_owned());
-    assert_eq!(loading("0.27.0", &facts).verdict, Verdict::Unknown);
-}
-
-#[test]
-fn loader_of_an_unknown_release_is_what_the_import_shows() {
-    let mut facts = good();
-    let finding = loading("0.99.0", &facts);
-    assert_eq!(finding.verdict, Verdict::Passed);
-    assert!(
-        finding.observed.contains("kind 0.99.0 is not in the table"),
-        "{finding:?}"
-    );
-
-    let folder = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
-    facts.image_folders = Ok(vec![folder]);
-    let words = "ctr: no unpack platforms defined".to_owned();
-    facts.import = Ok(imported("native", Err(words)));
-    let finding = loading("0.99.0", &facts);
-    assert_eq!(finding.verdict, Verdict::Failed);
-    assert!(
-        finding.observed.contains("no unpack platforms defined"),
-        "{finding:?}"
-    );
-    let cure = finding.cure.unwrap_or_default();
-    assert!(cure.starts_with("use the snapshotter overlayfs"), "{cure}");
-}
-
-#[test]
-fn loader_is_not_asked_where_nothing_is_loaded() {
-    let finding = LOADER.judge("cp-1", &good(), &Expected::default());
-    assert!(
-        matches!(finding.verdict, Verdict::Skipped(_)),
-        "{finding:?}"
-    );
 }
 
 #[test]

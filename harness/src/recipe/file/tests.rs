@@ -42,11 +42,11 @@ fn an_unnamed_shim_follows_the_daemon_through_extension() {
     let text =
         format!("{BASE}containerd: {{go: github.com/containerd/containerd, version: v1.7.24}}");
     let parts = parts(&text);
-    assert_eq!(
-        (parts.shim.version.as_str(), parts.shim.role),
-        ("1.7.24", Role::Shim)
-    );
-    assert_eq!(parts.shim.source, parts.containerd.source);
+    let Runtime::Containerd { daemon, shim } = parts.runtime else {
+        panic!("must be containerd")
+    };
+    assert_eq!((shim.version.as_str(), shim.role), ("1.7.24", Role::Shim));
+    assert_eq!(shim.source, daemon.source);
 }
 
 #[test]
@@ -200,6 +200,95 @@ fn mistakes_name_file_line_field_and_cure() {
         assert!(message.starts_with("recipe r.yaml"), "{message}");
         assert!(message.contains(wanted), "`{wanted}` not in `{message}`");
         assert!(!cure.is_empty(), "{line}");
+    }
+}
+
+/// A recipe of CRI-O from a folder, and what else it says.
+fn cri_o(folder: &Path, rest: &str) -> String {
+    let folder = folder.display();
+    format!("{BASE}runtime: cri-o\ncrio: {{folder: {folder}, version: 1.31.0}}\n{rest}")
+}
+
+#[test]
+fn cri_o_takes_the_place_of_containerd() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = cri_o(folder.path(), "");
+    let (parts, base) = (parts(&text), parts(BASE));
+    let roles: Vec<_> = parts.runtime.components().map(|part| part.role).collect();
+    assert_eq!(roles, [Role::Crio]);
+    assert_eq!(parts.runtime.version(Role::Crio), Some("1.31.0"));
+    assert_eq!(parts.kubernetes, base.kubernetes);
+    let packages = |parts: &Parts| match &parts.os.source {
+        Source::Debian { packages, .. } => packages.clone(),
+        other => panic!("must be Debian's, is {other:?}"),
+    };
+    let more = packages(&parts).split_off(packages(&base).len());
+    assert_eq!(more, ["conmon", "crun", "skopeo"]);
+    assert_ne!(read(&text).unwrap().hash(), read(BASE).unwrap().hash());
+
+    // What is in the folder decides the hash, the folder's place does not.
+    let hash = read(&text).unwrap().hash();
+    let other = tempfile::tempdir().unwrap();
+    assert_eq!(read(&cri_o(other.path(), "")).unwrap().hash(), hash);
+    std::fs::write(other.path().join("crio"), "another").unwrap();
+    assert_ne!(read(&cri_o(other.path(), "")).unwrap().hash(), hash);
+}
+
+#[test]
+fn what_cri_o_needs_can_be_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let rest = format!(
+        "crun: {{archive: 'https://example.org/crun', sha256: {}, version: '1.17'}}\n\
+         conmon: {{debian: trixie, packages: [conmon], version: 2.1.12-4}}\n",
+        "0a".repeat(32)
+    );
+    let parts = parts(&cri_o(folder.path(), &rest));
+    let versions = [Role::Crio, Role::Conmon, Role::Crun].map(|role| parts.runtime.version(role));
+    assert_eq!(versions, [Some("1.31.0"), Some("2.1.12"), Some("1.17")]);
+    let Source::Debian { packages, .. } = &parts.os.source else {
+        panic!("must be Debian's")
+    };
+    assert!(!packages.contains(&"conmon".to_owned()), "{packages:?}");
+    assert!(!packages.contains(&"crun".to_owned()), "{packages:?}");
+}
+
+#[test]
+fn a_runtime_without_its_own_parts_is_refused() {
+    let (message, cure) = refused(&format!("{BASE}runtime: cri-o\n"));
+    assert!(message.contains("names no crio"), "{message}");
+    assert!(cure.contains("crio and pinns"), "{cure}");
+    for (line, wanted) in [
+        ("runtime: docker", "unknown variant `docker`"),
+        (
+            "crun: {folder: /, version: 1}",
+            "line 2, crun: it means nothing to the runtime containerd",
+        ),
+        (
+            "runtime: cri-o\ncrio: {debian: trixie, packages: [x], version: 1}",
+            "line 3, crio: CRI-O is no Go build",
+        ),
+    ] {
+        let (message, _) = refused(&format!("{BASE}{line}\n"));
+        assert!(message.contains(wanted), "`{wanted}` not in `{message}`");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mistakes = [
+        (
+            "containerd: {go: x, version: 1}",
+            "line 4, containerd: it means nothing",
+        ),
+        (
+            "shim: {go: x, version: 1}",
+            "line 4, shim: it means nothing",
+        ),
+        (
+            "settings: {snapshotter: native}",
+            "only containerd has a snapshotter",
+        ),
+    ];
+    for (line, wanted) in mistakes {
+        let (message, _) = refused(&cri_o(folder.path(), line));
+        assert!(message.contains(wanted), "`{wanted}` not in `{message}`");
     }
 }
 

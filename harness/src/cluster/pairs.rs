@@ -1,0 +1,131 @@
+//! The pairs of versions that meet in a cluster: judged before anything is started, and once
+//! more by what the nodes say.
+
+use semver::Version;
+
+use super::ClusterSpec;
+use crate::{
+    Error, Result,
+    compat::{self, Finding, ImageStore, Stack, version},
+    docker::Docker,
+    recipe::{Content, Recipe, Runtime},
+};
+
+/// Refuses what is known not to work, before anything is started; what is unknown is warned of.
+/// Returns what is planned.
+pub(super) async fn before(spec: &ClusterSpec, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
+    refuse_crio(recipe)?;
+    let mut planned = planned(spec, recipe);
+    // Only a loader meets the engine's own images.
+    if planned.kind.is_some() {
+        let engine = docker.info().await?;
+        planned.engine = version(&engine.version);
+        planned.engine_image_store = Some(match engine.containerd_store {
+            true => ImageStore::Containerd,
+            false => ImageStore::Graph,
+        });
+    }
+    judge(spec, &compat::before_boot(&planned), &[])?;
+    Ok(planned)
+}
+
+/// As [`before`], as far as a spec alone can tell: without an engine, in no time.
+pub(super) fn at_once(spec: &ClusterSpec) -> Result<()> {
+    let Some(recipe) = &spec.recipe else {
+        return Ok(());
+    };
+    refuse_crio(recipe)?;
+    let findings = compat::before_boot(&planned(spec, recipe));
+    compat::refuse_known_bad(&findings, &spec.expected.tolerated)
+}
+
+/// Refuses what turns out not to work, now that the nodes say what they run.
+pub(super) fn after(spec: &ClusterSpec, planned: &Stack, running: &[Stack]) -> Result<()> {
+    let known = compat::before_boot(planned);
+    running
+        .iter()
+        .try_for_each(|node| judge(spec, &compat::after_boot(planned, node), &known))
+}
+
+fn planned(spec: &ClusterSpec, recipe: &Recipe) -> Stack {
+    let stack = Stack::of(recipe);
+    let image_volumes = spec.expected.image_volumes;
+    Stack {
+        kind: spec.loader.clone(),
+        cri_api: image_volumes.then(|| cri_api(spec, stack.kubernetes.as_ref())),
+        ..stack
+    }
+}
+
+/// The release of cri-api that asks for image volumes: a client's, else the kubelet's own. Of a
+/// kubelet that is not known it is one that can, so that the runtime is judged.
+fn cri_api(spec: &ClusterSpec, kubernetes: Option<&Version>) -> Version {
+    let kubelet = kubernetes.map(|release| Version::new(0, release.minor, release.patch));
+    let client = spec.cri_client.clone().or(kubelet);
+    client.unwrap_or(Version::new(0, 34, 0))
+}
+
+/// A node of CRI-O can be built and started by itself; the steps of a boot and the health
+/// checks ask containerd.
+fn refuse_crio(recipe: &Recipe) -> Result<()> {
+    match &recipe.content {
+        Content::Parts(parts) if matches!(parts.runtime, Runtime::Crio { .. }) => {
+            Err(Error::input(format!(
+                "recipe '{}' has the runtime cri-o: its nodes cannot be booted to a cluster",
+                recipe.name
+            ))
+            .cure("start one by itself with `NodeImage::start`, or use a recipe with containerd"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Warns of what is unknown, unless it was before too, and refuses what is known to fail.
+fn judge(spec: &ClusterSpec, findings: &[Finding], warned: &[Finding]) -> Result<()> {
+    let new = findings.iter().filter(|finding| !warned.contains(finding));
+    for warning in new.filter_map(Finding::warning) {
+        tracing::warn!("{warning}");
+    }
+    compat::refuse_known_bad(findings, &spec.expected.tolerated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn spec(recipe: &str) -> ClusterSpec {
+        ClusterSpec::single_node().with_recipe(recipe).unwrap()
+    }
+
+    #[test]
+    fn image_volumes_need_a_client_and_a_runtime_that_know_them() {
+        let (old, new) = ("v1.32.1-containerd-2.0.2", "v1.32.1-containerd-2.1.9");
+        let refused = |spec: ClusterSpec| at_once(&spec).unwrap_err().to_string();
+        assert!(at_once(&spec(old)).is_ok());
+        assert!(refused(spec(old).with_image_volumes()).contains("containerd 2.0.2"));
+        assert!(at_once(&spec(new).with_image_volumes()).is_ok());
+        let client = |release| spec(new).asked_by_cri_client(release).unwrap();
+        assert!(at_once(&client("0.30.0")).is_ok());
+        assert!(refused(client("0.30.0").with_image_volumes()).contains("cri-api 0.30.0"));
+        assert!(at_once(&client("0.34.0").with_image_volumes()).is_ok());
+    }
+
+    #[test]
+    fn clusters_of_cri_o_are_refused_with_what_can_be_done() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("crio.yaml");
+        let text = "extend: v1.32.1-containerd-2.0.2\nruntime: cri-o\n\
+                    crio: {folder: ., version: 1.31.0}\n";
+        std::fs::write(&file, text).unwrap();
+        let recipe = Recipe::file(&file).unwrap();
+        let error = at_once(&ClusterSpec::single_node().with_recipe_of(recipe)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains("the runtime cri-o"), "{error:?}");
+        assert!(
+            error
+                .cure_text()
+                .is_some_and(|cure| cure.contains("NodeImage::start"))
+        );
+    }
+}

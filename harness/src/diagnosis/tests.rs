@@ -1,0 +1,186 @@
+//! Every cause of the table against real logs that show it and logs that only look so.
+//!
+//! `fixtures/<id>/` has the logs that show a cause, `fixtures/silent/` those that show none:
+//! healthy journals and, as `<id>.log`, lines that look like a cause. The first line of each
+//! says how it was had.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{causes::CAUSES, *};
+
+fn fixtures(folder: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+    let entries = fs::read_dir(root.join(folder)).unwrap_or_else(|_| panic!("no {folder}/"));
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("must list").path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+fn found(path: &Path) -> Vec<Diagnosis> {
+    diagnose(&read(&[path.to_owned()]).expect("must read").evidence)
+}
+
+fn ids(found: &[Diagnosis]) -> Vec<&str> {
+    found.iter().map(|diagnosis| diagnosis.id).collect()
+}
+
+#[test]
+fn the_table_is_sound() {
+    let mut before = HashSet::new();
+    for cause in CAUSES {
+        assert!(
+            cause.follows.is_none_or(|root| before.contains(root)),
+            "{}",
+            cause.id
+        );
+        assert!(before.insert(cause.id), "{} is there twice", cause.id);
+        let shape = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!(cause.id.chars().all(shape), "{}", cause.id);
+        assert!(
+            !cause.links.is_empty() && !cause.signs.is_empty(),
+            "{}",
+            cause.id
+        );
+        assert!(
+            cause.links.iter().all(|link| link.starts_with("https://")),
+            "{}",
+            cause.id
+        );
+    }
+}
+
+#[test]
+fn each_cause_is_recognised_in_logs_that_show_it() {
+    for cause in CAUSES {
+        let logs = fixtures(cause.id);
+        assert!(!logs.is_empty(), "{} has no fixture", cause.id);
+        for log in logs {
+            let found = found(&log);
+            let expected: Vec<_> = CAUSES
+                .iter()
+                .filter(|other| other.id == cause.id || leads(other, cause) || leads(cause, other))
+                .map(|other| other.id)
+                .collect();
+            let ids = ids(&found);
+            assert!(ids.contains(&cause.id), "{}: {ids:?}", log.display());
+            assert!(
+                ids.iter().all(|id| expected.contains(id)),
+                "{}: {ids:?}",
+                log.display()
+            );
+            for diagnosis in &found {
+                let texts = [&diagnosis.cause, &diagnosis.cure];
+                assert!(
+                    texts.iter().all(|text| !text.is_empty()),
+                    "{}",
+                    log.display()
+                );
+                assert!(!diagnosis.lines.is_empty() && diagnosis.count >= diagnosis.lines.len());
+            }
+        }
+    }
+}
+
+fn leads(root: &rule::Cause, to: &rule::Cause) -> bool {
+    to.follows == Some(root.id)
+}
+
+#[test]
+fn logs_that_only_look_so_show_nothing() {
+    let logs = fixtures("silent");
+    for cause in CAUSES {
+        let name = format!("{}.log", cause.id);
+        assert!(
+            logs.iter().any(|log| log.ends_with(&name)),
+            "no silent/{name}"
+        );
+    }
+    for log in logs {
+        assert_eq!(ids(&found(&log)), Vec::<&str>::new(), "{}", log.display());
+    }
+}
+
+#[test]
+fn every_fixture_says_how_it_was_had() {
+    for folder in CAUSES.iter().map(|cause| cause.id).chain(["silent"]) {
+        for log in fixtures(folder) {
+            let text = fs::read_to_string(&log).expect("must read");
+            let said = text.starts_with("# ") || text.starts_with("{\n \"how\": ");
+            assert!(said, "{}", log.display());
+            assert!(text.lines().count() <= 80, "{} is long", log.display());
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_cut_off_shows_nothing_new_and_no_byte_panics() {
+    for folder in CAUSES.iter().map(|cause| cause.id) {
+        for log in fixtures(folder) {
+            let bytes = fs::read(&log).expect("must read");
+            let whole = found(&log);
+            for at in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
+                let mut broken = bytes.clone();
+                broken[at] = 0xff;
+                read_stream("-", Source::Unknown, &broken[..]).expect("must read");
+                let cut = read_stream("-", Source::Unknown, &bytes[..at]).expect("must read");
+                let cut = diagnose(&cut.evidence);
+                assert!(ids(&cut).iter().all(|id| ids(&whole).contains(id)));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_pod_prints_shows_nothing() {
+    for folder in CAUSES
+        .iter()
+        .map(|cause| cause.id)
+        .filter(|id| *id != "coredns-loop")
+    {
+        for log in fixtures(folder) {
+            let text = fs::read_to_string(&log).expect("must read");
+            let printed: Vec<_> = text
+                .lines()
+                .map(|line| format!("2026-11-21T10:10:29.123456789Z stderr F {line}\n"))
+                .collect();
+            let reading = read_stream("-", Source::Unknown, printed.concat().as_bytes());
+            let found = diagnose(&reading.expect("must read").evidence);
+            assert_eq!(ids(&found), Vec::<&str>::new(), "{}", log.display());
+        }
+    }
+}
+
+#[test]
+fn the_error_of_a_boot_is_understood() {
+    let words = "kubelet on node 'n1' keeps exiting: E1121 10:43:18.177991    3117 run.go:72] \
+        \"command failed\" err=\"failed to validate kubelet configuration, error: invalid \
+        configuration: imageGCLowThresholdPercent (--image-gc-low-threshold) 100 must be less \
+        than imageGCHighThresholdPercent (--image-gc-high-threshold) 100, path: &TypeMeta{}\"";
+    let error = Error::setup("boot cluster 'a'").because(Error::setup(words));
+    let found = diagnose(&Evidence::error(&error));
+    assert_eq!(ids(&found), ["kubelet-image-gc-thresholds"]);
+    assert_eq!(found[0].facts["low"], ["100"]);
+}
+
+#[test]
+fn lines_of_another_node_or_in_another_order_are_no_pair() {
+    let removal = "\"Removing image to free bytes\" imageID=\"sha256:ab\" size=1";
+    let missing =
+        "\"x\" err=\"Container image \\\"a:v1\\\" is not present with pull policy of Never\"";
+    let on = |node: &str, text| Evidence::lines(Source::Kubelet, text).remove(0).on(node);
+    let roots =
+        |evidence: &[Evidence]| ids(&diagnose(evidence)).first() == Some(&"image-collected");
+    assert!(roots(&[on("n1", removal), on("n1", missing)]));
+    assert!(!roots(&[on("n1", missing), on("n1", removal)]));
+    assert!(!roots(&[on("n1", removal), on("n2", missing)]));
+    // Of different logs nobody knows the order.
+    let event = "Container image \"a:v1\" is not present with pull policy of Never";
+    let event = Evidence::event("ErrImageNeverPull", event);
+    assert!(roots(&[event, on("n1", removal)]));
+}

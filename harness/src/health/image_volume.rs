@@ -1,0 +1,67 @@
+//! The look at image volumes: does the runtime mount an image, or drop the wish unsaid?
+//!
+//! No version and no feature bit tells; so a container is made that mounts an image, and the
+//! runtime is asked what it mounted.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::facts::{Seen, seen};
+use crate::{
+    Error, Result,
+    node::{
+        Node,
+        containerd::Containerd,
+        cri::{CgroupDriver, Cri, PodConfig},
+    },
+    wait::{self, Probe},
+};
+
+/// The image that came back as mounted, or the runtime's words against it.
+pub(super) type Mounted = Result<String, String>;
+
+/// Tries it, with the smallest image that the node has.
+pub(super) async fn look(node: &Node, driver: &Seen<CgroupDriver>) -> Seen<Mounted> {
+    // systemd takes a slice for a parent, and the runtime alone a folder.
+    let cgroup_parent = match seen(driver)? {
+        CgroupDriver::Systemd => "system.slice",
+        CgroupDriver::Cgroupfs => "/kubelet",
+    };
+    let tried = async {
+        let cri = Containerd::connect(node).await?.cri();
+        let images = cri.images().await?;
+        let image = images.into_iter().min_by_key(|image| image.size);
+        let image = image.ok_or_else(|| Error::not_found("the node has no image"))?;
+        let image = image.tags.first().unwrap_or(&image.id);
+        let what = "a pod that nobody removed";
+        wait::until(what, Duration::from_secs(15), async || {
+            attempt(&cri, cgroup_parent, image).await
+        })
+        .await
+    };
+    tried.await.map_err(|error: Error| error.report())
+}
+
+/// One try. The kubelet removes pods that it does not know, and may well remove this one
+/// before it has told anything; then nothing was seen.
+async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<Mounted> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let name = format!("image-volume-{}", now.unwrap_or_default().as_nanos());
+    let config = PodConfig::on_the_node(&name, cgroup_parent);
+    let pod = match cri.run_pod(&config).await {
+        Ok(pod) => pod,
+        Err(error) => return Probe::Failed(error),
+    };
+    let made = cri.create_with_volume(&pod, &config, image).await;
+    let told =
+        match made {
+            Ok(mounted) => Probe::Ready(mounted.into_iter().next().ok_or_else(|| {
+                "the runtime made the container and mounted no image in it".to_owned()
+            })),
+            Err(error) if cri.pod_runs(&pod).await => Probe::Ready(Err(error.report())),
+            Err(error) => Probe::Pending(error.report()),
+        };
+    if let Err(error) = cri.remove_pod(&pod).await {
+        tracing::warn!("{}", error.report());
+    }
+    told
+}

@@ -1,0 +1,239 @@
+//! Helpers of the image-volume-mount suite.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kubenest::{
+    Case, ClusterSpec, CriClient,
+    docker::FileEntry,
+    image::SmallImage,
+    k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Volume, VolumeMount},
+    node::Node,
+    objects,
+    wait::{self, Probe},
+};
+use serde_json::{Value, json};
+
+/// The client whose cri-api has no image in a mount.
+pub const OLD_CLIENT: &str = "0.30.0";
+/// A client whose cri-api has it.
+pub const NEW_CLIENT: &str = "0.34.0";
+
+/// What containerd says of a mount without host path and, as it sees it, without image.
+pub const NO_HOST_PATH: &str = "failed to generate container \"…\" spec: failed to generate \
+     spec: failed to mkdir \"\": mkdir : no such file or directory";
+
+/// CRI-O's socket in a node.
+pub const CRI_O_SOCKET: &str = "/var/run/crio/crio.sock";
+/// An image that every node built here has.
+pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
+
+/// Where the volume is in a container, and what shows its content.
+const VOLUME: &str = "/volume";
+const SHOW: [&str; 3] = ["/bin/busybox", "cat", "/volume/mark"];
+const STAY: [&str; 3] = ["/bin/busybox", "sleep", "3600"];
+
+/// One node whose API server and kubelet know image volumes, whatever its containerd knows.
+pub fn spec(recipe: &str) -> kubenest::Result<ClusterSpec> {
+    ClusterSpec::single_node()
+        .with_recipe(recipe)?
+        .with_kubeadm_patch("{kind: KubeletConfiguration, featureGates: {ImageVolume: true}}")?
+        .with_kubeadm_patch(
+            "{kind: ClusterConfiguration, apiServer: {extraArgs: \
+             [{name: feature-gates, value: ImageVolume=true}]}}",
+        )
+}
+
+/// A small image of its own, side-loaded into the node's containerd. No registry has it.
+pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
+    let docker = case.cluster().docker();
+    let image = SmallImage::load(docker, &format!("{mark} in {}", case.namespace())).await?;
+    let archive = docker.save_image(image.reference()).await?;
+    let import = ["ctr", "--namespace", "k8s.io", "images", "import", "-"];
+    case.node().exec_with(&import, archive).await?;
+    Ok(image)
+}
+
+/// What a CRI client got that asked for a container of an image with the same image as volume.
+#[derive(Debug)]
+pub struct Mounted {
+    /// What a file in the volume says to the container.
+    pub content: String,
+    /// The mount, as the runtime tells of it.
+    pub mount: Value,
+}
+
+/// Asks for it; the inner error has the words of the client.
+pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<Mounted, String>> {
+    let (pod, container) = (
+        "/run/image-volume/pod.json",
+        "/run/image-volume/container.json",
+    );
+    let (pod_config, container_config) = configs(image);
+    let files = [
+        FileEntry::new(pod, pod_config.to_string()),
+        FileEntry::new(container, container_config.to_string()),
+    ];
+    client.node().write_files(&files).await?;
+    let id = field(&ok(client, &["runp", pod]).await?, "pod_sandbox_id")?;
+    let created = client.call(&["create", &id, container, pod]).await?;
+    if created.status != 0 {
+        return Ok(Err(created.stderr.trim().to_owned()));
+    }
+    let container = field(&created.text(), "container_id")?;
+    ok(client, &["start", &container]).await?;
+    let show = [&["exec", container.as_str()][..], &SHOW].concat();
+    let content = ok(client, &show).await?.trim_end().to_owned();
+    let status = ok(client, &["inspect", &container]).await?;
+    let mut status: Value = serde_json::from_str(&status).context("the container's status")?;
+    let mount = status["status"]["mounts"][0].take();
+    ok(client, &["rmp", &id]).await?;
+    Ok(Ok(Mounted { content, mount }))
+}
+
+/// As in CRI-O's own test of image volumes; on the node's network, so that none is needed.
+fn configs(image: &str) -> (Value, Value) {
+    let pod = json!({
+        "metadata": {"name": "image-volume", "uid": "image-volume", "namespace": "suite"},
+        "linux": {
+            "cgroup_parent": "system.slice",
+            "security_context": {"namespace_options": {"network": 2}},
+        },
+    });
+    let container = json!({
+        "metadata": {"name": "reader"},
+        "image": {"image": image},
+        "command": STAY,
+        "mounts": [{
+            "host_path": "",
+            "container_path": VOLUME,
+            "image": {"image": image, "user_specified_image": image},
+            "readonly": true,
+        }],
+    });
+    (pod, container)
+}
+
+async fn ok(client: &CriClient<'_>, command: &[&str]) -> Result<String> {
+    let output = client.call(command).await?;
+    Ok(output.demand(client.node().name(), command)?.text())
+}
+
+fn field(answer: &str, name: &str) -> Result<String> {
+    let answer: Value = serde_json::from_str(answer).context("the client's answer")?;
+    let field = answer[name].as_str();
+    Ok(field
+        .with_context(|| format!("no {name} in {answer}"))?
+        .to_owned())
+}
+
+/// Stops the kubelet, which removes pods that it does not know.
+pub async fn without_kubelet(node: &Node) -> Result<()> {
+    node.exec_ok(&["systemctl", "stop", "kubelet"]).await?;
+    Ok(())
+}
+
+/// Waits until a service of a node runs.
+pub async fn runs(node: &Node, service: &str) -> Result<()> {
+    let active = ["systemctl", "is-active", service];
+    let runs = wait::until(service, Duration::from_secs(60), async || {
+        match node.exec(&active).await {
+            Ok(output) if output.status == 0 => Probe::Ready(()),
+            Ok(output) => Probe::Pending(output.text()),
+            Err(error) => Probe::Failed(error),
+        }
+    });
+    let words = ["journalctl", "--no-pager", "--lines=20", "--unit", service];
+    match runs.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(error).context(node.exec_ok(&words).await?.text()),
+    }
+}
+
+/// A message without the container's id.
+pub fn without_id(message: &str) -> String {
+    let mut parts: Vec<&str> = message.splitn(3, '"').collect();
+    if let [before, id, _] = &mut parts[..]
+        && before.ends_with("container ")
+    {
+        *id = "…";
+    }
+    parts.join("\"")
+}
+
+/// Makes a pod of an image that mounts the same image as a volume.
+pub async fn create_pod(case: &Case<'_>, name: &str, image: &SmallImage) -> Result<()> {
+    let reference = image.reference().to_owned();
+    let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
+    let mut pod = Pod::default();
+    pod.metadata.name = Some(name.to_owned());
+    pod.spec = Some(PodSpec {
+        containers: vec![Container {
+            name: "reader".into(),
+            image: Some(reference.clone()),
+            image_pull_policy: Some("Never".into()),
+            command: words(&STAY),
+            volume_mounts: Some(vec![VolumeMount {
+                name: "image".into(),
+                mount_path: VOLUME.into(),
+                ..VolumeMount::default()
+            }]),
+            ..Container::default()
+        }],
+        volumes: Some(vec![Volume {
+            name: "image".into(),
+            image: Some(ImageVolumeSource {
+                reference: Some(reference),
+                pull_policy: Some("Never".into()),
+            }),
+            ..Volume::default()
+        }]),
+        termination_grace_period_seconds: Some(0),
+        ..PodSpec::default()
+    });
+    case.create(&pod).await?;
+    Ok(())
+}
+
+/// What a file in the volume says to the container of a pod that runs.
+pub async fn read_in_pod(case: &Case<'_>, name: &str) -> Result<String> {
+    let pod = case.pod_ready(name, Duration::from_secs(60)).await?;
+    let statuses = pod.status.and_then(|status| status.container_statuses);
+    let id = statuses.and_then(|mut all| all.pop()?.container_id);
+    let id = id.context("a pod that is Ready must have a container")?;
+    let id = id.trim_start_matches("containerd://");
+    let exec = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "tasks",
+        "exec",
+        "--exec-id",
+        "show",
+        id,
+    ];
+    let shown = case.node().exec_ok(&[&exec[..], &SHOW].concat()).await?;
+    Ok(shown.text().trim_end().to_owned())
+}
+
+/// Waits until the kubelet gives up on a pod's container; returns what it was told.
+pub async fn create_error(case: &Case<'_>, name: &str) -> Result<String> {
+    let what = "the container to end in CreateContainerError";
+    let wait = objects::until(
+        case.api::<Pod>(),
+        name,
+        what,
+        Duration::from_secs(60),
+        |pod| {
+            let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
+            let state = statuses.and_then(|all| all.first()?.state.as_ref());
+            match state.and_then(|state| state.waiting.as_ref()) {
+                Some(waiting) if waiting.reason.as_deref() == Some("CreateContainerError") => {
+                    Probe::Ready(waiting.message.clone().unwrap_or_default())
+                }
+                _ => Probe::Pending(pod.map(objects::seen).unwrap_or_default()),
+            }
+        },
+    );
+    Ok(wait.await?)
+}

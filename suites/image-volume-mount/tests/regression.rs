@@ -1,0 +1,190 @@
+//! A container mounts an image as a volume.
+//!
+//! cri-api v0.31 put an image into a mount. A client of an older release drops that field from
+//! a configuration unsaid, and a runtime that does not know or heed it overlooks it: either way
+//! the mount arrives without image and without host path. containerd: `failed to mkdir ""`,
+//! CRI-O: `mount.HostPath is empty`. containerd mounts images since 2.1, CRI-O since 1.31.
+//!
+//! Regression test for <https://github.com/cri-o/cri-o/issues/8404> and
+//! <https://github.com/containerd/containerd/pull/10579>. Obsolete when no supported client
+//! and no supported runtime is older than that.
+
+const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
+const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
+const CONTAINERD_2_1: &str = "v1.32.1-containerd-2.1.9";
+
+/// An old client on any runtime, or an old runtime under any client.
+mod affected {
+    use std::process;
+
+    use image_volume_mount::{
+        CRI_O_SOCKET, NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, PAUSE, create_error, create_pod, load,
+        mount, runs, spec, without_id, without_kubelet,
+    };
+    use kubenest::{
+        Case, Cluster, ClusterSpec, CriClient,
+        docker::Docker,
+        health::{self, Expected},
+        image::NodeImage,
+        node::containerd::SOCKET,
+        recipe::Recipe,
+        settings::settings,
+        skip,
+    };
+    use kubenest_fixtures::cluster;
+    use rstest::rstest;
+
+    use super::{CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_1};
+
+    #[rstest]
+    #[tokio::test]
+    async fn an_old_client_asks_containerd_2_1_for_an_empty_host_path(
+        #[future(awt)]
+        #[with(Some(CONTAINERD_2_1))]
+        cluster: Cluster,
+    ) -> anyhow::Result<()> {
+        cluster
+            .case(async |case| no_image_is_mounted(case, OLD_CLIENT).await)
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    #[rstest]
+    #[tokio::test]
+    async fn containerd_1_7_overlooks_the_image(
+        #[future(awt)]
+        #[with(Some(CONTAINERD_1_7))]
+        cluster: Cluster,
+    ) -> anyhow::Result<()> {
+        cluster
+            .case(async |case| no_image_is_mounted(case, NEW_CLIENT).await)
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    /// It knows the field already, and does nothing with it.
+    #[tokio::test]
+    async fn containerd_2_0_overlooks_the_image() -> anyhow::Result<()> {
+        let cluster = spec(CONTAINERD_2_0)?.boot().await?;
+        cluster
+            .case(async |case| {
+                let image = load(case, "overlooked").await?;
+                create_pod(case, "reader", &image).await?;
+                let told = create_error(case, "reader").await?;
+                case.shown();
+                image.remove().await?;
+                assert_eq!(without_id(&told), NO_HOST_PATH);
+
+                // The gate says so without a pod, to whoever asks for image volumes.
+                let expected = Expected {
+                    image_volumes: true,
+                    ..Expected::default()
+                };
+                let nodes = case.cluster().nodes();
+                let gate = health::gate(nodes, &case.client(), &expected).await;
+                let refusal = gate.expect_err("the gate must refuse").report();
+                let check = "health check 'image-volume' failed";
+                assert!(refusal.starts_with(check), "{refusal}");
+                assert!(refusal.contains("failed to mkdir \"\""), "{refusal}");
+
+                no_image_is_mounted(case, NEW_CLIENT).await
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    async fn no_image_is_mounted(case: &Case<'_>, client: &str) -> anyhow::Result<()> {
+        let image = load(case, &format!("asked for by {client}")).await?;
+        without_kubelet(case.node()).await?;
+        let client = CriClient::install(client, case.node(), SOCKET).await?;
+        let told = mount(&client, image.reference()).await?;
+        case.shown();
+        image.remove().await?;
+        let expected = format!("rpc error: code = Unknown desc = {NO_HOST_PATH}");
+        let told = without_id(&told.expect_err("the container must not be made"));
+        case.saw(expected.as_str(), told.as_str());
+        assert_eq!(told, expected);
+        Ok(())
+    }
+
+    /// Needs a recipe with the runtime cri-o, whose programs no registry of packages has.
+    #[tokio::test]
+    async fn an_old_client_asks_cri_o_for_an_empty_host_path() -> anyhow::Result<()> {
+        let Some(recipe) = &settings().crio else {
+            skip("no CRI-O given (set KUBENEST_CRIO to a recipe file with `runtime: cri-o`)");
+            return Ok(());
+        };
+        let (docker, name) = (Docker::find().await?, format!("cri-o-{}", process::id()));
+        let image = NodeImage::ensure(&docker, &Recipe::file(recipe)?).await?;
+        let has_crio = !image.versions.crio.is_empty();
+        anyhow::ensure!(
+            has_crio,
+            "KUBENEST_CRIO: {recipe:?} has no `runtime: cri-o`"
+        );
+        let told = async {
+            let node = image.start(&docker, &name).await?;
+            runs(&node, "crio").await?;
+            let client = CriClient::install(OLD_CLIENT, &node, CRI_O_SOCKET).await?;
+            mount(&client, PAUSE).await
+        };
+        let told = told.await;
+        docker.remove_container(&name).await?;
+        let told = told?.expect_err("the container must not be made");
+        assert!(told.ends_with("mount.HostPath is empty"), "{told}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_old_containerd_is_refused_before_anything_is_started() -> anyhow::Result<()> {
+        let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_0)?;
+        let error = spec.with_image_volumes().refused().await?;
+        assert!(error.report().contains("containerd 2.0.2"), "{error:?}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn an_old_client_is_refused_before_anything_is_started() -> anyhow::Result<()> {
+        let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_1)?;
+        let spec = spec.with_image_volumes().asked_by_cri_client(OLD_CLIENT)?;
+        let error = spec.refused().await?;
+        assert!(error.report().contains("cri-api 0.30.0"), "{error:?}");
+        Ok(())
+    }
+}
+
+/// A client and a runtime that both know images in mounts.
+mod fixed {
+    use image_volume_mount::{
+        NEW_CLIENT, create_pod, load, mount, read_in_pod, spec, without_kubelet,
+    };
+    use kubenest::{CriClient, node::containerd::SOCKET};
+
+    use super::CONTAINERD_2_1;
+
+    #[tokio::test]
+    async fn containerd_2_1_mounts_the_image_for_client_and_kubelet() -> anyhow::Result<()> {
+        // The gate tries an image volume, and lets this node pass.
+        let cluster = spec(CONTAINERD_2_1)?.with_image_volumes();
+        let cluster = cluster.asked_by_cri_client(NEW_CLIENT)?.boot().await?;
+        cluster
+            .case(async |case| {
+                let image = load(case, "mounted").await?;
+                create_pod(case, "reader", &image).await?;
+                let read = read_in_pod(case, "reader").await?;
+                assert_eq!(read, image.mark());
+
+                without_kubelet(case.node()).await?;
+                let client = CriClient::install(NEW_CLIENT, case.node(), SOCKET).await?;
+                let mounted = mount(&client, image.reference()).await?;
+                let mounted = mounted.expect("the image must be mounted");
+                case.saw(image.mark(), mounted.content.as_str());
+                assert_eq!(mounted.content, image.mark());
+                let of = &mounted.mount["image"]["image"];
+                assert_eq!(of, image.reference(), "{}", mounted.mount);
+                image.remove().await?;
+                Ok(())
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+}

@@ -1,0 +1,264 @@
+//! Helpers of the shim-protocol-version suite.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kubenest::{
+    Case, Cluster, ClusterSpec, NodeSpec,
+    cluster::probe_pod,
+    component,
+    docker::FileEntry,
+    k8s_openapi::api::core::v1::{Event, Pod},
+    kube::api::{DeleteParams, ListParams},
+    node::{Node, containerd::Containerd},
+    recipe::{Component, Content, Recipe, Runtime},
+    telemetry,
+    wait::{self, Probe},
+};
+
+/// A node whose containerd reads an address and forgets `runtime_path`.
+pub const CONTAINERD_1_6: &str = "v1.32.1-containerd-1.6.20";
+/// A node whose containerd reads an address, or JSON up to version 2.
+pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
+/// A node whose containerd reads JSON too.
+pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
+/// A node image with a daemon of 1.7.24 and a shim of 2.0.2.
+pub const SKEWED: &str = "skew-1.7.24-shim-2.0.2";
+
+/// Where a node has its own shim.
+pub const OWN_SHIM: &str = "/usr/local/bin/containerd-shim-runc-v2";
+
+const BIN: &str = "/usr/local/bin";
+const SHIM: &str = "containerd-shim-runc-v2";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const CONFIG: &str = "/etc/containerd/config.toml";
+
+/// Boots a node whose containerd can be restarted without loss.
+pub async fn boot(recipe: &str) -> Result<Cluster> {
+    boot_with(recipe, "").await
+}
+
+/// As [`boot`], with a patch of containerd's configuration.
+pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
+    telemetry::start();
+    // On cgroup v1 systemd takes sandboxes out of their device cgroups, and containerd 1.7
+    // ends those when it is restarted.
+    let cgroupfs = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\n\
+                    SystemdCgroup = false";
+    let kubelet = "{kind: KubeletConfiguration, cgroupDriver: cgroupfs}";
+    let cluster = ClusterSpec::single_node()
+        .with_recipe(recipe)?
+        .with_containerd_patch(cgroupfs)?
+        .with_containerd_patch(containerd)?
+        .with_kubeadm_patch(kubelet)?
+        .boot();
+    Ok(cluster.await?)
+}
+
+/// A node with a sound image that finds the shim of another containerd from its start, as where
+/// another release's programs come first in the daemon's PATH.
+pub async fn finding_another_shim(recipe: &str, release: &str) -> Result<ClusterSpec> {
+    let shim = component::provide(&parts(release)?.shim).await?;
+    let folder = shim.files.join("usr/local/bin").display().to_string();
+    // The first folder in the PATH of systemd's services.
+    let node = NodeSpec::control_plane().with_read_only_mount(folder, "/usr/local/sbin");
+    Ok(ClusterSpec::of([node]).with_recipe(recipe)?)
+}
+
+/// Puts the shim of another containerd into the node, and its folder first in the daemon's
+/// PATH. Pods that run keep their own shims.
+pub async fn plant(node: &Node, release: &str) -> Result<()> {
+    let folder = format!("/opt/shims/{release}");
+    let (_, shim) = daemon_and_shim(release)?;
+    let shim = program(&shim, SHIM, &folder).await?;
+    node.write_files(&[shim]).await?;
+    set_path(node, &format!("{folder}:{PATH}")).await
+}
+
+/// As [`plant`], but what the daemon finds says that it is of the node's own release.
+pub async fn plant_disguised(node: &Node, release: &str) -> Result<()> {
+    plant(node, release).await?;
+    let folder = "/opt/shims/disguised";
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = -v ] && exec {OWN_SHIM} -v\nexec /opt/shims/{release}/{SHIM} \"$@\"\n"
+    );
+    let mut disguise = FileEntry::new(format!("{folder}/{SHIM}"), script);
+    disguise.mode = 0o755;
+    node.write_files(&[disguise]).await?;
+    set_path(node, &format!("{folder}:{PATH}")).await
+}
+
+/// Lets the daemon find its own shim again.
+pub async fn pull_out(node: &Node) -> Result<()> {
+    set_path(node, PATH).await
+}
+
+/// Replaces containerd's programs on disk as a package manager does. The daemon goes on.
+pub async fn upgrade(node: &Node, release: &str) -> Result<()> {
+    let (daemon, shim) = daemon_and_shim(release)?;
+    node.write_files(&[
+        program(&daemon, "containerd", BIN).await?,
+        program(&daemon, "ctr", BIN).await?,
+        program(&shim, SHIM, BIN).await?,
+    ])
+    .await?;
+    Ok(())
+}
+
+/// Names the node's own shim in containerd's configuration.
+pub async fn set_runtime_path(node: &Node) -> Result<()> {
+    const TYPE: &str = "runtime_type = \"io.containerd.runc.v2\"";
+    let config = String::from_utf8(node.read_file(CONFIG).await?)?;
+    ensure!(config.contains(TYPE), "'{CONFIG}' has no '{TYPE}'");
+    let path = format!("{TYPE}\nruntime_path = \"{OWN_SHIM}\"");
+    let config = config.replace(TYPE, &path);
+    node.write_files(&[FileEntry::new(CONFIG, config)]).await?;
+    restart(node).await
+}
+
+/// Starts the daemon anew, and waits until it can make pods.
+pub async fn restart(node: &Node) -> Result<()> {
+    node.exec_ok(&["systemctl", "restart", "containerd"])
+        .await?;
+    let conditions = async || {
+        let status = Containerd::connect(node).await?.cri().status(false).await?;
+        Ok::<_, kubenest::Error>(status.conditions().to_vec())
+    };
+    wait::until(
+        "the daemon to be ready",
+        Duration::from_secs(30),
+        async || match conditions().await {
+            Ok(all) => {
+                let ready = ["RuntimeReady", "NetworkReady"]
+                    .iter()
+                    .all(|kind| all.iter().any(|c| c.kind == *kind && c.holds));
+                Probe::from_option(ready.then_some(()), || format!("{all:?}"))
+            }
+            Err(error) => Probe::Pending(error.report()),
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// Makes a pod that stays in `ContainerCreating`, and returns the message of its
+/// `FailedCreatePodSandBox`, with `…` for its ids.
+pub async fn sandbox_failure(case: &Case<'_>, pod: &str) -> Result<String> {
+    let made = case.create(&probe_pod(case.node(), pod).await?).await?;
+    let uid = made.metadata.uid.unwrap_or_default();
+    let failed = format!("involvedObject.uid={uid},reason=FailedCreatePodSandBox");
+    let (events, failed) = (case.api::<Event>(), ListParams::default().fields(&failed));
+    let message = case.until(
+        "FailedCreatePodSandBox",
+        Duration::from_secs(60),
+        async || match events.list(&failed).await {
+            // What fell into the daemon's restart is tried again.
+            Ok(found) => Probe::from_option(
+                found
+                    .into_iter()
+                    .filter_map(|event| event.message)
+                    .find(|message| !message.contains("code = Unavailable")),
+                || "no such event".into(),
+            ),
+            Err(error) => Probe::Pending(error.to_string()),
+        },
+    );
+    let message = message.await?;
+    let pods = case.api::<Pod>();
+    let reason = case.until(
+        "the pod's state",
+        Duration::from_secs(30),
+        async || match pods.get(pod).await {
+            Ok(pod) => Probe::from_option(waits_for(&pod), || "no container's state".into()),
+            Err(error) => Probe::Pending(error.to_string()),
+        },
+    );
+    assert_eq!(reason.await?, "ContainerCreating");
+    pods.delete(pod, &DeleteParams::default().grace_period(0))
+        .await?;
+    Ok(without_ids(&message))
+}
+
+/// Makes a pod, and waits until it is Ready.
+pub async fn starts(case: &Case<'_>, pod: &str) -> Result<()> {
+    case.create(&probe_pod(case.node(), pod).await?).await?;
+    case.pod_ready(pod, Duration::from_secs(60)).await?;
+    Ok(())
+}
+
+/// What the health gate saw of the shim of a node that it found healthy.
+pub async fn healthy_shim(case: &Case<'_>) -> Result<String> {
+    let report = case.cluster().health().await?;
+    let shim = report.findings.into_iter().find(|f| f.name == "shim");
+    Ok(shim.context("no finding 'shim'")?.observed)
+}
+
+fn daemon_and_shim(release: &str) -> Result<(Component, Component)> {
+    let recipe = Recipe::named(&format!("v1.32.1-containerd-{release}"))?;
+    match recipe.content {
+        Content::Parts(parts) => match parts.runtime {
+            Runtime::Containerd { daemon, shim } => Ok((daemon, shim)),
+            Runtime::Crio { .. } => anyhow::bail!("'{}' has no containerd", recipe.name),
+        },
+        Content::Image(image) => anyhow::bail!("'{image}' has no parts"),
+    }
+}
+
+/// A program of a component, to be put into a folder of a node.
+async fn program(component: &Component, name: &str, folder: &str) -> Result<FileEntry> {
+    let built = component::provide(component).await?;
+    let file = built.files.join("usr/local/bin").join(name);
+    let content = std::fs::read(&file).with_context(|| file.display().to_string())?;
+    let mut file = FileEntry::new(format!("{folder}/{name}"), content);
+    file.mode = 0o755;
+    Ok(file)
+}
+
+async fn set_path(node: &Node, path: &str) -> Result<()> {
+    let path = format!("PATH={path}");
+    node.exec_ok(&["systemctl", "set-environment", &path])
+        .await?;
+    restart(node).await
+}
+
+fn waits_for(pod: &Pod) -> Option<String> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    containers
+        .first()?
+        .state
+        .as_ref()?
+        .waiting
+        .as_ref()?
+        .reason
+        .clone()
+}
+
+/// Sandboxes and sockets are named by 64 hex digits, other ones each time.
+fn without_ids(message: &str) -> String {
+    let is_id = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut text = String::new();
+    for word in message.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        text.push_str(if is_id(bare) { "…" } else { bare });
+        text.push_str(&word[bare.len()..]);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_ids;
+
+    #[test]
+    fn only_ids_are_left_out() {
+        let id = "0a9f".repeat(16);
+        let text =
+            format!("dial \0{{\"unix:///run/s/{id}\"}} of \"{id}\": \x03Y/{id}\x1a\x05: face");
+        let expected = "dial \0{\"unix:///run/s/…\"} of \"…\": \x03Y/…\x1a\x05: face";
+        assert_eq!(without_ids(&text), expected);
+        assert_eq!(
+            without_ids(&format!("{id}0 {}", &id[1..])),
+            format!("{id}0 {}", &id[1..])
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! A containerd daemon reads what its shim answers.
+//!
+//! A shim tells the daemon that starts it where it listens: as plain text up to containerd 1.7,
+//! as JSON from 2.0, as protobuf from 2.3. A daemon that meets a newer form than its own starts
+//! no pod any more, while those that run go on. It meets one when another containerd's shim
+//! comes first in its PATH, or when packages are upgraded and the daemon is not restarted.
+//!
+//! Regression test for <https://github.com/kubernetes/kubernetes/issues/130590> (mended by
+//! <https://github.com/containerd/containerd/pull/11489>),
+//! <https://github.com/containerd/containerd/issues/13763> and
+//! <https://github.com/containerd/containerd/issues/10984>. Obsolete when no daemon older than
+//! the newest form of answer is in use.
+
+/// Daemons that start newer shims. A control plane starts in no such node, so the node is
+/// healthy first, and what its tests say of the failure's time includes that.
+mod affected {
+    use kubenest::{Case, ClusterSpec, ErrorKind};
+    use shim_protocol_version::{
+        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, SKEWED, boot, finding_another_shim, plant,
+        plant_disguised, pull_out, sandbox_failure, set_runtime_path, upgrade,
+    };
+
+    const JSON_UNDER_1_6: &str = "Failed to create pod sandbox: rpc error: code = Unknown desc = \
+        failed to create containerd task: failed to start shim: start failed: dial unix \
+        \0{\"version\":3,\"address\":\"unix:///run/containerd/s/…\",\"protocol\":\"ttrpc\"}: \
+        connect: invalid argument: unknown";
+    const PROTOBUF_UNDER_1_6: &str = "Failed to create pod sandbox: rpc error: code = Unknown \
+        desc = failed to create containerd task: failed to start shim: start failed: dial unix \
+        \0\x08\x03\x12Yunix:///run/containerd/s/…\x1a\x05ttrpc: connect: connection refused: \
+        unknown";
+    const JSON_UNDER_1_7: &str = "Failed to create pod sandbox: rpc error: code = Unimplemented \
+        desc = failed to create containerd task: failed to start shim: start failed: \
+        unsupported shim version (3): not implemented";
+    const PROTOBUF_UNDER_1_7: &str = "Failed to create pod sandbox: rpc error: code = Unknown \
+        desc = failed to create containerd task: failed to start shim: start failed: failed to \
+        create TTRPC connection: dial unix \0\x08\x03\x12Yunix:///run/containerd/s/…\x1a\x05ttrpc: \
+        connect: connection refused: unknown";
+    const PROTOBUF_UNDER_2_0: &str = "Failed to create pod sandbox: rpc error: code = Unknown \
+        desc = failed to start sandbox \"…\": failed to create containerd task: failed to start \
+        shim: start failed: failed to create TTRPC connection: unsupported protocol: \x08\x03\x12Yunix";
+
+    #[tokio::test]
+    async fn containerd_1_6_reads_neither_json_nor_protobuf() -> anyhow::Result<()> {
+        let cluster = boot(CONTAINERD_1_6).await?;
+        cluster
+            .case(async |case| {
+                plant(case.node(), "2.3.4").await?;
+                no_pod_starts(case, PROTOBUF_UNDER_1_6, "shim").await?;
+                plant(case.node(), "2.0.2").await?;
+                no_pod_starts(case, JSON_UNDER_1_6, "shim").await?;
+                // What upstream did; this daemon drops the setting on its way.
+                set_runtime_path(case.node()).await?;
+                no_pod_starts(case, JSON_UNDER_1_6, "shim").await
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    #[tokio::test]
+    async fn containerd_1_7_reads_neither_json_nor_protobuf() -> anyhow::Result<()> {
+        let cluster = boot(CONTAINERD_1_7).await?;
+        cluster
+            .case(async |case| {
+                plant(case.node(), "2.3.4").await?;
+                no_pod_starts(case, PROTOBUF_UNDER_1_7, "shim").await?;
+                plant_disguised(case.node(), "2.0.2").await?;
+                no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
+                plant(case.node(), "2.0.2").await?;
+                no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
+                // The same without a foreign shim: an upgrade, and nobody restarts the daemon.
+                pull_out(case.node()).await?;
+                case.cluster().health().await?;
+                upgrade(case.node(), "2.0.2").await?;
+                no_pod_starts(case, JSON_UNDER_1_7, "daemon").await
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    #[tokio::test]
+    async fn containerd_2_0_reads_no_protobuf() -> anyhow::Result<()> {
+        let cluster = boot(CONTAINERD_2_0).await?;
+        cluster
+            .case(async |case| {
+                plant(case.node(), "2.3.4").await?;
+                no_pod_starts(case, PROTOBUF_UNDER_2_0, "shim").await
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    #[tokio::test]
+    async fn a_skewed_image_is_refused_before_anything_is_started() -> anyhow::Result<()> {
+        let spec = ClusterSpec::single_node().with_recipe(SKEWED)?;
+        let report = spec.refused().await?.report();
+        let cause = "containerd 1.7.24 cannot start containers with the shim of containerd 2.0.2";
+        assert!(report.contains(cause), "{report}");
+        assert!(
+            report.contains("unsupported shim version (3): not implemented"),
+            "{report}"
+        );
+        assert!(
+            report.contains("cure: put the shim of containerd 1.7 in the node"),
+            "{report}"
+        );
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_node_that_finds_another_shim_is_refused_within_its_boot() -> anyhow::Result<()> {
+        let spec = finding_another_shim(CONTAINERD_1_7, "2.0.2").await?;
+        let report = spec.refused().await?.report();
+        assert!(report.contains("health check 'shim' failed"), "{report}");
+        let cause = "shim 2.0.2 at /usr/local/sbin/containerd-shim-runc-v2 answers in JSON (2.0 to \
+                     2.2), daemon 1.7.24 reads plain text (1.7 and older): no pod can start";
+        assert!(report.contains(cause), "{report}");
+        assert!(
+            report.contains("install the shim of containerd 1.7.24"),
+            "{report}"
+        );
+        Ok(())
+    }
+
+    /// A pod fails in the documented way, and the gate would have named the check.
+    async fn no_pod_starts(case: &Case<'_>, expected: &str, check: &str) -> anyhow::Result<()> {
+        let message = sandbox_failure(case, "newcomer").await?;
+        case.shown();
+        case.saw(expected, message.as_str());
+        assert_eq!(message, expected);
+        let gate = case.cluster().health().await;
+        let error = gate.expect_err("the gate must refuse the node");
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+        let refusal = format!("health check '{check}' failed");
+        assert!(error.report().starts_with(&refusal), "{error:?}");
+        Ok(())
+    }
+}
+
+/// The same daemons with shims that they read.
+mod fixed {
+    use shim_protocol_version::{
+        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, OWN_SHIM, boot, boot_with, healthy_shim,
+        plant, restart, set_runtime_path, starts, upgrade,
+    };
+
+    #[tokio::test]
+    async fn containerd_1_6_starts_the_shim_that_is_its_runtime_type() -> anyhow::Result<()> {
+        // Such a type takes no runc options.
+        let runtimes = format!(
+            "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n\
+             default_runtime_name = 'absolute'\n\
+             runtimes.runc.runtime_type = '{OWN_SHIM}'\n\
+             runtimes.absolute.runtime_type = '{OWN_SHIM}'"
+        );
+        let cluster = boot_with(CONTAINERD_1_6, &runtimes).await?;
+        cluster
+            .case(async |case| {
+                plant(case.node(), "2.0.2").await?;
+                starts(case, "newcomer").await?;
+                let shim = healthy_shim(case).await?;
+                case.saw(OWN_SHIM, shim.as_str());
+                assert!(shim.contains(OWN_SHIM), "{shim}");
+                Ok(())
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    #[tokio::test]
+    async fn containerd_1_7_starts_the_shim_at_its_runtime_path_and_is_restarted_for_another()
+    -> anyhow::Result<()> {
+        let cluster = boot(CONTAINERD_1_7).await?;
+        cluster
+            .case(async |case| {
+                plant(case.node(), "2.0.2").await?;
+                set_runtime_path(case.node()).await?;
+                starts(case, "newcomer").await?;
+                let shim = healthy_shim(case).await?;
+                assert!(shim.contains(OWN_SHIM), "{shim}");
+
+                upgrade(case.node(), "2.0.2").await?;
+                restart(case.node()).await?;
+                starts(case, "after-the-upgrade").await?;
+                let shim = healthy_shim(case).await?;
+                case.saw("daemon 2.0.2", shim.as_str());
+                assert!(shim.contains("daemon 2.0.2"), "{shim}");
+                Ok(())
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    #[tokio::test]
+    async fn containerd_2_0_reads_what_an_older_shim_answers() -> anyhow::Result<()> {
+        let cluster = boot(CONTAINERD_2_0).await?;
+        cluster
+            .case(async |case| {
+                plant(case.node(), "1.7.24").await?;
+                starts(case, "newcomer").await?;
+                let shim = healthy_shim(case).await?;
+                case.saw("shim 1.7.24", shim.as_str());
+                assert!(shim.contains("shim 1.7.24"), "{shim}");
+                Ok(())
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+}
