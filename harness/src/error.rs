@@ -67,7 +67,7 @@ impl Error {
         Self::new(ErrorKind::Refused, what)
     }
 
-    fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
             what: what.into(),

@@ -204,12 +204,16 @@ fn diff(at: &str, old: &Value, new: &Value) -> Vec<String> {
         let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
         keys.sort();
         keys.dedup();
-        let none = Value::String("nothing".into());
         return keys
             .into_iter()
             .flat_map(|key| {
-                let of = |table: &Table| table.get(key).unwrap_or(&none).clone();
-                diff(&format!("{at}.{key}"), &of(old), &of(new))
+                let at = format!("{at}.{key}");
+                match (old.get(key), new.get(key)) {
+                    (Some(old), Some(new)) => diff(&at, old, new),
+                    (Some(old), None) => diff(&at, old, &nothing_like(old)),
+                    (None, Some(new)) => diff(&at, &nothing_like(new), new),
+                    (None, None) => Vec::new(),
+                }
             })
             .collect();
     }
@@ -217,6 +221,14 @@ fn diff(at: &str, old: &Value, new: &Value) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("{at}: {old} -> {new}")]
+}
+
+/// So that of a table each leaf is named.
+fn nothing_like(value: &Value) -> Value {
+    match value {
+        Value::Table(_) => Table::new().into(),
+        _ => "nothing".into(),
+    }
 }
 
 #[cfg(test)]
@@ -286,7 +298,9 @@ mod tests {
         node 'a' is not what 'FILE' has:
           a.component.containerd.layer: "sha256:1.7.24" -> "sha256:1.7.25"
           a.component.containerd.version: "1.7.24" -> "1.7.25"
-          a.component.runc: "nothing" -> { layer = "sha256:1.7.25", source = "abababab", version = "1.7.25" }
+          a.component.runc.layer: "nothing" -> "sha256:1.7.25"
+          a.component.runc.source: "nothing" -> "abababab"
+          a.component.runc.version: "nothing" -> "1.7.25"
         cure: bring back what changed, or accept it: remove the tables of node."a" from 'FILE'
         "#);
         assert_eq!(

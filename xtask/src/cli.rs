@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// nodes were made of) and one log per test.
     E2e(E2eArgs),
     /// Run everything: unit and doc tests, then every suite on real clusters
-    Test(RunArgs),
+    Test(TestArgs),
     /// Show the suites and what each one reproduces
     List {
         /// Print JSON, as the CI matrix reads it
@@ -97,6 +97,15 @@ pub(crate) struct E2eArgs {
     /// Run only the tests of one side [default: both]
     #[arg(long)]
     pub(crate) side: Option<Side>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Leave out what `cargo xtask e2e` runs, where both are run
+    #[arg(long)]
+    pub(crate) without_e2e: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }

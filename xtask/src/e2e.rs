@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use chrono::Utc;
 
-use crate::cli::{self, E2eArgs, RunArgs};
+use crate::cli::{self, E2eArgs, RunArgs, TestArgs};
 use crate::plan::{self, Plan, Selection};
 use crate::progress::Progress;
 use crate::report::{self, Report, Totals};
@@ -22,16 +22,16 @@ pub(crate) fn suites(workspace: &Workspace, args: &E2eArgs) -> anyhow::Result<u8
 }
 
 /// Runs every test there is: first those that need no cluster, then every suite.
-pub(crate) fn everything(workspace: &Workspace, args: &RunArgs) -> anyhow::Result<u8> {
+pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Result<u8> {
     let units = units(workspace)?;
     if let Some(code) = signals::exit_code() {
         return Ok(code);
     }
-    let suites = run(
-        workspace,
-        &Selection::everything(&workspace.suites()?),
-        args,
-    )?;
+    let mut suites = workspace.suites()?;
+    if args.without_e2e {
+        suites.retain(|suite| !suite.manifest.has_sides());
+    }
+    let suites = run(workspace, &Selection::everything(&suites), &args.run)?;
     Ok(if suites == cli::OK { units } else { suites })
 }
 

@@ -101,7 +101,7 @@ impl Selection {
         Ok(Self { chosen, side })
     }
 
-    /// Every suite, also those without sides.
+    /// All tests of these suites, also of those without sides.
     pub(crate) fn everything(suites: &[Suite]) -> Self {
         let chosen = suites
             .iter()

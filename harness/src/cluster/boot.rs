@@ -4,8 +4,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Cluster, ClusterSpec, Phase, made::Made, pairs, steps, watchdog};
 use crate::{
-    Context, Error, ErrorKind, Result,
+    Error, ErrorKind, Result,
     compat::Stack,
+    diagnosis::{Evidence, diagnose},
     docker::{Docker, Scope, sweep},
     health,
     image::{self, NodeImage},
@@ -108,8 +109,25 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
             if let Err(removal) = made.remove().await {
                 tracing::warn!("{}", removal.report());
             }
-            Err(error).with_context(|| format!("boot cluster '{}'", made.name()))
+            Err(told(error, made.name()))
         }
+    }
+}
+
+/// Says what failed, first of all the cause if the nodes' own words tell it.
+fn told(error: Error, cluster: &str) -> Error {
+    let boot = format!("boot cluster '{cluster}'");
+    let kind = error.kind();
+    let known = match kind {
+        // A refusal has found its cause itself.
+        ErrorKind::Refused => None,
+        _ => diagnose(&Evidence::error(&error)).into_iter().next(),
+    };
+    match known {
+        Some(known) => Error::new(kind, format!("{boot}: {}", known.cause))
+            .because(error)
+            .cure(format!("{}; see {}", known.cure, known.links.join(" "))),
+        None => Error::new(kind, boot).because(error),
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Stack {
     pub containerd: Option<Version>,
     /// The shim of runc that it starts.
     pub shim: Option<Version>,
-    /// The snapshotter it unpacks images into.
+    /// The snapshotter that its configuration names: in the file as long as it is planned, in
+    /// the dump, for which loaders unpack, when a node tells.
     pub snapshotter: Option<String>,
     /// Version of what `containerd config dump` writes in the node; only a node can tell.
     pub config: Option<u32>,
@@ -254,7 +255,9 @@ impl Stack {
             (None, Ok(line)) => line.config,
             (None, Err(unknown)) => return unknown,
         };
-        load(kind, containerd, config, self.snapshotter.as_deref())
+        let hidden = self.config.is_none() && table().import.hidden.covers(containerd);
+        let snapshotter = self.snapshotter.as_deref().filter(|_| !hidden);
+        load(kind, containerd, config, snapshotter)
     }
 }
 
@@ -416,6 +419,24 @@ mod tests {
             ..Stack::default()
         };
         assert_eq!(trouble(&after_boot(&planned, &odd)).0, ["loader"]);
+    }
+
+    #[test]
+    fn a_loader_unpacks_for_the_snapshotter_of_the_dump() {
+        let native = |containerd: &str| Stack {
+            snapshotter: Some("native".into()),
+            ..stack("0.33.0", containerd)
+        };
+        assert_eq!(trouble(&before_boot(&native("2.0.6"))).0, ["loader"]);
+        // Until then the dump names the default one, whatever is in the file.
+        assert_eq!(trouble(&before_boot(&native("2.0.2"))).0, [""; 0]);
+        let told = Stack {
+            config: Some(3),
+            snapshotter: Some("native".into()),
+            ..Stack::default()
+        };
+        let findings = after_boot(&native("2.0.2"), &told);
+        assert_eq!(trouble(&findings).0, ["loader"]);
     }
 
     #[test]

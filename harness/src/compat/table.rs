@@ -63,7 +63,22 @@ pub(super) struct Import {
     pub(super) link: String,
     /// The only snapshotter for which the transfer service can.
     pub(super) unpacks: String,
+    pub(super) hidden: Hidden,
     pub(super) transfer_link: String,
+}
+
+/// Releases whose `containerd config dump` does not name the snapshotter of the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hidden {
+    pub(super) line: String,
+    pub(super) fixed: Version,
+}
+
+impl Hidden {
+    pub(super) fn covers(&self, containerd: &Version) -> bool {
+        minor(containerd) == self.line && *containerd < self.fixed
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,18 +2,24 @@
 
 use std::{borrow::Cow, fmt::Write, sync::LazyLock};
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 /// Sequences that steer a terminal: CSI, OSC, and the short ones.
 static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])";
-    Regex::new(pattern).expect("must compile")
+    compiled(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 });
+
+/// Most lines have none of it.
+static UNUSUAL: LazyLock<Regex> = LazyLock::new(|| compiled("[^ -~]"));
+static QUOTING: LazyLock<Regex> = LazyLock::new(|| compiled(r#"\\+("?)"#));
+
+pub(super) fn compiled(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("must compile")
+}
 
 /// Drops terminal sequences and shows what else could steer a terminal as `\x1b`, `\u{202e}`.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| c.is_control() || is_bidi(c);
-    if !text.contains(steers) {
+    if !UNUSUAL.is_match(text) {
         return Cow::Borrowed(text);
     }
     let plain = ESCAPES.replace_all(text, "");
@@ -34,24 +40,13 @@ pub(super) fn clean(text: &str) -> Cow<'_, str> {
 /// Undoes the quoting of log formats, however deep: `\\\"a\\\"` is `"a"`. Other escapes stay,
 /// with one backslash: `\x00` is safer to look at than what it stands for.
 pub(super) fn unquoted(text: &str) -> Cow<'_, str> {
-    if !text.contains('\\') {
-        return Cow::Borrowed(text);
-    }
-    let mut plain = String::with_capacity(text.len());
-    let mut pending = false;
-    for c in text.chars() {
-        match c {
-            '\\' => pending = true,
-            _ => {
-                if pending && c != '"' {
-                    plain.push('\\');
-                }
-                pending = false;
-                plain.push(c);
-            }
+    QUOTING.replace_all(text, |run: &Captures| {
+        match &run[1] {
+            "" => r"\",
+            quote => quote,
         }
-    }
-    Cow::Owned(plain)
+        .to_owned()
+    })
 }
 
 /// At most `most` characters of a text; what is cut off is marked.
@@ -87,7 +82,7 @@ mod tests {
             r#"a "b" "c" \x00 \x00"#
         );
         assert_eq!(unquoted("plain"), "plain");
-        assert_eq!(unquoted(r"ends \"), "ends ");
+        assert_eq!(unquoted(r"ends \"), r"ends \");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     Evidence, Source,
-    clean::{clean, unquoted},
-    line::{compiled, quotes_a_container},
+    clean::{clean, compiled, unquoted},
+    line::quotes_a_container,
 };
 
 /// A row of a table: `get events` names the object, `describe` the component.

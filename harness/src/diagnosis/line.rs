@@ -6,7 +6,7 @@ use regex::{Captures, Regex};
 
 use super::{
     Evidence, Source,
-    clean::{clean, unquoted},
+    clean::{clean, compiled, unquoted},
     events,
 };
 
@@ -26,6 +26,9 @@ static STAMP: LazyLock<Regex> = LazyLock::new(|| compiled(&format!("^(?<time>{IS
 static KLOG: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r"^[IWEF](?<time>[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+) +[0-9]+ [^ \]]+\] ")
 });
+/// A field of logfmt: its key, and its value in quotes or without.
+static FIELD: LazyLock<Regex> =
+    LazyLock::new(|| compiled(r#"^ *([^ ="]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "][^ ]*|))(?: |$)"#));
 /// Lines that quote what a container said, or what its author wrote.
 static QUOTES: LazyLock<Regex> = LazyLock::new(|| {
     compiled(concat!(
@@ -69,7 +72,7 @@ impl Lines {
 
 /// Reads a line. It is `hint`'s, unless its header says whose it is.
 fn parse(line: &str, hint: Source) -> Evidence {
-    let plain = clean(line);
+    let plain = clean(line.trim_end());
     let mut rest = plain.trim_end();
     let mut evidence = Evidence {
         source: hint,
@@ -111,10 +114,6 @@ pub(super) fn quotes_a_container(text: &str) -> bool {
     QUOTES.is_match(text)
 }
 
-pub(super) fn compiled(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("must compile")
-}
-
 /// What follows a header, whose time and node are noted; the outermost counts.
 fn behind<'a>(header: &Captures<'a>, line: &'a str, evidence: &mut Evidence) -> &'a str {
     let named = |name| Some(header.name(name)?.as_str().to_owned());
@@ -135,15 +134,19 @@ fn of_program(program: &str) -> Source {
 fn logfmt(line: &str, evidence: &mut Evidence) {
     let mut rest = line;
     let mut words = Vec::new();
-    while let Some((key, value, behind)) = field(rest) {
-        rest = behind;
-        match key {
+    while let Some(found) = FIELD.captures(rest) {
+        rest = &rest[found[0].len()..];
+        let value = found
+            .get(2)
+            .or(found.get(3))
+            .map_or("", |value| value.as_str());
+        match &found[1] {
             "time" => {
                 evidence.time.get_or_insert_with(|| value.to_owned());
             }
             "level" => {}
             "msg" => words.insert(0, unquoted(value).into_owned()),
-            _ => words.push(format!("{key}={}", unquoted(value))),
+            key => words.push(format!("{key}={}", unquoted(value))),
         }
     }
     // A line that was cut off in the middle of a value.
@@ -151,22 +154,6 @@ fn logfmt(line: &str, evidence: &mut Evidence) {
         words.push(unquoted(rest.trim()).into_owned());
     }
     evidence.text = words.join(" ");
-}
-
-/// Key, value and the rest behind them; the value is without its quotes.
-fn field(text: &str) -> Option<(&str, &str, &str)> {
-    let (key, value) = text.trim_start().split_once('=')?;
-    let Some(quoted) = value.strip_prefix('"') else {
-        let end = value.find(' ').unwrap_or(value.len());
-        return Some((key, &value[..end], &value[end..]));
-    };
-    let mut escaped = false;
-    let end = quoted.bytes().position(|byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        ends
-    })?;
-    Some((key, &quoted[..end], &quoted[end + 1..]))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use regex::{Regex, RegexSet};
 use super::{
     Diagnosis, Evidence, Source, Support,
     causes::CAUSES,
-    line::compiled,
+    clean::compiled,
     rule::{Cause, Facts, Role, Sign, filled},
 };
 
@@ -234,7 +234,9 @@ fn shown<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec<
     best.sort_by_key(|hit| hit.at);
     let support = best.into_iter().map(|hit| Support {
         evidence: evidence[hit.at].clone(),
-        matched: evidence[hit.at].text[hit.matched.clone()].to_owned(),
+        matched: evidence[hit.at].text[hit.matched.clone()]
+            .trim_start_matches([':', ' '])
+            .to_owned(),
     });
     support.collect()
 }

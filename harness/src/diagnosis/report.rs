@@ -35,36 +35,36 @@ impl Report {
             notes: reading.notes,
         }
     }
+}
 
-    fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, diagnosis) in self.diagnoses.iter().enumerate() {
-            let Diagnosis { id, title, .. } = diagnosis;
-            writeln!(f, "{}. {title} ({id})", at + 1)?;
-            if let Some(root) = diagnosis.follows {
-                writeln!(f, "   follows {root}")?;
-            }
-            writeln!(f, "   cause   {}", diagnosis.cause)?;
-            writeln!(f, "   cure    {}", diagnosis.cure)?;
-            for link in diagnosis.links {
-                writeln!(f, "   link    {link}")?;
-            }
-            for line in &diagnosis.lines {
-                writeln!(f, "   line    {}", Shown(line))?;
-            }
-            let more = diagnosis.count - diagnosis.lines.len();
-            if more > 0 {
-                writeln!(f, "           and {more} more")?;
-            }
-            writeln!(f)?;
+/// For people: title, cause, cure, links and lines.
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} ({})", self.title, self.id)?;
+        if let Some(root) = self.follows {
+            writeln!(f, "   follows {root}")?;
         }
-        Ok(())
+        writeln!(f, "   cause   {}", self.cause)?;
+        writeln!(f, "   cure    {}", self.cure)?;
+        for link in self.links {
+            writeln!(f, "   link    {link}")?;
+        }
+        for line in &self.lines {
+            writeln!(f, "   line    {}", Shown(line))?;
+        }
+        match self.count - self.lines.len() {
+            0 => Ok(()),
+            more => writeln!(f, "           and {more} more"),
+        }
     }
 }
 
 /// For people.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.tell(f)?;
+        for (at, diagnosis) in self.diagnoses.iter().enumerate() {
+            writeln!(f, "{}. {diagnosis}", at + 1)?;
+        }
         let (lines, files) = (self.lines, self.files.len());
         if self.diagnoses.is_empty() {
             writeln!(f, "no known cause in {lines} lines of {files} files:")?;

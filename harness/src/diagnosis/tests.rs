@@ -184,3 +184,22 @@ fn lines_of_another_node_or_in_another_order_are_no_pair() {
     let event = Evidence::event("ErrImageNeverPull", event);
     assert!(roots(&[event, on("n1", removal)]));
 }
+
+#[test]
+fn a_daemon_that_was_restarted_is_not_stale() {
+    let [ran, started, refused] = [
+        "StartContainer for \"ab\" returns successfully",
+        "starting containerd revision= version=1.7.24",
+        "RunPodSandbox failed, error error=failed to create containerd task: failed to start \
+         shim: start failed: unsupported shim version (3): not implemented",
+    ];
+    let told = |lines: [&str; 3]| {
+        let found = diagnose(&Evidence::lines(Source::Runtime, &lines.join("\n")));
+        ids(&found).join(" ")
+    };
+    assert_eq!(
+        told([started, ran, refused]),
+        "containerd-not-restarted shim-newer-than-daemon"
+    );
+    assert_eq!(told([ran, started, refused]), "shim-newer-than-daemon");
+}

@@ -41,9 +41,11 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
             false => Err("the spec asks for no image volumes".to_owned()),
         }
     };
+    let dump = probe.map_err(Clone::clone).and_then(Probe::dump);
+    let snapshotter = loader::loaded_for(&dump, &answers.image_folders);
     let import = async {
         match expected.loader {
-            Some(_) => within(loader::import(node, &answers.image_folders)).await,
+            Some(_) => within(loader::import(node, &snapshotter)).await,
             None => Err("nothing is loaded by kind".to_owned()),
         }
     };
@@ -69,7 +71,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
         image_volume,
-        dump: probe.map_err(Clone::clone).and_then(Probe::dump),
+        dump,
         import,
     }
 }

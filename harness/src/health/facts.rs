@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
-use super::{image_volume::Mounted, loader::Import, shim::Shim};
+use super::{
+    image_volume::Mounted,
+    loader::{Dump, Import, loaded_for},
+    shim::Shim,
+};
 use crate::{
     compat::{self, Stack},
     node::{
@@ -38,8 +42,7 @@ pub(super) struct Facts {
     pub(super) kubelet: Seen<Kubelet>,
     /// What came of an image volume; tried only where the spec asks for them.
     pub(super) image_volume: Seen<Mounted>,
-    /// Version of what `containerd config dump` writes.
-    pub(super) dump: Seen<u32>,
+    pub(super) dump: Seen<Dump>,
     /// What came of an import; tried only where the spec names a loader.
     pub(super) import: Seen<Import>,
 }
@@ -136,8 +139,8 @@ impl Facts {
         Stack {
             containerd: daemon.and_then(|daemon| compat::version(&daemon.runtime_version)),
             shim: shim.and_then(|shim| compat::version(&shim.found.as_ref()?.version)),
-            snapshotter: snapshotter_of(&self.image_folders).ok().map(str::to_owned),
-            config: self.dump.as_ref().ok().copied(),
+            snapshotter: loaded_for(&self.dump, &self.image_folders).ok(),
+            config: self.dump.as_ref().ok().map(|dump| dump.version),
             ..Stack::default()
         }
     }
@@ -285,11 +288,8 @@ impl<'a> Probe<'a> {
         Daemon::parse(self.part("daemon")?)
     }
 
-    pub(super) fn dump(&self) -> Seen<u32> {
-        let text = self.part("dump")?;
-        text.trim()
-            .parse()
-            .map_err(|_| format!("version of `containerd config dump`: {text:?}"))
+    pub(super) fn dump(&self) -> Seen<Dump> {
+        Dump::parse(self.part("dump")?)
     }
 
     pub(super) fn cgroup(&self) -> Seen<Cgroup> {
@@ -353,7 +353,10 @@ blkio cpu cpuacct memory
 8192
 230
 @@dump
-3
+version = 3
+[plugins]
+  [plugins.'io.containerd.cri.v1.images']
+    snapshotter = 'native'
 @@overlay
 usable
 "#;
@@ -368,6 +371,11 @@ usable
         assert_eq!((cgroup.v2, cgroup.controllers.len()), (false, 4));
         assert_eq!(probe.inotify().expect("must parse").watches_used, 230);
         assert_eq!(probe.overlay().as_deref(), Ok("usable"));
+        let dump = probe.dump().expect("must parse");
+        assert_eq!(
+            (dump.version, dump.snapshotter.as_deref()),
+            (3, Some("native"))
+        );
         assert_eq!(probe.clock(), Ok(1_763_706_000.25));
     }
 
@@ -378,7 +386,10 @@ usable
         insta::assert_snapshot!(probe.cgroup().unwrap_err(), @"the probe gave no 'cgroup'");
         insta::assert_snapshot!(probe.inotify().unwrap_err(), @r#"inotify limits: "128\nx""#);
         insta::assert_snapshot!(probe.clock().unwrap_err(), @r#"clock: """#);
-        assert!(Probe::parse("@@dump\n\n").dump().is_err());
+        insta::assert_snapshot!(
+            Probe::parse("@@dump\n").dump().unwrap_err(),
+            @"`containerd config dump` has no version"
+        );
         assert!(Probe::parse("").daemon().is_err());
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::facts::{Seen, snapshotter_of};
+use super::facts::{Seen, seen, snapshotter_of};
 use crate::{
     Error, Result, image,
     node::{Node, containerd::Containerd, cri::Cri},
@@ -14,6 +14,15 @@ use crate::{
 
 /// How long the runtime may take to list what was imported.
 const LISTED: Duration = Duration::from_secs(5);
+
+/// What `containerd config dump` says, by which loaders go.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Dump {
+    /// Version of the configuration that the daemon writes.
+    pub(super) version: u32,
+    /// The snapshotter it names, which is not always the one in effect.
+    pub(super) snapshotter: Option<String>,
+}
 
 /// What came of an import.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,9 +33,38 @@ pub(super) struct Import {
     pub(super) ended: Result<(), String>,
 }
 
-/// Imports an image, looks for it over CRI, and removes it.
-pub(super) async fn import(node: &Node, folders: &Seen<Vec<String>>) -> Result<Import> {
-    let snapshotter = snapshotter_of(folders).map_err(Error::setup)?;
+impl Dump {
+    pub(super) fn parse(text: &str) -> Seen<Self> {
+        let what = "`containerd config dump`";
+        let dump: toml::Table = text.parse().map_err(|error| format!("{what}: {error}"))?;
+        let version = dump.get("version").and_then(toml::Value::as_integer);
+        let version = version.and_then(|version| u32::try_from(version).ok());
+        let version = version.ok_or_else(|| format!("{what} has no version"))?;
+        let path: &[&str] = match version {
+            ..=2 => &["io.containerd.grpc.v1.cri", "containerd", "snapshotter"],
+            _ => &["io.containerd.cri.v1.images", "snapshotter"],
+        };
+        let plugins = dump.get("plugins");
+        let named = path.iter().fold(plugins, |at, key| at?.get(*key));
+        let snapshotter = named.and_then(toml::Value::as_str).map(str::to_owned);
+        Ok(Self {
+            version,
+            snapshotter,
+        })
+    }
+}
+
+/// The snapshotter that loaders unpack for: the one that the dump names.
+pub(super) fn loaded_for(dump: &Seen<Dump>, image_folders: &Seen<Vec<String>>) -> Seen<String> {
+    match &seen(dump)?.snapshotter {
+        Some(named) => Ok(named.clone()),
+        None => snapshotter_of(image_folders).map(str::to_owned),
+    }
+}
+
+/// Imports an image for a snapshotter, looks for it over CRI, and removes it.
+pub(super) async fn import(node: &Node, snapshotter: &Seen<String>) -> Result<Import> {
+    let snapshotter = seen(snapshotter).map_err(Error::setup)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let name = format!(
         "kubenest.local/loader:{}",
@@ -38,7 +76,7 @@ pub(super) async fn import(node: &Node, folders: &Seen<Vec<String>>) -> Result<I
     // Also after a failure: it can leave the name of an image that is not whole.
     cri.remove_image(&name).await?;
     Ok(Import {
-        snapshotter: snapshotter.to_owned(),
+        snapshotter: snapshotter.clone(),
         ended: ended?,
     })
 }
@@ -79,4 +117,20 @@ async fn attempt(
         }
     });
     Ok(listed.await.map_err(|error| error.report()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_of_a_dump_names_the_snapshotter_elsewhere() {
+        let two = "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\n\
+                   snapshotter = 'a'\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'b'";
+        let named = |text: &str| Dump::parse(text).expect("must parse").snapshotter;
+        assert_eq!(named(two).as_deref(), Some("a"));
+        let four = two.replace("version = 2", "version = 4");
+        assert_eq!(named(&four).as_deref(), Some("b"));
+        assert_eq!(named("version = 3\n[plugins]"), None);
+    }
 }

@@ -58,7 +58,8 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
 /// A node with a sound image that finds the shim of another containerd from its start, as where
 /// another release's programs come first in the daemon's PATH.
 pub async fn finding_another_shim(recipe: &str, release: &str) -> Result<ClusterSpec> {
-    let shim = component::provide(&parts(release)?.shim).await?;
+    let (_, shim) = daemon_and_shim(release)?;
+    let shim = component::provide(&shim).await?;
     let folder = shim.files.join("usr/local/bin").display().to_string();
     // The first folder in the PATH of systemd's services.
     let node = NodeSpec::control_plane().with_read_only_mount(folder, "/usr/local/sbin");

@@ -14,7 +14,7 @@ pub(super) fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
     let Some(kind) = &expected.loader else {
         return Ok(Outcome::skipped("", "nothing is loaded by kind"));
     };
-    let config = seen(&facts.dump)?;
+    let config = seen(&facts.dump)?.version;
     let import = seen(&facts.import)?;
     let stack = Stack {
         kind: Some(kind.clone()),

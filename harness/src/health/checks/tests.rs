@@ -12,7 +12,7 @@ use crate::{
             Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
             RuntimeOptions,
         },
-        loader::Import,
+        loader::{Dump, Import},
         report::Report,
         shim::{FoundShim, Generation, Shim, tests::ANSWERS},
     },
@@ -91,8 +91,15 @@ fn good() -> Facts {
             ..Kubelet::default()
         }),
         image_volume: Ok(Ok("registry.k8s.io/pause:3.10".to_owned())),
-        dump: Ok(3),
+        dump: Ok(dump(3, "overlayfs")),
         import: Ok(imported("overlayfs", Ok(()))),
+    }
+}
+
+fn dump(version: u32, snapshotter: &str) -> Dump {
+    Dump {
+        version,
+        snapshotter: Some(snapshotter.to_owned()),
     }
 }
 

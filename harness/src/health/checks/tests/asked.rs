@@ -28,7 +28,7 @@ fn loader_reads_the_nodes_own_dump() {
     assert!(old.cure.is_some_and(|cure| cure.contains("kind >= 0.27.0")));
     // Not the version that the daemon's lets expect, but the one that is there.
     let mut newer = good.clone();
-    newer.dump = Ok(4);
+    newer.dump = Ok(dump(4, "overlayfs"));
     assert_eq!(loading("0.27.0", &newer).verdict, Verdict::Failed);
     assert_eq!(loading("0.33.0", &newer).verdict, Verdict::Passed);
     newer.dump = Err("no such program".to_owned());
@@ -60,8 +60,7 @@ fn loader_of_an_unknown_release_is_what_the_import_shows() {
         "{finding:?}"
     );
 
-    let folder = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
-    facts.image_folders = Ok(vec![folder]);
+    facts.dump = Ok(dump(3, "native"));
     let words = "ctr: no unpack platforms defined".to_owned();
     facts.import = Ok(imported("native", Err(words)));
     let finding = loading("0.99.0", &facts);
