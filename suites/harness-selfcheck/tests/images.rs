@@ -53,7 +53,7 @@ async fn containerd_2_1() -> Result<()> {
 
 #[tokio::test]
 async fn containerd_2_1_with_the_native_snapshotter() -> Result<()> {
-    takes_images("native-2.1.9", Pin::Held).await
+    takes_images("v1.32.1-containerd-2.1.9-native", Pin::Held).await
 }
 
 #[tokio::test]
