@@ -45,6 +45,7 @@ pub mod case;
 pub mod cluster;
 pub mod diagnosis;
 pub mod health;
+pub mod images;
 pub mod node;
 pub mod objects;
 pub mod wait;

@@ -55,6 +55,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Clean { all, run } => program::clean(&workspace, all, run.as_deref()),
         Command::Check => check::run(&workspace),
         Command::Tidy => tidy::print(&workspace),
-        Command::Bench(Bench::Boot { args }) => bench::boot(&workspace, &args),
+        Command::Bench(Bench::Boot { args }) => bench::run(&workspace, "bench_boot", &args),
+        Command::Bench(Bench::Images { args }) => bench::run(&workspace, "bench_images", &args),
     }
 }

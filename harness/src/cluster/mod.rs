@@ -30,6 +30,7 @@ use crate::{
     docker::{Docker, labels},
     health::{self, Expected, Report},
     image::{NodeImage, Versions},
+    images::Images,
     node::{Node, Role},
 };
 
@@ -99,6 +100,19 @@ impl Cluster {
     /// The image of its nodes.
     pub fn image(&self) -> &NodeImage {
         &self.image
+    }
+
+    /// The images in its nodes.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: kubenest::Cluster) -> anyhow::Result<()> {
+    /// let loaded = cluster.images().load("my-operator:dev").await?;
+    /// assert!(loaded.nodes.iter().all(|node| node.sent_bytes > 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn images(&self) -> Images<'_> {
+        Images::of(self.docker(), &self.nodes)
     }
 
     /// The versions its nodes are made of.

@@ -94,12 +94,23 @@ impl Docker {
     /// No such image, or the engine does not answer.
     pub async fn save_image(&self, reference: &str) -> Result<Vec<u8>> {
         let parts: Vec<bytes::Bytes> = self
-            .raw()
-            .export_image(reference)
+            .save_stream(reference)
             .try_collect()
             .await
-            .explain(|| format!("save image '{reference}'"))?;
+            .with_context(|| format!("save image '{reference}'"))?;
         Ok(parts.concat())
+    }
+
+    /// An image as a docker-archive, as it comes.
+    pub fn save_stream(
+        &self,
+        reference: &str,
+    ) -> impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + Unpin + use<> {
+        let what = format!("save image '{reference}'");
+        let parts = self.raw().export_image(reference);
+        Box::pin(
+            parts.map(move |part| part.explain(|| what.clone()).map_err(std::io::Error::other)),
+        )
     }
 
     /// Gives an image another name.

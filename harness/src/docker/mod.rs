@@ -52,6 +52,8 @@ pub struct EngineInfo {
     pub cgroup_version: String,
     /// It keeps images in containerd (Docker 29's default).
     pub containerd_store: bool,
+    /// Each layer's folder holds that layer's files as they are.
+    pub native_diff: bool,
 }
 
 impl Docker {
@@ -94,10 +96,12 @@ impl Docker {
             .info()
             .await
             .explain(|| "ask the engine about itself".into())?;
-        let snapshotter = info.driver_status.iter().flatten().any(|row| {
-            row.iter()
-                .any(|cell| cell.contains("io.containerd.snapshotter"))
-        });
+        let status = |words: &str| {
+            let mut rows = info.driver_status.iter().flatten();
+            rows.any(|row| row.join(": ").contains(words))
+        };
+        let containerd_store = status("io.containerd.snapshotter");
+        let native_diff = status("Native Overlay Diff: true");
         Ok(EngineInfo {
             version: info.server_version.unwrap_or_default(),
             data_root: info.docker_root_dir.unwrap_or_default().into(),
@@ -106,7 +110,8 @@ impl Docker {
                 .cgroup_version
                 .map(|v| v.to_string())
                 .unwrap_or_default(),
-            containerd_store: snapshotter,
+            containerd_store,
+            native_diff,
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+
 use super::{
     archive::{ImageSpec, write_archive},
     layer::Layer,
@@ -72,6 +74,25 @@ impl SmallImage {
         ["/bin/busybox", "sh", "-c", &show]
             .map(str::to_owned)
             .to_vec()
+    }
+
+    /// A pod that runs the [`command`](Self::command) of an image of this name, which may be
+    /// built upon this one, and has no registry to pull it from.
+    pub fn pod(&self, name: &str, image: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(name.to_owned());
+        pod.spec = Some(PodSpec {
+            containers: vec![Container {
+                name: "small".into(),
+                image: Some(image.to_owned()),
+                image_pull_policy: Some("Never".into()),
+                command: Some(self.command()),
+                ..Container::default()
+            }],
+            termination_grace_period_seconds: Some(0),
+            ..PodSpec::default()
+        });
+        pod
     }
 
     /// Removes it from the engine; nodes keep what they have.

@@ -1,5 +1,9 @@
 //! containerd's own gRPC services, over a byte stream into the node.
 
+mod content;
+mod image_store;
+mod snapshots;
+
 use std::{error::Error as _, io, time::Duration};
 
 use http::uri::PathAndQuery;
@@ -13,6 +17,10 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
+pub(crate) use self::{
+    content::Blob,
+    image_store::{ImageStore, Record},
+};
 use super::{Node, cri::Cri};
 use crate::{Context, Error, Result};
 
@@ -37,9 +45,26 @@ pub struct Plugin {
     /// Name within the type, as `overlayfs`.
     #[prost(string, tag = "2")]
     pub id: String,
+    /// The platforms it is for, the daemon's own first.
+    #[prost(message, repeated, tag = "4")]
+    pub platforms: Vec<Platform>,
     /// Why the plugin did not load; absent when it did.
     #[prost(message, optional, tag = "7")]
     pub init_error: Option<InitError>,
+}
+
+/// What programs run on.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct Platform {
+    /// As `linux`.
+    #[prost(string, tag = "1")]
+    pub os: String,
+    /// As `amd64`.
+    #[prost(string, tag = "2")]
+    pub architecture: String,
+    /// As `v7`; often empty.
+    #[prost(string, tag = "3")]
+    pub variant: String,
 }
 
 /// Why a plugin did not load (a `google.rpc.Status`).
@@ -97,7 +122,6 @@ impl Containerd {
         });
         let channel = Endpoint::from_static("http://localhost")
             .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(10))
             .connect_with_connector(once)
             .await
             .with_context(|| format!("connect to containerd in node '{node}'"))?;
@@ -113,6 +137,11 @@ impl Containerd {
     /// The CRI services of the same daemon.
     pub fn cri(&self) -> Cri {
         Cri::new(self.clone())
+    }
+
+    /// The images, their content and their snapshots, in the namespace that CRI uses.
+    pub(crate) fn image_store(&self) -> ImageStore {
+        ImageStore::new(self.clone())
     }
 
     /// Version of the running daemon, which an upgraded binary on disk does not change.
@@ -156,23 +185,53 @@ impl Containerd {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
-        let what = || format!("call {path} in node '{}'", self.node);
-        let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await.with_context(what)?;
-        let codec = ProstCodec::<Q, A>::default();
-        match grpc
-            .unary(
-                Request::new(request),
-                PathAndQuery::from_static(path),
-                codec,
-            )
-            .await
-        {
-            Ok(answer) => Ok(Some(answer.into_inner())),
+        match self.ask(path, Request::new(request), SHORT).await {
+            Ok(answer) => Ok(Some(answer)),
             Err(status) if status.code() == Code::Unimplemented => Ok(None),
-            Err(status) => Err(Error::setup(what()).because(words(&status))),
+            Err(status) => Err(self.failed(path, &status)),
         }
     }
+
+    /// One unary call with its deadline; the daemon's refusal as it is.
+    async fn ask<Q, A>(
+        &self,
+        path: &'static str,
+        mut request: Request<Q>,
+        deadline: Duration,
+    ) -> Result<A, Status>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        request.set_timeout(deadline);
+        let mut grpc = Grpc::new(self.channel.clone());
+        grpc.ready().await.map_err(unreachable)?;
+        let codec = ProstCodec::<Q, A>::default();
+        let path = PathAndQuery::from_static(path);
+        Ok(grpc.unary(request, path, codec).await?.into_inner())
+    }
+
+    /// The error of a refused call, with the cure where its words have a known one.
+    fn failed(&self, path: &str, status: &Status) -> Error {
+        let error = Error::setup(format!("call {path} in node '{}'", self.node));
+        let words = words(status);
+        let error = if words.contains("no space left on device") {
+            error.cure(
+                "free disk space where the engine keeps its volumes: `kubenest clean`, \
+                 `docker system prune --volumes`",
+            )
+        } else {
+            error
+        };
+        error.because(words)
+    }
+}
+
+/// How long a call may take that moves no data.
+const SHORT: Duration = Duration::from_secs(10);
+
+fn unreachable(cause: tonic::transport::Error) -> Status {
+    Status::from_error(Box::new(cause))
 }
 
 /// The daemon's words, or the cause at the end of the chain when it could not be asked.

@@ -309,6 +309,7 @@ mod tests {
             "v1.32.1-containerd-1.7.24",
             "v1.32.1-containerd-2.0.2",
             "v1.32.1-containerd-2.1.9",
+            "v1.32.1-containerd-2.1.9-native",
             "v1.32.1-containerd-2.3.4",
         ];
         assert_eq!(Recipe::names(), wanted);

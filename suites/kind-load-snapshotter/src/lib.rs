@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kubenest::{
-    Case,
-    image::SmallImage,
-    k8s_openapi::api::core::v1::{Container, Pod, PodSpec},
-    kube::api::LogParams,
-    process::Output,
-    tools::Kind,
-    wait::Probe,
+    Case, image::SmallImage, k8s_openapi::api::core::v1::Pod, kube::api::LogParams,
+    process::Output, tools::Kind, wait::Probe,
 };
 
 /// What kind v0.26 says when it does not find the snapshotter's name.
@@ -36,20 +31,7 @@ pub async fn run_from(case: &Case<'_>, image: &SmallImage) -> Result<String> {
         "from-{}",
         image.reference().rsplit(':').next().unwrap_or_default()
     );
-    let mut pod = Pod::default();
-    pod.metadata.name = Some(name.clone());
-    pod.spec = Some(PodSpec {
-        containers: vec![Container {
-            name: "small".into(),
-            image: Some(image.reference().to_owned()),
-            image_pull_policy: Some("Never".into()),
-            command: Some(image.command()),
-            ..Container::default()
-        }],
-        termination_grace_period_seconds: Some(0),
-        ..PodSpec::default()
-    });
-    case.create(&pod).await?;
+    case.create(&image.pod(&name, image.reference())).await?;
     case.pod_ready(&name, Duration::from_secs(60)).await?;
     let pods = case.api::<Pod>();
     // Ready means started; what it prints comes a moment later.

@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 7] = [
     &["docker", "engine", "objects"],
     &["component", "parent", "recipe"],
     &["compat", "node"],
-    &["health", "image"],
+    &["health", "image", "images"],
     &["cluster", "doctor", "lockfile", "verdict"],
     &["case", "cri_client", "tools"],
 ];

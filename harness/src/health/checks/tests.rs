@@ -27,7 +27,7 @@ fn good() -> Facts {
     let plugin = |kind: &str, id: &str| Plugin {
         kind: kind.to_owned(),
         id: id.to_owned(),
-        init_error: None,
+        ..Plugin::default()
     };
     let condition = |kind: &str| Condition {
         kind: kind.to_owned(),

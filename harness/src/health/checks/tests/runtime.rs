@@ -72,6 +72,7 @@ fn plugins_must_be_there_and_loaded() {
         facts.plugins.as_mut().unwrap().push(Plugin {
             kind,
             id,
+            platforms: Vec::new(),
             init_error,
         });
     });

@@ -1,0 +1,261 @@
+//! Images into nodes: only what a node lacks is sent, unpacked where CRI looks, and pinned.
+//!
+//! A load never asks containerd for its configuration: the snapshotter is the one that CRI says
+//! it uses. Everything is written under a lease that expires, and the name comes last, so that a
+//! load that dies in the middle is neither visible nor left behind.
+//!
+//! A layer is sent unless the node has its blob or has it unpacked already. What pods need is
+//! then there; `ctr images export` of such an image may miss layers the node never had as blobs.
+
+mod deliver;
+mod engine;
+mod export;
+mod files;
+mod layerdb;
+mod manifest;
+mod reference;
+mod saved;
+mod target;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use futures::future::try_join_all;
+
+use self::{
+    files::{Archive, Files, Folder},
+    reference::Reference,
+    target::Target,
+};
+use crate::{
+    Context, Error, Result,
+    docker::Docker,
+    node::{Node, containerd::Platform},
+    progress,
+};
+
+/// The images of some nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    docker: &'a Docker,
+    nodes: &'a [Node],
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    place: Place,
+    name: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Engine(String),
+    Archive(PathBuf),
+    Layout(PathBuf),
+    Registry(String),
+}
+
+/// What a load did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The images' names, as CRI spells them.
+    pub names: Vec<String>,
+    /// What each node took.
+    pub nodes: Vec<NodeLoad>,
+    /// How long all of it took.
+    pub seconds: f64,
+}
+
+/// What a load did to one node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeLoad {
+    /// The node's name.
+    pub node: String,
+    /// Bytes of the blobs sent.
+    pub sent_bytes: u64,
+    /// How many blobs (manifest, configuration, layers) were sent.
+    pub sent_blobs: usize,
+    /// How many were not, because the node has them or has them unpacked.
+    pub skipped_blobs: usize,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether the kubelet's garbage collection leaves the image alone.
+    pub pin: Pin,
+}
+
+/// What became of an image's pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// CRI says that the image is pinned.
+    Held,
+    /// The daemon does not heed pins (containerd before 1.6.25, and 1.7 before 1.7.10): only the
+    /// kubelet's settings keep the image.
+    Ignored,
+}
+
+impl Source {
+    /// An image of the engine that the nodes run on, by name or id.
+    pub fn engine(reference: impl Into<String>) -> Self {
+        Self::new(Place::Engine(reference.into()))
+    }
+
+    /// The images of an archive as `docker save` and other tools write it, in Docker's layout or
+    /// the OCI's; gzipped or not.
+    pub fn archive(path: impl Into<PathBuf>) -> Self {
+        Self::new(Place::Archive(path.into()))
+    }
+
+    /// The images of a folder in the OCI's image layout.
+    pub fn oci_layout(path: impl Into<PathBuf>) -> Self {
+        Self::new(Place::Layout(path.into()))
+    }
+
+    /// An image of a registry, `name@sha256:…`. The engine pulls it, with its own credentials,
+    /// and keeps it.
+    pub fn registry(reference: impl Into<String>) -> Self {
+        Self::new(Place::Registry(reference.into()))
+    }
+
+    /// Another name for the image in the nodes.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    fn new(place: Place) -> Self {
+        Self { place, name: None }
+    }
+}
+
+/// An image of the engine.
+impl From<&str> for Source {
+    fn from(reference: &str) -> Self {
+        Self::engine(reference)
+    }
+}
+
+impl<'a> Images<'a> {
+    /// The images of these nodes of an engine.
+    pub fn of(docker: &'a Docker, nodes: &'a [Node]) -> Self {
+        Self { docker, nodes }
+    }
+
+    /// Loads images into every node, pinned. Each node is sent what it lacks and nothing else;
+    /// the source is read once for all of them.
+    ///
+    /// # Errors
+    /// There is no such image, it is not whole or for another platform, or a node cannot take
+    /// it. What a node had before, it has still.
+    pub async fn load(&self, source: impl Into<Source>) -> Result<Loaded> {
+        let begun = Instant::now();
+        let Source { place, name } = source.into();
+        let name = name.map(|name| Reference::parse(&name)).transpose()?;
+        let targets = try_join_all(self.nodes.iter().map(Target::open)).await?;
+        let platform = platform(&targets)?;
+        let mut loaded = match place {
+            Place::Engine(reference) => {
+                engine::load(self.docker, &targets, &reference, name.as_ref()).await?
+            }
+            Place::Registry(reference) => {
+                pull(self.docker, &reference).await?;
+                engine::load(self.docker, &targets, &reference, name.as_ref()).await?
+            }
+            Place::Archive(path) => {
+                let open = move || Ok(Box::new(Archive::open(&path)?) as Box<dyn Files>);
+                from_files(&targets, &platform, name.as_ref(), open).await?
+            }
+            Place::Layout(path) => {
+                let open = move || Ok(Box::new(Folder(path)) as Box<dyn Files>);
+                from_files(&targets, &platform, name.as_ref(), open).await?
+            }
+        };
+        loaded.seconds = begun.elapsed().as_secs_f64();
+        let sent: u64 = loaded.nodes.iter().map(|node| node.sent_bytes).sum();
+        progress!(
+            "loaded {} into {}: {} sent in {:.1} s",
+            loaded.names.join(", "),
+            deliver::count(self.nodes.len(), "node"),
+            deliver::mib(sent),
+            loaded.seconds
+        );
+        Ok(loaded)
+    }
+}
+
+impl Loaded {
+    fn new(names: &[String], nodes: Vec<NodeLoad>) -> Self {
+        Self {
+            names: names.to_vec(),
+            nodes,
+            seconds: 0.0,
+        }
+    }
+
+    /// Adds what another image of the same load did.
+    fn and(mut self, other: Self) -> Self {
+        self.names.extend(other.names);
+        for (node, more) in self.nodes.iter_mut().zip(other.nodes) {
+            node.sent_bytes += more.sent_bytes;
+            node.sent_blobs += more.sent_blobs;
+            node.skipped_blobs += more.skipped_blobs;
+            node.seconds += more.seconds;
+        }
+        self
+    }
+}
+
+/// The platform of all nodes; one engine gives them the same.
+fn platform(targets: &[Target]) -> Result<Platform> {
+    let first = targets.first().map(|target| target.platform.clone());
+    first.ok_or_else(|| Error::input("there is no node to load an image into"))
+}
+
+async fn pull(docker: &Docker, reference: &str) -> Result<()> {
+    if Reference::parse(reference)?.digest().is_none() {
+        return Err(Error::input(format!(
+            "'{reference}' may be another image tomorrow: it has no digest"
+        ))
+        .cure("name it by digest, as name@sha256:…"));
+    }
+    if docker.image(reference).await?.is_none() {
+        progress!("pulling {reference}");
+        docker.pull(reference).await?;
+    }
+    Ok(())
+}
+
+/// Loads every image of some files.
+async fn from_files(
+    targets: &[Target],
+    platform: &Platform,
+    name: Option<&Reference>,
+    open: impl FnOnce() -> Result<Box<dyn Files>> + Send + 'static,
+) -> Result<Loaded> {
+    let platform = platform.clone();
+    let read = tokio::task::spawn_blocking(move || saved::read(open()?, &platform));
+    let (mut images, saved) = read.await.context("read images")??;
+    let place = saved::Layers::place(&saved);
+    if let Some(name) = name {
+        let [image] = images.as_mut_slice() else {
+            let count = images.len();
+            let what = format!("{place} has {count} images, which cannot all be '{name}'");
+            return Err(Error::input(what).cure("save the one that is meant alone"));
+        };
+        image.names = vec![name.to_string()];
+    }
+    if images.iter().any(|image| image.names.is_empty()) {
+        return Err(Error::input(format!("an image of {place} has no name"))
+            .cure("give it one that pods can use: Source::named(\"name:tag\")"));
+    }
+    let saved: Arc<dyn saved::Layers> = Arc::new(saved);
+    let mut all: Option<Loaded> = None;
+    for image in images {
+        let one = deliver::load(targets, image, Arc::clone(&saved)).await?;
+        all = Some(match all {
+            Some(all) => all.and(one),
+            None => one,
+        });
+    }
+    all.ok_or_else(|| Error::input(format!("{place} has no image")))
+}

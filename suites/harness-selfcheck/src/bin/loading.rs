@@ -1,0 +1,24 @@
+//! Loads an archive into a node, and is killed while it does.
+//!
+//! `loading NODE ARCHIVE`
+
+use anyhow::{Result, bail};
+use kubenest::{
+    docker::Docker,
+    images::{Images, Source},
+    node::{Node, Role},
+};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [node, archive] = args.as_slice() else {
+        bail!("loading NODE ARCHIVE")
+    };
+    let docker = Docker::find().await?;
+    let node = Node::attach(&docker, node, Role::ControlPlane).await?;
+    Images::of(&docker, &[node])
+        .load(Source::archive(archive))
+        .await?;
+    Ok(())
+}
