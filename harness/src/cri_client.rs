@@ -67,8 +67,13 @@ impl<'a> CriClient<'a> {
         self.node
     }
 
+    /// Where its program is in the node.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
     /// Runs one of its commands to its end, whatever its status: `runp`, `create`, `start`,
-    /// `inspect`, `exec` and `rmp` take what crictl's take; files are the node's. Answers are
+    /// `inspect`, `exec`, `rmp` and `inspecti` take what crictl's take; files are the node's. Answers are
     /// printed as JSON; what the runtime says against it is on standard error.
     ///
     /// # Errors

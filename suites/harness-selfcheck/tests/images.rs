@@ -274,8 +274,27 @@ async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -
         assert!(error.cure_text().is_some(), "{error:?}");
         assert_ne!(error.kind(), ErrorKind::Timeout, "{error:?}");
     }
+    let full = on_a_full_disk(node, case.cluster().images(), &corrupt).await?;
+    assert!(
+        full.report().contains("no space left on device"),
+        "{full:?}"
+    );
+    assert!(
+        full.cure_text().unwrap().contains("free disk space"),
+        "{full:?}"
+    );
     assert_eq!(state(node).await?, before);
     Ok(())
+}
+
+/// What a load says when containerd has no room for what comes.
+async fn on_a_full_disk(node: &Node, images: Images<'_>, large: &Path) -> Result<kubenest::Error> {
+    const INGEST: &str = "/var/lib/containerd/io.containerd.content.v1.content/ingest";
+    let mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "none", INGEST];
+    node.exec_ok(&mount).await?;
+    let loaded = images.load(Source::archive(large)).await;
+    node.exec_ok(&["umount", INGEST]).await?;
+    loaded.err().context("it must not have fitted")
 }
 
 /// An image that is built anew upon the same layers, in a folder of its own.
