@@ -96,9 +96,9 @@ impl TestReport {
             seconds,
             phases,
             versions,
-            expected: telling.expected,
-            observed: telling.observed,
-            message,
+            expected: telling.expected.map(printable),
+            observed: telling.observed.map(printable),
+            message: message.map(printable),
             log: String::new(),
         }
     }
@@ -123,6 +123,19 @@ impl TestReport {
             .map(|(phase, seconds)| format!("{phase} {seconds:.1}"));
         all.collect::<Vec<_>>().join("  ")
     }
+}
+
+/// A text whose control characters cannot reach a terminal or an XML file.
+fn printable(text: String) -> String {
+    let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if text.chars().all(plain) {
+        return text;
+    }
+    let shown = text.chars().map(|c| match plain(c) {
+        true => c.to_string(),
+        false => c.escape_default().to_string(),
+    });
+    shown.collect()
 }
 
 impl Totals {
@@ -242,6 +255,15 @@ pub(crate) mod tests {
     #[test]
     fn phases_of_several_cases_add_up_in_order() {
         assert_eq!(results()[1].phase_list(), "image 1.0  boot 40.0");
+    }
+
+    #[test]
+    fn what_a_program_said_cannot_drive_the_terminal() {
+        let said = "red \u{1b}[31m,\r a nul \0\tand ü\n";
+        assert_eq!(
+            printable(said.into()),
+            "red \\u{1b}[31m,\\r a nul \\u{0}\tand ü\n"
+        );
     }
 
     #[test]

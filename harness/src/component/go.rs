@@ -33,7 +33,7 @@ pub(crate) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
         Error::setup(format!("cannot build {} with Go", build.name()))
             .because(cause)
             .cure(
-                "needs `go` 1.23 or newer in PATH and a module proxy it can reach; \
+                "needs `go` 1.26 or newer in PATH and a module proxy it can reach; \
              or set KUBENEST_NODE to a ready node image, name@sha256:…",
             )
     })
