@@ -173,10 +173,11 @@ fn feed(
         open(layers, layer)?;
     }
     let mut gauge = Gauge::new(image, &wanted);
-    for layer in wanted {
+    'layers: for layer in wanted {
         let takers = |(wants, _): &(HashSet<String>, _)| wants.contains(&layer.blob.digest);
         let mut pass = |piece: Piece| {
             wants.retain(|want| !takers(want) || want.1.blocking_send(piece.clone()).is_ok());
+            wants.iter().any(takers)
         };
         pass(Piece::Begin(layer.blob.clone()));
         let mut reader = open(layers, layer)?;
@@ -192,7 +193,10 @@ fn feed(
             }
             hash.update(&piece);
             gauge.add(read);
-            pass(Piece::Data(Bytes::from(piece)));
+            if !pass(Piece::Data(Bytes::from(piece))) {
+                // All who wanted it have failed, and say why.
+                continue 'layers;
+            }
         }
         let found = format!("sha256:{}", hex(&hash.finalize()));
         if found != layer.blob.digest {

@@ -24,6 +24,7 @@ use kubenest::{
     kube::api::LogParams,
     node::{Node, containerd::Containerd},
     process,
+    tools::LocalRegistry,
     wait::{self, Probe},
 };
 use tempfile::TempDir;
@@ -154,6 +155,7 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
                 assert_eq!(built.run_pod(case, &pod).await?, "two");
             }
             a_remote_engine_streams(case, &built).await?;
+            a_registry_gives_by_digest(case, &built).await?;
             a_killed_load_leaves_nothing(case, &built).await?;
             what_cannot_be_loaded_changes_nothing(case, &built).await
         })
@@ -194,6 +196,21 @@ async fn far(docker: &Docker) -> Result<Docker> {
     let address = Address::Tcp { host, tls: None };
     let origin = Origin::Variable;
     Ok(Docker::at(&Endpoint { address, origin }).await?)
+}
+
+/// The engine pulls what the registry has under the digest, and pods ask for it by that.
+async fn a_registry_gives_by_digest(case: &Case<'_>, built: &Built) -> Result<()> {
+    let docker = case.cluster().docker();
+    let registry = LocalRegistry::start(docker).await?;
+    built.build("pushed").await?;
+    let reference = registry.publish(&built.name, "app", "1").await?;
+    let loaded = load(case, Source::registry(&reference)).await?;
+    docker.remove_image(&reference).await?;
+    registry.stop().await?;
+    assert_eq!(loaded.names, std::slice::from_ref(&reference));
+    assert_eq!(sent(&loaded), [(3, 3), (3, 3)], "{loaded:?}");
+    assert_eq!(built.run(case, "pushed", &reference).await?, "pushed");
+    Ok(())
 }
 
 /// `kill -9` in the middle: no name, a lease that expires, and nothing after the next load.
@@ -274,7 +291,8 @@ async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -
         assert!(error.cure_text().is_some(), "{error:?}");
         assert_ne!(error.kind(), ErrorKind::Timeout, "{error:?}");
     }
-    let full = on_a_full_disk(node, case.cluster().images(), &corrupt).await?;
+    let first = Images::of(case.cluster().docker(), &case.cluster().nodes()[..1]);
+    let full = on_a_full_disk(node, first, &corrupt).await?;
     assert!(
         full.report().contains("no space left on device"),
         "{full:?}"

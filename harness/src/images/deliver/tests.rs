@@ -127,6 +127,18 @@ async fn a_node_that_is_gone_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn a_source_that_nobody_takes_is_not_read_to_its_end() {
+    let (image, mut memory) = image(&[big(1)]);
+    // What is read to its end is found corrupt.
+    let digest = image.layers[0].blob.digest.clone();
+    memory.layers.insert(digest, big(2));
+    let (gone, dropped) = mpsc::channel(WAITING);
+    drop(dropped);
+    let wants = vec![(digests(&image), gone)];
+    pass(image, memory, wants).await.0.unwrap();
+}
+
+#[tokio::test]
 async fn a_corrupt_layer_is_told_as_the_sources_fault() {
     let (image, mut memory) = image(&[b"fine".to_vec(), big(2)]);
     let upper = image.layers[1].blob.digest.clone();
