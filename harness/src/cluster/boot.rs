@@ -77,6 +77,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
             .snapshotter
             .get_or_insert_with(|| runtime.snapshotter.clone());
     }
+    let planned = pairs::by_labels(&spec, planned, &image.versions)?;
     lockfile::hold_image(&docker, &recipe, &image).await?;
     clock.lap("image");
 

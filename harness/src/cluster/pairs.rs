@@ -8,6 +8,7 @@ use crate::{
     Error, Result,
     compat::{self, Finding, ImageStore, Stack, version},
     docker::Docker,
+    image::Versions,
     recipe::{Content, Recipe, Runtime},
 };
 
@@ -37,6 +38,20 @@ pub(super) fn at_once(spec: &ClusterSpec) -> Result<()> {
     refuse_crio(recipe)?;
     let findings = compat::before_boot(&planned(spec, recipe));
     compat::refuse_known_bad(&findings, &spec.expected.tolerated)
+}
+
+/// As [`before`], with what the labels of an image add to what was planned: a node image that
+/// kubenest built elsewhere says what is in it.
+pub(super) fn by_labels(spec: &ClusterSpec, planned: Stack, labels: &Versions) -> Result<Stack> {
+    let known = compat::before_boot(&planned);
+    let labelled = Stack {
+        containerd: planned.containerd.or_else(|| version(&labels.containerd)),
+        shim: planned.shim.or_else(|| version(&labels.shim)),
+        kubernetes: planned.kubernetes.or_else(|| version(&labels.kubernetes)),
+        ..planned
+    };
+    judge(spec, &compat::before_boot(&labelled), &known)?;
+    Ok(labelled)
 }
 
 /// Refuses what turns out not to work, now that the nodes say what they run.
@@ -109,6 +124,28 @@ mod tests {
         assert!(at_once(&client("0.30.0")).is_ok());
         assert!(refused(client("0.30.0").with_image_volumes()).contains("cri-api 0.30.0"));
         assert!(at_once(&client("0.34.0").with_image_volumes()).is_ok());
+    }
+
+    #[test]
+    fn an_images_labels_tell_what_its_digest_does_not() {
+        let image = format!("registry.example/node@sha256:{}", "0".repeat(64));
+        let spec = ClusterSpec::single_node()
+            .with_recipe_of(Recipe::image(&image).unwrap())
+            .loaded_by_kind("0.26.0")
+            .unwrap();
+        at_once(&spec).unwrap();
+        let labels = |containerd: &str| Versions {
+            containerd: containerd.into(),
+            ..Versions::default()
+        };
+        let judged = |labels: Versions| {
+            let planned = planned(&spec, spec.recipe.as_ref().unwrap());
+            by_labels(&spec, planned, &labels)
+        };
+        assert!(judged(Versions::default()).is_ok());
+        assert!(judged(labels("1.7.24")).is_ok());
+        let error = judged(labels("2.0.2")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
     }
 
     #[test]

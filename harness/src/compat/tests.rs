@@ -163,7 +163,9 @@ fn a_daemon_reads_shims_of_its_form_and_older() {
     for daemon in &lines {
         for other in &lines {
             let good = shim(daemon, other) == Verdict::KnownGood;
-            assert_eq!(good, form(other) <= form(daemon), "{daemon} {other}");
+            let untested = form(daemon) == Form::Protobuf && other.minor == 6;
+            let expected = form(other) <= form(daemon) && !untested;
+            assert_eq!(good, expected, "{daemon} {other}");
         }
     }
 }
