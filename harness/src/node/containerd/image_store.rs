@@ -204,8 +204,9 @@ impl ImageStore {
         Ok(answer.and_then(|answer| answer.image))
     }
 
-    /// Makes a record, or has the one of that name stand for this manifest from now on. Labels
-    /// are added to those there are.
+    /// Makes a record, or has the one of that name stand for this manifest from now on. Its old
+    /// labels go: CRI takes only a record without its own label for new, and then keeps the
+    /// image by its id too.
     pub(crate) async fn put_record(&self, record: Record) -> Result<()> {
         let path = "/containerd.services.images.v1.Images/Create";
         let image = Some(record.clone());
@@ -218,8 +219,7 @@ impl ImageStore {
     }
 
     async fn update_record(&self, record: Record) -> Result<()> {
-        let labels = record.labels.keys().map(|key| format!("labels.{key}"));
-        let paths = labels.chain(["target".to_owned()]).collect();
+        let paths = ["target", "labels"].map(str::to_owned).to_vec();
         let request = UpdateRecord {
             image: Some(record),
             mask: Some(FieldMask { paths }),
