@@ -135,10 +135,7 @@ pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
     let volumes = volumes(docker, scope).await?;
     let volumes = each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
     let images = images(docker, scope).await?;
-    let images = each(images, &mut failed, |name| async move {
-        docker.remove_image(&name).await
-    })
-    .await;
+    let images = each(images, &mut failed, |name| remove_image(docker, name)).await;
     if failed.is_empty() {
         return Ok(Removed {
             containers,
@@ -243,9 +240,21 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
     Ok(list
         .into_iter()
         .filter(|item| scope.covers_image(&item.labels, now) && !used.contains(&item.id))
-        .flat_map(|item| item.repo_tags)
+        .flat_map(|item| match item.repo_tags.is_empty() {
+            // Its name has gone to a newer build.
+            true => vec![item.id],
+            false => item.repo_tags,
+        })
         .map(|name| (name.clone(), name))
         .collect())
+}
+
+async fn remove_image(docker: &Docker, name: String) -> Result<()> {
+    match docker.remove_image(&name).await {
+        // It goes with the last of those that are built upon it.
+        Err(error) if error.report().contains("has dependent child images") => Ok(()),
+        other => other,
+    }
 }
 
 /// Removes things side by side; returns the names of those that are gone, sorted.
