@@ -32,7 +32,8 @@ use crate::{Result, compat, node::Node};
 /// [`Refused`](crate::ErrorKind::Refused), naming check, node, observation and cure;
 /// [`Input`](crate::ErrorKind::Input) when `tolerated` names no check.
 pub async fn gate(nodes: &[Node], client: &Client, expected: &Expected) -> Result<Report> {
-    require(nodes, Some(client), expected).await
+    let (report, _) = require(nodes, Some(client), expected).await?;
+    Ok(report)
 }
 
 /// The part of [`gate`] that needs no Kubernetes, for nodes that run containerd and not more.
@@ -43,7 +44,8 @@ pub async fn gate(nodes: &[Node], client: &Client, expected: &Expected) -> Resul
 /// # Errors
 /// As [`gate`].
 pub async fn gate_runtime(nodes: &[Node], expected: &Expected) -> Result<Report> {
-    require(nodes, None, expected).await
+    let (report, _) = require(nodes, None, expected).await?;
+    Ok(report)
 }
 
 /// Runs every check on every node at once.
@@ -64,17 +66,19 @@ pub(crate) async fn gate_running(
     client: &Client,
     expected: &Expected,
 ) -> Result<Vec<compat::Stack>> {
-    expected.validate()?;
-    let (report, running) = look(nodes, Some(client), expected).await;
-    report.require(&expected.tolerated)?;
+    let (_, running) = require(nodes, Some(client), expected).await?;
     Ok(running)
 }
 
-async fn require(nodes: &[Node], client: Option<&Client>, expected: &Expected) -> Result<Report> {
+async fn require(
+    nodes: &[Node],
+    client: Option<&Client>,
+    expected: &Expected,
+) -> Result<(Report, Vec<compat::Stack>)> {
     expected.validate()?;
-    let (report, _) = look(nodes, client, expected).await;
+    let (report, running) = look(nodes, client, expected).await;
     report.require(&expected.tolerated)?;
-    Ok(report)
+    Ok((report, running))
 }
 
 async fn look(
