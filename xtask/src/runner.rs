@@ -6,12 +6,15 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::bundle::Bundle;
 use crate::cli::RunArgs;
+use crate::place::{self, Place};
 use crate::plan::Test;
 use crate::process::{self, Ended, Running};
 use crate::progress::Progress;
@@ -27,10 +30,12 @@ const TAIL: u64 = 256 * 1024;
 
 /// What all tests of a run share.
 pub(crate) struct Runner<'a> {
-    pub(crate) dir: &'a RunDir,
-    pub(crate) args: &'a RunArgs,
+    dir: &'a RunDir,
+    args: &'a RunArgs,
     /// The program that removes what a crashed test left behind.
-    pub(crate) kubenest: PathBuf,
+    kubenest: PathBuf,
+    /// Whether a test has crashed.
+    crashed: AtomicBool,
 }
 
 /// How a test ended, and what the library said about it.
@@ -39,9 +44,23 @@ pub(crate) struct Outcome {
     /// Why it did not pass.
     pub(crate) message: Option<String>,
     pub(crate) files: Vec<VerdictFile>,
+    /// What was collected of it.
+    pub(crate) evidence: Vec<Bundle>,
+    /// Where it failed in the sources.
+    pub(crate) place: Option<Place>,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    /// A runner whose tests leave their files in this folder.
+    pub(crate) fn new(dir: &'a RunDir, args: &'a RunArgs, kubenest: PathBuf) -> Self {
+        Self {
+            dir,
+            args,
+            kubenest,
+            crashed: AtomicBool::new(false),
+        }
+    }
+
     /// Runs the tests in order, some at a time. Once interrupted, no more are started.
     pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> Vec<TestReport> {
         let queue: Mutex<VecDeque<_>> = Mutex::new(tests.iter().enumerate().collect());
@@ -66,11 +85,12 @@ impl Runner<'_> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..self.args.jobs.get().min(tests.len()) {
+            for _ in 0..self.args.jobs().min(tests.len()) {
                 scope.spawn(work);
             }
         });
-        if signals::received().is_some() {
+        // Not before: the sweep goes by the run, in which others have their clusters.
+        if signals::received().is_some() || self.crashed.load(Relaxed) {
             self.clean_up();
         }
         let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -87,6 +107,8 @@ impl Runner<'_> {
                 verdict: Verdict::Setup,
                 message: Some(format!("the test cannot be run: {error:#}")),
                 files: vec![],
+                evidence: vec![],
+                place: None,
             });
         let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let mut report = TestReport::new(test, outcome, seconds);
@@ -106,23 +128,37 @@ impl Runner<'_> {
         line.clear();
         let Ended { status, timed_out } = ended?;
         let crashed = timed_out || status.signal().is_some();
-        // With others running, what this one left is removed at the end.
-        if crashed && signals::received().is_none() && self.args.jobs.get() == 1 {
-            self.clean_up();
+        if crashed {
+            self.crashed.store(true, Relaxed);
         }
         let files = verdict::read(&verdicts)?;
+        let log = tail(log, TAIL);
         let facts = Facts {
             status,
             timed_out,
             interrupted: signals::received().is_some(),
-            log: &tail(log, TAIL),
+            log: &log,
             files: &files,
             has_sides: test.suite.manifest.has_sides(),
         };
         let (verdict, message) = verdict::judge(&facts);
+        // Those of the verdict that decided come first.
+        let (telling, others): (Vec<_>, Vec<_>) =
+            files.iter().partition(|file| file.verdict == Some(verdict));
+        let folders = telling.into_iter().chain(others);
+        let folders = folders.filter_map(|file| file.evidence.as_deref());
+        let evidence = folders
+            .map(|folder| Bundle::read(folder, &self.dir.path))
+            .collect();
+        let failed = !matches!(
+            verdict,
+            Verdict::Passed | Verdict::Ignored | Verdict::Skipped
+        );
         Ok(Outcome {
             verdict,
             message,
+            place: failed.then(|| place::find(test, &log)).flatten(),
+            evidence,
             files,
         })
     }
@@ -141,6 +177,7 @@ impl Runner<'_> {
             .env("CARGO_PKG_NAME", &test.suite.name)
             .env("KUBENEST_RUN", &self.dir.run)
             .env("KUBENEST_VERDICTS", verdicts)
+            .env("KUBENEST_EVIDENCE", self.dir.evidence())
             .env("KUBENEST_LOCK", self.dir.lock())
             .env("NO_COLOR", "1")
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
