@@ -9,7 +9,7 @@
 //! userland proxy.
 //!
 //! One engine serves all processes that use the same cache. It outlives them and runs
-//! until [`stop`].
+//! until [`Engine::stop`].
 
 mod health;
 mod layout;
