@@ -57,6 +57,9 @@ pub(crate) struct TestReport {
     pub(crate) evidence: Vec<Bundle>,
     /// The log, seen from the run's folder.
     pub(crate) log: String,
+    /// What it ran as.
+    #[serde(skip)]
+    pub(crate) process: u32,
 }
 
 /// How many tests ended how.
@@ -80,6 +83,7 @@ impl TestReport {
             files,
             evidence,
             place,
+            process,
         } = outcome;
         let mut phases = BTreeMap::new();
         for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
@@ -111,16 +115,9 @@ impl TestReport {
             message: message.map(printable),
             place,
             evidence,
+            process,
             log: String::new(),
         }
-    }
-
-    /// It ran and did not pass.
-    pub(crate) fn is_red(&self) -> bool {
-        matches!(
-            self.verdict,
-            Verdict::Failed | Verdict::Setup | Verdict::Interrupted
-        )
     }
 
     /// `containerd 1.7.1, kubernetes 1.32.1`.
@@ -246,6 +243,7 @@ pub(crate) mod tests {
                     files,
                     evidence: vec![],
                     place: None,
+                    process: 1,
                 },
                 42.25,
             );

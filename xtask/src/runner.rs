@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::cli::RunArgs;
 use crate::place::{self, Place};
 use crate::plan::Test;
@@ -48,6 +48,7 @@ pub(crate) struct Outcome {
     pub(crate) evidence: Vec<Bundle>,
     /// Where it failed in the sources.
     pub(crate) place: Option<Place>,
+    pub(crate) process: u32,
 }
 
 impl<'a> Runner<'a> {
@@ -95,7 +96,13 @@ impl<'a> Runner<'a> {
         }
         let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
         reports.sort_by_key(|(at, _)| *at);
-        reports.into_iter().map(|(_, report)| report).collect()
+        let mut reports: Vec<_> = reports.into_iter().map(|(_, report)| report).collect();
+        // What the guard of a killed process saved is there only now.
+        let without = |test: &&mut TestReport| test.evidence.is_empty();
+        for test in reports.iter_mut().filter(without) {
+            test.evidence = self.evidence(test.verdict, &[], test.process);
+        }
+        reports
     }
 
     fn run_one(&self, test: &Test, progress: &Progress) -> TestReport {
@@ -109,6 +116,7 @@ impl<'a> Runner<'a> {
                 files: vec![],
                 evidence: vec![],
                 place: None,
+                process: 0,
             });
         let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let mut report = TestReport::new(test, outcome, seconds);
@@ -123,6 +131,7 @@ impl<'a> Runner<'a> {
         let mut command = self.command(test, log, &verdicts)?;
         let limit = test.suite.manifest.budget()? + COLD_BUILD;
         let running = Running::start(&mut command)?;
+        let process = running.child.id();
         let mut line = progress.start(test);
         let ended = running.wait(Some(limit), || line.tick(log));
         line.clear();
@@ -142,25 +151,29 @@ impl<'a> Runner<'a> {
             has_sides: test.suite.manifest.has_sides(),
         };
         let (verdict, message) = verdict::judge(&facts);
-        // Those of the verdict that decided come first.
-        let (telling, others): (Vec<_>, Vec<_>) =
-            files.iter().partition(|file| file.verdict == Some(verdict));
-        let folders = telling.into_iter().chain(others);
-        let folders = folders.filter_map(|file| file.evidence.as_deref());
-        let evidence = folders
-            .map(|folder| Bundle::read(folder, &self.dir.path))
-            .collect();
-        let failed = !matches!(
-            verdict,
-            Verdict::Passed | Verdict::Ignored | Verdict::Skipped
-        );
+        let place = verdict.is_red().then(|| place::find(test, &log)).flatten();
         Ok(Outcome {
             verdict,
             message,
-            place: failed.then(|| place::find(test, &log)).flatten(),
-            evidence,
+            evidence: self.evidence(verdict, &files, process),
+            place,
+            process,
             files,
         })
+    }
+
+    /// What was collected of a test's failures; that of the verdict that decided comes first.
+    fn evidence(&self, verdict: Verdict, files: &[VerdictFile], process: u32) -> Vec<Bundle> {
+        let (telling, others): (Vec<_>, Vec<_>) =
+            files.iter().partition(|file| file.verdict == Some(verdict));
+        let named = telling.into_iter().chain(others);
+        let mut folders: Vec<_> = named.filter_map(|file| file.evidence.clone()).collect();
+        // A process that a signal ended leaves no verdict.
+        if folders.is_empty() && verdict.is_red() {
+            folders = bundle::of_process(&self.dir.evidence(), process);
+        }
+        let read = |folder: &PathBuf| Bundle::read(folder, &self.dir.path);
+        folders.iter().map(read).collect()
     }
 
     fn command(&self, test: &Test, log: &Path, verdicts: &Path) -> anyhow::Result<Command> {
