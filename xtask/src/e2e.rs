@@ -67,11 +67,7 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
         dir.take_lock(former)?;
     }
     let progress = Progress::new(plan.tests.len());
-    let runner = Runner {
-        dir: &dir,
-        args,
-        kubenest,
-    };
+    let runner = Runner::new(&dir, args, kubenest);
     let tests = runner.run(&plan.tests, &progress);
     progress.finish();
 

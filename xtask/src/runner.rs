@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,10 +28,12 @@ const TAIL: u64 = 256 * 1024;
 
 /// What all tests of a run share.
 pub(crate) struct Runner<'a> {
-    pub(crate) dir: &'a RunDir,
-    pub(crate) args: &'a RunArgs,
+    dir: &'a RunDir,
+    args: &'a RunArgs,
     /// The program that removes what a crashed test left behind.
-    pub(crate) kubenest: PathBuf,
+    kubenest: PathBuf,
+    /// Whether a test has crashed.
+    crashed: AtomicBool,
 }
 
 /// How a test ended, and what the library said about it.
@@ -41,7 +44,17 @@ pub(crate) struct Outcome {
     pub(crate) files: Vec<VerdictFile>,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    /// A runner whose tests leave their files in this folder.
+    pub(crate) fn new(dir: &'a RunDir, args: &'a RunArgs, kubenest: PathBuf) -> Self {
+        Self {
+            dir,
+            args,
+            kubenest,
+            crashed: AtomicBool::new(false),
+        }
+    }
+
     /// Runs the tests in order, some at a time. Once interrupted, no more are started.
     pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> Vec<TestReport> {
         let queue: Mutex<VecDeque<_>> = Mutex::new(tests.iter().enumerate().collect());
@@ -66,11 +79,12 @@ impl Runner<'_> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..self.args.jobs.get().min(tests.len()) {
+            for _ in 0..self.args.jobs().min(tests.len()) {
                 scope.spawn(work);
             }
         });
-        if signals::received().is_some() {
+        // Not before: the sweep goes by the run, in which others have their clusters.
+        if signals::received().is_some() || self.crashed.load(Relaxed) {
             self.clean_up();
         }
         let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -106,9 +120,8 @@ impl Runner<'_> {
         line.clear();
         let Ended { status, timed_out } = ended?;
         let crashed = timed_out || status.signal().is_some();
-        // With others running, what this one left is removed at the end.
-        if crashed && signals::received().is_none() && self.args.jobs.get() == 1 {
-            self.clean_up();
+        if crashed {
+            self.crashed.store(true, Relaxed);
         }
         let files = verdict::read(&verdicts)?;
         let facts = Facts {
