@@ -170,7 +170,8 @@ impl Cluster {
         let name = namespace.metadata.name.unwrap_or_default();
         objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
         self.subject().open_case(&name).await;
-        self.subject().did(format!("test: begins in namespace {name}"));
+        self.subject()
+            .did(format!("test: begins in namespace {name}"));
         Ok(Case {
             cluster: self,
             namespace: name,
@@ -255,7 +256,9 @@ impl<'a> Case<'a> {
     /// Notes a step of the test, for the time line that is kept of a failure. Waiting and
     /// creating are noted without it.
     pub fn step(&self, what: impl AsRef<str>) {
-        self.cluster.subject().did(format!("test: {}", what.as_ref()));
+        self.cluster
+            .subject()
+            .did(format!("test: {}", what.as_ref()));
     }
 
     fn ended<T>(&self, well: &str, result: &Result<T>) {

@@ -163,7 +163,9 @@ fn told(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
     let known = match kind {
         // A refusal has found its cause itself.
         ErrorKind::Refused => None,
-        _ => diagnose(&diagnosis::Evidence::error(&error)).into_iter().next(),
+        _ => diagnose(&diagnosis::Evidence::error(&error))
+            .into_iter()
+            .next(),
     };
     let told = match known {
         Some(known) => Error::new(kind, format!("{boot}: {}", known.cause))

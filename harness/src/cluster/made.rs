@@ -96,8 +96,12 @@ impl Made {
     /// Has the death of this process watched, before anything else is made.
     pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
         if !settings().keep {
+            let folder = evidence::prepare(&self.name)?;
+            if let Some(subject) = &self.subject {
+                subject.note();
+            }
             let saving = Saving {
-                folder: &evidence::prepare(&self.name)?,
+                folder: &folder,
                 script: evidence::LOOK,
             };
             let (docker, containers) = (&self.docker, &self.containers);

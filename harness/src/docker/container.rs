@@ -198,7 +198,11 @@ impl Docker {
     /// There is no such container, or the engine does not answer.
     pub(crate) async fn inspect(&self, name: &str) -> Result<serde_json::Value> {
         let what = || format!("inspect container '{name}'");
-        let found = self.raw().inspect_container(name, None).await.explain(what)?;
+        let found = self
+            .raw()
+            .inspect_container(name, None)
+            .await
+            .explain(what)?;
         serde_json::to_value(found).with_context(what)
     }
 
@@ -322,7 +326,10 @@ impl ContainerSpec {
                 port_bindings: Some(self.ports.iter().map(port).collect()),
                 mounts: Some(self.binds.iter().map(bind).collect()),
                 tmpfs: Some(self.tmpfs.clone()),
-                volumes_from: self.volumes_from.as_ref().map(|name| vec![format!("{name}:ro")]),
+                volumes_from: self
+                    .volumes_from
+                    .as_ref()
+                    .map(|name| vec![format!("{name}:ro")]),
                 readonly_rootfs: Some(self.read_only),
                 ..Default::default()
             }),

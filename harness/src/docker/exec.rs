@@ -150,7 +150,12 @@ impl Docker {
         bytes: usize,
         deadline: Duration,
     ) -> Result<(Vec<u8>, bool)> {
-        let what = || format!("run `{}` in '{container}'", Argv(&argv[..argv.len().min(1)]));
+        let what = || {
+            format!(
+                "run `{}` in '{container}'",
+                Argv(&argv[..argv.len().min(1)])
+            )
+        };
         let mut stdout = Vec::new();
         let read = async {
             let (_, mut output, _input) = self.start_exec(container, argv, false).await?;

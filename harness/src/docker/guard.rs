@@ -238,7 +238,12 @@ fn body(
             cap_add: folder.as_ref().map(|_| vec!["DAC_OVERRIDE".into()]),
             // SELinux keeps containers from the engine's socket unless told otherwise.
             security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
-            mounts: Some([bind(socket, "/engine.sock")].into_iter().chain(folder).collect()),
+            mounts: Some(
+                [bind(socket, "/engine.sock")]
+                    .into_iter()
+                    .chain(folder)
+                    .collect(),
+            ),
             // Spares the copy of a node image's /var into a volume.
             tmpfs: Some(HashMap::from([("/var".into(), String::new())])),
             ..Default::default()

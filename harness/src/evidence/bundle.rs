@@ -36,13 +36,11 @@ pub(super) fn home() -> PathBuf {
         return std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     }
     let here = std::env::current_dir().unwrap_or_default();
-    let targets = here.ancestors().map(|folder| folder.join("target"));
-    // Cargo marks its folder; anybody's may be called so.
-    let target = targets
-        .into_iter()
-        .find(|target| target.join("CACHEDIR.TAG").is_file());
-    match target {
-        Some(target) => target.join("kubenest-evidence"),
+    let own = here
+        .ancestors()
+        .find(|folder| folder.join("Cargo.toml").is_file() && folder.join("target").is_dir());
+    match own {
+        Some(own) => own.join("target/kubenest-evidence"),
         None => settings.cache.join("evidence"),
     }
 }
@@ -55,7 +53,11 @@ impl Bundle {
         let what = || format!("make a folder in '{}'", home.display());
         fs::create_dir_all(home).with_context(what)?;
         for count in 1.. {
-            let name = if count == 1 { name.clone() } else { format!("{name}-{count}") };
+            let name = if count == 1 {
+                name.clone()
+            } else {
+                format!("{name}-{count}")
+            };
             let folder = home.join(name);
             match fs::create_dir(&folder) {
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
@@ -76,7 +78,8 @@ impl Bundle {
     }
 
     fn marked(folder: PathBuf) -> Result<Self> {
-        fs::write(folder.join(MARK), "").with_context(|| format!("write '{}'", folder.display()))?;
+        fs::write(folder.join(MARK), "")
+            .with_context(|| format!("write '{}'", folder.display()))?;
         Ok(Self {
             folder,
             files: Vec::new(),
@@ -173,7 +176,10 @@ mod tests {
         let (one, two) = (make(), make());
         assert_ne!(one.folder(), two.folder());
         let name = one.folder().file_name().unwrap().to_str().unwrap();
-        assert!(name.starts_with("suite-fixed-..-x-2") && name.ends_with("Z-7"), "{name}");
+        assert!(
+            name.starts_with("suite-fixed-..-x-2") && name.ends_with("Z-7"),
+            "{name}"
+        );
         assert_eq!(slug(".."), "unnamed");
     }
 

@@ -73,9 +73,15 @@ impl fmt::Display for Kept {
         let (folder, files) = (self.folder.display(), self.files);
         match self.missing.len() {
             0 => writeln!(f, "evidence  {folder} ({files} files)")?,
-            missing => writeln!(f, "evidence  {folder} ({files} files, {missing} not to be had)")?,
+            missing => writeln!(
+                f,
+                "evidence  {folder} ({files} files, {missing} not to be had)"
+            )?,
         }
-        write!(f, "look      open {folder}/index.html, or: kubenest diagnose {folder}")
+        write!(
+            f,
+            "look      open {folder}/index.html, or: kubenest diagnose {folder}"
+        )
     }
 }
 
@@ -83,7 +89,11 @@ impl fmt::Display for Kept {
 pub(crate) async fn collect(subject: &Subject, why: &Why, patience: Duration) -> Result<Kept> {
     let known = subject.known();
     let mut found = gather(subject.docker(), &known, patience).await;
-    if let Some(lock) = settings().lock.as_deref().and_then(|path| std::fs::read(path).ok()) {
+    if let Some(lock) = settings()
+        .lock
+        .as_deref()
+        .and_then(|path| std::fs::read(path).ok())
+    {
         found.add("kubenest.lock".into(), lock);
     }
     write(&known, why, found)
@@ -92,9 +102,15 @@ pub(crate) async fn collect(subject: &Subject, why: &Why, patience: Duration) ->
 async fn gather(docker: &Docker, known: &Known, patience: Duration) -> Gathered {
     let case = known.case.as_ref();
     let short = QUESTION.min(patience);
-    let looks = known.nodes.iter().map(|node| look(docker, &known.cluster, node, case, patience));
+    let looks = known
+        .nodes
+        .iter()
+        .map(|node| look(docker, &known.cluster, node, case, patience));
     let daemons = known.nodes.iter().map(|node| runtime(docker, node, short));
-    let engine = known.nodes.iter().map(|node| container(docker, node, short));
+    let engine = known
+        .nodes
+        .iter()
+        .map(|node| container(docker, node, short));
     let (looks, daemons, engine, host) = tokio::join!(
         join_all(looks),
         join_all(daemons),
@@ -102,7 +118,11 @@ async fn gather(docker: &Docker, known: &Known, patience: Duration) -> Gathered 
         host(docker, short)
     );
     let mut found = Gathered::default();
-    looks.into_iter().chain(daemons).chain(engine).for_each(|part| found.merge(part));
+    looks
+        .into_iter()
+        .chain(daemons)
+        .chain(engine)
+        .for_each(|part| found.merge(part));
     found.merge(host);
     found
 }
@@ -113,19 +133,28 @@ async fn runtime(docker: &Docker, node: &str, deadline: Duration) -> Gathered {
     let ask = async {
         let node = Node::attach(docker, node, Role::Worker).await?;
         let cri = Containerd::connect(&node).await?.cri();
-        let (version, status, images, containers) =
-            tokio::try_join!(cri.version(), cri.status(true), cri.images(), cri.containers())?;
+        let (version, status, images, containers) = tokio::try_join!(
+            cri.version(),
+            cri.status(true),
+            cri.images(),
+            cri.containers()
+        )?;
         let conditions = status.conditions().iter().map(|condition| {
             json!({"type": condition.kind, "holds": condition.holds,
                 "reason": condition.reason, "message": condition.message})
         });
         let info = status.info.iter().map(|(key, text)| {
-            (key.clone(), serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()))
+            (
+                key.clone(),
+                serde_json::from_str(text).unwrap_or_else(|_| text.clone().into()),
+            )
         });
         let images: Vec<Value> = images
             .iter()
-            .map(|image| json!({"id": image.id, "tags": image.tags, "digests": image.digests,
-                "size": image.size, "pinned": image.pinned}))
+            .map(|image| {
+                json!({"id": image.id, "tags": image.tags, "digests": image.digests,
+                "size": image.size, "pinned": image.pinned})
+            })
             .collect();
         Ok((
             json!({"version": {"name": version.runtime_name, "version": version.runtime_version,
@@ -180,15 +209,23 @@ async fn host(docker: &Docker, deadline: Duration) -> Gathered {
         }
         Err(error) => found.miss("engine", "", &error.report()),
     }
-    let files = ["/proc/version", "/proc/loadavg", "/proc/meminfo", "/proc/pressure/memory",
-        "/proc/pressure/io", "/etc/os-release", "/proc/sys/fs/inotify/max_user_instances"];
+    let files = [
+        "/proc/version",
+        "/proc/loadavg",
+        "/proc/meminfo",
+        "/proc/pressure/memory",
+        "/proc/pressure/io",
+        "/etc/os-release",
+        "/proc/sys/fs/inotify/max_user_instances",
+    ];
     let read = files.iter().filter_map(|path| {
         let text = std::fs::read_to_string(path).ok()?;
         Some(((*path).to_owned(), text.trim().into()))
     });
     let files: serde_json::Map<String, Value> = read.collect();
     let threads = std::thread::available_parallelism().map_or(0, usize::from);
-    let about = json!({"kubenest": env!("CARGO_PKG_VERSION"), "processors": threads, "files": files});
+    let about =
+        json!({"kubenest": env!("CARGO_PKG_VERSION"), "processors": threads, "files": files});
     found.add("host.json".into(), about.to_string());
     found
 }
@@ -243,8 +280,16 @@ impl Writer<'_> {
             return self.document(&path, &raw);
         }
         // What is left of the first line may be the end of a secret.
-        let raw = if cut { raw.split_once('\n').map_or("", |(_, rest)| rest) } else { &raw };
-        let raw = if path.starts_with("pods/") { timeline::rejoined(raw) } else { raw.to_owned() };
+        let raw = if cut {
+            raw.split_once('\n').map_or("", |(_, rest)| rest)
+        } else {
+            &raw
+        };
+        let raw = if path.starts_with("pods/") {
+            timeline::rejoined(raw)
+        } else {
+            raw.to_owned()
+        };
         let text = self.shown(&raw);
         if let Some(path) = full_path(&path) {
             return self.full()?.write(&path, "", &text, cut);
@@ -282,7 +327,8 @@ impl Writer<'_> {
             timeline::of_log(source, node_of(path), text, &mut self.entries);
         }
         if let Some(words) = words {
-            self.lines.extend(read_stream(path, words, text.as_bytes())?.evidence);
+            self.lines
+                .extend(read_stream(path, words, text.as_bytes())?.evidence);
         }
         self.bundle.write(path, what(path), text, cut)
     }
@@ -321,7 +367,9 @@ impl Writer<'_> {
     fn end(mut self, why: &Why) -> Result<Kept> {
         let known = self.known;
         let mut steps = known.steps.clone();
-        steps.iter_mut().for_each(|step| step.text = self.shown(&step.text));
+        steps
+            .iter_mut()
+            .for_each(|step| step.text = self.shown(&step.text));
         timeline::of_steps(&steps, &mut self.entries);
         let message = self.shown(&why.message);
         let [expected, observed] =

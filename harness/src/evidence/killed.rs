@@ -121,7 +121,11 @@ fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {
     for node in &known.nodes {
         match fs::read(folder.join(format!("{node}.raw"))) {
             Ok(raw) if !raw.is_empty() => look::read(node, &demux(&raw), &mut found),
-            _ => found.miss("look", node, "the guard could not look: the node may have been gone"),
+            _ => found.miss(
+                "look",
+                node,
+                "the guard could not look: the node may have been gone",
+            ),
         }
         if let Ok(document) = fs::read(folder.join(format!("{node}.json"))) {
             found.add(format!("engine/{node}.json"), document);

@@ -7,8 +7,8 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{page::Missing, subject::Window};
 use crate::{
     Error, Result,
-    docker::{ContainerSpec, Docker, Labels},
     diagnosis::clean,
+    docker::{ContainerSpec, Docker, Labels},
 };
 
 /// What runs in a node.
@@ -66,7 +66,9 @@ pub(super) fn argv(case: Option<&Window>) -> Vec<String> {
         Some(case) => (Window::folder(&case.namespace), case.namespace.clone()),
         None => Default::default(),
     };
-    ["bash", "-c", LOOK, "look", &folder, &namespace].map(str::to_owned).to_vec()
+    ["bash", "-c", LOOK, "look", &folder, &namespace]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// Looks at a node from the inside, or into what a stopped one left in its volumes.
@@ -80,7 +82,9 @@ pub(super) async fn look(
     let mut found = Gathered::default();
     let output = match docker.container(node).await {
         Ok(Some(state)) if state.running => {
-            docker.exec_bounded(node, &argv(case), BYTES, deadline).await
+            docker
+                .exec_bounded(node, &argv(case), BYTES, deadline)
+                .await
         }
         Ok(Some(state)) => {
             let code = state.exit_code;
@@ -94,7 +98,11 @@ pub(super) async fn look(
         Ok((output, whole)) => {
             read(node, &output, &mut found);
             if !whole {
-                found.miss("look", node, "it took too long or said too much; the rest is missing");
+                found.miss(
+                    "look",
+                    node,
+                    "it took too long or said too much; the rest is missing",
+                );
             }
         }
         Err(error) => found.miss("look", node, &error.report()),
@@ -127,18 +135,27 @@ async fn remains(
         ..ContainerSpec::default()
     };
     docker.run(&reader).await?;
-    let output = docker.exec_bounded(&reader.name, &argv(case), BYTES, deadline).await;
+    let output = docker
+        .exec_bounded(&reader.name, &argv(case), BYTES, deadline)
+        .await;
     docker.remove_container(&reader.name).await?;
     output
 }
 
 /// Reads what the script printed; a line without its end is dropped.
 pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
-    let ended = output.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    for line in output[..ended].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    let ended = output
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    for line in output[..ended]
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
         let line = String::from_utf8_lossy(line);
         let mut fields = line.split(' ');
-        let (Some(name), Some(encoded), Some(status)) = (fields.next(), fields.next(), fields.next())
+        let (Some(name), Some(encoded), Some(status)) =
+            (fields.next(), fields.next(), fields.next())
         else {
             found.miss("look", node, &format!("it said {:?}", short(&line)));
             continue;
@@ -174,7 +191,8 @@ pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
 /// Where a part goes; none for a name that would lead elsewhere.
 fn path(node: &str, name: &str) -> Option<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
-    let safe = name.bytes().all(plain) && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
+    let safe =
+        name.bytes().all(plain) && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
     if !safe {
         return None;
     }
@@ -232,7 +250,10 @@ mod tests {
 
     #[test]
     fn a_namespace_is_an_argument_and_never_part_of_the_script() {
-        let case = Window { namespace: "a; rm".into(), since_us: 0 };
+        let case = Window {
+            namespace: "a; rm".into(),
+            since_us: 0,
+        };
         assert_eq!(argv(Some(&case))[4..], ["/var/log/kubenest/a; rm", "a; rm"]);
         assert_eq!(argv(None)[4..], ["", ""]);
     }

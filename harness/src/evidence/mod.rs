@@ -28,11 +28,7 @@ pub use self::{
     killed::finish,
 };
 pub(crate) use self::{
-    collect::Why,
-    killed::prepare,
-    look::LOOK,
-    signals::watch,
-    subject::Subject,
+    collect::Why, killed::prepare, look::LOOK, signals::watch, subject::Subject,
 };
 
 /// Label by which kind finds a cluster's containers; kubenest's bear it, too.
@@ -63,9 +59,8 @@ pub async fn of_cluster(docker: &Docker, cluster: &str, home: Option<&Path>) -> 
         .map(|(node, _)| node)
         .collect();
     if nodes.is_empty() {
-        return Err(Error::not_found(format!("no cluster '{cluster}'")).cure(
-            "`kubenest list` shows kubenest's, `kind get clusters` shows kind's",
-        ));
+        return Err(Error::not_found(format!("no cluster '{cluster}'"))
+            .cure("`kubenest list` shows kubenest's, `kind get clusters` shows kind's"));
     }
     nodes.sort();
     let mut subject = Subject::of(docker, cluster, &nodes);

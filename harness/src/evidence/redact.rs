@@ -20,9 +20,8 @@ const VALUE_MAX: usize = 16 << 10;
 /// Words that are no secrets, though they stand where one could.
 const PLAIN: [&str; 4] = ["true", "false", "null", "none"];
 
-static JWT: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"eyJ[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{4,}(?:\.[A-Za-z0-9_=-]*)?")
-});
+static JWT: LazyLock<Regex> =
+    LazyLock::new(|| compiled(r"eyJ[A-Za-z0-9_=-]{8,}\.[A-Za-z0-9_=-]{4,}(?:\.[A-Za-z0-9_=-]*)?"));
 static BOOTSTRAP: LazyLock<Regex> =
     LazyLock::new(|| compiled(r"\b(?<id>[a-z0-9]{6})\.(?<secret>[a-z0-9]{16})\b"));
 static HEADER: LazyLock<Regex> = LazyLock::new(|| {
@@ -44,19 +43,15 @@ static KEYED: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// `auth` is an ordinary word, unless it is a quoted key.
 static AUTH: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(
-        r#"(?<keep>(?:\\*["']auth\\*["']\s*:|\bauth\s*=)\s*\\*["'])(?<secret>[^\s"'\\]{4,})"#,
-    )
+    compiled(r#"(?<keep>(?:\\*["']auth\\*["']\s*:|\bauth\s*=)\s*\\*["'])(?<secret>[^\s"'\\]{4,})"#)
 });
 static URL: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r#"(?<keep>[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:)(?<secret>[^\s/@"']+)@"#)
 });
-static ENCODED_PEM: LazyLock<Regex> =
-    LazyLock::new(|| compiled("LS0tLS1CRUdJTi[A-Za-z0-9+/=]+"));
+static ENCODED_PEM: LazyLock<Regex> = LazyLock::new(|| compiled("LS0tLS1CRUdJTi[A-Za-z0-9+/=]+"));
 static BEGIN_KEY: LazyLock<Regex> =
     LazyLock::new(|| compiled("-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----"));
-static END_KEY: LazyLock<Regex> =
-    LazyLock::new(|| compiled("-----END [A-Z0-9 ]*PRIVATE KEY-----"));
+static END_KEY: LazyLock<Regex> = LazyLock::new(|| compiled("-----END [A-Z0-9 ]*PRIVATE KEY-----"));
 /// The end of a line within a key.
 static KEY_LINE: LazyLock<Regex> =
     LazyLock::new(|| compiled(r#"(?:^|[^A-Za-z0-9+/=])[A-Za-z0-9+/]{20,}={0,2}[\\nr"', ]*$"#));
@@ -67,8 +62,9 @@ static SECRET_DATA: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r#"(?<keep>\\*"(?:data|stringData)\\*"\s*:\s*)\{(?<secret>[^{}]*)\}"#)
 });
 /// Names of variables and fields whose values are secrets.
-static SECRET_NAME: LazyLock<Regex> =
-    LazyLock::new(|| compiled("(?i)passw(?:or)?d|passphrase|token|secret|api[-_]?key|private_?key|access_?key"));
+static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| {
+    compiled("(?i)passw(?:or)?d|passphrase|token|secret|api[-_]?key|private_?key|access_?key")
+});
 
 /// What is taken out.
 #[derive(Debug, Clone, Default)]
@@ -85,13 +81,17 @@ impl Redactor {
     /// A pattern is no regular expression.
     pub fn new(own: Option<&str>) -> Result<Self> {
         let patterns = own.unwrap_or_default().split(['\n', ';']).map(str::trim);
-        let own = patterns.filter(|pattern| !pattern.is_empty()).map(|pattern| {
-            Regex::new(pattern).map_err(|cause| {
-                Error::input(format!("'{pattern}' of KUBENEST_REDACT is no regular expression"))
+        let own = patterns
+            .filter(|pattern| !pattern.is_empty())
+            .map(|pattern| {
+                Regex::new(pattern).map_err(|cause| {
+                    Error::input(format!(
+                        "'{pattern}' of KUBENEST_REDACT is no regular expression"
+                    ))
                     .because(cause)
                     .cure("separate patterns by new lines or ';', and write '\\x3b' for a ';'")
-            })
-        });
+                })
+            });
         Ok(Self {
             own: own.collect::<Result<_>>()?,
             values: None,
@@ -108,7 +108,11 @@ impl Redactor {
         }
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         values.dedup();
-        let any = values.iter().map(|value| regex::escape(value)).collect::<Vec<_>>().join("|");
+        let any = values
+            .iter()
+            .map(|value| regex::escape(value))
+            .collect::<Vec<_>>()
+            .join("|");
         self.values = (!any.is_empty()).then(|| compiled(&any));
     }
 
@@ -116,7 +120,11 @@ impl Redactor {
     pub fn redact(&self, text: &str) -> String {
         let mut text = keys(text);
         if SECRET_LINE.is_match(&text) {
-            text = text.split('\n').map(secret_line).collect::<Vec<_>>().join("\n");
+            text = text
+                .split('\n')
+                .map(secret_line)
+                .collect::<Vec<_>>()
+                .join("\n");
         }
         let mut pass = |rule: &Regex, what: fn(&Captures) -> String| {
             if let Cow::Owned(new) = rule.replace_all(&text, what) {
@@ -129,9 +137,15 @@ impl Redactor {
         pass(&HEADER, |found| keyed(found, "credentials"));
         pass(&KEYED, |found| keyed(found, "secret"));
         pass(&AUTH, |found| keyed(found, "credentials"));
-        pass(&URL, |found| format!("{}{}@", &found["keep"], mark("password")));
-        self.values.iter().for_each(|rule| pass(rule, |_| mark("secret")));
-        self.own.iter().for_each(|rule| pass(rule, |_| mark("by rule")));
+        pass(&URL, |found| {
+            format!("{}{}@", &found["keep"], mark("password"))
+        });
+        self.values
+            .iter()
+            .for_each(|rule| pass(rule, |_| mark("secret")));
+        self.own
+            .iter()
+            .for_each(|rule| pass(rule, |_| mark("by rule")));
         text
     }
 
@@ -147,7 +161,9 @@ impl Redactor {
                         "data" | "stringData" if secret => blank(value),
                         "value" if hidden && value.is_string() => *value = mark("secret").into(),
                         "kubectl.kubernetes.io/last-applied-configuration" => {
-                            *value = self.redact_applied(value.as_str().unwrap_or_default()).into();
+                            *value = self
+                                .redact_applied(value.as_str().unwrap_or_default())
+                                .into();
                         }
                         _ => self.redact_document(value),
                     }
@@ -278,7 +294,10 @@ fn is_secret(object: &Value) -> bool {
 fn of_secret(object: &Value, values: &mut Vec<String>) {
     let fields = ["data", "stringData"].map(|key| object[key].as_object());
     for (key, value) in fields.into_iter().flatten().flatten() {
-        let Some(value) = value.as_str().filter(|_| key != "ca.crt" && key != "namespace") else {
+        let Some(value) = value
+            .as_str()
+            .filter(|_| key != "ca.crt" && key != "namespace")
+        else {
             continue;
         };
         let decoded = BASE64_STANDARD.decode(value).unwrap_or_default();
@@ -287,13 +306,21 @@ fn of_secret(object: &Value, values: &mut Vec<String>) {
         let plain = |word: &&str| {
             (VALUE_BYTES..VALUE_MAX).contains(&word.len()) && !word.starts_with("-----")
         };
-        values.extend([value].into_iter().chain(lines).filter(plain).map(str::to_owned));
+        values.extend(
+            [value]
+                .into_iter()
+                .chain(lines)
+                .filter(plain)
+                .map(str::to_owned),
+        );
     }
 }
 
 fn blank(value: &mut Value) {
     match value {
-        Value::Object(fields) => fields.iter_mut().for_each(|(_, value)| *value = mark("data").into()),
+        Value::Object(fields) => fields
+            .iter_mut()
+            .for_each(|(_, value)| *value = mark("data").into()),
         other => *other = mark("data").into(),
     }
 }

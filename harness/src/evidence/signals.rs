@@ -17,7 +17,9 @@ pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         thread::spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             match runtime {
                 Ok(runtime) => runtime.block_on(wait_and_end()),
                 Err(error) => tracing::warn!("signals are not watched: {error}"),
@@ -28,13 +30,19 @@ pub(crate) fn watch() {
 
 async fn wait_and_end() {
     let listen = |kind: SignalKind| signal(kind).map(|signal| (kind, signal));
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
     let signals: Result<Vec<_>, _> = kinds.into_iter().map(listen).collect();
     let mut signals = match signals {
         Ok(signals) => signals,
         Err(error) => return tracing::warn!("signals are not watched: {error}"),
     };
-    let received = signals.iter_mut().map(|(kind, signal)| Box::pin(next(*kind, signal)));
+    let received = signals
+        .iter_mut()
+        .map(|(kind, signal)| Box::pin(next(*kind, signal)));
     let (kind, _, _) = futures::future::select_all(received).await;
     let living = Subject::living();
     if !living.is_empty() {

@@ -121,6 +121,11 @@ impl Subject {
         killed::forget(&self.known().cluster);
     }
 
+    /// Writes down what is known, for others to find when this process is killed.
+    pub(crate) fn note(&self) {
+        self.change(|_| ());
+    }
+
     /// Notes what its nodes are made of.
     pub(crate) fn made_of(&self, versions: &Versions) {
         self.change(|known| known.versions = versions.clone());
@@ -163,7 +168,8 @@ impl Subject {
     pub(crate) async fn close_case(&self) {
         let case = self.known().case;
         if let Some(case) = case {
-            self.on_nodes(&["rm", "-rf", "--", &Window::folder(&case.namespace)]).await;
+            self.on_nodes(&["rm", "-rf", "--", &Window::folder(&case.namespace)])
+                .await;
         }
         self.change(|known| known.case = None);
     }
@@ -218,7 +224,8 @@ impl Known {
     pub(super) fn version_list(&self) -> BTreeMap<String, String> {
         let value = serde_json::to_value(&self.versions).unwrap_or_default();
         let fields = value.as_object().into_iter().flatten();
-        let named = fields.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
+        let named =
+            fields.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
         named.filter(|(_, text)| !text.is_empty()).collect()
     }
 }

@@ -15,14 +15,17 @@ use crate::diagnosis::{self, Evidence};
 /// Entries that a page can show quickly; of more, the last.
 const MOST: usize = 50_000;
 
-static KLOG: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?:^|[\] ])([IWEF])[0-9]{4} [0-9:.]{8,15} ").expect("must compile"));
+static KLOG: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?:^|[\] ])([IWEF])[0-9]{4} [0-9:.]{8,15} ").expect("must compile")
+});
 static LOGFMT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"\blevel="?([a-z]+)"#).expect("must compile"));
 
 /// When, in microseconds since 1970, as any log of a node has it.
 pub(super) fn at_us(time: &str) -> Option<i64> {
-    time.parse::<Timestamp>().ok().map(Timestamp::as_microsecond)
+    time.parse::<Timestamp>()
+        .ok()
+        .map(Timestamp::as_microsecond)
 }
 
 /// The time that a line begins with.
@@ -76,18 +79,29 @@ fn level(line: &str) -> Level {
 pub(super) fn of_events(list: &Value, into: &mut Vec<Entry>) {
     for event in list["items"].as_array().into_iter().flatten() {
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-        let times = ["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"];
+        let times = [
+            "/lastTimestamp",
+            "/series/lastObservedTime",
+            "/eventTime",
+            "/metadata/creationTimestamp",
+        ];
         let Some(at_us) = times.into_iter().find_map(|at| at_us(text(at)?)) else {
             continue;
         };
-        let object = ["/involvedObject/kind", "/involvedObject/namespace", "/involvedObject/name"];
+        let object = [
+            "/involvedObject/kind",
+            "/involvedObject/namespace",
+            "/involvedObject/name",
+        ];
         let object: Vec<&str> = object.into_iter().filter_map(text).collect();
         let level = match text("/type") {
             Some("Normal") | None => Level::Info,
             Some(_) => Level::Warning,
         };
         let times = event["count"].as_u64().filter(|count| *count > 1);
-        let times = times.map(|count| format!(" ({count} times)")).unwrap_or_default();
+        let times = times
+            .map(|count| format!(" ({count} times)"))
+            .unwrap_or_default();
         into.push(Entry {
             at_us,
             source: Source::Event,
@@ -107,9 +121,17 @@ pub(super) fn of_events(list: &Value, into: &mut Vec<Entry>) {
 pub(super) fn of_steps(steps: &[Step], into: &mut Vec<Entry>) {
     into.extend(steps.iter().map(|step| Entry {
         at_us: step.at_us,
-        source: if step.boot { Source::Boot } else { Source::Step },
+        source: if step.boot {
+            Source::Boot
+        } else {
+            Source::Step
+        },
         node: String::new(),
-        level: if step.failed { Level::Error } else { Level::Info },
+        level: if step.failed {
+            Level::Error
+        } else {
+            Level::Info
+        },
         text: step.text.clone(),
     }));
 }
@@ -199,7 +221,10 @@ mod tests {
             [
                 (Level::Error, "\"No\" err=\"x\"\n    goroutine 1"),
                 (Level::Warning, "hm"),
-                (Level::Error, "kubelet.service: Failed with result 'exit-code'."),
+                (
+                    Level::Error,
+                    "kubelet.service: Failed with result 'exit-code'."
+                ),
                 (Level::Info, "Started."),
             ]
         );
@@ -227,7 +252,10 @@ mod tests {
     #[test]
     fn a_line_that_the_runtime_took_apart_is_whole_again() {
         let text = "t1 stdout P eyJhbG\nt2 stdout P ciOi\nt3 stdout F JSUz P x\nt4 stderr F b\n";
-        assert_eq!(rejoined(text), "t1 stdout F eyJhbGciOiJSUz P x\nt4 stderr F b\n");
+        assert_eq!(
+            rejoined(text),
+            "t1 stdout F eyJhbGciOiJSUz P x\nt4 stderr F b\n"
+        );
         assert_eq!(rejoined("a\nb"), "a\nb\n");
     }
 }

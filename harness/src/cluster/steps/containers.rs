@@ -64,7 +64,9 @@ async fn begin(
     let docker = made.docker();
     docker.create(container).await?;
     // On a volume: what a node said is still there when its container is not.
-    docker.put_files(&container.name, &[FileEntry::new(JOURNAL_CONFIG, JOURNAL)]).await?;
+    docker
+        .put_files(&container.name, &[FileEntry::new(JOURNAL_CONFIG, JOURNAL)])
+        .await?;
     if !spec.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
         let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;

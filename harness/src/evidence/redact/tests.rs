@@ -4,8 +4,10 @@ use serde_json::json;
 
 use super::*;
 
-const JWT_TEXT: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6IkEifQ.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl";
-const KEY: &str = "MIIEpAIBAAKCAQEAr3rXcmc7lHqDgKZ5bS1rU9cX\nq83kdfjHkW1nPz0aQxkX7vUj3mO2R9cNfWq5\nAb3=";
+const JWT_TEXT: &str =
+    "eyJhbGciOiJSUzI1NiIsImtpZCI6IkEifQ.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl";
+const KEY: &str =
+    "MIIEpAIBAAKCAQEAr3rXcmc7lHqDgKZ5bS1rU9cX\nq83kdfjHkW1nPz0aQxkX7vUj3mO2R9cNfWq5\nAb3=";
 
 fn redacted(text: &str) -> String {
     Redactor::default().redact(text)
@@ -17,11 +19,26 @@ fn every_kind_of_secret_is_taken_out_and_its_surroundings_stay() {
     for (text, secret) in [
         (format!("token={JWT_TEXT} x"), JWT_TEXT),
         (format!("cut {} x", &JWT_TEXT[..60]), &JWT_TEXT[40..60]),
-        ("kubeadm join --token abcdef.0123456789abcdef x".into(), "0123456789abcdef"),
-        ("Authorization: Bearer s3cr3t/tok+en= x".into(), "s3cr3t/tok+en="),
-        ("authorization=\"Basic dXNlcjpwYXNz\" x".into(), "dXNlcjpwYXNz"),
-        ("curl -H 'authorization: bearer opaque-1' x".into(), "opaque-1"),
-        ("    client-key-data: LS0tLS1CRUdJTiB x".into(), "LS0tLS1CRUdJTiB"),
+        (
+            "kubeadm join --token abcdef.0123456789abcdef x".into(),
+            "0123456789abcdef",
+        ),
+        (
+            "Authorization: Bearer s3cr3t/tok+en= x".into(),
+            "s3cr3t/tok+en=",
+        ),
+        (
+            "authorization=\"Basic dXNlcjpwYXNz\" x".into(),
+            "dXNlcjpwYXNz",
+        ),
+        (
+            "curl -H 'authorization: bearer opaque-1' x".into(),
+            "opaque-1",
+        ),
+        (
+            "    client-key-data: LS0tLS1CRUdJTiB x".into(),
+            "LS0tLS1CRUdJTiB",
+        ),
         (format!("k: {encoded} x"), encoded.as_str()),
         ("    token: plain-token x".into(), "plain-token"),
         ("{\"auths\":{\"r\":{\"auth\":\"dTpw\"}}} x".into(), "dTpw"),
@@ -30,7 +47,10 @@ fn every_kind_of_secret_is_taken_out_and_its_surroundings_stay() {
         ("DB_PASSWORD=hunter22 x".into(), "hunter22"),
         (r#"msg="{\"password\":\"hunter22\"}" x"#.into(), "hunter22"),
         (".dockerconfigjson: eyJhdXRocyI6 x".into(), "eyJhdXRocyI6"),
-        ("https://user:hunter22@registry.example/v2 x".into(), "hunter22"),
+        (
+            "https://user:hunter22@registry.example/v2 x".into(),
+            "hunter22",
+        ),
         ("--certificate-key 00ff00ff00ff x".into(), "00ff00ff00ff"),
         (
             r#"{"kind":"Secret","data":{"a":"aHVudGVyMjI="},"type":"Opaque"} x"#.into(),
@@ -55,7 +75,13 @@ fn a_private_key_goes_with_all_its_lines_wherever_it_is_cut() {
     let whole = format!("-----BEGIN EC PRIVATE KEY-----\n{KEY}\n-----END EC PRIVATE KEY-----");
     let logged = whole.replace('\n', "\n2026-11-21T10:10:29.1Z stdout F ");
     let escaped = format!("pem=\"{}\" x", whole.replace('\n', "\\n"));
-    let begin = whole.rsplit_once('\n').unwrap().0.rsplit_once('\n').unwrap().0;
+    let begin = whole
+        .rsplit_once('\n')
+        .unwrap()
+        .0
+        .rsplit_once('\n')
+        .unwrap()
+        .0;
     let end = whole.split_once('\n').unwrap().1;
     for text in [whole.as_str(), &logged, &escaped, begin, end] {
         let text = format!("before\n{text}\nafter");
@@ -63,7 +89,10 @@ fn a_private_key_goes_with_all_its_lines_wherever_it_is_cut() {
         for line in KEY.lines().filter(|line| text.contains(line)) {
             assert!(!shown.contains(line), "{shown}");
         }
-        assert!(shown.starts_with("before\n") && shown.ends_with("after"), "{shown}");
+        assert!(
+            shown.starts_with("before\n") && shown.ends_with("after"),
+            "{shown}"
+        );
     }
     assert!(redacted(&escaped).ends_with("\" x"));
 }
