@@ -66,6 +66,11 @@ impl RunDir {
             .join(file_name(test))
     }
 
+    /// Where tests leave what they collect of a failure.
+    pub(crate) fn evidence(&self) -> PathBuf {
+        self.path.join("evidence")
+    }
+
     /// Writes a result file: all of it or nothing.
     pub(crate) fn write(&self, name: &str, text: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::bundle::Bundle;
 use crate::cli::RunArgs;
+use crate::place::{self, Place};
 use crate::plan::Test;
 use crate::process::{self, Ended, Running};
 use crate::progress::Progress;
@@ -42,6 +44,10 @@ pub(crate) struct Outcome {
     /// Why it did not pass.
     pub(crate) message: Option<String>,
     pub(crate) files: Vec<VerdictFile>,
+    /// What was collected of it.
+    pub(crate) evidence: Vec<Bundle>,
+    /// Where it failed in the sources.
+    pub(crate) place: Option<Place>,
 }
 
 impl<'a> Runner<'a> {
@@ -101,6 +107,8 @@ impl<'a> Runner<'a> {
                 verdict: Verdict::Setup,
                 message: Some(format!("the test cannot be run: {error:#}")),
                 files: vec![],
+                evidence: vec![],
+                place: None,
             });
         let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let mut report = TestReport::new(test, outcome, seconds);
@@ -124,18 +132,33 @@ impl<'a> Runner<'a> {
             self.crashed.store(true, Relaxed);
         }
         let files = verdict::read(&verdicts)?;
+        let log = tail(log, TAIL);
         let facts = Facts {
             status,
             timed_out,
             interrupted: signals::received().is_some(),
-            log: &tail(log, TAIL),
+            log: &log,
             files: &files,
             has_sides: test.suite.manifest.has_sides(),
         };
         let (verdict, message) = verdict::judge(&facts);
+        // Those of the verdict that decided come first.
+        let (telling, others): (Vec<_>, Vec<_>) =
+            files.iter().partition(|file| file.verdict == Some(verdict));
+        let folders = telling.into_iter().chain(others);
+        let folders = folders.filter_map(|file| file.evidence.as_deref());
+        let evidence = folders
+            .map(|folder| Bundle::read(folder, &self.dir.path))
+            .collect();
+        let failed = !matches!(
+            verdict,
+            Verdict::Passed | Verdict::Ignored | Verdict::Skipped
+        );
         Ok(Outcome {
             verdict,
             message,
+            place: failed.then(|| place::find(test, &log)).flatten(),
+            evidence,
             files,
         })
     }
@@ -154,6 +177,7 @@ impl<'a> Runner<'a> {
             .env("CARGO_PKG_NAME", &test.suite.name)
             .env("KUBENEST_RUN", &self.dir.run)
             .env("KUBENEST_VERDICTS", verdicts)
+            .env("KUBENEST_EVIDENCE", self.dir.evidence())
             .env("KUBENEST_LOCK", self.dir.lock())
             .env("NO_COLOR", "1")
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
