@@ -12,9 +12,18 @@ pub(crate) struct Logs {
     /// Make the folder in this one, instead of where KUBENEST_EVIDENCE says
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+    /// Only finish what was saved of processes that were killed, as every boot does
+    #[arg(long, conflicts_with_all = ["cluster", "output"])]
+    killed: bool,
 }
 
 pub(crate) async fn run(logs: &Logs) -> Result<()> {
+    if logs.killed {
+        for kept in evidence::finish().await? {
+            println!("{kept}");
+        }
+        return Ok(());
+    }
     let docker = Docker::find().await?;
     let clusters = match &logs.cluster {
         Some(cluster) => vec![cluster.clone()],
