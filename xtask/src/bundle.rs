@@ -44,6 +44,22 @@ struct Index {
     missing: Vec<serde::de::IgnoredAny>,
 }
 
+/// The bundles there are: those that verdicts tell of, then the others of the test's folder, such
+/// as those of processes that were killed.
+pub(crate) fn folders(told: impl Iterator<Item = PathBuf>, home: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = told.filter(|folder| folder.is_dir()).collect();
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
+    let mut others: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|folder| folder.join("index.json").is_file())
+        .collect();
+    others.sort();
+    folders.extend(others);
+    let mut seen = std::collections::BTreeSet::new();
+    folders.retain(|folder| seen.insert(folder.clone()));
+    folders
+}
+
 impl Bundle {
     /// The bundle in this folder; `run` is the folder of the run.
     pub(crate) fn read(path: &Path, run: &Path) -> Self {
@@ -88,21 +104,6 @@ impl Bundle {
     }
 }
 
-/// The bundles of a process, whose number ends their names: `<test>-<time>Z-<process>[-<n>]`.
-pub(crate) fn of_process(home: &Path, process: u32) -> Vec<PathBuf> {
-    let of_process = |name: &str| {
-        let number = name.rsplit_once("Z-")?.1.split('-').next()?;
-        (number == process.to_string()).then_some(())
-    };
-    let entries = fs::read_dir(home).into_iter().flatten().flatten();
-    let mut folders: Vec<_> = entries
-        .filter(|entry| of_process(&entry.file_name().to_string_lossy()).is_some())
-        .map(|entry| entry.path())
-        .collect();
-    folders.sort();
-    folders
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,21 +126,5 @@ mod tests {
         assert_eq!(bundle.page(), Path::new("evidence/a-1/index.html"));
         assert_eq!(bundle.cause().unwrap().cure, "restart");
         assert_eq!(bundle.extent(), " (2 files, 1 collector failed)");
-    }
-
-    #[test]
-    fn a_process_has_the_bundles_with_its_number() {
-        let home = tempfile::tempdir().unwrap();
-        let [own, second, other] = [
-            "a-Z-20260101T000000Z-7",
-            "a-20260101T000001Z-7-2",
-            "a-7Z-17",
-        ]
-        .map(|name| home.path().join(name));
-        for folder in [&own, &second, &other] {
-            fs::create_dir(folder).unwrap();
-        }
-        assert_eq!(of_process(home.path(), 7), [second, own]);
-        assert!(of_process(Path::new("/nonexistent"), 7).is_empty());
     }
 }

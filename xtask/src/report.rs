@@ -57,9 +57,6 @@ pub(crate) struct TestReport {
     pub(crate) evidence: Vec<Bundle>,
     /// The log, seen from the run's folder.
     pub(crate) log: String,
-    /// What it ran as.
-    #[serde(skip)]
-    pub(crate) process: u32,
 }
 
 /// How many tests ended how.
@@ -83,7 +80,6 @@ impl TestReport {
             files,
             evidence,
             place,
-            process,
         } = outcome;
         let mut phases = BTreeMap::new();
         for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
@@ -115,7 +111,6 @@ impl TestReport {
             message: message.map(printable),
             place,
             evidence,
-            process,
             log: String::new(),
         }
     }
@@ -243,7 +238,6 @@ pub(crate) mod tests {
                     files,
                     evidence: vec![],
                     place: None,
-                    process: 1,
                 },
                 42.25,
             );

@@ -48,7 +48,6 @@ pub(crate) struct Outcome {
     pub(crate) evidence: Vec<Bundle>,
     /// Where it failed in the sources.
     pub(crate) place: Option<Place>,
-    pub(crate) process: u32,
 }
 
 impl<'a> Runner<'a> {
@@ -96,13 +95,7 @@ impl<'a> Runner<'a> {
         }
         let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
         reports.sort_by_key(|(at, _)| *at);
-        let mut reports: Vec<_> = reports.into_iter().map(|(_, report)| report).collect();
-        // What the guard of a killed process saved is there only now.
-        let without = |test: &&mut TestReport| test.evidence.is_empty();
-        for test in reports.iter_mut().filter(without) {
-            test.evidence = self.evidence(test.verdict, &[], test.process);
-        }
-        reports
+        reports.into_iter().map(|(_, report)| report).collect()
     }
 
     fn run_one(&self, test: &Test, progress: &Progress) -> TestReport {
@@ -116,7 +109,6 @@ impl<'a> Runner<'a> {
                 files: vec![],
                 evidence: vec![],
                 place: None,
-                process: 0,
             });
         let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let mut report = TestReport::new(test, outcome, seconds);
@@ -131,7 +123,6 @@ impl<'a> Runner<'a> {
         let mut command = self.command(test, log, &verdicts)?;
         let limit = test.suite.manifest.budget()? + COLD_BUILD;
         let running = Running::start(&mut command)?;
-        let process = running.child.id();
         let mut line = progress.start(test);
         let ended = running.wait(Some(limit), || line.tick(log));
         line.clear();
@@ -139,6 +130,9 @@ impl<'a> Runner<'a> {
         let crashed = timed_out || status.signal().is_some();
         if crashed {
             self.crashed.store(true, Relaxed);
+            if let Err(error) = program::finish_killed(&self.kubenest, self.dir) {
+                eprintln!("warning: {error:#}");
+            }
         }
         let files = verdict::read(&verdicts)?;
         let log = tail(log, TAIL);
@@ -151,29 +145,27 @@ impl<'a> Runner<'a> {
             has_sides: test.suite.manifest.has_sides(),
         };
         let (verdict, message) = verdict::judge(&facts);
-        let place = verdict.is_red().then(|| place::find(test, &log)).flatten();
+        let home = self.dir.evidence(test);
+        if !verdict.is_red() && !evidence_always() {
+            // A failure that the test was about.
+            fs::remove_dir_all(&home).ok();
+        }
+        // Those of the verdict that decided come first.
+        let (telling, others): (Vec<_>, Vec<_>) =
+            files.iter().partition(|file| file.verdict == Some(verdict));
+        let told = telling.into_iter().chain(others);
+        let told = told.filter_map(|file| file.evidence.clone());
+        let evidence = bundle::folders(told, &home)
+            .iter()
+            .map(|folder| Bundle::read(folder, &self.dir.path))
+            .collect();
         Ok(Outcome {
             verdict,
             message,
-            evidence: self.evidence(verdict, &files, process),
-            place,
-            process,
+            place: verdict.is_red().then(|| place::find(test, &log)).flatten(),
+            evidence,
             files,
         })
-    }
-
-    /// What was collected of a test's failures; that of the verdict that decided comes first.
-    fn evidence(&self, verdict: Verdict, files: &[VerdictFile], process: u32) -> Vec<Bundle> {
-        let (telling, others): (Vec<_>, Vec<_>) =
-            files.iter().partition(|file| file.verdict == Some(verdict));
-        let named = telling.into_iter().chain(others);
-        let mut folders: Vec<_> = named.filter_map(|file| file.evidence.clone()).collect();
-        // A process that a signal ended leaves no verdict.
-        if folders.is_empty() && verdict.is_red() {
-            folders = bundle::of_process(&self.dir.evidence(), process);
-        }
-        let read = |folder: &PathBuf| Bundle::read(folder, &self.dir.path);
-        folders.iter().map(read).collect()
     }
 
     fn command(&self, test: &Test, log: &Path, verdicts: &Path) -> anyhow::Result<Command> {
@@ -190,7 +182,7 @@ impl<'a> Runner<'a> {
             .env("CARGO_PKG_NAME", &test.suite.name)
             .env("KUBENEST_RUN", &self.dir.run)
             .env("KUBENEST_VERDICTS", verdicts)
-            .env("KUBENEST_EVIDENCE", self.dir.evidence())
+            .env("KUBENEST_EVIDENCE", self.dir.evidence(test))
             .env("KUBENEST_LOCK", self.dir.lock())
             .env("NO_COLOR", "1")
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
@@ -213,6 +205,13 @@ impl<'a> Runner<'a> {
             eprintln!("warning: {error:#}; remove what is left with: cargo xtask clean");
         }
     }
+}
+
+/// Whether what tests that pass collect is to stay.
+#[expect(clippy::disallowed_methods, reason = "the library's own setting")]
+fn evidence_always() -> bool {
+    let set = std::env::var("KUBENEST_EVIDENCE_ALWAYS").unwrap_or_default();
+    !matches!(set.as_str(), "" | "0" | "false")
 }
 
 /// The end of a file that another process may be writing; nothing if it cannot be read.
