@@ -44,6 +44,22 @@ struct Index {
     missing: Vec<serde::de::IgnoredAny>,
 }
 
+/// The bundles there are: those that verdicts tell of, then the others of the test's folder, such
+/// as those of processes that were killed.
+pub(crate) fn folders(told: impl Iterator<Item = PathBuf>, home: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = told.filter(|folder| folder.is_dir()).collect();
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
+    let mut others: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|folder| folder.join("index.json").is_file())
+        .collect();
+    others.sort();
+    folders.extend(others);
+    let mut seen = std::collections::BTreeSet::new();
+    folders.retain(|folder| seen.insert(folder.clone()));
+    folders
+}
+
 impl Bundle {
     /// The bundle in this folder; `run` is the folder of the run.
     pub(crate) fn read(path: &Path, run: &Path) -> Self {

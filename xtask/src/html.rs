@@ -24,7 +24,11 @@ const PHASES: [&str; 5] = ["image", "boot", "gate", "body", "cleanup"];
 
 /// The page of a run. Links are seen from the run's folder.
 pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
-    let red: Vec<_> = report.tests.iter().filter(|test| test.is_red()).collect();
+    let red: Vec<_> = report
+        .tests
+        .iter()
+        .filter(|test| test.verdict.is_red())
+        .collect();
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
@@ -204,7 +208,7 @@ fn row(test: &TestReport, slowest: f64) -> String {
         _ => "bad",
     };
     let name = text(below_side(&test.test, &test.side));
-    let name = match test.is_red() {
+    let name = match test.verdict.is_red() {
         true => format!("<a href=\"#{}\">{name}</a>", text(&test.id())),
         false => name,
     };

@@ -66,9 +66,12 @@ impl RunDir {
             .join(file_name(test))
     }
 
-    /// Where tests leave what they collect of a failure.
-    pub(crate) fn evidence(&self) -> PathBuf {
-        self.path.join("evidence")
+    /// Where a test, and all that it starts, leaves what is collected of failures.
+    pub(crate) fn evidence(&self, test: &Test) -> PathBuf {
+        self.path
+            .join("evidence")
+            .join(&test.suite.name)
+            .join(file_name(test))
     }
 
     /// Writes a result file: all of it or nothing.

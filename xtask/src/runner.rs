@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::cli::RunArgs;
 use crate::place::{self, Place};
 use crate::plan::Test;
@@ -130,6 +130,9 @@ impl<'a> Runner<'a> {
         let crashed = timed_out || status.signal().is_some();
         if crashed {
             self.crashed.store(true, Relaxed);
+            if let Err(error) = program::finish_killed(&self.kubenest, self.dir) {
+                eprintln!("warning: {error:#}");
+            }
         }
         let files = verdict::read(&verdicts)?;
         let log = tail(log, TAIL);
@@ -142,22 +145,24 @@ impl<'a> Runner<'a> {
             has_sides: test.suite.manifest.has_sides(),
         };
         let (verdict, message) = verdict::judge(&facts);
+        let home = self.dir.evidence(test);
+        if !verdict.is_red() && !evidence_always() {
+            // A failure that the test was about.
+            fs::remove_dir_all(&home).ok();
+        }
         // Those of the verdict that decided come first.
         let (telling, others): (Vec<_>, Vec<_>) =
             files.iter().partition(|file| file.verdict == Some(verdict));
-        let folders = telling.into_iter().chain(others);
-        let folders = folders.filter_map(|file| file.evidence.as_deref());
-        let evidence = folders
+        let told = telling.into_iter().chain(others);
+        let told = told.filter_map(|file| file.evidence.clone());
+        let evidence = bundle::folders(told, &home)
+            .iter()
             .map(|folder| Bundle::read(folder, &self.dir.path))
             .collect();
-        let failed = !matches!(
-            verdict,
-            Verdict::Passed | Verdict::Ignored | Verdict::Skipped
-        );
         Ok(Outcome {
             verdict,
             message,
-            place: failed.then(|| place::find(test, &log)).flatten(),
+            place: verdict.is_red().then(|| place::find(test, &log)).flatten(),
             evidence,
             files,
         })
@@ -177,7 +182,7 @@ impl<'a> Runner<'a> {
             .env("CARGO_PKG_NAME", &test.suite.name)
             .env("KUBENEST_RUN", &self.dir.run)
             .env("KUBENEST_VERDICTS", verdicts)
-            .env("KUBENEST_EVIDENCE", self.dir.evidence())
+            .env("KUBENEST_EVIDENCE", self.dir.evidence(test))
             .env("KUBENEST_LOCK", self.dir.lock())
             .env("NO_COLOR", "1")
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
@@ -200,6 +205,13 @@ impl<'a> Runner<'a> {
             eprintln!("warning: {error:#}; remove what is left with: cargo xtask clean");
         }
     }
+}
+
+/// Whether what tests that pass collect is to stay.
+#[expect(clippy::disallowed_methods, reason = "the library's own setting")]
+fn evidence_always() -> bool {
+    let set = std::env::var("KUBENEST_EVIDENCE_ALWAYS").unwrap_or_default();
+    !matches!(set.as_str(), "" | "0" | "false")
 }
 
 /// The end of a file that another process may be writing; nothing if it cannot be read.

@@ -32,8 +32,7 @@ async fn fifty_thousand_lines_are_read_filtered_and_searched() -> Result<()> {
     let begin = Instant::now();
     let html = page::render(&bad_day());
     println!("rendered {} bytes in {:?}", html.len(), begin.elapsed());
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("index.html");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("evidence-page.html");
     fs::write(&file, html)?;
     let mut page = Browser::open(1440, 900).await?;
 
@@ -205,24 +204,15 @@ async fn speed(page: &mut Browser) -> Result<()> {
     Ok(())
 }
 
-/// For whoever works on the page: in target/tmp.
+/// For whoever works on the page: beside it, in target/tmp.
 async fn pictures(page: &mut Browser, file: &Path) -> Result<()> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let picture = |name: &str| file.with_file_name(format!("evidence-page-{name}.png"));
     page.go(file, "").await?;
     page.click("#diagnosis .support button").await?;
     page.press("Enter").await?;
-    for scheme in ["light", "dark"] {
-        let picture = folder.join(format!("evidence-page-{scheme}.png"));
-        page.picture(scheme, &picture).await?;
-        println!("picture {}", picture.display());
-    }
-    page.go(
-        file,
-        "q=pod&level=warning&without=kubelet&clock=relative&zero=25007",
-    )
-    .await?;
-    page.picture("light", &folder.join("evidence-page-search.png"))
-        .await?;
+    page.picture("light", &picture("light")).await?;
+    page.picture("dark", &picture("dark")).await?;
+    println!("see {}", file.display());
     Ok(())
 }
 

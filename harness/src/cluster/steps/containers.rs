@@ -15,6 +15,8 @@ use crate::{
 
 const API_PORT: u16 = 6443;
 const MODULES: &str = "/lib/modules";
+const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
+const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemKeepFree=1M\n";
 const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
 /// Starts the nodes and returns them, with the host port of the first one's API server.
@@ -61,6 +63,10 @@ async fn begin(
 ) -> Result<Node> {
     let docker = made.docker();
     docker.create(container).await?;
+    // On a volume: what a node said is still there when its container is not.
+    docker
+        .put_files(&container.name, &[FileEntry::new(JOURNAL_CONFIG, JOURNAL)])
+        .await?;
     if !spec.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
         let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;
