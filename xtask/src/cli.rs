@@ -119,7 +119,7 @@ pub(crate) struct RunArgs {
     /// says, for example target/e2e/latest/kubenest.lock
     #[arg(long, value_name = "FILE")]
     pub(crate) locked: Option<PathBuf>,
-    /// How many tests run at the same time
+    /// How many tests run at the same time; beside them run those in a module `long`
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) jobs: std::num::NonZeroUsize,
 }

@@ -1,6 +1,7 @@
 //! `e2e` and `test`: from the command line to a report and an exit code.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use chrono::Utc;
@@ -71,6 +72,7 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
         dir: &dir,
         args,
         kubenest,
+        running: AtomicUsize::new(0),
     };
     let tests = runner.run(&plan.tests, &progress);
     progress.finish();

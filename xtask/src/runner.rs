@@ -6,6 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) args: &'a RunArgs,
     /// The program that removes what a crashed test left behind.
     pub(crate) kubenest: PathBuf,
+    /// How many tests are running.
+    pub(crate) running: AtomicUsize,
 }
 
 /// How a test ended, and what the library said about it.
@@ -42,22 +45,28 @@ pub(crate) struct Outcome {
 }
 
 impl Runner<'_> {
-    /// Runs the tests in order, some at a time. Once interrupted, no more are started.
+    /// Runs the tests in order, some at a time and beside them those that mostly wait. Once
+    /// interrupted, no more are started.
     pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> Vec<TestReport> {
-        let queue: Mutex<VecDeque<_>> = Mutex::new(tests.iter().enumerate().collect());
+        let tests = tests.iter().enumerate();
+        let (long, short): (VecDeque<_>, VecDeque<_>) = tests.partition(|(_, test)| test.is_long());
+        let workers = self.args.jobs.get().min(short.len());
+        let (long, short) = (Mutex::new(long), Mutex::new(short));
         let reports = Mutex::new(Vec::new());
-        let next = || {
-            queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front()
-        };
-        let work = || {
+        let work = |queue: &Mutex<VecDeque<(usize, &Test)>>| {
+            let next = || {
+                queue
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop_front()
+            };
             while let Some((at, test)) = next() {
                 if signals::received().is_some() {
                     break;
                 }
+                self.running.fetch_add(1, Ordering::SeqCst);
                 let report = self.run_one(test, progress);
+                self.running.fetch_sub(1, Ordering::SeqCst);
                 progress.end(&report, self.dir);
                 reports
                     .lock()
@@ -66,8 +75,9 @@ impl Runner<'_> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..self.args.jobs.get().min(tests.len()) {
-                scope.spawn(work);
+            scope.spawn(|| work(&long));
+            for _ in 0..workers {
+                scope.spawn(|| work(&short));
             }
         });
         if signals::received().is_some() {
@@ -106,8 +116,9 @@ impl Runner<'_> {
         line.clear();
         let Ended { status, timed_out } = ended?;
         let crashed = timed_out || status.signal().is_some();
-        // With others running, what this one left is removed at the end.
-        if crashed && signals::received().is_none() && self.args.jobs.get() == 1 {
+        // With others running, what this one left is removed by the next boot.
+        let alone = self.running.load(Ordering::SeqCst) == 1;
+        if crashed && signals::received().is_none() && alone {
             self.clean_up();
         }
         let files = verdict::read(&verdicts)?;

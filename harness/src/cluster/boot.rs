@@ -10,6 +10,7 @@ use crate::{
     docker::{Docker, Scope, sweep},
     health,
     image::{self, NodeImage},
+    images::Protection,
     lockfile, parent, progress,
     settings::settings,
     verdict::{self, Record},
@@ -100,6 +101,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
                 client: booted.client,
                 kubeconfig: booted.kubeconfig,
                 image: booted.image,
+                protection: booted.protection,
                 expected: spec.expected,
                 started,
                 phases: clock.phases,
@@ -137,6 +139,7 @@ struct Booted {
     client: kube::Client,
     kubeconfig: std::path::PathBuf,
     image: NodeImage,
+    protection: Protection,
 }
 
 async fn steps_of(
@@ -200,6 +203,8 @@ async fn steps_of(
         .and_then(|running| pairs::after(spec, planned, &running))
         .inspect_err(|error| sick(spec, error))?;
     lockfile::hold_running(&client, &image).await?;
+    let protection = Protection::new(&kubernetes);
+    protection.adopt(&nodes).await?;
     made.settle().await?;
     clock.lap("gate");
     Ok(Booted {
@@ -207,6 +212,7 @@ async fn steps_of(
         client,
         kubeconfig,
         image,
+        protection,
     })
 }
 
