@@ -44,6 +44,7 @@
 pub mod case;
 pub mod cluster;
 pub mod diagnosis;
+pub mod evidence;
 pub mod health;
 pub mod images;
 pub mod node;

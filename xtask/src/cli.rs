@@ -1,5 +1,6 @@
 //! The command line as data, and the exit codes it promises.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -119,7 +120,26 @@ pub(crate) struct RunArgs {
     /// says, for example target/e2e/latest/kubenest.lock
     #[arg(long, value_name = "FILE")]
     pub(crate) locked: Option<PathBuf>,
-    /// How many tests run at the same time; beside them run those in a module `long`
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) jobs: std::num::NonZeroUsize,
+    /// How many tests run at the same time [default: the CPUs, at most 3]; those in a module
+    /// `long` mostly wait, so that one more runs beside them
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+/// Of an unchanged kernel's inotify instances, each cluster takes about a quarter.
+const MOST_JOBS: usize = 3;
+
+impl RunArgs {
+    /// How many tests run at the same time. A test mostly waits for one thing after another;
+    /// with a `long` one among them there is one more, where the machine has room for it.
+    pub(crate) fn jobs(&self, long: bool) -> usize {
+        let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let jobs = self
+            .jobs
+            .map_or_else(|| cpus().min(MOST_JOBS), NonZeroUsize::get);
+        match long {
+            true => jobs.max((jobs + 1).min(MOST_JOBS)),
+            false => jobs,
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! `e2e` and `test`: from the command line to a report and an exit code.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use chrono::Utc;
@@ -68,12 +67,7 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
         dir.take_lock(former)?;
     }
     let progress = Progress::new(plan.tests.len());
-    let runner = Runner {
-        dir: &dir,
-        args,
-        kubenest,
-        running: AtomicUsize::new(0),
-    };
+    let runner = Runner::new(&dir, args, kubenest);
     let tests = runner.run(&plan.tests, &progress);
     progress.finish();
 

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,12 +28,12 @@ const TAIL: u64 = 256 * 1024;
 
 /// What all tests of a run share.
 pub(crate) struct Runner<'a> {
-    pub(crate) dir: &'a RunDir,
-    pub(crate) args: &'a RunArgs,
+    dir: &'a RunDir,
+    args: &'a RunArgs,
     /// The program that removes what a crashed test left behind.
-    pub(crate) kubenest: PathBuf,
-    /// How many tests are running.
-    pub(crate) running: AtomicUsize,
+    kubenest: PathBuf,
+    /// Whether a test has crashed.
+    crashed: AtomicBool,
 }
 
 /// How a test ended, and what the library said about it.
@@ -44,29 +44,40 @@ pub(crate) struct Outcome {
     pub(crate) files: Vec<VerdictFile>,
 }
 
-impl Runner<'_> {
-    /// Runs the tests in order, some at a time and beside them those that mostly wait. Once
-    /// interrupted, no more are started.
+impl<'a> Runner<'a> {
+    /// A runner whose tests leave their files in this folder.
+    pub(crate) fn new(dir: &'a RunDir, args: &'a RunArgs, kubenest: PathBuf) -> Self {
+        Self {
+            dir,
+            args,
+            kubenest,
+            crashed: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs the tests in order, some at a time; those that mostly wait begin. Once interrupted,
+    /// no more are started.
     pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> Vec<TestReport> {
-        let tests = tests.iter().enumerate();
-        let (long, short): (VecDeque<_>, VecDeque<_>) = tests.partition(|(_, test)| test.is_long());
-        let workers = self.args.jobs.get().min(short.len());
-        let (long, short) = (Mutex::new(long), Mutex::new(short));
+        let (mut queue, short): (VecDeque<_>, VecDeque<_>) = tests
+            .iter()
+            .enumerate()
+            .partition(|(_, test)| test.is_long());
+        let jobs = self.args.jobs(!queue.is_empty()).min(tests.len());
+        queue.extend(short);
+        let queue = Mutex::new(queue);
         let reports = Mutex::new(Vec::new());
-        let work = |queue: &Mutex<VecDeque<(usize, &Test)>>| {
-            let next = || {
-                queue
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop_front()
-            };
+        let next = || {
+            queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front()
+        };
+        let work = || {
             while let Some((at, test)) = next() {
                 if signals::received().is_some() {
                     break;
                 }
-                self.running.fetch_add(1, Ordering::SeqCst);
                 let report = self.run_one(test, progress);
-                self.running.fetch_sub(1, Ordering::SeqCst);
                 progress.end(&report, self.dir);
                 reports
                     .lock()
@@ -75,12 +86,12 @@ impl Runner<'_> {
             }
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| work(&long));
-            for _ in 0..workers {
-                scope.spawn(|| work(&short));
+            for _ in 0..jobs {
+                scope.spawn(work);
             }
         });
-        if signals::received().is_some() {
+        // Not before: the sweep goes by the run, in which others have their clusters.
+        if signals::received().is_some() || self.crashed.load(Relaxed) {
             self.clean_up();
         }
         let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -116,10 +127,8 @@ impl Runner<'_> {
         line.clear();
         let Ended { status, timed_out } = ended?;
         let crashed = timed_out || status.signal().is_some();
-        // With others running, what this one left is removed by the next boot.
-        let alone = self.running.load(Ordering::SeqCst) == 1;
-        if crashed && signals::received().is_none() && alone {
-            self.clean_up();
+        if crashed {
+            self.crashed.store(true, Relaxed);
         }
         let files = verdict::read(&verdicts)?;
         let facts = Facts {

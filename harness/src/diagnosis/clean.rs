@@ -18,7 +18,7 @@ pub(super) fn compiled(pattern: &str) -> Regex {
 }
 
 /// Drops terminal sequences and shows what else could steer a terminal as `\x1b`, `\u{202e}`.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !UNUSUAL.is_match(text) {
         return Cow::Borrowed(text);
     }

@@ -29,6 +29,7 @@ use serde::Serialize;
 
 use crate::Error;
 
+pub(crate) use self::clean::clean;
 pub use self::{
     read::{FileRead, Reading, read, read_stream},
     recognise::diagnose,
@@ -141,8 +142,7 @@ impl Evidence {
     /// Says which node the line is from, unless it said so itself.
     #[must_use]
     pub fn on(mut self, node: &str) -> Self {
-        self.node
-            .get_or_insert_with(|| clean::clean(node).into_owned());
+        self.node.get_or_insert_with(|| clean(node).into_owned());
         self
     }
 }

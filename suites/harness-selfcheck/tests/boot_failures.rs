@@ -15,7 +15,7 @@ use kubenest::{
 };
 
 /// A boot that cannot succeed has to end in this time; kubeadm alone would wait four minutes.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 
 /// How long the things of a killed process may stay.
 const CLEAN: Duration = Duration::from_secs(30);

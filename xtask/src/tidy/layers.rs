@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Finding, TextFile, Tree, code_lines};
 
 /// The layers of `harness/src`, lowest first; docs/architecture.md tells what each is for.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &[
         "debian",
         "diagnosis",
@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 7] = [
     &["component", "parent", "recipe"],
     &["compat", "node"],
     &["health", "image", "images"],
+    &["evidence"],
     &["cluster", "doctor", "lockfile", "verdict"],
     &["case", "cri_client", "tools"],
 ];

@@ -1,0 +1,3 @@
+//! Evidence: what is kept of a failure, so that it can be understood later.
+
+pub mod page;

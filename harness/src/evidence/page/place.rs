@@ -1,0 +1,45 @@
+//! Where the lines that show a cause stand in the timeline.
+
+use super::{Entry, Line, data::plain};
+
+/// The entries of a timeline, to look lines up in.
+pub(super) struct Places<'a> {
+    entries: &'a [&'a Entry],
+    /// What each says, without what quoting adds and takes away.
+    letters: Vec<String>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(entries: &'a [&'a Entry]) -> Self {
+        let letters = entries.iter().map(|entry| letters(&entry.text)).collect();
+        Self { entries, letters }
+    }
+
+    /// The entry that says the line. A diagnosis quotes a line without headers and quoting,
+    /// and puts the message of logfmt first; then what is typical of the cause is looked for.
+    /// The same words may be said often: the nearest in time counts, else the first.
+    pub(super) fn find(&self, line: &Line) -> Option<usize> {
+        let wanted = [letters(&line.text), letters(&line.matched)];
+        let mut wanted = wanted.iter().filter(|text| !text.is_empty());
+        wanted.find_map(|text| {
+            let all = self.entries.iter().zip(&self.letters).enumerate();
+            let mut found = all.filter(|(_, (entry, letters))| {
+                let same_node = [&line.node, ""].contains(&entry.node.as_str());
+                (same_node || line.node.is_empty()) && letters.contains(text.as_str())
+            });
+            let found = match line.at_us {
+                Some(time) => found.min_by_key(|(_, (entry, _))| entry.at_us.abs_diff(time)),
+                None => found.next(),
+            };
+            Some(found?.0)
+        })
+    }
+}
+
+fn letters(text: &str) -> String {
+    let quoting = ['"', '\\', ' ', '\t', '\n'];
+    plain(text)
+        .chars()
+        .filter(|c| !quoting.contains(c))
+        .collect()
+}
