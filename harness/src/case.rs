@@ -23,8 +23,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Cluster, Context, Error, ErrorKind, Result,
     docker::Labels,
+    evidence::{self, Why},
     node::Node,
-    objects,
+    objects, progress,
+    settings::settings,
     verdict::{self, Record, Word},
     wait::{self, Probe},
 };
@@ -77,6 +79,7 @@ impl Cluster {
             Err(error) => {
                 record.verdict = Word::Setup;
                 record.message = error.report();
+                self.keep(&mut record, "gate refused").await;
                 verdict::leave(&record);
                 return Err(error.into());
             }
@@ -95,20 +98,27 @@ impl Cluster {
         }
         let shown = case.shown.get().map(|after| ("shown".to_owned(), after));
         record.phases.extend(shown);
+        match &ended {
+            Ok(Ok(())) => record.verdict = Word::Passed,
+            Ok(Err(error)) => {
+                record.verdict = meaning(error);
+                record.message = format!("{error:#}");
+                self.keep(&mut record, reason(error)).await;
+            }
+            Err(panic) => {
+                record.message = words(panic.as_ref());
+                self.keep(&mut record, "panicked").await;
+            }
+        }
+        if ended.as_ref().is_ok_and(Result::is_ok) && settings().evidence_always {
+            self.keep(&mut record, "asked for").await;
+        }
         let begin = Instant::now();
         case.close().await;
         record
             .phases
             .insert("cleanup".into(), begin.elapsed().as_secs_f64());
 
-        match &ended {
-            Ok(Ok(())) => record.verdict = Word::Passed,
-            Ok(Err(error)) => {
-                record.verdict = meaning(error);
-                record.message = format!("{error:#}");
-            }
-            Err(panic) => record.message = words(panic.as_ref()),
-        }
         verdict::leave(&record);
         match ended {
             Ok(result) => result,
@@ -156,6 +166,23 @@ impl Cluster {
         }
     }
 
+    /// Keeps what the nodes say of a failure, before anything of it is removed.
+    async fn keep(&self, record: &mut Record, reason: &'static str) {
+        let subject = self.subject();
+        subject.failed(false, format!("{reason}: {}", record.message));
+        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let why = Why {
+            reason,
+            message: record.message.clone(),
+            expected: some(&record.expected),
+            observed: some(&record.observed),
+        };
+        if let Some(kept) = evidence::keep(subject, &why).await {
+            progress!("{kept}");
+            record.evidence = Some(kept.folder);
+        }
+    }
+
     async fn open(&self) -> Result<Case<'_>> {
         self.health().await?;
         self.protection().check(self.nodes()).await?;
@@ -169,6 +196,9 @@ impl Cluster {
             .context("create the case's namespace")?;
         let name = namespace.metadata.name.unwrap_or_default();
         objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
+        self.subject().open_case(&name).await;
+        self.subject()
+            .did(format!("test: begins in namespace {name}"));
         Ok(Case {
             cluster: self,
             namespace: name,
@@ -217,6 +247,9 @@ impl<'a> Case<'a> {
         K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
         K::DynamicType: Default,
     {
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        let name = object.meta().name.clone().unwrap_or_default();
+        self.step(format!("create {kind} {name}"));
         objects::create(&self.client(), &self.namespace, object).await
     }
 
@@ -225,7 +258,10 @@ impl<'a> Case<'a> {
     /// # Errors
     /// The pod ended, or is not Ready in time: the error has its state.
     pub async fn pod_ready(&self, name: &str, deadline: Duration) -> Result<Pod> {
-        objects::pod_ready(&self.client(), &self.namespace, name, deadline).await
+        self.step(format!("wait for pod {name}"));
+        let ready = objects::pod_ready(&self.client(), &self.namespace, name, deadline).await;
+        self.ended(&format!("pod {name} is Ready"), &ready);
+        ready
     }
 
     /// Waits for a condition; see [`wait::until`].
@@ -238,7 +274,25 @@ impl<'a> Case<'a> {
         deadline: Duration,
         probe: impl FnMut() -> F,
     ) -> Result<T> {
-        wait::until(what, deadline, probe).await
+        self.step(format!("wait for {what}"));
+        let seen = wait::until(what, deadline, probe).await;
+        self.ended(&format!("saw {what}"), &seen);
+        seen
+    }
+
+    /// Notes a step of the test, for the time line that is kept of a failure. Waiting and
+    /// creating are noted without it.
+    pub fn step(&self, what: impl AsRef<str>) {
+        self.cluster
+            .subject()
+            .did(format!("test: {}", what.as_ref()));
+    }
+
+    fn ended<T>(&self, well: &str, result: &Result<T>) {
+        match result {
+            Ok(_) => self.step(well),
+            Err(error) => self.cluster.subject().failed(false, error.report()),
+        }
     }
 
     /// Notes for the report what the test expects and what it saw; the test's own
@@ -260,6 +314,7 @@ impl<'a> Case<'a> {
         if let Err(error) = api.delete(&self.namespace, &DeleteParams::default()).await {
             tracing::debug!("remove namespace '{}': {error}", self.namespace);
         }
+        self.cluster.subject().close_case().await;
     }
 }
 
@@ -275,6 +330,14 @@ fn meaning(error: &anyhow::Error) -> Word {
     match error.downcast_ref::<Error>().map(Error::kind) {
         Some(ErrorKind::Timeout | ErrorKind::Refused) => Word::Failed,
         _ => Word::Setup,
+    }
+}
+
+/// Why evidence of it is kept.
+fn reason(error: &anyhow::Error) -> &'static str {
+    match error.downcast_ref::<Error>().map(Error::kind) {
+        Some(ErrorKind::Timeout) => "timed out",
+        _ => "test failed",
     }
 }
 

@@ -38,6 +38,7 @@ struct Inner {
     kind: ErrorKind,
     what: String,
     cure: Option<String>,
+    note: Option<String>,
     source: Option<Cause>,
 }
 
@@ -72,6 +73,7 @@ impl Error {
             kind,
             what: what.into(),
             cure: None,
+            note: None,
             source: None,
         }))
     }
@@ -80,6 +82,13 @@ impl Error {
     #[must_use]
     pub fn cure(mut self, cure: impl Into<String>) -> Self {
         self.0.cure = Some(cure.into());
+        self
+    }
+
+    /// Adds where there is more to read.
+    #[must_use]
+    pub(crate) fn note(mut self, note: impl Into<String>) -> Self {
+        self.0.note = Some(note.into());
         self
     }
 
@@ -103,7 +112,7 @@ impl Error {
         })
     }
 
-    /// Message, causes and cure, for people.
+    /// Message, causes, cure and where there is more to read, for people.
     pub fn report(&self) -> String {
         let mut text = self.0.what.clone();
         let mut source = self.source();
@@ -119,6 +128,10 @@ impl Error {
         if let Some(cure) = self.cure_text() {
             text.push_str("\ncure: ");
             text.push_str(cure);
+        }
+        if let Some(note) = &self.0.note {
+            text.push('\n');
+            text.push_str(note);
         }
         text
     }

@@ -73,6 +73,13 @@ pub struct Settings {
     pub parent: Option<String>,
     /// `KUBENEST_CRIO`: file of a recipe with the runtime cri-o, for the tests that need one.
     pub crio: Option<PathBuf>,
+    /// `KUBENEST_EVIDENCE`: folder for what is kept of failures.
+    pub evidence: Option<PathBuf>,
+    /// `KUBENEST_EVIDENCE_ALWAYS=1`: keep it of tests that pass, too.
+    pub evidence_always: bool,
+    /// `KUBENEST_REDACT`: regular expressions, one a line or with `;` between them; what they
+    /// match is kept out of all that is written of a failure.
+    pub redact: Option<String>,
     /// `KUBENEST_LOG`: what to log, in tracing's filter syntax.
     pub log: Option<String>,
     /// What Docker's own clients read.
@@ -91,7 +98,7 @@ pub fn settings() -> &'static Settings {
     SETTINGS.get_or_init(|| Settings::from_vars(std::env::vars_os()))
 }
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 14] = [
     "KUBENEST_CACHE",
     "KUBENEST_RUN",
     "KUBENEST_ENGINE",
@@ -102,6 +109,9 @@ const KNOWN: [&str; 11] = [
     "KUBENEST_VERDICTS",
     "KUBENEST_PARENT",
     "KUBENEST_CRIO",
+    "KUBENEST_EVIDENCE",
+    "KUBENEST_EVIDENCE_ALWAYS",
+    "KUBENEST_REDACT",
     "KUBENEST_LOG",
 ];
 
@@ -110,6 +120,7 @@ impl Settings {
         let vars: HashMap<OsString, OsString> = vars.filter(|(_, v)| !v.is_empty()).collect();
         let get = |name: &str| vars.get(&OsString::from(name)).cloned();
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok());
+        let flag = |name: &str| text(name).is_some_and(|v| v != "0" && v != "false");
         let path = |name: &str| get(name).map(PathBuf::from);
         let home = path("HOME");
         let cache = path("KUBENEST_CACHE")
@@ -137,11 +148,14 @@ impl Settings {
             },
             node: text("KUBENEST_NODE"),
             registry: text("KUBENEST_REGISTRY"),
-            keep: text("KUBENEST_KEEP").is_some_and(|v| v != "0" && v != "false"),
+            keep: flag("KUBENEST_KEEP"),
             lock: path("KUBENEST_LOCK"),
             verdicts: path("KUBENEST_VERDICTS"),
             parent: text("KUBENEST_PARENT"),
             crio: path("KUBENEST_CRIO"),
+            evidence: path("KUBENEST_EVIDENCE"),
+            evidence_always: flag("KUBENEST_EVIDENCE_ALWAYS"),
+            redact: text("KUBENEST_REDACT"),
             log: text("KUBENEST_LOG"),
             docker: DockerEnv {
                 host: text("DOCKER_HOST"),

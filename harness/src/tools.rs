@@ -1,5 +1,6 @@
-//! Tools for tests: the kind CLI by exact version, and a registry.
+//! Tools for tests: the kind CLI by exact version, a registry, a browser.
 
+mod chromium;
 mod registry;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::registry::LocalRegistry;
+pub use self::{chromium::Chromium, registry::LocalRegistry};
 use crate::{
     Context, Error, Result,
     cluster::Cluster,

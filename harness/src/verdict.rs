@@ -3,7 +3,13 @@
 //! A process can only end well or not. These files tell a broken set-up from a failed
 //! assertion, and carry what the report shows.
 
-use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -35,6 +41,9 @@ pub(crate) struct Record {
     pub(crate) message: String,
     /// Seconds.
     pub(crate) phases: BTreeMap<String, f64>,
+    /// The folder in which the evidence of a failure is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evidence: Option<PathBuf>,
 }
 
 impl Record {
@@ -49,6 +58,7 @@ impl Record {
             verdict: Word::Failed,
             message: String::new(),
             phases: BTreeMap::new(),
+            evidence: None,
         }
     }
 

@@ -42,8 +42,8 @@ Exit codes:
 pub(crate) enum Command {
     /// Run regression suites on real clusters, on the affected and the fixed versions
     ///
-    /// Results go to target/e2e/latest: report.json, junit.xml, kubenest.lock (what the
-    /// nodes were made of) and one log per test.
+    /// Results go to target/e2e/latest: report.html, report.json, junit.xml, kubenest.lock
+    /// (what the nodes were made of), one log per test and the evidence of failures.
     E2e(E2eArgs),
     /// Run everything: unit and doc tests, then every suite on real clusters
     Test(TestArgs),

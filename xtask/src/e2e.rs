@@ -13,7 +13,7 @@ use crate::run_dir::RunDir;
 use crate::runner::Runner;
 use crate::saved::saved;
 use crate::workspace::Workspace;
-use crate::{compile, junit, process, signals};
+use crate::{compile, github, html, junit, process, signals};
 
 /// Runs the regression suites asked for.
 pub(crate) fn suites(workspace: &Workspace, args: &E2eArgs) -> anyhow::Result<u8> {
@@ -102,6 +102,7 @@ fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
     dir.write("junit.xml", junit::xml(report)?.as_bytes())?;
     let json = serde_json::to_string_pretty(report)? + "\n";
     dir.write("report.json", json.as_bytes())?;
+    dir.write("report.html", html::page(report, dir).as_bytes())?;
     dir.publish()?;
     for side in &report.nothing_ran {
         println!(
@@ -113,7 +114,8 @@ fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
         let code = cli::NOTHING_RAN;
         println!("NOTHING RAN  no test matches what was asked for, exit {code}");
     }
-    println!("report  {}/report.json", dir.shown());
+    github::tell(report, &dir.shown())?;
+    println!("report  {}/report.html", dir.shown());
     let line = report::closing_line(&report.totals, report.exit_code, report.seconds);
     println!("\n{line}");
     Ok(())

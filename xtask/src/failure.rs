@@ -1,5 +1,7 @@
 //! What a person sees of a test that did not pass, and of one that did.
 
+use std::path::Path;
+
 use crate::cli;
 use crate::report::TestReport;
 use crate::verdict::Verdict;
@@ -11,18 +13,13 @@ pub(crate) fn block(test: &TestReport, dir: &str) -> String {
         _ => ("FAILED", format!("assertion, exit {}", cli::TEST_FAILED)),
     };
     let mut block = format!("{word} {}     ({reason})\n", test.id());
-    let versions: Vec<_> = test
-        .versions
-        .iter()
-        .map(|(name, v)| format!("{name} {v}"))
-        .collect();
     let mut line = |key: &str, value: &str| {
         // Further lines of a value stand below its first.
         let value = value.trim_end().replace('\n', "\n          ");
         block.push_str(&format!("{key:<10}{value}\n"));
     };
-    if !versions.is_empty() {
-        line("versions", &versions.join(", "));
+    if !test.versions.is_empty() {
+        line("versions", &test.version_list());
     }
     if let Some(expected) = &test.expected {
         line("expected", expected);
@@ -32,6 +29,17 @@ pub(crate) fn block(test: &TestReport, dir: &str) -> String {
     }
     if let Some(message) = &test.message {
         line("message", message);
+    }
+    for bundle in &test.evidence {
+        if let Some(cause) = bundle.cause() {
+            line("cause", &format!("{}: {}", cause.title, cause.cause));
+            line("cure", &cause.cure);
+        }
+        let page = Path::new(dir).join(bundle.page());
+        line(
+            "evidence",
+            &format!("{}{}", page.display(), bundle.extent()),
+        );
     }
     line("log", &format!("{dir}/{}", test.log));
     line("keep it", &format!("cargo xtask e2e {} --keep", test.id()));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
+use crate::bundle::Bundle;
 use crate::plan::Side;
 use crate::report::{Report, TestReport};
 use crate::verdict::Verdict;
@@ -41,6 +42,10 @@ fn case(test: &TestReport) -> TestCase {
     for (component, version) in &test.versions {
         case.add_property((component.as_str(), version.as_str()));
     }
+    for bundle in &test.evidence {
+        let folder = bundle.path.display().to_string();
+        case.add_property(("evidence", folder.as_str()));
+    }
     case
 }
 
@@ -71,6 +76,11 @@ fn status(test: &TestReport) -> TestCaseStatus {
     let lines = told
         .iter()
         .filter_map(|(key, value)| value.map(|value| format!("{key}  {value}")));
+    let causes = test.evidence.iter().filter_map(Bundle::cause);
+    let causes = causes.map(|cause| format!("cause  {}: {}", cause.title, cause.cause));
+    let pages = test.evidence.iter().map(Bundle::page);
+    let pages = pages.map(|page| format!("evidence  {}", page.display()));
+    let lines = lines.chain(causes).chain(pages);
     status.set_description(lines.collect::<Vec<_>>().join("\n"));
     status
 }
@@ -81,25 +91,11 @@ fn seconds(seconds: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-
     use super::*;
-    use crate::report::Totals;
-    use crate::report::tests::results;
+    use crate::report::tests::report;
 
     #[test]
     fn assertions_are_failures_and_broken_set_ups_errors() {
-        let tests = results();
-        let report = Report {
-            run: "20260101-000000-1".to_owned(),
-            started: DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
-            seconds: 126.75,
-            exit_code: 105,
-            totals: Totals::of(&tests, 0),
-            nothing_ran: vec![],
-            failures: vec![],
-            tests,
-        };
-        insta::assert_snapshot!(xml(&report).unwrap());
+        insta::assert_snapshot!(xml(&report()).unwrap());
     }
 }

@@ -6,13 +6,17 @@
 )]
 
 mod bench;
+mod bundle;
 mod check;
 mod cli;
 mod compile;
 mod e2e;
 mod failure;
+mod github;
+mod html;
 mod junit;
 mod list;
+mod place;
 mod plan;
 mod process;
 mod program;

@@ -25,12 +25,21 @@ pub(crate) fn clean(workspace: &Workspace, all: bool, run_id: Option<&str>) -> a
 
 /// Removes what one run left behind, also after an interrupt; says nothing unless it fails.
 pub(crate) fn clean_run(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
+    quietly(kubenest, dir, &["clean", "--run", &dir.run])
+}
+
+/// Makes bundles of what guards saved of tests that were killed; says nothing unless it fails.
+pub(crate) fn finish_killed(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
+    quietly(kubenest, dir, &["logs", "--killed"])
+}
+
+fn quietly(kubenest: &Path, dir: &RunDir, args: &[&str]) -> anyhow::Result<()> {
     let path = dir.path.join("clean.log");
     let log = File::options().create(true).append(true).open(&path);
     let log = log.with_context(|| format!("write {}", path.display()))?;
     let mut command = process::command(kubenest);
     command
-        .args(["clean", "--run", &dir.run])
+        .args(args)
         .stdout(Stdio::from(log.try_clone().context("share the log")?))
         .stderr(Stdio::from(log));
     let status = process::Running::start_anyway(&mut command)?
@@ -38,8 +47,8 @@ pub(crate) fn clean_run(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
         .status;
     if !status.success() {
         bail!(
-            "kubenest clean --run {} ended with {status}, see {}",
-            dir.run,
+            "kubenest {} ended with {status}, see {}",
+            args.join(" "),
             path.display()
         );
     }

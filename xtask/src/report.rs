@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::bundle::Bundle;
 use crate::cli;
+use crate::place::Place;
 use crate::plan::{Side, Test, side_name};
 use crate::runner::Outcome;
 use crate::saved::Saved;
@@ -47,6 +49,12 @@ pub(crate) struct TestReport {
     /// Why it did not pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
+    /// Where it failed in the sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<Place>,
+    /// What was collected of its failures; that of the one that decided comes first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) evidence: Vec<Bundle>,
     /// The log, seen from the run's folder.
     pub(crate) log: String,
 }
@@ -70,6 +78,8 @@ impl TestReport {
             verdict,
             message,
             files,
+            evidence,
+            place,
         } = outcome;
         let mut phases = BTreeMap::new();
         for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
@@ -99,8 +109,17 @@ impl TestReport {
             expected: telling.expected.map(printable),
             observed: telling.observed.map(printable),
             message: message.map(printable),
+            place,
+            evidence,
             log: String::new(),
         }
+    }
+
+    /// `containerd 1.7.1, kubernetes 1.32.1`.
+    pub(crate) fn version_list(&self) -> String {
+        let all = self.versions.iter();
+        let all = all.map(|(name, version)| format!("{name} {version}"));
+        all.collect::<Vec<_>>().join(", ")
     }
 
     /// `suite::name`, as `e2e` takes it.
@@ -126,7 +145,7 @@ impl TestReport {
 }
 
 /// A text whose control characters cannot reach a terminal or an XML file.
-fn printable(text: String) -> String {
+pub(crate) fn printable(text: String) -> String {
     let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
     if text.chars().all(plain) {
         return text;
@@ -202,6 +221,7 @@ pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> Stri
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::bundle::{Cause, Told};
     use crate::plan::tests::{suite, test};
     use crate::verdict::VerdictFile;
 
@@ -216,6 +236,8 @@ pub(crate) mod tests {
                     verdict,
                     message,
                     files,
+                    evidence: vec![],
+                    place: None,
                 },
                 42.25,
             );
@@ -229,8 +251,9 @@ pub(crate) mod tests {
             observed: Some("absent after 49s".to_owned()),
             message: None,
             phases: BTreeMap::from([("boot".to_owned(), 20.0), ("image".to_owned(), 0.5)]),
+            evidence: None,
         };
-        vec![
+        let mut results = vec![
             report(
                 "affected::is_lost",
                 Verdict::Passed,
@@ -249,7 +272,38 @@ pub(crate) mod tests {
                 Some("kubelet keeps exiting: exit 1"),
                 vec![],
             ),
-        ]
+        ];
+        results[1].place = Some(Place {
+            file: "suites/image-gc/tests/regression.rs".to_owned(),
+            line: 9,
+        });
+        results[1].evidence = vec![Bundle {
+            path: "evidence/is_kept-20260101T000100Z-7".into(),
+            told: Some(Told {
+                cause: Some(Cause {
+                    title: "image collected".to_owned(),
+                    cause: "the kubelet removed the image 'a:1' <to free bytes>".to_owned(),
+                    cure: "pin it".to_owned(),
+                }),
+                files: 9,
+                missing: 1,
+            }),
+        }];
+        results
+    }
+
+    pub(crate) fn report() -> Report {
+        let tests = results();
+        Report {
+            run: "20260101-000000-1".to_owned(),
+            started: DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
+            seconds: 126.75,
+            exit_code: cli::SETUP_FAILED,
+            totals: Totals::of(&tests, 0),
+            nothing_ran: vec![],
+            failures: vec![],
+            tests,
+        }
     }
 
     #[test]

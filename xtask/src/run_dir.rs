@@ -66,6 +66,14 @@ impl RunDir {
             .join(file_name(test))
     }
 
+    /// Where a test, and all that it starts, leaves what is collected of failures.
+    pub(crate) fn evidence(&self, test: &Test) -> PathBuf {
+        self.path
+            .join("evidence")
+            .join(&test.suite.name)
+            .join(file_name(test))
+    }
+
     /// Writes a result file: all of it or nothing.
     pub(crate) fn write(&self, name: &str, text: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::bundle::{self, Bundle};
 use crate::cli::RunArgs;
+use crate::place::{self, Place};
 use crate::plan::Test;
 use crate::process::{self, Ended, Running};
 use crate::progress::Progress;
@@ -42,6 +44,10 @@ pub(crate) struct Outcome {
     /// Why it did not pass.
     pub(crate) message: Option<String>,
     pub(crate) files: Vec<VerdictFile>,
+    /// What was collected of it.
+    pub(crate) evidence: Vec<Bundle>,
+    /// Where it failed in the sources.
+    pub(crate) place: Option<Place>,
 }
 
 impl<'a> Runner<'a> {
@@ -108,6 +114,8 @@ impl<'a> Runner<'a> {
                 verdict: Verdict::Setup,
                 message: Some(format!("the test cannot be run: {error:#}")),
                 files: vec![],
+                evidence: vec![],
+                place: None,
             });
         let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let mut report = TestReport::new(test, outcome, seconds);
@@ -129,20 +137,40 @@ impl<'a> Runner<'a> {
         let crashed = timed_out || status.signal().is_some();
         if crashed {
             self.crashed.store(true, Relaxed);
+            if let Err(error) = program::finish_killed(&self.kubenest, self.dir) {
+                eprintln!("warning: {error:#}");
+            }
         }
         let files = verdict::read(&verdicts)?;
+        let log = tail(log, TAIL);
         let facts = Facts {
             status,
             timed_out,
             interrupted: signals::received().is_some(),
-            log: &tail(log, TAIL),
+            log: &log,
             files: &files,
             has_sides: test.suite.manifest.has_sides(),
         };
         let (verdict, message) = verdict::judge(&facts);
+        let home = self.dir.evidence(test);
+        if !verdict.is_red() && !evidence_always() {
+            // A failure that the test was about.
+            fs::remove_dir_all(&home).ok();
+        }
+        // Those of the verdict that decided come first.
+        let (telling, others): (Vec<_>, Vec<_>) =
+            files.iter().partition(|file| file.verdict == Some(verdict));
+        let told = telling.into_iter().chain(others);
+        let told = told.filter_map(|file| file.evidence.clone());
+        let evidence = bundle::folders(told, &home)
+            .iter()
+            .map(|folder| Bundle::read(folder, &self.dir.path))
+            .collect();
         Ok(Outcome {
             verdict,
             message,
+            place: verdict.is_red().then(|| place::find(test, &log)).flatten(),
+            evidence,
             files,
         })
     }
@@ -161,6 +189,7 @@ impl<'a> Runner<'a> {
             .env("CARGO_PKG_NAME", &test.suite.name)
             .env("KUBENEST_RUN", &self.dir.run)
             .env("KUBENEST_VERDICTS", verdicts)
+            .env("KUBENEST_EVIDENCE", self.dir.evidence(test))
             .env("KUBENEST_LOCK", self.dir.lock())
             .env("NO_COLOR", "1")
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
@@ -183,6 +212,13 @@ impl<'a> Runner<'a> {
             eprintln!("warning: {error:#}; remove what is left with: cargo xtask clean");
         }
     }
+}
+
+/// Whether what tests that pass collect is to stay.
+#[expect(clippy::disallowed_methods, reason = "the library's own setting")]
+fn evidence_always() -> bool {
+    let set = std::env::var("KUBENEST_EVIDENCE_ALWAYS").unwrap_or_default();
+    !matches!(set.as_str(), "" | "0" | "false")
 }
 
 /// The end of a file that another process may be writing; nothing if it cannot be read.

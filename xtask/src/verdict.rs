@@ -5,7 +5,7 @@
 //! files; this weighs both, and an assertion never looks like a broken set-up.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use anyhow::Context;
@@ -27,6 +27,13 @@ pub(crate) enum Verdict {
     Interrupted,
 }
 
+impl Verdict {
+    /// The test ran and did not pass.
+    pub(crate) fn is_red(self) -> bool {
+        matches!(self, Self::Failed | Self::Setup | Self::Interrupted)
+    }
+}
+
 /// A file the library leaves in `KUBENEST_VERDICTS`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct VerdictFile {
@@ -39,6 +46,8 @@ pub(crate) struct VerdictFile {
     /// Seconds.
     #[serde(default)]
     pub(crate) phases: BTreeMap<String, f64>,
+    /// The folder with everything collected of a failure.
+    pub(crate) evidence: Option<PathBuf>,
 }
 
 /// What is known about a process that ended.

@@ -6,8 +6,9 @@ use super::{Cluster, ClusterSpec, Phase, made::Made, pairs, steps, watchdog};
 use crate::{
     Error, ErrorKind, Result,
     compat::Stack,
-    diagnosis::{Evidence, diagnose},
+    diagnosis::{self, diagnose},
     docker::{Docker, Scope, sweep},
+    evidence::{self, Kept, Subject, Why},
     health,
     image::{self, NodeImage},
     images::Protection,
@@ -20,6 +21,8 @@ use crate::{
 pub(super) struct Clock {
     phases: Vec<Phase>,
     start: Instant,
+    /// Who is told of them, too.
+    subject: Option<Subject>,
 }
 
 impl Clock {
@@ -27,6 +30,19 @@ impl Clock {
         Self {
             phases: Vec::new(),
             start: Instant::now(),
+            subject: None,
+        }
+    }
+
+    /// From now on the steps are told to this one, those before at once.
+    fn tell(&mut self, subject: Option<&Subject>) {
+        self.subject = subject.cloned();
+        self.phases.iter().for_each(|phase| self.told(phase));
+    }
+
+    fn told(&self, phase: &Phase) {
+        if let Some(subject) = &self.subject {
+            subject.booted(format!("boot: {} took {:.2} s", phase.name, phase.seconds));
         }
     }
 
@@ -34,17 +50,21 @@ impl Clock {
     fn lap(&mut self, name: &str) {
         let seconds = self.start.elapsed().as_secs_f64();
         tracing::debug!("{name}: {seconds:.2} s");
-        self.phases.push(Phase {
+        let phase = Phase {
             name: name.into(),
             seconds,
-        });
+        };
+        self.told(&phase);
+        self.phases.push(phase);
         self.start = Instant::now();
     }
 }
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
+    evidence::check()?;
     parent::watch();
+    evidence::watch();
     booted(spec).await.inspect_err(|error| {
         // A refusal may be what a test is about; all else is a broken set-up.
         if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
@@ -63,6 +83,9 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let docker = Docker::find().await?;
     // What others left in the way of their own removal is no reason not to boot.
     if let Err(error) = sweep(&docker, Scope::DeadOwners).await {
+        tracing::warn!("{}", error.report());
+    }
+    if let Err(error) = evidence::finish().await {
         tracing::warn!("{}", error.report());
     }
     let recipe = match &spec.recipe {
@@ -109,28 +132,52 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
             })
         }
         Err(error) => {
+            let kept = match made.subject() {
+                // What a test asks for is no failure.
+                Some(subject) if !(spec.to_be_refused && error.kind() == ErrorKind::Refused) => {
+                    evidence::keep(subject, &why(&error)).await
+                }
+                _ => None,
+            };
             if let Err(removal) = made.remove().await {
                 tracing::warn!("{}", removal.report());
             }
-            Err(told(error, made.name()))
+            Err(told(error, made.name(), kept))
         }
     }
 }
 
+fn why(error: &Error) -> Why {
+    Why {
+        reason: match error.kind() {
+            ErrorKind::Refused => "gate refused",
+            _ => "boot failed",
+        },
+        message: error.report(),
+        ..Why::default()
+    }
+}
+
 /// Says what failed, first of all the cause if the nodes' own words tell it.
-fn told(error: Error, cluster: &str) -> Error {
+fn told(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
     let boot = format!("boot cluster '{cluster}'");
     let kind = error.kind();
     let known = match kind {
         // A refusal has found its cause itself.
         ErrorKind::Refused => None,
-        _ => diagnose(&Evidence::error(&error)).into_iter().next(),
+        _ => diagnose(&diagnosis::Evidence::error(&error))
+            .into_iter()
+            .next(),
     };
-    match known {
+    let told = match known {
         Some(known) => Error::new(kind, format!("{boot}: {}", known.cause))
             .because(error)
             .cure(format!("{}; see {}", known.cure, known.links.join(" "))),
         None => Error::new(kind, boot).because(error),
+    };
+    match kept {
+        Some(kept) => told.note(kept.to_string()),
+        None => told,
     }
 }
 
@@ -150,6 +197,10 @@ async fn steps_of(
     clock: &mut Clock,
 ) -> Result<Booted> {
     made.claim_names(spec.nodes.len()).await?;
+    clock.tell(made.subject());
+    if let Some(subject) = made.subject() {
+        subject.made_of(&image.versions);
+    }
     made.start_guard(&image.reference).await?;
     let network = made.make_network().await?;
     let (nodes, port) = steps::containers::start(spec, &image, made, &network).await?;

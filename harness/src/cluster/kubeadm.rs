@@ -83,17 +83,14 @@ pub(super) fn check(patches: &[Value]) -> Result<()> {
 
 /// The number that a patch of this kind gives the kubelet as a flag.
 fn flag_of(patches: &[Value], kind: &str, flag: &str) -> Option<i64> {
-    let patches = patches.iter().filter(|patch| patch["kind"] == kind);
-    let values = patches.filter_map(
+    let latest_first = patches.iter().rev().filter(|patch| patch["kind"] == kind);
+    let mut given = latest_first.filter_map(
         |patch| match &patch["nodeRegistration"]["kubeletExtraArgs"] {
-            Value::Array(list) => {
-                let arg = list.iter().rfind(|arg| arg["name"] == flag)?;
-                arg["value"].as_str().map(str::to_owned)
-            }
-            args => args[flag].as_str().map(str::to_owned),
+            Value::Array(list) => list.iter().rfind(|arg| arg["name"] == flag)?["value"].as_str(),
+            args => args[flag].as_str(),
         },
     );
-    values.last()?.parse().ok()
+    given.next()?.parse().ok()
 }
 
 /// The subnet of the pods on the node of this index.

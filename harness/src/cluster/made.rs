@@ -8,9 +8,10 @@ use super::{KIND_CLUSTER, KIND_ROLE};
 use crate::{
     Error, Result,
     docker::{
-        Docker, Guard, Labels,
+        Docker, Guard, Labels, Saving,
         labels::{CLUSTER, OWNER, Owner},
     },
+    evidence::{self, Subject, Why},
     node::Role,
     process::quote,
     progress,
@@ -27,6 +28,8 @@ pub(super) struct Made {
     network: Option<String>,
     /// Removes all of it when this process is killed.
     guard: Option<Guard>,
+    /// What evidence is collected of, from the first container on.
+    subject: Option<Subject>,
 }
 
 impl Made {
@@ -39,6 +42,7 @@ impl Made {
             containers: Vec::new(),
             network: None,
             guard: None,
+            subject: None,
         }
     }
 
@@ -70,8 +74,14 @@ impl Made {
                 )));
             }
         }
+        self.subject = Some(Subject::new(&self.docker, cluster, &names));
         self.containers = names;
         Ok(())
+    }
+
+    /// What evidence is collected of; none before there is anything.
+    pub(super) fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
     }
 
     /// Names of the nodes.
@@ -86,7 +96,16 @@ impl Made {
     /// Has the death of this process watched, before anything else is made.
     pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
         if !settings().keep {
-            let guard = Guard::start(&self.docker, image, &self.name, &self.containers);
+            let folder = evidence::prepare(&self.name)?;
+            if let Some(subject) = &self.subject {
+                subject.note();
+            }
+            let saving = Saving {
+                folder: &folder,
+                script: evidence::LOOK,
+            };
+            let (docker, containers) = (&self.docker, &self.containers);
+            let guard = Guard::start_saving(docker, image, &self.name, containers, Some(saving));
             self.guard = Some(guard.await?);
         }
         Ok(())
@@ -166,6 +185,9 @@ impl Made {
             }
             return Ok(());
         }
+        if let Some(subject) = &self.subject {
+            subject.forget();
+        }
         let mut failed = None;
         if !self.booted
             && let Some(guard) = self.guard.take()
@@ -203,9 +225,26 @@ impl Made {
     }
 
     fn forget(&mut self) {
+        if let Some(subject) = self.subject.take() {
+            subject.forget();
+        }
         self.containers.clear();
         self.network = None;
         self.guard = None;
+    }
+
+    /// Why it is dropped without having been removed, if that is worth its evidence.
+    fn lost(&self) -> Option<Why> {
+        let (reason, message) = match (std::thread::panicking(), self.booted) {
+            (true, _) => ("panicked", "the test panicked"),
+            (false, false) => ("interrupted", "the boot was given up"),
+            (false, true) => return None,
+        };
+        Some(Why {
+            reason,
+            message: message.to_owned(),
+            ..Why::default()
+        })
     }
 }
 
@@ -215,15 +254,25 @@ impl Drop for Made {
         if self.containers.is_empty() {
             return;
         }
+        let why = self.lost();
         // A runtime of its own: this one may be going down, and a drop cannot wait for it.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build();
-                if let Ok(runtime) = runtime
-                    && let Err(error) = runtime.block_on(self.remove())
-                {
+                let Ok(runtime) = runtime else {
+                    return;
+                };
+                let removed = runtime.block_on(async {
+                    if let (Some(why), Some(subject)) = (why, &self.subject)
+                        && let Some(kept) = evidence::keep_once(subject, &why).await
+                    {
+                        progress!("{kept}");
+                    }
+                    self.remove().await
+                });
+                if let Err(error) = removed {
                     tracing::warn!("{}", error.report());
                 }
             });

@@ -28,6 +28,7 @@ pub use self::{
 use crate::{
     Error, Result,
     docker::{Docker, labels},
+    evidence::{self, Subject},
     health::{self, Expected, Report},
     image::{NodeImage, Versions},
     images::{Images, Protection},
@@ -129,6 +130,19 @@ impl Cluster {
     /// What the boot took, step by step.
     pub fn phases(&self) -> &[Phase] {
         &self.phases
+    }
+
+    /// Writes a bundle of what its nodes say now, whatever became of a test.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn evidence(&self) -> Result<evidence::Kept> {
+        evidence::of_subject(self.subject()).await
+    }
+
+    /// What evidence is collected of.
+    pub(crate) fn subject(&self) -> &Subject {
+        self.made.subject().expect("a booted cluster must be known")
     }
 
     /// Runs the health gate once more.

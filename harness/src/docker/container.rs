@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use bollard::{
     models::{
-        ContainerCreateBody, ContainerInspectResponse, HostConfig,
+        ContainerCreateBody, ContainerInspectResponse, ContainerSummary, HostConfig,
         HostConfigCgroupnsModeEnum as CgroupNs, Mount, MountType, PortBinding,
     },
     query_parameters::{
@@ -16,7 +16,7 @@ use futures::StreamExt;
 
 use super::{Docker, explain::Explain, is_gone};
 use crate::{
-    Result,
+    Context, Result,
     wait::{self, Probe},
 };
 
@@ -48,6 +48,8 @@ pub struct ContainerSpec {
     pub binds: Vec<(String, String, bool)>,
     /// Paths that get a volume of their own, removed with the container.
     pub volumes: Vec<String>,
+    /// A container whose volumes it sees, too, but cannot write.
+    pub volumes_from: Option<String>,
     /// Paths in memory, with mount options.
     pub tmpfs: HashMap<String, String>,
     /// Standard input stays open for an attached stream; its end is the container's to see.
@@ -190,26 +192,57 @@ impl Docker {
         }
     }
 
+    /// All that the engine knows of a container.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub(crate) async fn inspect(&self, name: &str) -> Result<serde_json::Value> {
+        let what = || format!("inspect container '{name}'");
+        let found = self
+            .raw()
+            .inspect_container(name, None)
+            .await
+            .explain(what)?;
+        serde_json::to_value(found).with_context(what)
+    }
+
+    /// Name of every container, running or not, that has this label, and the label's value.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub(crate) async fn named_by(&self, label: &str) -> Result<Vec<(String, String)>> {
+        let found = self.list_labelled(label).await?;
+        let named = found.into_iter().filter_map(|container| {
+            let name = container.names?.into_iter().next()?;
+            let value = container.labels?.remove(label)?;
+            Some((name.trim_start_matches('/').to_owned(), value))
+        });
+        Ok(named.collect())
+    }
+
     /// Labels of every container, running or not, that has this label.
     ///
     /// # Errors
     /// The engine does not answer.
     pub async fn labelled(&self, label: &str) -> Result<Vec<HashMap<String, String>>> {
+        let found = self.list_labelled(label).await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|container| container.labels)
+            .collect())
+    }
+
+    async fn list_labelled(&self, label: &str) -> Result<Vec<ContainerSummary>> {
         let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
         let options = ListContainersOptions {
             all: true,
             filters: Some(filters),
             ..Default::default()
         };
-        let found = self
-            .raw()
+        self.raw()
             .list_containers(Some(options))
             .await
-            .explain(|| "list containers".into())?;
-        Ok(found
-            .into_iter()
-            .filter_map(|container| container.labels)
-            .collect())
+            .explain(|| "list containers".into())
     }
 
     /// The last `tail` lines that a container's first process wrote.
@@ -217,9 +250,22 @@ impl Docker {
     /// # Errors
     /// The engine refuses.
     pub async fn logs(&self, name: &str, tail: usize) -> Result<String> {
+        self.log_lines(name, tail, false).await
+    }
+
+    /// As [`logs`](Docker::logs), each line behind its time.
+    ///
+    /// # Errors
+    /// The engine refuses.
+    pub(crate) async fn stamped_logs(&self, name: &str, tail: usize) -> Result<String> {
+        self.log_lines(name, tail, true).await
+    }
+
+    async fn log_lines(&self, name: &str, tail: usize, timestamps: bool) -> Result<String> {
         let options = LogsOptions {
             stdout: true,
             stderr: true,
+            timestamps,
             tail: tail.to_string(),
             ..Default::default()
         };
@@ -280,6 +326,10 @@ impl ContainerSpec {
                 port_bindings: Some(self.ports.iter().map(port).collect()),
                 mounts: Some(self.binds.iter().map(bind).collect()),
                 tmpfs: Some(self.tmpfs.clone()),
+                volumes_from: self
+                    .volumes_from
+                    .as_ref()
+                    .map(|name| vec![format!("{name}:ro")]),
                 readonly_rootfs: Some(self.read_only),
                 ..Default::default()
             }),

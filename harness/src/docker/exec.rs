@@ -138,6 +138,51 @@ impl Docker {
             .demand(container, argv)
     }
 
+    /// What a command writes to its standard output, and whether it got to its end: of one that
+    /// writes too much or takes too long, what came before.
+    ///
+    /// # Errors
+    /// The container does not run, or the engine does not answer at all.
+    pub(crate) async fn exec_bounded(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str>],
+        bytes: usize,
+        deadline: Duration,
+    ) -> Result<(Vec<u8>, bool)> {
+        let what = || {
+            format!(
+                "run `{}` in '{container}'",
+                Argv(&argv[..argv.len().min(1)])
+            )
+        };
+        let mut stdout = Vec::new();
+        let read = async {
+            let (_, mut output, _input) = self.start_exec(container, argv, false).await?;
+            while let Some(part) = output.next().await {
+                if let LogOutput::StdOut { message } = part.explain(what)? {
+                    stdout.extend_from_slice(&message);
+                }
+                if stdout.len() > bytes {
+                    return Result::<bool>::Ok(false);
+                }
+            }
+            Result::Ok(true)
+        };
+        let whole = match tokio::time::timeout(deadline, read).await {
+            Ok(whole) => whole.with_context(what)?,
+            Err(_) if stdout.is_empty() => {
+                return Err(Error::timeout(format!(
+                    "no answer within {:.0} s",
+                    deadline.as_secs_f64()
+                )))
+                .with_context(what);
+            }
+            Err(_) => false,
+        };
+        Ok((stdout, whole))
+    }
+
     /// A byte stream to a command's standard input and output.
     ///
     /// # Errors
@@ -202,6 +247,21 @@ impl Docker {
     }
 }
 
+/// The standard output in a stream that an engine writes: frames of a stream's number, three
+/// zeros and a length. What comes after a broken frame is dropped.
+pub(crate) fn demux(mut raw: &[u8]) -> Vec<u8> {
+    let mut stdout = Vec::new();
+    while let Some((head, rest)) = raw.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        let whole = rest.len().min(length);
+        if head[0] == 1 {
+            stdout.extend_from_slice(&rest[..whole]);
+        }
+        raw = &rest[whole..];
+    }
+    stdout
+}
+
 /// An argument list as a line that can be pasted into a shell.
 struct Argv<'a, S>(&'a [S]);
 
@@ -214,5 +274,17 @@ impl<S: AsRef<str>> fmt::Display for Argv<'_, S> {
             f.write_str(&quote(word.as_ref()))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_output_of_a_stream_is_found_even_if_it_breaks_off() {
+        let raw = b"\x01\0\0\0\0\0\0\x02ab\x02\0\0\0\0\0\0\x01x\x01\0\0\0\0\0\0\x09cd";
+        assert_eq!(demux(raw), b"abcd");
+        assert_eq!(demux(b"\x01\0"), b"");
     }
 }

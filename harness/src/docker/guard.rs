@@ -3,7 +3,8 @@
 //! A process that gets `kill -9` can do nothing any more, so somebody else has to. The guard
 //! holds the other end of a stream that this process keeps open; when the stream ends without
 //! a [`release`](Guard::release), it removes what bears the owner's and the cluster's labels
-//! through the engine's socket, and then itself. It has no network and cannot write.
+//! through the engine's socket, and then itself. It has no network, and cannot write but to the
+//! folder in which it may have to save what nodes say.
 
 use std::{collections::HashMap, path::Path, pin::Pin, time::Duration};
 
@@ -34,6 +35,17 @@ const START: Duration = Duration::from_secs(20);
 /// How long a guard may take to remove a cluster.
 const FINISH: Duration = Duration::from_secs(60);
 
+/// What a guard saves of nodes before it removes them: what a script says that it runs in each,
+/// to a folder that only its owner can look into.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Saving<'a> {
+    /// A folder of this machine. The script runs while `known.json` is in it, with what `case`
+    /// holds; its raw output is `<container>.raw`, and `saved` is there when all is done.
+    pub(crate) folder: &'a Path,
+    /// For bash; its arguments are a folder of the case and its name, or two empty words.
+    pub(crate) script: &'a str,
+}
+
 /// A running guard. Dropped without [`release`](Guard::release), it removes the cluster.
 pub struct Guard {
     docker: Docker,
@@ -55,11 +67,30 @@ impl Guard {
         cluster: &str,
         containers: &[String],
     ) -> Result<Self> {
+        Self::start_saving(docker, image, cluster, containers, None).await
+    }
+
+    /// As [`start`](Guard::start); before it removes nodes, the guard saves what they say. Where
+    /// the engine is not on this machine it cannot.
+    pub(crate) async fn start_saving(
+        docker: &Docker,
+        image: &str,
+        cluster: &str,
+        containers: &[String],
+        saving: Option<Saving<'_>>,
+    ) -> Result<Self> {
         let usual = Path::new(ENGINE_SIDE_SOCKET);
         let near = docker.socket().unwrap_or(usual);
         let what = || format!("start the guard of cluster '{cluster}'");
         let name = format!("{cluster}-guard");
-        let body = |socket| body(image, cluster, &name, containers, socket);
+        if docker.socket().is_some() && saving.is_some() {
+            let body = body(image, cluster, &name, containers, near, saving)?;
+            match Self::start_with(docker, &name, body).await {
+                Ok(started) => return Ok(started),
+                Err(error) => tracing::debug!("a guard that saves: {}", error.report()),
+            }
+        }
+        let body = |socket| body(image, cluster, &name, containers, socket, None);
         let error = match Self::start_with(docker, &name, body(near)?).await {
             Err(error) if near != usual => error,
             started => return started.with_context(what),
@@ -161,6 +192,7 @@ fn body(
     name: &str,
     containers: &[String],
     socket: &Path,
+    saving: Option<Saving<'_>>,
 ) -> Result<ContainerCreateBody> {
     let want = HashMap::from([
         (OWNER, Owner::current().to_string()),
@@ -169,6 +201,13 @@ fn body(
     let label = want.iter().map(|(key, value)| format!("{key}={value}"));
     let filters = serde_json::json!({ "label": label.collect::<Vec<_>>() }).to_string();
     let labels = serde_json::to_string(&want).context("write the guard's labels")?;
+    let bind = |from: &Path, to: &str| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(from.to_string_lossy().into_owned()),
+        target: Some(to.to_owned()),
+        ..Default::default()
+    };
+    let folder = saving.map(|saving| bind(saving.folder, "/saved"));
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
         labels: Some(Labels::new("guard").cluster(cluster).map()),
@@ -183,6 +222,7 @@ fn body(
             format!("FILTERS={}", percent_encode(&filters)),
             format!("LABELS={labels}"),
             format!("NAMES={}", containers.join("\n")),
+            format!("LOOK={}", saving.map_or("", |saving| saving.script)),
         ]),
         user: Some("0:0".into()),
         open_stdin: Some(true),
@@ -194,14 +234,16 @@ fn body(
             network_mode: Some("none".into()),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".into()]),
+            // The folder is the owner's, whoever that is, and nobody else's.
+            cap_add: folder.as_ref().map(|_| vec!["DAC_OVERRIDE".into()]),
             // SELinux keeps containers from the engine's socket unless told otherwise.
             security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
-            mounts: Some(vec![Mount {
-                typ: Some(MountType::BIND),
-                source: Some(socket.to_string_lossy().into_owned()),
-                target: Some("/engine.sock".into()),
-                ..Default::default()
-            }]),
+            mounts: Some(
+                [bind(socket, "/engine.sock")]
+                    .into_iter()
+                    .chain(folder)
+                    .collect(),
+            ),
             // Spares the copy of a node image's /var into a volume.
             tmpfs: Some(HashMap::from([("/var".into(), String::new())])),
             ..Default::default()
@@ -227,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_guard_is_shut_in_and_bears_its_owners_labels() {
-        let body = body("image", "a", "a-guard", &[], Path::new("/run/e.sock")).unwrap();
+        let body = body("image", "a", "a-guard", &[], Path::new("/run/e.sock"), None).unwrap();
         assert_eq!(body.labels.unwrap()[OWNER], Owner::current().to_string());
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("none"));
@@ -247,7 +289,7 @@ mod tests {
             percent_encode(r#"{"a":["b/c=d&e"]}"#),
             "%7B%22a%22%3A%5B%22b%2Fc%3Dd%26e%22%5D%7D"
         );
-        let body = body("image", "a", "a-guard", &[], Path::new("/s")).unwrap();
+        let body = body("image", "a", "a-guard", &[], Path::new("/s"), None).unwrap();
         let filters = body
             .env
             .unwrap()

@@ -1,16 +1,20 @@
 # Runs in the guard's container: waits for its owner's end, then removes what the owner left.
 # Variables: GUARD (name of this container), FILTERS (label filter, URL-encoded JSON),
 # LABELS (the labels a thing must have, JSON), NAMES (of the containers the owner may be
-# making, one a line). They are data: nothing here evaluates them.
+# making, one a line), LOOK (a script that nodes run to say how they are; may be empty). They
+# are data: nothing here evaluates them.
 set -u
 
-# api METHOD PATH: prints the body of the engine's answer.
+# api METHOD PATH [JSON]: prints the body of the engine's answer.
 api() {
+    local type='Content-Type: application/json'
     if command -v curl >/dev/null; then
-        curl -s --max-time 60 --unix-socket /engine.sock -X "$1" "http://engine$2"
+        curl -s --max-time 60 --unix-socket /engine.sock -X "$1" \
+            ${3:+-H "$type" --data-binary "$3"} "http://engine$2"
     else
         # shut-none: the engine takes a half-closed connection for a client that gave up.
-        printf '%s %s HTTP/1.0\r\nHost: engine\r\n\r\n' "$1" "$2" |
+        printf '%s %s HTTP/1.0\r\nHost: engine\r\n%s\r\nContent-Length: %d\r\n\r\n%s' \
+            "$1" "$2" "$type" "$(printf %s "${3-}" | wc -c)" "${3-}" |
             socat -t 60 - UNIX-CONNECT:/engine.sock,shut-none | sed '1,/^\r$/d'
     fi
 }
@@ -38,10 +42,29 @@ under_way() {
         api GET "/containers/$1/json" | jq -e '.Id == null' >/dev/null
 }
 
+# save: what the nodes say, unless the owner has no more use for it. All of them at once.
+save() {
+    [ -n "$LOOK" ] && [ -e /saved/known.json ] || return
+    local case exec start='{"Detach":false,"Tty":false}'
+    case=$(cat /saved/case)
+    for node in $NAMES; do
+        api GET "/containers/$node/json" >"/saved/$node.json"
+        exec=$(jq -n --arg look "$LOOK" --arg case "$case" '{AttachStdout: true,
+            Cmd: ["timeout", "20", "bash", "-c", $look, "look",
+                if $case == "" then "" else "/var/log/kubenest/" + $case end, $case]}')
+        exec=$(api POST "/containers/$node/exec" "$exec" | jq -r '.Id // empty')
+        [ -n "$exec" ] && api POST "/exec/$exec/start" "$start" | head -c 100000000 \
+            >"/saved/$node.raw" &
+    done
+    wait
+    : >/saved/saved
+}
+
 id=$(api GET "/containers/$GUARD/json" | jq -r '.Id // .message')
 printf '%s\n' "$id"
 # The owner holds the other end of standard input; the kernel closes it when the owner dies.
 cat >/dev/null
+save
 
 # A creation that was under way when the owner died shows up later: look until two looks in a
 # row find nothing, neither made nor being made.

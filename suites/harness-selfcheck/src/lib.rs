@@ -1,5 +1,7 @@
 //! Helpers of the tests that look at the engine and at clusters from outside; see `tests/`.
 
+pub mod browser;
+
 use std::{
     future::Future,
     sync::atomic::{AtomicUsize, Ordering},

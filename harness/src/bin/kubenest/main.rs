@@ -9,6 +9,7 @@ mod cluster;
 mod diagnose;
 mod engine;
 mod image;
+mod logs;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -16,14 +17,15 @@ use clap::{Parser, Subcommand};
 use kubenest::{
     Error, ErrorKind, Result,
     docker::{self, Docker, Scope},
-    doctor, telemetry,
+    doctor, evidence, telemetry,
 };
 
 /// Boot real Kubernetes nodes in containers, look at them, remove them.
 ///
 /// Settings are variables: KUBENEST_CACHE (where everything is kept), KUBENEST_ENGINE
 /// (auto, embedded, host), KUBENEST_NODE (default recipe or image), KUBENEST_REGISTRY
-/// (where node images are shared), KUBENEST_KEEP, KUBENEST_LOG; and Docker's own.
+/// (where node images are shared), KUBENEST_KEEP, KUBENEST_EVIDENCE (where evidence of
+/// failures is kept), KUBENEST_REDACT, KUBENEST_LOG; and Docker's own.
 ///
 /// Exit codes: 0 done, 2 wrong usage, 4 nothing diagnosed, 100 a check failed, 105 set-up
 /// failed.
@@ -74,7 +76,20 @@ enum Command {
     ///   kubectl get events -A -o json | kubenest diagnose -
     #[command(verbatim_doc_comment)]
     Diagnose(diagnose::Diagnose),
+    /// Collect what a cluster's nodes say, kubenest's or kind's, into a folder with a page
+    ///
+    /// Journals, runtime, images, containers, API objects, events, pods' logs and more, without
+    /// tokens, keys and passwords; KUBENEST_REDACT takes out more (regular expressions, with ;
+    /// between them). Known causes are named first. An older folder is never written over.
+    ///
+    /// Examples:
+    ///   kubenest logs
+    ///   kubenest logs kind --output /tmp/evidence
+    #[command(verbatim_doc_comment)]
+    Logs(logs::Logs),
     /// Remove what dead processes left: containers, networks and volumes with our labels
+    ///
+    /// Of the evidence of failures it leaves the newest 50 folders, none older than 14 days.
     Clean {
         /// Remove everything of kubenest's, clusters in use and kept ones too
         #[arg(long, conflicts_with = "run")]
@@ -113,6 +128,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Image(command) => image::run(command).await?,
         Command::Engine(command) => engine::run(command).await?,
         Command::Diagnose(command) => return diagnose::run(&command),
+        Command::Logs(logs) => logs::run(&logs).await?,
         Command::Doctor { json } => return host_report(json).await,
         Command::Clean { all, run } => clean(all, run.as_deref()).await?,
     }
@@ -145,6 +161,13 @@ async fn host_report(json: bool) -> Result<ExitCode> {
 }
 
 async fn clean(all: bool, run: Option<&str>) -> Result<()> {
+    for kept in evidence::finish().await? {
+        println!("{kept}");
+    }
+    let pruned = evidence::prune()?.len();
+    if pruned > 0 {
+        println!("removed {pruned} folders of evidence");
+    }
     // An embedded engine that is not running has nothing that could be cleaned.
     let Some(docker) = engine::running().await? else {
         println!("no engine runs: nothing to clean");

@@ -16,6 +16,8 @@ use crate::{
 const API_PORT: u16 = 6443;
 const MODULES: &str = "/lib/modules";
 const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";
+const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
+const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemKeepFree=1M\n";
 const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
 /// Starts the nodes and returns them, with the host port of the first one's API server.
@@ -62,9 +64,10 @@ async fn begin(
 ) -> Result<Node> {
     let (docker, role) = (made.docker(), node.role);
     docker.create(container).await?;
-    if let Some(mib) = node.image_disk {
-        docker.put_files(&container.name, &image_disk(mib)).await?;
-    }
+    // On a volume: what a node said is still there when its container is not.
+    let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
+    files.extend(node.image_disk.into_iter().flat_map(image_disk));
+    docker.put_files(&container.name, &files).await?;
     if !spec.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
         let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;

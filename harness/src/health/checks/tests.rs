@@ -81,19 +81,24 @@ fn good() -> Facts {
             skew: 0.1,
             error: 0.2,
         }),
-        kubelet: Ok(Kubelet {
-            image_gc_high: Some(100),
-            image_max_age: "0s".to_owned(),
-            eviction_hard: evict("nodefs.available", "0%"),
-            cgroup_driver: "systemd".to_owned(),
-            ..Kubelet::default()
-        }),
+        kubelet: Ok(kubelet()),
         kubelet_flags: Flags::parse(
             "/usr/local/bin/kubelet\n--config=/var/lib/kubelet/config.yaml",
         ),
         image_volume: Ok(Ok("registry.k8s.io/pause:3.10".to_owned())),
         dump: Ok(dump(3, "overlayfs")),
         import: Ok(imported("overlayfs", Ok(()))),
+    }
+}
+
+/// Of a kubelet that deletes nothing.
+fn kubelet() -> Kubelet {
+    Kubelet {
+        image_gc_high: Some(100),
+        image_max_age: "0s".to_owned(),
+        eviction_hard: evict("nodefs.available", "0%"),
+        cgroup_driver: "systemd".to_owned(),
+        ..Kubelet::default()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nobody's CRI configuration is read from text here, so none can lose a key unseen: requests
 //! are built from these messages alone.
 
+mod list;
 mod pods;
 
 use std::collections::HashMap;

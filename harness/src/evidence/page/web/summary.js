@@ -72,8 +72,8 @@ function file({ path, what, bytes, cut }) {
   const link = element("a", "", path);
   // Each part is quoted: a path never becomes another address.
   link.href = "./" + path.split("/").map(encodeURIComponent).join("/");
-  const told = cut ? `${what} (its end; the rest was too much)` : what;
-  return element("tr", "", element("td", "", link), element("td", "", told), element("td", "", size(bytes)));
+  const told = [what, size(bytes), cut && "only its end: it was too long"].filter(Boolean).join(" · ");
+  return element("li", "", link, element("div", "quiet", told));
 }
 
 function size(bytes) {

@@ -153,7 +153,11 @@ function inSight() {
 function row(place, marks) {
   const at = shown[place];
   const source = lines.sources[lines.source[at]];
-  const made = element("div", `row ${LEVELS[lines.level[at]]}`,
+  const level = LEVELS[lines.level[at]];
+  // Colour alone tells nothing to many readers.
+  const letter = element("span", "level", level === "info" ? "" : level[0].toUpperCase());
+  letter.setAttribute("aria-label", level);
+  const made = element("div", `row ${level}`, letter,
     element("span", "at", time(lines.at_us[at])),
     element("span", `source ${source}`, source),
     element("span", "node", lines.nodes[lines.node[at]]),

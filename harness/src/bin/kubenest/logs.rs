@@ -1,0 +1,40 @@
+//! `kubenest logs`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kubenest::{Error, Result, docker::Docker, evidence};
+
+#[derive(Args)]
+pub(crate) struct Logs {
+    /// The cluster's name; without it, all clusters
+    cluster: Option<String>,
+    /// Make the folder in this one, instead of where KUBENEST_EVIDENCE says
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+    /// Only finish what was saved of processes that were killed, as every boot does
+    #[arg(long, conflicts_with_all = ["cluster", "output"])]
+    killed: bool,
+}
+
+pub(crate) async fn run(logs: &Logs) -> Result<()> {
+    if logs.killed {
+        for kept in evidence::finish().await? {
+            println!("{kept}");
+        }
+        return Ok(());
+    }
+    let docker = Docker::find().await?;
+    let clusters = match &logs.cluster {
+        Some(cluster) => vec![cluster.clone()],
+        None => evidence::clusters(&docker).await?,
+    };
+    if clusters.is_empty() {
+        return Err(Error::not_found("there is no cluster"));
+    }
+    for cluster in clusters {
+        let kept = evidence::of_cluster(&docker, &cluster, logs.output.as_deref()).await?;
+        println!("cluster   {cluster}\n{kept}");
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+# One look at a node from the inside, for evidence. All parts are taken at once, each bounded in
+# time and bytes. Prints a line for each: its name, its bytes in base64, its exit status.
+# Arguments: the folder a case keeps its mark and its pods' logs in, or nothing for all there
+# is; the name of the case's namespace, or nothing.
+# Where systemd does not run this is a stopped node's /var, seen from another container.
+kept=$1 namespace=$2
+limit=4194304 pod_limit=524288 pods=150
+
+names=() pipes=()
+# part NAME COMMAND...: starts a part; its end is kept where it is too long.
+part() {
+    local pipe
+    exec {pipe}< <(
+        timeout --kill-after=1 8 "${@:2}" 2>&1 | tail -c "$limit" | base64 --wrap=0
+        printf ' %s\n' "${PIPESTATUS[0]}"
+    )
+    names+=("$1") pipes+=("$pipe")
+}
+
+# journals PREFIX COMMAND...: the journals of the node.
+journals() {
+    part "$1containerd.log" "${@:2}" --unit=containerd --unit=crio
+    part "$1kubelet.log" "${@:2}" --unit=kubelet
+    part "$1journal.log" "${@:2}"
+}
+
+journal=(journalctl --no-pager --quiet --output=short-iso-precise)
+[[ -d /run/systemd/system ]] && live=1 || live=
+[[ $live ]] || journal+=(--directory=/var/log/journal --merge)
+if [[ $kept && -s $kept/cursor ]]; then
+    journals full/ "${journal[@]}"
+    journal+=(--after-cursor="$(<"$kept/cursor")")
+fi
+journals '' "${journal[@]}"
+for file in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
+    [[ -e $file ]] && part "files$file" cat -- "$file"
+done
+part disk.txt sh -c 'df -hT && echo && df -i'
+if [[ $live ]]; then
+    part kernel.log dmesg --time-format=iso
+    part services.txt systemctl list-units --type=service --all --no-pager
+    part processes.txt ps axo pid,ppid,stat,etimes,rss,args
+    part network.txt sh -c 'ip address && echo && ip route'
+    part containerd-config.toml containerd config dump
+    part plugins.txt ctr plugins ls
+    part images.txt ctr --namespace k8s.io images ls
+    part tasks.txt ctr --namespace k8s.io tasks ls
+    for file in /etc/containerd/config.toml /kind/kubeadm.conf /etc/kubernetes/manifests/*; do
+        [[ -e $file ]] && part "files$file" cat -- "$file"
+    done
+fi
+if [[ $live && -e /etc/kubernetes/admin.conf ]]; then
+    kubectl=(kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=6s)
+    limit=16777216
+    part api/events.json "${kubectl[@]}" get events --all-namespaces --output=json
+    part api/cluster.json "${kubectl[@]}" get --output=json \
+        nodes,namespaces,persistentvolumes,storageclasses
+    for space in kube-system $namespace; do
+        # Of every kind there is: a controller's own objects are among them.
+        part "api/$space.json" bash -c 'space=$1; shift
+            kinds=$("$@" api-resources --verbs=list --namespaced --output=name) || exit
+            "$@" get --namespace "$space" --output=json "$(paste -sd, <<<"$kinds")"' \
+            kinds "$space" "${kubectl[@]}"
+    done
+    for node in $("${kubectl[@]}" get nodes --output=name 2>/dev/null); do
+        part "configz/${node#node/}.json" \
+            "${kubectl[@]}" get --raw "/api/v1/nodes/${node#node/}/proxy/configz"
+    done
+fi
+for at in "${!names[@]}"; do
+    printf '%s ' "${names[at]}"
+    cat <&"${pipes[at]}"
+done
+
+# Logs of pods: those a case keeps, which outlive their pods, else what the kubelet has.
+cd "${kept:-/var/log}/pods" 2>/dev/null || exit 0
+while read -r _ path; do
+    printf 'pods/%s ' "${path#./}"
+    tail -c "$pod_limit" -- "$path" | base64 --wrap=0
+    printf ' %s\n' "${PIPESTATUS[0]}"
+done < <(find . -name '*.log' -type f -printf '%T@ %p\n' | sort -rn | head -n "$pods")
+exit 0

@@ -1,0 +1,150 @@
+//! Each kind of secret, in the forms it is seen in.
+
+use serde_json::json;
+
+use super::*;
+
+const JWT_TEXT: &str =
+    "eyJhbGciOiJSUzI1NiIsImtpZCI6IkEifQ.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJl";
+const KEY: &str =
+    "MIIEpAIBAAKCAQEAr3rXcmc7lHqDgKZ5bS1rU9cX\nq83kdfjHkW1nPz0aQxkX7vUj3mO2R9cNfWq5\nAb3=";
+
+fn redacted(text: &str) -> String {
+    Redactor::default().redact(text)
+}
+
+#[test]
+fn every_kind_of_secret_is_taken_out_and_its_surroundings_stay() {
+    let encoded = BASE64_STANDARD.encode(format!("-----BEGIN RSA PRIVATE KEY-----\n{KEY}\n"));
+    for (text, secret) in [
+        (format!("token={JWT_TEXT} x"), JWT_TEXT),
+        (format!("cut {} x", &JWT_TEXT[..60]), &JWT_TEXT[40..60]),
+        (
+            "kubeadm join --token abcdef.0123456789abcdef x".into(),
+            "0123456789abcdef",
+        ),
+        (
+            "Authorization: Bearer s3cr3t/tok+en= x".into(),
+            "s3cr3t/tok+en=",
+        ),
+        (
+            "authorization=\"Basic dXNlcjpwYXNz\" x".into(),
+            "dXNlcjpwYXNz",
+        ),
+        (
+            "curl -H 'authorization: bearer opaque-1' x".into(),
+            "opaque-1",
+        ),
+        (
+            "    client-key-data: LS0tLS1CRUdJTiB x".into(),
+            "LS0tLS1CRUdJTiB",
+        ),
+        (format!("k: {encoded} x"), encoded.as_str()),
+        ("    token: plain-token x".into(), "plain-token"),
+        ("{\"auths\":{\"r\":{\"auth\":\"dTpw\"}}} x".into(), "dTpw"),
+        ("  auth = \"dTpwdTpw\" x".into(), "dTpwdTpw"),
+        ("  password = 'hunter22' x".into(), "hunter22"),
+        ("DB_PASSWORD=hunter22 x".into(), "hunter22"),
+        (r#"msg="{\"password\":\"hunter22\"}" x"#.into(), "hunter22"),
+        (".dockerconfigjson: eyJhdXRocyI6 x".into(), "eyJhdXRocyI6"),
+        (
+            "https://user:hunter22@registry.example/v2 x".into(),
+            "hunter22",
+        ),
+        ("--certificate-key 00ff00ff00ff x".into(), "00ff00ff00ff"),
+        (
+            r#"{"kind":"Secret","data":{"a":"aHVudGVyMjI="},"type":"Opaque"} x"#.into(),
+            "aHVudGVyMjI=",
+        ),
+        (
+            r#"a "{\"kind\":\"Secret\",\"stringData\":{\"a\":\"hunter22\"}}" x"#.into(),
+            "hunter22",
+        ),
+    ] {
+        let text: String = text;
+        let shown = redacted(&text);
+        assert!(!shown.contains(secret), "{text} -> {shown}");
+        assert!(shown.contains("[redacted "), "{text} -> {shown}");
+        assert!(shown.ends_with(" x"), "{text} -> {shown}");
+        assert_eq!(redacted(&shown), shown, "it changes again");
+    }
+}
+
+#[test]
+fn a_private_key_goes_with_all_its_lines_wherever_it_is_cut() {
+    let whole = format!("-----BEGIN EC PRIVATE KEY-----\n{KEY}\n-----END EC PRIVATE KEY-----");
+    let logged = whole.replace('\n', "\n2026-11-21T10:10:29.1Z stdout F ");
+    let escaped = format!("pem=\"{}\" x", whole.replace('\n', "\\n"));
+    let begin = whole
+        .rsplit_once('\n')
+        .unwrap()
+        .0
+        .rsplit_once('\n')
+        .unwrap()
+        .0;
+    let end = whole.split_once('\n').unwrap().1;
+    for text in [whole.as_str(), &logged, &escaped, begin, end] {
+        let text = format!("before\n{text}\nafter");
+        let shown = redacted(&text);
+        for line in KEY.lines().filter(|line| text.contains(line)) {
+            assert!(!shown.contains(line), "{shown}");
+        }
+        assert!(
+            shown.starts_with("before\n") && shown.ends_with("after"),
+            "{shown}"
+        );
+    }
+    assert!(redacted(&escaped).ends_with("\" x"));
+}
+
+#[test]
+fn what_is_no_secret_stays() {
+    for text in [
+        "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----",
+        "automountServiceAccountToken: false",
+        "path=/var/run/secrets/kubernetes.io/serviceaccount/token",
+        "failed to detect containerd snapshotter",
+        "docker.containerdservices and google.protobufmessages",
+        "\"auth failed\" author=me authority: root",
+        "http://127.0.0.1:6443/healthz a@b",
+        "sha256:0123456789abcdef0123456789abcdef",
+    ] {
+        assert_eq!(redacted(text), text);
+    }
+}
+
+#[test]
+fn a_users_patterns_are_taken_out_too_and_a_bad_one_is_named() {
+    let redactor = Redactor::new(Some("ACME-[0-9]+\n employee [a-z]+ ; ")).unwrap();
+    assert_eq!(
+        redactor.redact("id ACME-42 of employee bob."),
+        "id [redacted by rule] of [redacted by rule]."
+    );
+    let error = Redactor::new(Some("ok;[")).unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::Input);
+    assert!(error.report().contains("'['"), "{}", error.report());
+}
+
+#[test]
+fn what_a_secret_holds_is_taken_out_everywhere() {
+    let applied = r#"{"kind":"Secret","data":{"a":"b3Blbi1zZXNhbWU="}}"#;
+    let mut list = json!({"kind": "List", "items": [
+        {"kind": "Secret", "metadata": {
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": applied}},
+         "data": {"a": "b3Blbi1zZXNhbWU=", "ca.crt": "Y2VydGlmaWNhdGU=", "b": "c2hvcnQ="}},
+        {"kind": "Pod", "spec": {"containers": [{"env": [
+            {"name": "DB_PASSWORD", "value": "xyzzy"}, {"name": "MODE", "value": "short"}]}]}},
+    ]});
+    let mut redactor = Redactor::default();
+    redactor.learn([&list]);
+    assert_eq!(
+        redactor.redact("say open-sesame, b3Blbi1zZXNhbWU= or short"),
+        "say [redacted secret], [redacted secret] or short"
+    );
+    redactor.redact_document(&mut list);
+    let text = list.to_string();
+    for secret in ["b3Blbi1zZXNhbWU=", "c2hvcnQ=", "xyzzy"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+    assert!(text.contains(r#""value":"short""#), "{text}");
+}

@@ -1,0 +1,77 @@
+//! Ctrl-C and SIGTERM while clusters live: what there is of them is kept, then they go.
+
+use std::{sync::Once, thread, time::Duration};
+
+use futures::future::join_all;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Why, collect, subject::Subject};
+use crate::progress;
+
+/// Test runners send SIGKILL after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Watches for signals from now on, once for the process. A signal writes a bundle of each
+/// living cluster and ends the process, as a shell knows it; guards remove the clusters.
+pub(crate) fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(wait_and_end()),
+                Err(error) => tracing::warn!("signals are not watched: {error}"),
+            }
+        });
+    });
+}
+
+async fn wait_and_end() {
+    let listen = |kind: SignalKind| signal(kind).map(|signal| (kind, signal));
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let signals: Result<Vec<_>, _> = kinds.into_iter().map(listen).collect();
+    let mut signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return tracing::warn!("signals are not watched: {error}"),
+    };
+    let received = signals
+        .iter_mut()
+        .map(|(kind, signal)| Box::pin(next(*kind, signal)));
+    let (kind, _, _) = futures::future::select_all(received).await;
+    let living = Subject::living();
+    if !living.is_empty() {
+        progress!("interrupted; what the nodes say is kept, then they are removed");
+        let looks = living.iter().map(|subject| async move {
+            let why = Why {
+                reason: "interrupted",
+                message: format!("signal {} ended the process", kind.as_raw_value()),
+                ..Why::default()
+            };
+            let kept = collect(subject, &why, PATIENCE).await;
+            if kept.is_ok() {
+                // The guard need not do it again.
+                subject.forget();
+            }
+            kept
+        });
+        for kept in join_all(looks).await {
+            match kept {
+                Ok(kept) => progress!("{kept}"),
+                Err(error) => tracing::warn!("no evidence is kept: {}", error.report()),
+            }
+        }
+    }
+    // The guards' streams end with the process.
+    std::process::exit(128 + kind.as_raw_value());
+}
+
+async fn next(kind: SignalKind, signal: &mut Signal) -> SignalKind {
+    signal.recv().await;
+    kind
+}

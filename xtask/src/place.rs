@@ -1,0 +1,84 @@
+//! Where a failure is in the sources: where the test panicked, else the test itself.
+
+use std::fmt;
+use std::fs;
+
+use serde::Serialize;
+
+use crate::plan::Test;
+
+/// A line of a source file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Place {
+    /// From the root of the repository.
+    pub(crate) file: String,
+    pub(crate) line: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Finds the place of a test that failed with this log.
+pub(crate) fn find(test: &Test, log: &str) -> Option<Place> {
+    panicked(log).or_else(|| {
+        let below = format!("tests/{}.rs", test.target);
+        let text = fs::read_to_string(test.suite.dir.join(&below)).ok()?;
+        let folder = test.suite.dir.file_name()?.to_string_lossy();
+        Some(Place {
+            file: format!("suites/{folder}/{below}"),
+            line: defined(&text, &test.name)?,
+        })
+    })
+}
+
+/// The first panic in a file of this repository; others' files are named from the root.
+fn panicked(log: &str) -> Option<Place> {
+    log.lines()
+        .filter(|line| line.starts_with("thread '"))
+        .find_map(|line| {
+            let (_, place) = line.rsplit_once(" panicked at ")?;
+            let mut parts = place.trim_end_matches(':').rsplitn(3, ':');
+            let (_column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+            let line = line.parse().ok()?;
+            (!file.starts_with('/')).then(|| Place {
+                file: file.to_owned(),
+                line,
+            })
+        })
+}
+
+/// The line of the function with this path, behind its modules.
+fn defined(text: &str, path: &str) -> Option<usize> {
+    let (modules, function) = path.rsplit_once("::").unwrap_or(("", path));
+    let mut lines = text.lines().enumerate();
+    for module in modules.split("::").filter(|module| !module.is_empty()) {
+        lines.find(|(_, line)| line.trim_start().starts_with(&format!("mod {module} ")))?;
+    }
+    let (at, _) = lines.find(|(_, line)| line.contains(&format!("fn {function}(")))?;
+    Some(at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_panic_in_our_own_file_counts() {
+        let log = "thread 'tokio' (8) panicked at /rustc/ab/library/core/src/option.rs:1:2:\nx\n\
+            thread 'fixed::a' (7) panicked at suites/x/tests/regression.rs:9:5:\nabsent\n";
+        let place = panicked(log).unwrap();
+        assert_eq!(place.to_string(), "suites/x/tests/regression.rs:9");
+        assert_eq!(panicked("Error: no engine\n"), None);
+    }
+
+    #[test]
+    fn a_test_is_found_in_its_own_module() {
+        let text = "mod affected {\n    fn a() {}\n}\nmod fixed {\n    async fn a() {}\n}\n";
+        assert_eq!(defined(text, "fixed::a"), Some(5));
+        assert_eq!(defined(text, "affected::a"), Some(2));
+        assert_eq!(defined(text, "fixed::b"), None);
+    }
+}
