@@ -80,12 +80,14 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let name = spec.name.clone().unwrap_or_else(made_up_name);
 
     pairs::at_once(&spec)?;
-    let docker = Docker::find().await?;
+    let docker = match spec.docker.take() {
+        Some(docker) => docker,
+        None => Docker::find().await?,
+    };
     // What others left in the way of their own removal is no reason not to boot.
-    if let Err(error) = sweep(&docker, Scope::DeadOwners).await {
-        tracing::warn!("{}", error.report());
-    }
-    if let Err(error) = evidence::finish().await {
+    let swept = sweep(&docker, Scope::DeadOwners).await.map(drop);
+    let finished = evidence::finish().await.map(drop);
+    for error in [swept, finished].into_iter().filter_map(Result::err) {
         tracing::warn!("{}", error.report());
     }
     let recipe = match &spec.recipe {
