@@ -1,6 +1,7 @@
 //! Helpers of the tests that look at the engine and at clusters from outside; see `tests/`.
 
 pub mod browser;
+pub mod planted;
 
 use std::{
     future::Future,
