@@ -12,7 +12,7 @@ use crate::{
     docker::{ExecOutput, FileEntry},
     lockfile,
     node::Node,
-    recipe::{GoBuild, Source},
+    recipe::GoBuild,
     store::Store,
 };
 
@@ -35,11 +35,7 @@ impl<'a> CriClient<'a> {
         let release = release.trim_start_matches('v');
         let build = GoBuild::find("kubenest/cri-client", release)?;
         lockfile::hold_tool(&build).await?;
-        // Unlike a released program's, its own source may change under the same version.
-        let key = format!("{}-{}", build.name(), &Source::Go(build).hash()[..16]);
-        let entry = Store::default_cache()
-            .entry("tool", &key, async |dir| go::build(&build, dir).await)
-            .await?;
+        let entry = go::programs(&Store::default_cache(), &build).await?;
         let content = fs::read(entry.join("cri-client")).context("read the CRI client")?;
         let program = format!("/usr/local/bin/{}", build.name());
         let file = FileEntry {

@@ -24,10 +24,29 @@ impl RunId {
 pub enum EngineChoice {
     /// The engine Docker's own clients would find, else the embedded one.
     Auto,
-    /// Always the embedded engine.
-    Embedded,
-    /// Never the embedded engine.
+    /// Always the embedded engine of this release.
+    Embedded(EngineRelease),
+    /// Never an embedded engine.
     Host,
+}
+
+impl EngineChoice {
+    /// The embedded engine that is taken when one is.
+    pub fn release(self) -> EngineRelease {
+        match self {
+            Self::Embedded(release) => release,
+            Self::Auto | Self::Host => EngineRelease::Docker26,
+        }
+    }
+}
+
+/// An embedded Docker engine; both can run side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineRelease {
+    /// Docker 26 of Debian. It keeps images itself (classic image store, overlay2).
+    Docker26,
+    /// Docker 29, built with Go. containerd keeps its images, the default since that release.
+    Docker29,
 }
 
 /// What Docker's own clients read from the environment.
@@ -57,7 +76,7 @@ pub struct Settings {
     pub cache: PathBuf,
     /// This run (`KUBENEST_RUN`, else made up).
     pub run: RunId,
-    /// `KUBENEST_ENGINE`: `auto`, `embedded` or `host`.
+    /// `KUBENEST_ENGINE`: `auto`, `embedded`, `embedded-29` or `host`.
     pub engine: EngineChoice,
     /// `KUBENEST_NODE`: a recipe's name or a node image by digest, for specs that name none.
     pub node: Option<String>,
@@ -142,7 +161,8 @@ impl Settings {
                     .unwrap_or_else(new_run),
             ),
             engine: match text("KUBENEST_ENGINE").as_deref() {
-                Some("embedded") => EngineChoice::Embedded,
+                Some("embedded") => EngineChoice::Embedded(EngineRelease::Docker26),
+                Some("embedded-29") => EngineChoice::Embedded(EngineRelease::Docker29),
                 Some("host") => EngineChoice::Host,
                 _ => EngineChoice::Auto,
             },

@@ -57,11 +57,7 @@ impl Kind {
         let version = version.trim_start_matches('v');
         let build = GoBuild::find("sigs.k8s.io/kind", version)?;
         lockfile::hold_tool(&build).await?;
-        let entry = Store::default_cache()
-            .entry("tool", &format!("kind-{version}"), async |dir| {
-                go::build(&build, dir).await
-            })
-            .await?;
+        let entry = go::programs(&Store::default_cache(), &build).await?;
         let kind = Self {
             program: entry.join("kind"),
             version: version.to_owned(),

@@ -18,7 +18,7 @@ pub(crate) fn tell(report: &Report, dir: &str) -> anyhow::Result<()> {
     if !on_github() {
         return Ok(());
     }
-    for test in report.tests.iter().filter(|test| test.is_red()) {
+    for test in report.tests.iter().filter(|test| test.verdict.is_red()) {
         println!("{}", annotation(test, dir));
     }
     let Some(path) = summary_file() else {
@@ -107,7 +107,7 @@ fn summary(report: &Report) -> String {
         report.seconds,
     );
     let mut tests: Vec<_> = report.tests.iter().collect();
-    tests.sort_by_key(|test| !test.is_red());
+    tests.sort_by_key(|test| !test.verdict.is_red());
     for test in tests {
         let cells = [
             failure::word(test.verdict).to_owned(),

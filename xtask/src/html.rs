@@ -24,7 +24,11 @@ const PHASES: [&str; 5] = ["image", "boot", "gate", "body", "cleanup"];
 
 /// The page of a run. Links are seen from the run's folder.
 pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
-    let red: Vec<_> = report.tests.iter().filter(|test| test.is_red()).collect();
+    let red: Vec<_> = report
+        .tests
+        .iter()
+        .filter(|test| test.verdict.is_red())
+        .collect();
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
@@ -125,7 +129,7 @@ fn failure(test: &TestReport, dir: &RunDir) -> String {
         let (title, why, cure) = (text(&cause.title), text(&cause.cause), text(&cause.cure));
         let _ = writeln!(
             page,
-            "<p><b>{title}.</b> {why}</p>\n<p class=\"cure\"><b>Cure:</b> {cure}</p>"
+            "<p><b class=\"cause\">{title}.</b> {why}</p>\n<p class=\"cure\"><b>Cure:</b> {cure}</p>"
         );
     }
     if let Some(message) = &test.message {
@@ -203,8 +207,9 @@ fn row(test: &TestReport, slowest: f64) -> String {
         Verdict::Ignored | Verdict::Skipped => "quiet",
         _ => "bad",
     };
-    let name = text(below_side(&test.test, &test.side));
-    let name = match test.is_red() {
+    // Long names break between their words.
+    let name = text(below_side(&test.test, &test.side)).replace('_', "_<wbr>");
+    let name = match test.verdict.is_red() {
         true => format!("<a href=\"#{}\">{name}</a>", text(&test.id())),
         false => name,
     };

@@ -115,14 +115,6 @@ impl TestReport {
         }
     }
 
-    /// It ran and did not pass.
-    pub(crate) fn is_red(&self) -> bool {
-        matches!(
-            self.verdict,
-            Verdict::Failed | Verdict::Setup | Verdict::Interrupted
-        )
-    }
-
     /// `containerd 1.7.1, kubernetes 1.32.1`.
     pub(crate) fn version_list(&self) -> String {
         let all = self.versions.iter();

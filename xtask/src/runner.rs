@@ -145,12 +145,8 @@ impl<'a> Runner<'a> {
             has_sides: test.suite.manifest.has_sides(),
         };
         let (verdict, message) = verdict::judge(&facts);
-        let failed = !matches!(
-            verdict,
-            Verdict::Passed | Verdict::Ignored | Verdict::Skipped
-        );
         let home = self.dir.evidence(test);
-        if !failed && !evidence_always() {
+        if !verdict.is_red() && !evidence_always() {
             // A failure that the test was about.
             fs::remove_dir_all(&home).ok();
         }
@@ -166,7 +162,7 @@ impl<'a> Runner<'a> {
         Ok(Outcome {
             verdict,
             message,
-            place: failed.then(|| place::find(test, &log)).flatten(),
+            place: verdict.is_red().then(|| place::find(test, &log)).flatten(),
             evidence,
             files,
         })

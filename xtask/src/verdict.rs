@@ -27,6 +27,13 @@ pub(crate) enum Verdict {
     Interrupted,
 }
 
+impl Verdict {
+    /// The test ran and did not pass.
+    pub(crate) fn is_red(self) -> bool {
+        matches!(self, Self::Failed | Self::Setup | Self::Interrupted)
+    }
+}
+
 /// A file the library leaves in `KUBENEST_VERDICTS`.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct VerdictFile {

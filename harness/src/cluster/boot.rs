@@ -79,7 +79,10 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let name = spec.name.clone().unwrap_or_else(made_up_name);
 
     pairs::at_once(&spec)?;
-    let docker = Docker::find().await?;
+    let docker = match spec.docker.take() {
+        Some(docker) => docker,
+        None => Docker::find().await?,
+    };
     // What others left in the way of their own removal is no reason not to boot.
     if let Err(error) = sweep(&docker, Scope::DeadOwners).await {
         tracing::warn!("{}", error.report());

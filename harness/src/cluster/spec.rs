@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Cluster, boot};
 use crate::{
     Error, ErrorKind, Result,
+    docker::Docker,
     health::Expected,
     node::Role,
     recipe::Recipe,
@@ -31,6 +32,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ClusterSpec {
     pub(super) name: Option<String>,
+    pub(super) docker: Option<Docker>,
     pub(super) recipe: Option<Recipe>,
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) kubeadm_patches: Vec<Value>,
@@ -115,6 +117,7 @@ impl ClusterSpec {
         nodes.sort_by_key(|node| node.role != Role::ControlPlane);
         Self {
             name: None,
+            docker: None,
             recipe: None,
             nodes,
             kubeadm_patches: Vec::new(),
@@ -132,6 +135,13 @@ impl ClusterSpec {
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Boots it on this engine, instead of the one that the settings choose.
+    #[must_use]
+    pub fn on(mut self, docker: &Docker) -> Self {
+        self.docker = Some(docker.clone());
         self
     }
 

@@ -1,13 +1,32 @@
 //! Builds the programs of a Go module, locked by the `go.sum` that comes with kubenest.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use super::tether::tethered;
-use crate::{Context, Error, Result, recipe::GoBuild};
+use super::{tether::tethered, watched};
+use crate::{
+    Context, Error, Result, progress,
+    recipe::{GoBuild, Source},
+    store::Store,
+};
+
+/// The folder with the programs of `build`, which are built if they are not in the cache.
+pub(crate) async fn programs(store: &Store, build: &GoBuild) -> Result<PathBuf> {
+    let name = build.name();
+    // Another tag or stamp makes other programs of the same release.
+    let key = format!("{name}-{}", &Source::Go(*build).hash()[..16]);
+    let make = async |dir: &Path| {
+        progress!("{name}: building with Go; takes minutes the first time");
+        watched(name, self::build(build, dir)).await
+    };
+    store.entry("tool", &key, make).await
+}
 
 /// Builds all programs of `build` into `out`, in one call: they share most of
 /// their compilation.
-pub(crate) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
+pub(super) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
     // Beside the programs, with a name that no program has.
     let module = out.join("module.src");
     fs::create_dir(&module).with_context(|| format!("make '{}'", module.display()))?;

@@ -94,20 +94,36 @@ impl Docker {
     /// No such image, or the engine does not answer.
     pub async fn save_image(&self, reference: &str) -> Result<Vec<u8>> {
         let parts: Vec<bytes::Bytes> = self
-            .save_stream(reference)
+            .save_stream(reference, None)
             .try_collect()
             .await
             .with_context(|| format!("save image '{reference}'"))?;
         Ok(parts.concat())
     }
 
-    /// An image as a docker-archive, as it comes.
+    /// An image as a docker-archive, as it comes; of one platform, as `linux/amd64`, where the
+    /// engine keeps several and knows how to tell them apart (from Docker 28 on).
     pub fn save_stream(
         &self,
         reference: &str,
+        platform: Option<&str>,
     ) -> impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + Unpin + use<> {
         let what = format!("save image '{reference}'");
-        let parts = self.raw().export_image(reference);
+        let parts = match platform.and_then(platform_query) {
+            // bollard has no parameter for it.
+            Some(query) => self
+                .raw()
+                .clone()
+                .with_request_modifier(move |mut request| {
+                    if let Ok(uri) = format!("{}?{query}", request.uri()).parse() {
+                        *request.uri_mut() = uri;
+                    }
+                    request
+                })
+                .export_image(reference)
+                .left_stream(),
+            None => self.raw().export_image(reference).right_stream(),
+        };
         Box::pin(
             parts.map(move |part| part.explain(|| what.clone()).map_err(std::io::Error::other)),
         )
@@ -149,4 +165,16 @@ impl Docker {
             _ => Ok(()),
         }
     }
+}
+
+/// As the engine's API takes it; `None` for what is no platform.
+fn platform_query(platform: &str) -> Option<String> {
+    let (os, architecture) = platform.split_once('/')?;
+    let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());
+    let json = |quote: &str| {
+        format!(
+            "%7B{quote}os{quote}:{quote}{os}{quote},{quote}architecture{quote}:{quote}{architecture}{quote}%7D"
+        )
+    };
+    (plain(os) && plain(architecture)).then(|| format!("platform={}", json("%22")))
 }

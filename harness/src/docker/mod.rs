@@ -30,8 +30,9 @@ use self::{
     explain::Explain,
 };
 use crate::{
-    Error, Result, engine,
-    settings::{EngineChoice, settings},
+    Error, Result,
+    engine::Engine,
+    settings::{EngineChoice, EngineRelease, settings},
 };
 
 /// A Docker engine that answered.
@@ -65,7 +66,7 @@ impl Docker {
     /// An engine was named and does not answer, or there is none and none can be brought.
     pub async fn find() -> Result<Self> {
         let settings = settings();
-        if settings.engine != EngineChoice::Embedded {
+        if !matches!(settings.engine, EngineChoice::Embedded(_)) {
             if let Some(endpoint) = discover(&settings.docker)? {
                 return Self::at(&endpoint).await;
             }
@@ -74,7 +75,15 @@ impl Docker {
                     .cure("start one, or unset KUBENEST_ENGINE to have one brought"));
             }
         }
-        let address = engine::ensure().await?;
+        Self::embedded(settings.engine.release()).await
+    }
+
+    /// The embedded engine of this release, started if it does not run.
+    ///
+    /// # Errors
+    /// It cannot be had or started on this machine.
+    pub async fn embedded(release: EngineRelease) -> Result<Self> {
+        let address = Engine::embedded(release)?.ensure().await?;
         Self::at(&Endpoint::unix(address.socket, Origin::Embedded)).await
     }
 

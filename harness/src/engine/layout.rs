@@ -72,6 +72,12 @@ impl Layout {
         format!("docker-kubenest-{}", self.id)
     }
 
+    /// Where containerd keeps what is this engine's. An engine takes the system's containerd
+    /// where one runs, and another engine's things there are none of its business.
+    pub(super) fn namespace(&self) -> String {
+        format!("kubenest-{}", self.id)
+    }
+
     /// Variable that all processes of the engine have, and by which they are found.
     pub(super) fn mark(&self) -> (&'static str, &Path) {
         ("KUBENEST_ENGINE_RUN", &self.run)
@@ -85,6 +91,7 @@ impl Layout {
             "data-root": self.data(),
             "exec-root": self.exec(),
             "pidfile": self.run.join("dockerd.pid"),
+            "containerd-namespace": self.namespace(),
             "bridge": self.bridge(),
             "default-address-pools": [{ "base": pool.to_string(), "size": 24 }],
             // Without it a daemon with address pools deletes docker0, whosever it is.
@@ -95,6 +102,8 @@ impl Layout {
             // systemd's driver would put containers in slices shared with other engines.
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
             "cgroup-parent": format!("/{}", self.cgroup()),
+            // Debian's runc does not know them.
+            "features": { "time-namespaces": false },
         })
     }
 }

@@ -1,14 +1,15 @@
 //! The embedded Docker engine: started on demand where a machine has none.
 //!
-//! It is Debian's own, unpacked into the cache, with a data folder, a socket, a bridge
-//! and an address range of its own. It never touches an engine that is already there:
+//! It is Debian's own, or Docker 29 built with Go ([`EngineRelease`]), with a data folder, a
+//! socket, a bridge and an address range of its own. It never touches an engine that is already
+//! there, nor does one of the two the other:
 //! instead of Docker's iptables chains, which two engines would fight over, it has one
 //! chain that lets its address range out. What that costs: a user network with a
 //! subnet outside the range has no way out, and published ports go through Docker's
 //! userland proxy.
 //!
 //! One engine serves all processes that use the same cache. It outlives them and runs
-//! until [`stop`].
+//! until [`Engine::stop`].
 
 mod health;
 mod layout;
@@ -29,7 +30,7 @@ use crate::{
     Context, Error, Result,
     lock::FileLock,
     process::{Command, last_lines},
-    settings::settings,
+    settings::{EngineRelease, settings},
     store::Store,
     wait::{self, Probe},
 };
@@ -76,35 +77,12 @@ pub struct Status {
 /// An embedded engine, running or not.
 #[derive(Debug, Clone)]
 pub struct Engine {
+    release: EngineRelease,
     layout: Layout,
-    packages: Store,
+    programs: Store,
 }
 
-/// Starts the settings' engine if it does not run, heals it if it is broken.
-///
-/// # Errors
-/// As [`Engine::ensure`].
-pub async fn ensure() -> Result<EngineAddress> {
-    Engine::shared()?.ensure().await
-}
-
-/// Stops the settings' engine and all its containers; its images stay.
-///
-/// # Errors
-/// As [`Engine::stop`].
-pub async fn stop() -> Result<()> {
-    Engine::shared()?.stop().await
-}
-
-/// What the settings' engine is doing.
-///
-/// # Errors
-/// As [`Engine::open`].
-pub async fn status() -> Result<Status> {
-    Ok(Engine::shared()?.status().await)
-}
-
-/// The `docker` command that goes with the engine; fetched if need be, not started.
+/// The `docker` command that goes with the engines; fetched if need be, not started.
 ///
 /// # Errors
 /// The packages cannot be fetched.
@@ -120,23 +98,41 @@ impl EngineAddress {
 }
 
 impl Engine {
-    /// The engine of the settings' cache.
+    /// The engine of this release in the settings' cache, shared by all who use that.
     ///
     /// # Errors
     /// As [`Engine::open`].
-    pub fn shared() -> Result<Self> {
-        Self::open(&settings().cache.join("engine"), Store::default_cache())
+    pub fn embedded(release: EngineRelease) -> Result<Self> {
+        Self::open(&shared_folder(release), release, Store::default_cache())
     }
 
-    /// The engine that lives in `folder`, made from packages in this store.
+    /// The engines that were ever started from the settings' cache, and do not have to run.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn all() -> Result<Vec<Self>> {
+        [EngineRelease::Docker26, EngineRelease::Docker29]
+            .into_iter()
+            .filter(|release| shared_folder(*release).is_dir())
+            .map(Self::embedded)
+            .collect()
+    }
+
+    /// The engine that lives in `folder`, with its programs in this store.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn open(folder: &Path, packages: Store) -> Result<Self> {
+    pub fn open(folder: &Path, release: EngineRelease, programs: Store) -> Result<Self> {
         Ok(Self {
+            release,
             layout: Layout::of(folder)?,
-            packages,
+            programs,
         })
+    }
+
+    /// Its release.
+    pub fn release(&self) -> EngineRelease {
+        self.release
     }
 
     /// Where the engine listens while it runs.
@@ -162,7 +158,7 @@ impl Engine {
             return Ok(self.address());
         }
         let start = Instant::now();
-        let binaries = packages::unpack(&self.packages).await?;
+        let binaries = packages::provide(&self.programs, self.release).await?;
         remains::clear(&self.layout, &binaries).await?;
         tracing::info!(target: "kubenest::progress", "starting the embedded Docker engine");
         if let Err(error) = self.start(&binaries).await {
@@ -185,7 +181,7 @@ impl Engine {
         if !remains::any(&self.layout)? {
             return Ok(());
         }
-        let binaries = packages::unpack(&self.packages).await?;
+        let binaries = packages::unpack(&self.programs).await?;
         remains::end_daemon(&self.layout).await;
         remains::clear(&self.layout, &binaries).await
     }
@@ -273,6 +269,13 @@ impl Engine {
     }
 }
 
+fn shared_folder(release: EngineRelease) -> PathBuf {
+    settings().cache.join(match release {
+        EngineRelease::Docker26 => "engine",
+        EngineRelease::Docker29 => "engine-29",
+    })
+}
+
 async fn healthy(layout: &Layout) -> Result<Versions> {
     let versions = health::check(&layout.socket()).await?;
     if !layout.pool().exists() {
@@ -320,7 +323,8 @@ mod tests {
     fn starting_can_be_spawned() {
         fn sendable(_: impl Send) {}
         let folder = tempfile::tempdir().unwrap();
-        let engine = Engine::open(folder.path(), Store::open(folder.path())).unwrap();
+        let store = Store::open(folder.path());
+        let engine = Engine::open(folder.path(), EngineRelease::Docker29, store).unwrap();
         sendable(engine.ensure());
         sendable(engine.stop());
     }

@@ -1,4 +1,4 @@
-//! The engine's programs: Debian packages unpacked in the cache.
+//! The engine's programs, in the cache: Debian packages unpacked, and what Go builds.
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,11 @@ use sha2::{Digest, Sha256};
 use super::layout::Layout;
 use crate::{
     Context, Error, Result,
+    component::go,
     debian::{self, Package},
     process::Command,
-    settings::settings,
+    recipe::GoBuild,
+    settings::{EngineRelease, settings},
     store::Store,
 };
 
@@ -35,13 +37,25 @@ const TABLES: [&str; 6] = [
 #[serde(deny_unknown_fields)]
 struct Pinned {
     version: String,
+    built: Built,
     suites: BTreeMap<String, Vec<Package>>,
 }
 
-/// The unpacked packages.
+/// A Go module.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Built {
+    go: String,
+    version: String,
+}
+
+/// The programs.
 #[derive(Debug, Clone)]
 pub(super) struct Binaries {
+    /// The unpacked packages.
     root: PathBuf,
+    /// Folder of those that come before the packages'.
+    built: Option<PathBuf>,
 }
 
 /// Networking programs: the machine's own, which an engine already there uses too, else
@@ -57,9 +71,29 @@ pub(super) struct Tools {
 /// What the packages and their content take at most.
 const UNPACKED_BYTES: u64 = 1 << 30;
 
-/// The engine's programs, fetched if they are not in the store.
+/// All programs of an engine of this release, made if they are not in the store.
+pub(super) async fn provide(store: &Store, release: EngineRelease) -> Result<Binaries> {
+    let packages = unpack(store).await?;
+    match release {
+        EngineRelease::Docker26 => Ok(packages),
+        EngineRelease::Docker29 => {
+            let Built { go, version } = pinned()?.built;
+            let built = go::programs(store, &GoBuild::find(&go, &version)?).await?;
+            Ok(Binaries {
+                built: Some(built),
+                ..packages
+            })
+        }
+    }
+}
+
+fn pinned() -> Result<Pinned> {
+    serde_saphyr::from_str(PINNED).context("read engine.yaml")
+}
+
+/// The packages' programs, which is all that is needed but to start a later release.
 pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
-    let pinned: Pinned = serde_saphyr::from_str(PINNED).context("read engine.yaml")?;
+    let pinned = pinned()?;
     let digest = Sha256::digest(PINNED.as_bytes());
     let sum: String = digest[..4]
         .iter()
@@ -82,16 +116,21 @@ pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
                 .cure(cure)
                 .because(error)
         })?;
-    Ok(Binaries { root })
+    Ok(Binaries { root, built: None })
 }
 
 impl Binaries {
     pub(super) fn dockerd(&self) -> PathBuf {
-        self.root.join("usr/sbin/dockerd")
+        self.of_the_daemon("dockerd")
     }
 
     pub(super) fn proxy(&self) -> PathBuf {
-        self.root.join("usr/sbin/docker-proxy")
+        self.of_the_daemon("docker-proxy")
+    }
+
+    fn of_the_daemon(&self, name: &str) -> PathBuf {
+        let packaged = || self.root.join("usr/sbin");
+        self.built.clone().unwrap_or_else(packaged).join(name)
     }
 
     pub(super) fn cli(&self) -> PathBuf {
@@ -176,8 +215,9 @@ impl Tools {
         layout: &Layout,
     ) -> Vec<(&'static str, OsString)> {
         let mut path = OsString::new();
-        for dir in ["usr/bin", "usr/sbin"] {
-            path.push(binaries.root.join(dir));
+        let packaged = ["usr/bin", "usr/sbin"].map(|dir| binaries.root.join(dir));
+        for dir in binaries.built.iter().chain(&packaged) {
+            path.push(dir);
             path.push(":");
         }
         path.push(&settings().path);
@@ -213,7 +253,8 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned() {
-        let pinned: Pinned = serde_saphyr::from_str(PINNED).unwrap();
+        let pinned = pinned().unwrap();
+        GoBuild::find(&pinned.built.go, &pinned.built.version).unwrap();
         for package in pinned.suites.values().flatten() {
             let sum = package.sha256.as_deref().unwrap_or_default();
             assert!(

@@ -15,6 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::Value;
 
 use super::{layout::Layout, network, packages::Binaries};
 use crate::{
@@ -158,14 +159,24 @@ fn signal(processes: &[Process], role: Role, signal: Signal) -> usize {
 fn remove_shim_sockets(layout: &Layout) {
     let tasks = layout
         .exec()
-        .join("containerd/daemon/io.containerd.runtime.v2.task/moby");
+        .join("containerd/daemon/io.containerd.runtime.v2.task")
+        .join(layout.namespace());
     for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
-        let address = fs::read_to_string(task.path().join("address")).unwrap_or_default();
+        let address = shim_address(&task.path()).unwrap_or_default();
         let name = address.strip_prefix(SHIMS).unwrap_or_default();
         if !name.is_empty() && name.bytes().all(|b| b.is_ascii_hexdigit()) {
             fs::remove_file(&address["unix://".len()..]).ok();
         }
     }
+}
+
+/// What containerd notes of a shim: in 1.x its address, in 2.x that in JSON.
+fn shim_address(task: &Path) -> Option<String> {
+    fs::read_to_string(task.join("address")).ok().or_else(|| {
+        let noted = fs::read(task.join("bootstrap.json")).ok()?;
+        let noted: Value = serde_json::from_slice(&noted).ok()?;
+        Some(noted["address"].as_str()?.to_owned())
+    })
 }
 
 fn unmount(layout: &Layout) -> Result<()> {

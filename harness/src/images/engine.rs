@@ -5,17 +5,20 @@ use std::{sync::Arc, time::Instant};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::{
-    Loaded, deliver, export,
+    Loaded,
+    content::Content,
+    deliver, export,
     files::{Archive, unpacked},
     layerdb::LayerDb,
-    manifest::{Image, chains},
+    manifest::{Image, chains, runs_on, show},
     reference::{Reference, is_digest},
     saved::{self, Layers},
     target::{Session, Target, Wanted},
 };
 use crate::{
-    Context, Error, Result,
+    Context, Error, ErrorKind, Result,
     docker::{Docker, EngineInfo, ImageInfo},
+    node::containerd::Platform,
 };
 
 /// Loads the engine's image of this name or id, under `name` if there is one.
@@ -55,12 +58,7 @@ async fn send(
     info: &ImageInfo,
     names: Vec<String>,
 ) -> Result<Vec<super::NodeLoad>> {
-    let engine = docker.info().await?;
-    let found = match stored(docker, &engine, info).await {
-        Some(found) => Ok(found),
-        None => save(docker, &engine, &sessions, reference, info).await,
-    };
-    let (mut image, layers) = match found {
+    let (mut image, layers) = match find(docker, &sessions, reference, info).await {
         Ok(found) => found,
         Err(error) => {
             deliver::give_up(&sessions).await;
@@ -74,23 +72,58 @@ async fn send(
     deliver::deliver(sessions, image, layers).await
 }
 
-/// The image in the store of an engine on this machine.
-async fn stored(
+type Found = (Image, Arc<dyn Layers>);
+
+async fn find(
     docker: &Docker,
+    sessions: &[Session<'_>],
+    reference: &str,
+    info: &ImageInfo,
+) -> Result<Found> {
+    let engine = docker.info().await?;
+    let session = sessions.first().expect("there must be a node");
+    let platform = &session.target.platform;
+    let near = match docker.socket() {
+        Some(_) => stored(&engine, info, platform).await?,
+        None => None,
+    };
+    let (image, layers) = match near {
+        Some(found) => found,
+        None => save(docker, &engine, sessions, reference, info).await?,
+    };
+    if runs_on(&image.platform, platform) {
+        return Ok((image, layers));
+    }
+    let other = show(&image.platform);
+    Err(saved::wrong_platform(&layers.place(), platform, &[other]))
+}
+
+/// The image in the store of an engine on this machine; `None` if it is to be asked for it.
+async fn stored(
     engine: &EngineInfo,
     info: &ImageInfo,
-) -> Option<(Image, Arc<dyn Layers>)> {
-    docker.socket()?;
-    let store = LayerDb::of(engine)?;
-    let id = info.id.clone();
-    let read = tokio::task::spawn_blocking(move || Ok((store.image(&id)?, store)));
-    let read: Result<(Image, LayerDb)> = read.await.ok()?;
-    match read {
-        Ok((image, store)) => Some((image, Arc::new(store))),
+    platform: &Platform,
+) -> Result<Option<Found>> {
+    let one_copy = engine.containerd_store;
+    let (engine, id, platform) = (engine.clone(), info.id.clone(), platform.clone());
+    let read = tokio::task::spawn_blocking(move || -> Result<Option<Found>> {
+        if let Some(content) = Content::of(&engine, &id)? {
+            let (image, saved) = saved::read_one(Box::new(content), &platform)?;
+            return Ok(Some((image, Arc::new(saved))));
+        }
+        let Some(store) = LayerDb::of(&engine) else {
+            return Ok(None);
+        };
+        Ok(Some((store.image(&id)?, Arc::new(store))))
+    });
+    match read.await.context("read the engine's store")? {
+        // The engine would save the same blobs.
+        Err(error) if one_copy && error.kind() == ErrorKind::Input => Err(error),
         Err(error) => {
             tracing::debug!("not read from the engine's store: {}", error.report());
-            None
+            Ok(None)
         }
+        found => found,
     }
 }
 
@@ -101,31 +134,27 @@ async fn save(
     sessions: &[Session<'_>],
     reference: &str,
     info: &ImageInfo,
-) -> Result<(Image, Arc<dyn Layers>)> {
+) -> Result<Found> {
     let platform = sessions
         .first()
         .map(|session| session.target.platform.clone());
     let platform = platform.expect("there must be a node");
-    let stream = docker.save_stream(reference);
+    let one = engine.containerd_store.then(|| show(&platform));
+    let stream = docker.save_stream(reference, one.as_deref());
     let place = format!("image '{reference}' of the engine");
-    let (images, saved) = if names_blobs(engine) {
-        let memory = export::read(stream, sessions, &info.layers, place.clone()).await?;
-        saved::read(Box::new(memory), &platform)?
+    let (image, saved) = if names_blobs(engine) {
+        let memory = export::read(stream, sessions, &info.layers, place).await?;
+        saved::read_one(Box::new(memory), &platform)?
     } else {
         // Names of entries say nothing of what is in them: all must be at hand at once.
         let reader = SyncIoBridge::new(StreamReader::new(stream));
-        let path = place.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let archive = Archive::index(unpacked(reader)?, path.as_ref())?;
-            saved::read(Box::new(archive), &platform)
+            let archive = Archive::index(unpacked(reader)?, place.as_ref())?;
+            saved::read_one(Box::new(archive), &platform)
         });
         read.await.context("read an image")??
     };
-    let mut images = images.into_iter();
-    match (images.next(), images.next()) {
-        (Some(image), None) => Ok((image, Arc::new(saved))),
-        _ => Err(Error::setup(format!("{place} is not one image"))),
-    }
+    Ok((image, Arc::new(saved)))
 }
 
 /// Whether the engine saves blobs under their digests.

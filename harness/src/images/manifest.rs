@@ -18,8 +18,9 @@ pub(super) const JSON_LIMIT: u64 = 8 << 20;
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const INDEXES: [&str; 2] = [
-    "application/vnd.oci.image.index.v1+json",
+    OCI_INDEX,
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
 

@@ -7,6 +7,7 @@
 //! A layer is sent unless the node has its blob or has it unpacked already. What pods need is
 //! then there; `ctr images export` of such an image may miss layers the node never had as blobs.
 
+mod content;
 mod deliver;
 mod engine;
 mod export;

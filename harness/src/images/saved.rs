@@ -59,6 +59,16 @@ impl Layers for Saved {
     }
 }
 
+/// As [`read`], of files that must have one image.
+pub(super) fn read_one(files: Box<dyn Files>, platform: &Platform) -> Result<(Image, Saved)> {
+    let place = files.place();
+    let (images, saved) = read(files, platform)?;
+    match <[Image; 1]>::try_from(images) {
+        Ok([image]) => Ok((image, saved)),
+        Err(_) => Err(Error::setup(format!("{place} is not one image"))),
+    }
+}
+
 /// The images in `files` for this platform.
 pub(super) fn read(files: Box<dyn Files>, platform: &Platform) -> Result<(Vec<Image>, Saved)> {
     let place = files.place();
@@ -270,7 +280,8 @@ fn digest_of(mut reader: Reader<'_>, diff_id: String) -> Result<(String, &'stati
     }
 }
 
-fn wrong_platform(place: &str, platform: &Platform, others: &[String]) -> Error {
+/// The error for an image that does not run on the nodes; `others` is what there is.
+pub(super) fn wrong_platform(place: &str, platform: &Platform, others: &[String]) -> Error {
     let others = match others {
         [] => "none".to_owned(),
         others => others.join(", "),

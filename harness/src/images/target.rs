@@ -2,12 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     NodeLoad, Pin,
@@ -78,6 +78,24 @@ pub(super) struct Session<'a> {
     begun: Instant,
     /// Bytes and blobs sent.
     sent: (AtomicU64, AtomicU64),
+    ended: AtomicBool,
+}
+
+/// A load that is dropped in its middle: what it wrote goes.
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if *self.ended.get_mut() {
+            return;
+        }
+        let store = self.store.clone();
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = store.end(true).await {
+                    tracing::debug!("{}", error.report());
+                }
+            });
+        }
+    }
 }
 
 impl Wanted {
@@ -178,6 +196,7 @@ impl Target {
             store: self.store.leased(id, labels, LEASE).await?,
             begun,
             sent: Default::default(),
+            ended: AtomicBool::new(false),
         })
     }
 
@@ -304,7 +323,9 @@ impl Session<'_> {
 
     /// Ends the lease: what has no name by now is garbage, and gone at once with `sync`.
     pub(super) async fn end(&self, sync: bool) -> Result<()> {
-        self.store.end(sync).await
+        let ended = self.store.end(sync).await;
+        self.ended.store(true, Ordering::Relaxed);
+        ended
     }
 
     async fn put(&self, json: &Json, labels: HashMap<String, String>) -> Result<()> {

@@ -76,7 +76,8 @@ impl GoBuild {
         self.build.tags.join(",")
     }
 
-    /// The import paths of the programs.
+    /// The import paths of the programs. One with a host's name in it is whole: a program of
+    /// another module, at the version that this one requires.
     #[must_use]
     pub fn packages(&self) -> Vec<String> {
         let Build {
@@ -86,6 +87,7 @@ impl GoBuild {
             .iter()
             .map(|package| match package.as_str() {
                 "." => module.clone(),
+                path if path.contains('.') => path.to_owned(),
                 path => format!("{module}/{path}"),
             })
             .collect()

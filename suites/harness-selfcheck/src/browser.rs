@@ -7,6 +7,7 @@ use std::{path::Path, process::Stdio, time::Duration};
 use anyhow::{Context, Result, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kubenest::{
+    ErrorKind,
     tools::Chromium,
     wait::{self, Probe},
 };
@@ -116,6 +117,9 @@ impl Page {
     }
 
     /// Waits until an expression has a value.
+    ///
+    /// # Panics
+    /// When it has none in time: it is the test's own question.
     pub async fn until(&mut self, expression: &str, wanted: impl Into<Value>) -> Result<()> {
         let wanted = wanted.into();
         let what = format!("{expression} is {wanted}");
@@ -127,7 +131,10 @@ impl Page {
                 Err(error) => Probe::Failed(kubenest::Error::setup(error.to_string())),
             }
         };
-        Ok(wait::until(&what, Duration::from_secs(10), look).await?)
+        match wait::until(&what, Duration::from_secs(10), look).await {
+            Err(error) if error.kind() == ErrorKind::Timeout => panic!("{error}"),
+            ended => Ok(ended?),
+        }
     }
 
     /// Clicks into the middle of an element.

@@ -1,6 +1,7 @@
 //! Helpers of the tests that look at the engine and at clusters from outside; see `tests/`.
 
 pub mod browser;
+pub mod built;
 pub mod planted;
 
 use std::{
@@ -19,6 +20,7 @@ use kubenest::{
     engine::{self, Engine},
     process::Command,
     recipe::{Content, Recipe},
+    settings::EngineRelease,
     store::Store,
 };
 use tokio::task::LocalSet;
@@ -32,7 +34,8 @@ pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
     body: impl FnOnce(Docker) -> F,
 ) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let engine = Engine::open(folder.path(), Store::default_cache())?;
+    let release = EngineRelease::Docker26;
+    let engine = Engine::open(folder.path(), release, Store::default_cache())?;
     let socket = engine.ensure().await?.socket;
     let docker = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
     let tasks = LocalSet::new();

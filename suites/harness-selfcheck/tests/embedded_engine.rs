@@ -16,7 +16,7 @@ use kubenest::{
     engine::{self, Engine, State},
     lock::FileLock,
     process::Command,
-    settings::settings,
+    settings::{EngineRelease, settings},
     store::Store,
     wait::{self, Probe},
 };
@@ -40,7 +40,7 @@ where
     let folder = settings().cache.join("engine-tests").join(name);
     let lock = folder.with_extension("lock");
     let _lock = FileLock::exclusive(&lock, name).await.unwrap();
-    let engine = Engine::open(&folder, packages).unwrap();
+    let engine = Engine::open(&folder, EngineRelease::Docker26, packages).unwrap();
     engine.stop().await.unwrap();
     fs::remove_dir_all(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
@@ -340,11 +340,9 @@ fn shims(engine: &Engine) -> Vec<String> {
 
 /// Where the shim of a container listens, in a folder all engines share.
 fn shim_socket(engine: &Engine, id: &str) -> PathBuf {
-    let tasks = "exec/containerd/daemon/io.containerd.runtime.v2.task/moby";
-    let address = Path::new(&run_folder(engine))
-        .join(tasks)
-        .join(id)
-        .join("address");
+    let tasks = "exec/containerd/daemon/io.containerd.runtime.v2.task/kubenest-";
+    let tasks = format!("{}/{tasks}{}", run_folder(engine), self::id(engine));
+    let address = Path::new(&tasks).join(id).join("address");
     let address = fs::read_to_string(address).unwrap();
     PathBuf::from(address.strip_prefix("unix://").unwrap())
 }

@@ -3,31 +3,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use harness_selfcheck::{RECIPE, docker};
+use harness_selfcheck::{
+    RECIPE,
+    built::{Built, arch, archive, sent},
+    left_of,
+};
 use kubenest::{
-    Case, Cluster, ClusterSpec, ErrorKind,
+    Case, ClusterSpec, ErrorKind,
     docker::{
         Docker,
         discover::{Address, Endpoint, Origin},
     },
-    image::SmallImage,
     images::{Images, Loaded, Pin, Source},
-    k8s_openapi::api::core::v1::Pod,
-    kube::api::LogParams,
     node::{Node, containerd::Containerd},
-    process,
-    tools::LocalRegistry,
+    settings::EngineRelease,
+    tools::{Kind, LocalRegistry},
     wait::{self, Probe},
 };
-use tempfile::TempDir;
 use tokio::{io::copy_bidirectional, net, process::Command};
 
 const MIB: u64 = 1 << 20;
@@ -35,21 +30,6 @@ const MIB: u64 = 1 << 20;
 #[tokio::test]
 async fn containerd_1_6_which_ignores_pins() -> Result<()> {
     takes_images("v1.32.1-containerd-1.6.20", Pin::Ignored).await
-}
-
-#[tokio::test]
-async fn containerd_1_7() -> Result<()> {
-    takes_images("v1.32.1-containerd-1.7.24", Pin::Held).await
-}
-
-#[tokio::test]
-async fn containerd_2_0() -> Result<()> {
-    takes_images("v1.32.1-containerd-2.0.2", Pin::Held).await
-}
-
-#[tokio::test]
-async fn containerd_2_1() -> Result<()> {
-    takes_images("v1.32.1-containerd-2.1.9", Pin::Held).await
 }
 
 #[tokio::test]
@@ -62,61 +42,123 @@ async fn containerd_2_3() -> Result<()> {
     takes_images("v1.32.1-containerd-2.3.4", Pin::Held).await
 }
 
-/// First load, unchanged, changed top layer, an archive: a pod runs from each that is new.
 async fn takes_images(recipe: &str, pin: Pin) -> Result<()> {
-    let cluster = ClusterSpec::single_node()
-        .with_recipe(recipe)?
-        .boot()
-        .await?;
+    let spec = ClusterSpec::single_node().with_recipe(recipe)?;
+    let cluster = spec.boot().await?;
     cluster
-        .case(async |case| {
-            let built = Built::new(case.cluster(), recipe).await?;
-            built.build("one").await?;
-            let first = load(case, built.name.as_str()).await?;
-            assert_eq!(first.names, [format!("docker.io/library/{}", built.name)]);
-            assert_eq!(sent(&first), [(6, 0)], "{first:?}");
-            assert!(first.nodes[0].sent_bytes > 20 * MIB, "{first:?}");
-            assert_eq!(first.nodes[0].pin, pin);
-            assert_eq!(built.run(case, "first", &built.name).await?, "one");
-            assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
-
-            let again = load(case, built.name.as_str()).await?;
-            assert_eq!(sent(&again), [(0, 6)], "{again:?}");
-            assert_eq!(again.nodes[0].sent_bytes, 0);
-            assert_eq!(again.nodes[0].pin, pin);
-
-            built.build("two").await?;
-            let changed = load(case, built.name.as_str()).await?;
-            assert_eq!(sent(&changed), [(3, 3)], "{changed:?}");
-            assert!(changed.nodes[0].sent_bytes < 2 * MIB, "{changed:?}");
-            assert_eq!(built.run(case, "changed", &built.name).await?, "two");
-            assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
-
-            built.build("three").await?;
-            let archive = built.save("three.tar").await?;
-            let source = Source::archive(&archive).named("saved.local/app:3");
-            let loaded = load(case, source).await?;
-            assert_eq!(loaded.names, ["saved.local/app:3"]);
-            assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
-            assert_eq!(
-                built.run(case, "saved", "saved.local/app:3").await?,
-                "three"
-            );
-
-            case.node()
-                .exec_ok(&["systemctl", "restart", "containerd"])
-                .await?;
-            let again = load(case, built.name.as_str()).await;
-            let again = wait_for_containerd(again, case, &built.name).await?;
-            assert!(
-                again.nodes[0].sent_blobs <= 1,
-                "it was there by another name: {again:?}"
-            );
-            assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
-            Ok(())
-        })
+        .case(async |case| takes(case, pin).await.map(drop))
         .await?;
     Ok(cluster.down().await?)
+}
+
+/// First load, unchanged, changed top layer, an archive: a pod runs from each that is new.
+async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
+    let built = Built::new(case.cluster().docker(), case.cluster().name()).await?;
+    built.build("one").await?;
+    let first = load(case, built.name.as_str()).await?;
+    assert_eq!(first.names, [format!("docker.io/library/{}", built.name)]);
+    assert_eq!(sent(&first), [(6, 0)], "{first:?}");
+    assert!(first.nodes[0].sent_bytes > 20 * MIB, "{first:?}");
+    assert_eq!(first.nodes[0].pin, pin);
+    assert_eq!(built.run(case, "first", &built.name).await?, "one");
+    assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
+
+    let again = load(case, built.name.as_str()).await?;
+    assert_eq!(sent(&again), [(0, 6)], "{again:?}");
+    assert_eq!(again.nodes[0].sent_bytes, 0);
+    assert_eq!(again.nodes[0].pin, pin);
+
+    built.build("two").await?;
+    let changed = load(case, built.name.as_str()).await?;
+    assert_eq!(sent(&changed), [(3, 3)], "{changed:?}");
+    assert!(changed.nodes[0].sent_bytes < 2 * MIB, "{changed:?}");
+    assert_eq!(built.run(case, "changed", &built.name).await?, "two");
+    assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
+
+    built.build("three").await?;
+    let saved = built.save("three.tar").await?;
+    let source = Source::archive(&saved).named("saved.local/app:3");
+    let loaded = load(case, source).await?;
+    assert_eq!(loaded.names, ["saved.local/app:3"]);
+    assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
+    assert_eq!(
+        built.run(case, "saved", "saved.local/app:3").await?,
+        "three"
+    );
+
+    case.node()
+        .exec_ok(&["systemctl", "restart", "containerd"])
+        .await?;
+    let again = load(case, built.name.as_str()).await;
+    let again = wait_for_containerd(again, case, &built.name).await?;
+    assert!(
+        again.nodes[0].sent_blobs <= 1,
+        "it was there by another name: {again:?}"
+    );
+    assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
+    Ok(built)
+}
+
+/// The other kind of engine: a whole cluster on it, and images of its own store into that.
+#[tokio::test]
+async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
+    let engine = Docker::embedded(EngineRelease::Docker29).await?;
+    let info = engine.info().await?;
+    ensure!(
+        info.containerd_store && info.version.starts_with("29."),
+        "{info:?}"
+    );
+    let spec = ClusterSpec::single_node().with_recipe(RECIPE)?;
+    let cluster = spec.on(&engine).boot().await?;
+    let name = cluster.name().to_owned();
+    cluster
+        .case(async |case| {
+            let built = takes(case, Pin::Held).await?;
+            an_absent_platform_is_no_hindrance(case, &built).await?;
+            a_remote_engine_streams(case, &built).await
+        })
+        .await?;
+    // The guard removes it, in this engine too.
+    drop(cluster);
+    let gone = wait::until(
+        "the cluster's end",
+        Duration::from_secs(60),
+        async || match left_of(&engine, &name).await {
+            Ok(left) if left.is_empty() => Probe::Ready(()),
+            left => Probe::Pending(format!("{left:?}")),
+        },
+    );
+    Ok(gone.await?)
+}
+
+/// What an engine pulls has an index that names platforms it does not have.
+async fn an_absent_platform_is_no_hindrance(case: &Case<'_>, built: &Built) -> Result<()> {
+    let pulled = format!("pulled-{}", built.name);
+    built.build("pulled").await?;
+    built.as_pulled(&pulled).await?;
+    let kind = Kind::release("0.27.0")
+        .await?
+        .load(case.cluster(), &pulled)
+        .await?;
+    let absent = format!("content digest sha256:{}: not found", "5".repeat(64));
+    assert!(kind.stderr.contains(&absent), "{}", kind.stderr);
+    let loaded = load(case, pulled.as_str()).await?;
+    assert_eq!(built.run(case, "pulled", &pulled).await?, "pulled");
+    let again = load(case, pulled.as_str()).await?;
+    assert_eq!(sent(&again), [(0, 6)], "{again:?}");
+    // What kind left of its attempt is there already.
+    assert_eq!(loaded.nodes[0].sent_bytes / MIB, 0, "{loaded:?}");
+
+    built.build("far and pulled").await?;
+    built.as_pulled(&pulled).await?;
+    let (far, nodes) = from_afar(case).await?;
+    let loaded = Images::of(&far, &nodes).load(pulled.as_str()).await?;
+    assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
+    assert_eq!(
+        built.run(case, "far-pulled", &pulled).await?,
+        "far and pulled"
+    );
+    Ok(())
 }
 
 /// A daemon that has just been restarted may not answer yet.
@@ -138,7 +180,7 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
         .await?;
     cluster
         .case(async |case| {
-            let built = Built::new(case.cluster(), "two nodes").await?;
+            let built = Built::new(case.cluster().docker(), case.cluster().name()).await?;
             built.build("one").await?;
             let half = Images::of(case.cluster().docker(), &case.cluster().nodes()[1..]);
             let worker = half.load(built.name.as_str()).await?;
@@ -150,9 +192,8 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
             let both = load(case, built.name.as_str()).await?;
             assert_eq!(sent(&both), [(3, 3), (3, 3)], "{both:?}");
             for node in case.cluster().nodes() {
-                let mut pod = built.pod(node.name(), &built.name);
-                pod.spec.as_mut().unwrap().node_name = Some(node.name().to_owned());
-                assert_eq!(built.run_pod(case, &pod).await?, "two");
+                let name = node.name();
+                assert_eq!(built.run_on(case, name, name, &built.name).await?, "two");
             }
             a_remote_engine_streams(case, &built).await?;
             a_registry_gives_by_digest(case, &built).await?;
@@ -166,18 +207,23 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
 /// The same engine over TCP, as if it were far away: its store cannot be read, and its nodes are
 /// reached through it.
 async fn a_remote_engine_streams(case: &Case<'_>, built: &Built) -> Result<()> {
+    let (far, nodes) = from_afar(case).await?;
+    built.build("from afar").await?;
+    let loaded = Images::of(&far, &nodes).load(built.name.as_str()).await?;
+    assert_eq!(sent(&loaded), vec![(3, 3); nodes.len()], "{loaded:?}");
+    assert_eq!(built.run(case, "far", &built.name).await?, "from afar");
+    let again = Images::of(&far, &nodes).load(built.name.as_str()).await?;
+    assert_eq!(sent(&again), vec![(0, 6); nodes.len()], "{again:?}");
+    Ok(())
+}
+
+async fn from_afar(case: &Case<'_>) -> Result<(Docker, Vec<Node>)> {
     let far = far(case.cluster().docker()).await?;
     let mut nodes = Vec::new();
     for node in case.cluster().nodes() {
         nodes.push(Node::attach(&far, node.name(), node.role()).await?);
     }
-    built.build("three").await?;
-    let loaded = Images::of(&far, &nodes).load(built.name.as_str()).await?;
-    assert_eq!(sent(&loaded), [(3, 3), (3, 3)], "{loaded:?}");
-    assert_eq!(built.run(case, "far", &built.name).await?, "three");
-    let again = Images::of(&far, &nodes).load(built.name.as_str()).await?;
-    assert_eq!(sent(&again), [(0, 6), (0, 6)], "{again:?}");
-    Ok(())
+    Ok((far, nodes))
 }
 
 async fn far(docker: &Docker) -> Result<Docker> {
@@ -216,12 +262,13 @@ async fn a_registry_gives_by_digest(case: &Case<'_>, built: &Built) -> Result<()
 /// `kill -9` in the middle: no name, a lease that expires, and nothing after the next load.
 async fn a_killed_load_leaves_nothing(case: &Case<'_>, built: &Built) -> Result<()> {
     let node = case.node();
-    let archive = built.folder.path().join("large.tar");
-    let digest = large_archive(&archive, "killed:1").await?;
+    let large = built.folder().join("large.tar");
+    let digest = archive(&large, "killed:1", arch(), LARGE).await?;
+    a_dropped_load_leaves_nothing(case, &large, &digest).await?;
     #[expect(clippy::disallowed_methods, reason = "it is killed while it works")]
     let mut child = Command::new(env!("CARGO_BIN_EXE_loading"))
         .arg(node.name())
-        .arg(&archive)
+        .arg(&large)
         .env(
             "DOCKER_HOST",
             case.cluster().docker().endpoint().to_string(),
@@ -229,15 +276,7 @@ async fn a_killed_load_leaves_nothing(case: &Case<'_>, built: &Built) -> Result<
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    wait::until(
-        "bytes under way",
-        Duration::from_secs(30),
-        async || match ctr(node, &["content", "active"]).await {
-            Ok(text) if text.contains(&digest) => Probe::Ready(()),
-            other => Probe::Pending(format!("{other:?}")),
-        },
-    )
-    .await?;
+    bytes_under_way(node, &digest).await?;
     child.kill().await?;
     let leases = ctr(node, &["leases", "list"]).await?;
     ensure!(
@@ -259,14 +298,47 @@ async fn a_killed_load_leaves_nothing(case: &Case<'_>, built: &Built) -> Result<
     Ok(())
 }
 
+/// A load that is given up by a process that goes on: it needs no other to clean up after it.
+async fn a_dropped_load_leaves_nothing(case: &Case<'_>, large: &Path, digest: &str) -> Result<()> {
+    let node = case.node();
+    let first = Images::of(case.cluster().docker(), &case.cluster().nodes()[..1]);
+    tokio::select! {
+        ended = first.load(Source::archive(large)) => anyhow::bail!("it had ended before: {ended:?}"),
+        seen = bytes_under_way(node, digest) => seen?,
+    }
+    let clean = wait::until("the lease's end", Duration::from_secs(20), async || {
+        let left = async {
+            let leases = ctr(node, &["leases", "list", "--quiet"]).await?;
+            Ok::<_, anyhow::Error>(leases + &ctr(node, &["content", "active"]).await?)
+        };
+        match left.await {
+            Ok(left) if !left.contains("kubenest-") && !left.contains(digest) => Probe::Ready(()),
+            left => Probe::Pending(format!("{left:?}")),
+        }
+    });
+    Ok(clean.await?)
+}
+
+async fn bytes_under_way(node: &Node, digest: &str) -> Result<()> {
+    let seen = wait::until(
+        "bytes under way",
+        Duration::from_secs(30),
+        async || match ctr(node, &["content", "active"]).await {
+            Ok(text) if text.contains(digest) => Probe::Ready(()),
+            other => Probe::Pending(format!("{other:?}")),
+        },
+    );
+    Ok(seen.await?)
+}
+
 /// Broken sources: one error each, with a cure, and the nodes as before.
 async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -> Result<()> {
     let node = case.node();
     let before = state(node).await?;
     let whole = built.save("whole.tar").await?;
-    let folder = built.folder.path();
+    let folder = built.folder();
     let corrupt = folder.join("corrupt.tar");
-    large_archive(&corrupt, "corrupt:1").await?;
+    archive(&corrupt, "corrupt:1", arch(), LARGE).await?;
     let bytes = fs::OpenOptions::new().write(true).open(&corrupt)?;
     std::os::unix::fs::FileExt::write_all_at(&bytes, b"!", LARGE / 2)?;
     let short = folder.join("short.tar");
@@ -315,154 +387,10 @@ async fn on_a_full_disk(node: &Node, images: Images<'_>, large: &Path) -> Result
     loaded.err().context("it must not have fitted")
 }
 
-/// An image that is built anew upon the same layers, in a folder of its own.
-struct Built {
-    docker: Docker,
-    small: SmallImage,
-    folder: TempDir,
-    name: String,
-}
-
-impl Built {
-    async fn new(cluster: &Cluster, mark: &str) -> Result<Self> {
-        let docker = cluster.docker().clone();
-        let mark = format!("{mark} {}", cluster.name());
-        let small = SmallImage::load(&docker, &mark).await?;
-        let folder = tempfile::tempdir()?;
-        let mut large = vec![0; 20 << 20];
-        std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut large)?;
-        fs::write(folder.path().join("large"), large)?;
-        let text = format!(
-            "FROM {}\nCOPY large /large\nCOPY top /top\n",
-            small.reference()
-        );
-        fs::write(folder.path().join("Dockerfile"), text)?;
-        let name = format!("{}:dev", cluster.name());
-        Ok(Self {
-            docker,
-            small,
-            folder,
-            name,
-        })
-    }
-
-    /// Builds it with this text in its top layer.
-    async fn build(&self, text: &str) -> Result<()> {
-        fs::write(self.folder.path().join("top"), format!("{text}\n"))?;
-        let folder = self.folder.path().to_str().unwrap();
-        let label = "--label=dev.kubenest.role=small-image";
-        docker(&self.docker, &["build", label, "--tag", &self.name, folder]).await?;
-        Ok(())
-    }
-
-    async fn save(&self, file: &str) -> Result<PathBuf> {
-        let path = self.folder.path().join(file);
-        let args = ["save", "--output", path.to_str().unwrap(), &self.name];
-        docker(&self.docker, &args).await?;
-        Ok(path)
-    }
-
-    fn pod(&self, name: &str, image: &str) -> Pod {
-        let mut pod = self.small.pod(name, image);
-        let container = &mut pod.spec.as_mut().unwrap().containers[0];
-        let show = "/bin/busybox cat /top && exec /bin/busybox sleep 3600";
-        container.command = Some(
-            ["/bin/busybox", "sh", "-c", show]
-                .map(str::to_owned)
-                .to_vec(),
-        );
-        pod
-    }
-
-    async fn run(&self, case: &Case<'_>, name: &str, image: &str) -> Result<String> {
-        let mut pod = self.pod(name, image);
-        pod.spec.as_mut().unwrap().node_name = Some(case.node().name().to_owned());
-        self.run_pod(case, &pod).await
-    }
-
-    /// What the pod prints.
-    async fn run_pod(&self, case: &Case<'_>, pod: &Pod) -> Result<String> {
-        let name = pod.metadata.name.as_deref().unwrap();
-        case.create(pod).await?;
-        case.pod_ready(name, Duration::from_secs(60)).await?;
-        let pods = case.api::<Pod>();
-        let printed = case.until(
-            "the pod's words",
-            Duration::from_secs(30),
-            async || match pods.logs(name, &LogParams::default()).await {
-                Ok(text) if text.is_empty() => Probe::Pending("nothing yet".into()),
-                other => Probe::from_result(other),
-            },
-        );
-        Ok(printed.await?.trim_end().to_owned())
-    }
-}
-
 const LARGE: u64 = 512 << 20;
-
-/// Writes a docker-archive whose one layer takes a while; returns the layer's digest.
-async fn large_archive(path: &Path, name: &str) -> Result<String> {
-    // A file of zeros in a tar, whose digest is known once it is written.
-    let layer = path.with_extension("layer");
-    let mut tar = tar::Builder::new(fs::File::create(&layer)?);
-    let mut header = tar::Header::new_gnu();
-    header.set_mode(0o644);
-    header.set_size(LARGE);
-    tar.append_data(
-        &mut header,
-        "zeros",
-        std::io::Read::take(std::io::repeat(0), LARGE),
-    )?;
-    tar.into_inner()?;
-    let digest = digest(&layer).await?;
-    let config = serde_json::json!({
-        "os": "linux", "architecture": arch(),
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
-    });
-    let manifest = serde_json::json!([{
-        "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"],
-    }]);
-    let mut tar = tar::Builder::new(fs::File::create(path)?);
-    tar.append_path_with_name(&layer, "layer.tar")?;
-    for (name, json) in [("config.json", config), ("manifest.json", manifest)] {
-        let bytes = json.to_string().into_bytes();
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        tar.append_data(&mut header, name, bytes.as_slice())?;
-    }
-    tar.into_inner()?;
-    fs::remove_file(layer)?;
-    Ok(digest)
-}
-
-async fn digest(path: &Path) -> Result<String> {
-    let told = process::Command::new("sha256sum").arg(path).run().await?;
-    Ok(told
-        .stdout
-        .split_whitespace()
-        .next()
-        .unwrap_or_default()
-        .to_owned())
-}
-
-fn arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
 
 async fn load(case: &Case<'_>, source: impl Into<Source>) -> Result<Loaded> {
     Ok(case.cluster().images().load(source).await?)
-}
-
-/// Blobs sent and skipped, node by node.
-fn sent(loaded: &Loaded) -> Vec<(usize, usize)> {
-    let nodes = loaded.nodes.iter();
-    nodes
-        .map(|node| (node.sent_blobs, node.skipped_blobs))
-        .collect()
 }
 
 /// The witness that shares no code with kubenest.

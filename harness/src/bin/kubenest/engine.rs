@@ -3,47 +3,72 @@
 use clap::Subcommand;
 use kubenest::{
     Result,
-    docker::{Docker, discover::discover},
-    engine::{self, State},
+    docker::{
+        Docker,
+        discover::{Endpoint, Origin, discover},
+    },
+    engine::{Engine as Embedded, State},
     settings::{EngineChoice, settings},
 };
 
+/// Two engines can run side by side: Docker 26 of Debian, and Docker 29, whose images containerd
+/// keeps (KUBENEST_ENGINE=embedded-29, built with Go).
 #[derive(Subcommand)]
 pub(crate) enum Engine {
-    /// Start it, if it does not run, and print its address
+    /// Start the one that KUBENEST_ENGINE names, if it does not run, and print its address
     Start,
-    /// Say whether it runs, and where
+    /// Say of each whether it runs, and where
     Status,
-    /// Stop it and everything in it
+    /// Stop them and everything in them
     Stop,
 }
 
 pub(crate) async fn run(command: Engine) -> Result<()> {
+    // Those there are, and the one that would be taken.
+    let chosen = Embedded::embedded(settings().engine.release())?;
+    let engines = Embedded::all()?;
     match command {
-        Engine::Start => println!("{}", engine::ensure().await?.docker_host()),
+        Engine::Start => println!("{}", chosen.ensure().await?.docker_host()),
         Engine::Status => {
-            let status = engine::status().await?;
-            println!("{}", described(&status.state));
-            println!("address {}", status.address.docker_host());
-            println!("folder  {}", status.folder.display());
-            println!("log     {}", status.log.display());
+            for engine in engines {
+                let status = engine.status().await;
+                println!("{:?}: {}", engine.release(), described(&status.state));
+                println!("  address {}", status.address.docker_host());
+                println!("  folder  {}", status.folder.display());
+                println!("  log     {}", status.log.display());
+            }
         }
         Engine::Stop => {
-            engine::stop().await?;
+            for engine in engines {
+                engine.stop().await?;
+            }
             println!("stopped");
         }
     }
     Ok(())
 }
 
-/// The engine in use, without starting one.
-pub(crate) async fn running() -> Result<Option<Docker>> {
+/// The engines that run, without starting one: the user's own if it would be taken, and the
+/// embedded ones unless they never are.
+pub(crate) async fn running() -> Result<Vec<Docker>> {
     let settings = settings();
-    let found = settings.engine != EngineChoice::Embedded && discover(&settings.docker)?.is_some();
-    if found || matches!(engine::status().await?.state, State::Running(_)) {
-        return Docker::find().await.map(Some);
+    let mut found = Vec::new();
+    if !matches!(settings.engine, EngineChoice::Embedded(_))
+        && let Some(endpoint) = discover(&settings.docker)?
+    {
+        found.push(Docker::at(&endpoint).await?);
     }
-    Ok(None)
+    if settings.engine == EngineChoice::Host {
+        return Ok(found);
+    }
+    for engine in Embedded::all()? {
+        let status = engine.status().await;
+        if matches!(status.state, State::Running(_)) {
+            let endpoint = Endpoint::unix(status.address.socket, Origin::Embedded);
+            found.push(Docker::at(&endpoint).await?);
+        }
+    }
+    Ok(found)
 }
 
 fn described(state: &State) -> String {

@@ -23,9 +23,9 @@ use kubenest::{
 /// Boot real Kubernetes nodes in containers, look at them, remove them.
 ///
 /// Settings are variables: KUBENEST_CACHE (where everything is kept), KUBENEST_ENGINE
-/// (auto, embedded, host), KUBENEST_NODE (default recipe or image), KUBENEST_REGISTRY
-/// (where node images are shared), KUBENEST_KEEP, KUBENEST_EVIDENCE (where evidence of
-/// failures is kept), KUBENEST_REDACT, KUBENEST_LOG; and Docker's own.
+/// (auto, embedded, embedded-29, host), KUBENEST_NODE (default recipe or image),
+/// KUBENEST_REGISTRY (where node images are shared), KUBENEST_KEEP, KUBENEST_EVIDENCE (where
+/// evidence of failures is kept), KUBENEST_REDACT, KUBENEST_LOG; and Docker's own.
 ///
 /// Exit codes: 0 done, 2 wrong usage, 4 nothing diagnosed, 100 a check failed, 105 set-up
 /// failed.
@@ -52,7 +52,7 @@ enum Command {
     /// Build, share and show node images
     #[command(subcommand)]
     Image(image::Image),
-    /// Start, look at and stop the embedded Docker engine
+    /// Start, look at and stop the embedded Docker engines
     #[command(subcommand)]
     Engine(engine::Engine),
     /// Check whether this machine can run nodes; each failed check names its cure
@@ -169,23 +169,26 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
         println!("removed {pruned} folders of evidence");
     }
     // An embedded engine that is not running has nothing that could be cleaned.
-    let Some(docker) = engine::running().await? else {
+    let engines = engine::running().await?;
+    if engines.is_empty() {
         println!("no engine runs: nothing to clean");
-        return Ok(());
-    };
+    }
     let scope = match run {
         _ if all => Scope::All,
         Some(run) => Scope::Run(run),
         None => Scope::DeadOwners,
     };
-    let removed = docker::sweep(&docker, scope).await?;
-    println!(
-        "removed {} containers, {} networks, {} volumes, {} images",
-        removed.containers.len(),
-        removed.networks.len(),
-        removed.volumes.len(),
-        removed.images.len()
-    );
+    for docker in engines {
+        let removed = docker::sweep(&docker, scope).await?;
+        println!(
+            "{}: removed {} containers, {} networks, {} volumes, {} images",
+            docker.endpoint(),
+            removed.containers.len(),
+            removed.networks.len(),
+            removed.volumes.len(),
+            removed.images.len()
+        );
+    }
     Ok(())
 }
 

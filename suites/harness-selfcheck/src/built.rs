@@ -1,0 +1,218 @@
+//! Images that are built anew upon the same layers, and archives made by hand.
+
+use std::{
+    fs,
+    io::{Read, repeat},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use kubenest::{
+    Case, docker::Docker, image::SmallImage, images::Loaded, k8s_openapi::api::core::v1::Pod,
+    kube::api::LogParams, process::Command, wait::Probe,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::docker;
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// An image of four layers, 20 MB in the third and a text in the last.
+#[derive(Debug)]
+pub struct Built {
+    docker: Docker,
+    small: SmallImage,
+    folder: TempDir,
+    /// What [`build`](Self::build) names it.
+    pub name: String,
+}
+
+impl Built {
+    /// Its lower layers, in an engine and in a folder of its own; `name` is nobody else's.
+    pub async fn new(engine: &Docker, name: &str) -> Result<Self> {
+        let small = SmallImage::load(engine, name).await?;
+        let folder = tempfile::tempdir()?;
+        let mut large = vec![0; 20 << 20];
+        fs::File::open("/dev/urandom")?.read_exact(&mut large)?;
+        fs::write(folder.path().join("large"), large)?;
+        let text = format!(
+            "FROM {}\nCOPY large /large\nCOPY top /top\n",
+            small.reference()
+        );
+        fs::write(folder.path().join("Dockerfile"), text)?;
+        Ok(Self {
+            docker: engine.clone(),
+            small,
+            folder,
+            name: format!("{name}:dev"),
+        })
+    }
+
+    /// A folder for whatever is made of it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Builds it with this text in its top layer.
+    pub async fn build(&self, text: &str) -> Result<()> {
+        self.build_as(text, &self.name).await
+    }
+
+    /// As [`build`](Self::build), by another name.
+    pub async fn build_as(&self, text: &str, name: &str) -> Result<()> {
+        fs::write(self.folder().join("top"), format!("{text}\n"))?;
+        let folder = self.folder().to_str().context("a strange path")?;
+        let label = "--label=dev.kubenest.role=small-image";
+        docker(&self.docker, &["build", label, "--tag", name, folder]).await?;
+        Ok(())
+    }
+
+    /// Has the engine save it into a file of its folder.
+    pub async fn save(&self, file: &str) -> Result<PathBuf> {
+        let path = self.folder().join(file);
+        let to = path.to_str().context("a strange path")?;
+        docker(&self.docker, &["save", "--output", to, &self.name]).await?;
+        Ok(path)
+    }
+
+    /// Has an engine whose images containerd keeps have it under another name too, with an index
+    /// of two platforms of which one is absent: as it would have pulled it.
+    pub async fn as_pulled(&self, name: &str) -> Result<()> {
+        let layout = self.folder().join("layout");
+        tar::Archive::new(fs::File::open(self.save("saved.tar").await?)?).unpack(&layout)?;
+        let saved: Value = serde_json::from_slice(&fs::read(layout.join("index.json"))?)?;
+        let mut here = saved["manifests"][0].clone();
+        anyhow::ensure!(here["mediaType"] == MANIFEST, "saved as {saved}");
+        if let Some(here) = here.as_object_mut() {
+            here.remove("annotations");
+        }
+        here["platform"] = json!({"os": "linux", "architecture": arch()});
+        let mut absent = here.clone();
+        absent["digest"] = json!(format!("sha256:{}", "5".repeat(64)));
+        absent["platform"] = json!({"os": "linux", "architecture": "s390x"});
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [absent, here]});
+        let index = index.to_string();
+        let file = layout.join("blobs/sha256/index");
+        fs::write(&file, &index)?;
+        let digest = digest(&file).await?;
+        fs::rename(&file, file.with_file_name(&digest))?;
+        let (_, tag) = name.rsplit_once(':').context("a tag is needed")?;
+        let top = json!({
+            "mediaType": INDEX, "digest": format!("sha256:{digest}"), "size": index.len(),
+            "annotations": {
+                "io.containerd.image.name": format!("docker.io/library/{name}"),
+                "org.opencontainers.image.ref.name": tag,
+            },
+        });
+        let top = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [top]});
+        fs::write(layout.join("index.json"), top.to_string())?;
+        fs::remove_file(layout.join("manifest.json"))?;
+        let path = self.folder().join("pulled.tar");
+        let mut archive = tar::Builder::new(fs::File::create(&path)?);
+        archive.append_dir_all(".", &layout)?;
+        archive.into_inner()?;
+        fs::remove_dir_all(layout)?;
+        let path = path.to_str().context("a strange path")?;
+        docker(&self.docker, &["load", "--input", path]).await?;
+        Ok(())
+    }
+
+    /// A pod of it, or of another such image, that prints its text and stays.
+    pub fn pod(&self, name: &str, image: &str) -> Pod {
+        let mut pod = self.small.pod(name, image);
+        let show = "/bin/busybox cat /top && exec /bin/busybox sleep 3600";
+        let command = ["/bin/busybox", "sh", "-c", show].map(str::to_owned);
+        if let Some(spec) = &mut pod.spec {
+            spec.containers[0].command = Some(command.to_vec());
+        }
+        pod
+    }
+
+    /// What a pod of this image prints on the case's node.
+    pub async fn run(&self, case: &Case<'_>, name: &str, image: &str) -> Result<String> {
+        self.run_on(case, case.node().name(), name, image).await
+    }
+
+    /// What a pod of this image prints on a node.
+    pub async fn run_on(
+        &self,
+        case: &Case<'_>,
+        node: &str,
+        name: &str,
+        image: &str,
+    ) -> Result<String> {
+        let mut pod = self.pod(name, image);
+        if let Some(spec) = &mut pod.spec {
+            spec.node_name = Some(node.to_owned());
+        }
+        case.create(&pod).await?;
+        case.pod_ready(name, Duration::from_secs(60)).await?;
+        let pods = case.api::<Pod>();
+        let printed = case.until(
+            "the pod's words",
+            Duration::from_secs(30),
+            async || match pods.logs(name, &LogParams::default()).await {
+                Ok(text) if text.is_empty() => Probe::Pending("nothing yet".into()),
+                other => Probe::from_result(other),
+            },
+        );
+        Ok(printed.await?.trim_end().to_owned())
+    }
+}
+
+/// Blobs sent and skipped, node by node.
+pub fn sent(loaded: &Loaded) -> Vec<(usize, usize)> {
+    let nodes = loaded.nodes.iter();
+    nodes
+        .map(|node| (node.sent_blobs, node.skipped_blobs))
+        .collect()
+}
+
+/// Writes a docker-archive whose one layer is a file of that many zeros; returns the digest of
+/// the layer, without `sha256:`.
+pub async fn archive(path: &Path, name: &str, architecture: &str, zeros: u64) -> Result<String> {
+    let layer = path.with_extension("layer");
+    let mut tar = tar::Builder::new(fs::File::create(&layer)?);
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(zeros);
+    tar.append_data(&mut header, "zeros", repeat(0).take(zeros))?;
+    tar.into_inner()?;
+    let digest = digest(&layer).await?;
+    let config = json!({
+        "os": "linux", "architecture": architecture,
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
+    });
+    let manifest = json!([{
+        "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"],
+    }]);
+    let mut tar = tar::Builder::new(fs::File::create(path)?);
+    tar.append_path_with_name(&layer, "layer.tar")?;
+    for (name, json) in [("config.json", config), ("manifest.json", manifest)] {
+        let bytes = json.to_string().into_bytes();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, name, bytes.as_slice())?;
+    }
+    tar.into_inner()?;
+    fs::remove_file(layer)?;
+    Ok(digest)
+}
+
+async fn digest(path: &Path) -> Result<String> {
+    let told = Command::new("sha256sum").arg(path).run().await?;
+    let digest = told.stdout.split_whitespace().next();
+    Ok(digest.unwrap_or_default().to_owned())
+}
+
+/// This machine's architecture, as images name it.
+pub fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

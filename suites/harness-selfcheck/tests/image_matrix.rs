@@ -1,0 +1,204 @@
+//! Images of either kind of engine into every containerd, by every snapshotter: what the loader
+//! has to get along with, all of it tried. The nodes are bare, without Kubernetes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use harness_selfcheck::{
+    built::{Built, archive, sent},
+    docker, unique_name,
+};
+use kubenest::{
+    docker::Docker,
+    image::NodeImage,
+    images::{Images, Loaded, Pin, Source},
+    node::{Node, containerd::Containerd},
+    recipe::Recipe,
+    settings::EngineRelease,
+    wait::{self, Probe},
+};
+
+const CONTAINERDS: [(&str, Pin); 5] = [
+    ("1.6.20", Pin::Ignored),
+    ("1.7.24", Pin::Held),
+    ("2.0.2", Pin::Held),
+    ("2.1.9", Pin::Held),
+    ("2.3.4", Pin::Held),
+];
+
+const SNAPSHOTTERS: [&str; 2] = ["overlayfs", "native"];
+
+/// An image of one engine, built three times: all differ in their top layer only.
+struct Origin {
+    store: &'static str,
+    docker: Docker,
+    /// Its names, and the text in each.
+    images: Vec<(String, &'static str)>,
+    _built: Built,
+}
+
+#[tokio::test]
+async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Result<()> {
+    let origins = [
+        origin("classic", EngineRelease::Docker26).await?,
+        origin("containerd", EngineRelease::Docker29).await?,
+    ];
+    println!("| containerd | snapshotter | store | first | unchanged | top layer changed | pin |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    for (containerd, pin) in CONTAINERDS {
+        let nodes = nodes(&origins[0].docker, containerd).await?;
+        for origin in &origins {
+            for line in rows(origin, &nodes, containerd, pin).await? {
+                println!("{line}");
+            }
+        }
+        if containerd == "2.0.2" {
+            for origin in &origins {
+                refuses_another_platform(origin, &nodes).await?;
+            }
+        }
+        for node in &nodes {
+            node.docker().remove_container(node.name()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn origin(store: &'static str, release: EngineRelease) -> Result<Origin> {
+    let docker = Docker::embedded(release).await?;
+    let containerd_store = docker.info().await?.containerd_store;
+    ensure!(containerd_store == (store == "containerd"), "{store}");
+    let name = format!("matrix-{store}-{}", unique_name());
+    let built = Built::new(&docker, &name).await?;
+    let mut images = Vec::new();
+    for text in ["one", "two"] {
+        images.push((format!("{name}:{text}"), text));
+        built.build_as(text, &format!("{name}:{text}")).await?;
+    }
+    if containerd_store {
+        let pulled = format!("{name}:pulled");
+        built.build("absent platforms").await?;
+        built.as_pulled(&pulled).await?;
+        images.push((pulled, "absent platforms"));
+    }
+    Ok(Origin {
+        store,
+        docker,
+        images,
+        _built: built,
+    })
+}
+
+/// One node per snapshotter.
+async fn nodes(docker: &Docker, containerd: &str) -> Result<[Node; 2]> {
+    let recipe = Recipe::named(&format!("v1.32.1-containerd-{containerd}"))?;
+    let image = NodeImage::ensure(docker, &recipe).await?;
+    let [one, other] = SNAPSHOTTERS.map(|snapshotter| node(docker, &image, snapshotter));
+    Ok(tokio::try_join!(one, other)?.into())
+}
+
+/// A node whose CRI names this snapshotter as its own.
+async fn node(docker: &Docker, image: &NodeImage, snapshotter: &str) -> Result<Node> {
+    let node = image.start(docker, &unique_name()).await?;
+    let switch = format!("s/snapshotter = .*/snapshotter = \"{snapshotter}\"/");
+    let config = "/etc/containerd/config.toml";
+    node.exec_ok(&["sed", "-i", &switch, config]).await?;
+    let restart = ["systemctl", "restart", "containerd"];
+    let restarted = wait::until("systemd", Duration::from_secs(30), async || {
+        Probe::from_result(node.exec_ok(&restart).await)
+    });
+    restarted.await?;
+    let told = wait::until("containerd", Duration::from_secs(30), async || {
+        Probe::from_result(effective(&node).await)
+    });
+    let told = told.await?;
+    ensure!(told.ends_with(&format!(".{snapshotter}")), "{told}");
+    Ok(node)
+}
+
+async fn effective(node: &Node) -> kubenest::Result<String> {
+    let cri = Containerd::connect(node).await?.cri();
+    Ok(cri.image_folders().await?.concat())
+}
+
+/// Loads the first image, again, and each of the others; a container runs from each.
+async fn rows(origin: &Origin, nodes: &[Node], containerd: &str, pin: Pin) -> Result<Vec<String>> {
+    let load = async |at: usize| -> Result<Loaded> {
+        let (image, text) = &origin.images[at];
+        let source = Source::engine(image).named(format!("loaded-{}:dev", origin.store));
+        let images = Images::of(&origin.docker, nodes);
+        let loaded = images
+            .load(source)
+            .await
+            .with_context(|| format!("{image} into containerd {containerd}"))?;
+        for node in nodes {
+            assert_eq!(printed(node, &loaded.names[0]).await?, *text);
+        }
+        Ok(loaded)
+    };
+    let first = load(0).await?;
+    // The lowest layer is the same in all images, and the classic store's came first.
+    let there = usize::from(origin.store != "classic");
+    assert_eq!(sent(&first), [(6 - there, there); 2], "{first:?}");
+    let again = load(0).await?;
+    assert_eq!(sent(&again), [(0, 6); 2], "{again:?}");
+    let changed = load(1).await?;
+    assert_eq!(sent(&changed), [(3, 3); 2], "{changed:?}");
+    for at in 2..origin.images.len() {
+        let other = load(at).await?;
+        assert_eq!(sent(&other), [(3, 3); 2], "{other:?}");
+    }
+    let told = |loaded: &Loaded, at: usize| {
+        let node = &loaded.nodes[at];
+        format!("{} blobs, {} KiB", node.sent_blobs, node.sent_bytes >> 10)
+    };
+    let mut rows = Vec::new();
+    for (at, snapshotter) in SNAPSHOTTERS.iter().enumerate() {
+        assert_eq!(changed.nodes[at].pin, pin, "{changed:?}");
+        let [first, again, changed] = [&first, &again, &changed].map(|load| told(load, at));
+        let store = origin.store;
+        rows.push(format!(
+            "| {containerd} | {snapshotter} | {store} | {first} | {again} | {changed} | {pin:?} |"
+        ));
+    }
+    Ok(rows)
+}
+
+/// What a container of the image prints that the node's own ctr runs.
+async fn printed(node: &Node, image: &str) -> Result<String> {
+    let folder = effective(node).await?;
+    let snapshotter = folder.rsplit('.').next().unwrap_or_default();
+    let run = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "run",
+        "--rm",
+        "--snapshotter",
+        snapshotter,
+    ];
+    let run = [
+        &run[..],
+        &[image, "printing", "/bin/busybox", "cat", "/top"],
+    ]
+    .concat();
+    Ok(node.exec_ok(&run).await?.text().trim().to_owned())
+}
+
+async fn refuses_another_platform(origin: &Origin, nodes: &[Node]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (path, name) = (folder.path().join("other.tar"), "other-platform:1");
+    archive(&path, name, "s390x", 1 << 10).await?;
+    let file = path.to_str().context("a strange path")?;
+    docker(&origin.docker, &["load", "--input", file]).await?;
+    let refused = Images::of(&origin.docker, nodes).load(name).await;
+    origin.docker.remove_image(name).await?;
+    let error = refused.err().context("it must be refused")?;
+    assert!(
+        error.report().contains("it has linux/s390x"),
+        "{}",
+        error.report()
+    );
+    assert!(error.cure_text().is_some());
+    Ok(())
+}
