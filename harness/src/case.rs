@@ -5,17 +5,18 @@ use std::{
     collections::BTreeMap,
     fmt::Debug,
     panic::{AssertUnwindSafe, resume_unwind},
+    thread,
     time::{Duration, Instant},
 };
 
 use futures::FutureExt;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{Namespace, Pod},
+    api::core::v1::{Namespace, Pod, Secret},
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ListParams, ObjectList, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -30,6 +31,9 @@ use crate::{
     wait::{self, Probe},
 };
 
+/// How long an API server may take to tell of a case's Secrets.
+const SECRETS: Duration = Duration::from_secs(2);
+
 /// A test's own corner of a cluster: a namespace, and what the test needs to say.
 pub struct Case<'a> {
     cluster: &'a Cluster,
@@ -41,6 +45,10 @@ pub struct Case<'a> {
 
 impl Cluster {
     /// Runs one test: the health gate first, then the body in a namespace of its own.
+    ///
+    /// The images that were loaded have to stay: a body during which one disappears from a node
+    /// is cancelled, and the error says what removed it.
+    /// [`Images::release`](crate::images::Images::release) lets one go.
     ///
     /// The namespace is removed afterwards, whether the body succeeded, failed or panicked.
     /// When `KUBENEST_VERDICTS` names a folder, a verdict is left there, which tells a
@@ -84,8 +92,7 @@ impl Cluster {
             .insert("gate".into(), begin.elapsed().as_secs_f64());
 
         let begin = Instant::now();
-        // A body is a large future; test threads have small stacks.
-        let ended = AssertUnwindSafe(Box::pin(body(&case))).catch_unwind().await;
+        let ended = self.guarded(&case, body).await;
         record
             .phases
             .insert("body".into(), begin.elapsed().as_secs_f64());
@@ -119,6 +126,28 @@ impl Cluster {
         match ended {
             Ok(result) => result,
             Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Runs the body to its end, or until a protected image is gone from a node.
+    async fn guarded(
+        &self,
+        case: &Case<'_>,
+        body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<()>,
+    ) -> thread::Result<anyhow::Result<()>> {
+        // A body is a large future; test threads have small stacks.
+        let body = AssertUnwindSafe(Box::pin(body(case))).catch_unwind();
+        let ended = tokio::select! {
+            ended = body => ended,
+            lost = self.protection().watch(self.nodes()) => Ok(Err(lost.into())),
+        };
+        match ended {
+            // Since the last look; nodes that do not answer may be what the test is about.
+            Ok(Ok(())) => match self.protection().check(self.nodes()).await {
+                Err(lost) if lost.kind() == ErrorKind::Refused => Ok(Err(lost.into())),
+                _ => Ok(Ok(())),
+            },
+            ended => ended,
         }
     }
 
@@ -159,6 +188,7 @@ impl Cluster {
 
     async fn open(&self) -> Result<Case<'_>> {
         self.health().await?;
+        self.protection().check(self.nodes()).await?;
         let mut namespace = Namespace::default();
         namespace.metadata.generate_name = Some("case-".into());
         let labels = Labels::new("case").cluster(self.name()).map();
@@ -283,11 +313,27 @@ impl<'a> Case<'a> {
 
     /// Removes the namespace. Trouble is only logged: it must not bury a failure.
     async fn close(&self) {
+        self.remember_secrets().await;
         let api = Api::<Namespace>::all(self.client());
         if let Err(error) = api.delete(&self.namespace, &DeleteParams::default()).await {
             tracing::debug!("remove namespace '{}': {error}", self.namespace);
         }
         self.cluster.subject().close_case().await;
+    }
+
+    /// Logs outlive the namespace; what its Secrets hold must not be shown of them either.
+    async fn remember_secrets(&self) {
+        let list = async {
+            let api = self.api::<Secret>();
+            api.list(&ListParams::default())
+                .await
+                .context("list Secrets")
+        };
+        let list: Result<ObjectList<Secret>> = wait::within("its Secrets", SECRETS, list).await;
+        let secrets = list.map(|list| list.items).unwrap_or_default();
+        let documents = secrets.iter().map(serde_json::to_value);
+        let documents: Vec<_> = documents.filter_map(std::result::Result::ok).collect();
+        self.cluster.subject().hide(&documents);
     }
 }
 

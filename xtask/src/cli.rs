@@ -120,7 +120,8 @@ pub(crate) struct RunArgs {
     /// says, for example target/e2e/latest/kubenest.lock
     #[arg(long, value_name = "FILE")]
     pub(crate) locked: Option<PathBuf>,
-    /// How many tests run at the same time [default: the CPUs, at most 3]
+    /// How many tests run at the same time [default: the CPUs, at most 3]; those in a module
+    /// `long` mostly wait, so that one more runs beside them
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 }
@@ -129,10 +130,16 @@ pub(crate) struct RunArgs {
 const MOST_JOBS: usize = 3;
 
 impl RunArgs {
-    /// How many tests run at the same time. A test mostly waits for one thing after another.
-    pub(crate) fn jobs(&self) -> usize {
+    /// How many tests run at the same time. A test mostly waits for one thing after another;
+    /// with a `long` one among them there is one more, where the machine has room for it.
+    pub(crate) fn jobs(&self, long: bool) -> usize {
         let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.jobs
-            .map_or_else(|| cpus().min(MOST_JOBS), NonZeroUsize::get)
+        let jobs = self
+            .jobs
+            .map_or_else(|| cpus().min(MOST_JOBS), NonZeroUsize::get);
+        match long {
+            true => jobs.max((jobs + 1).min(MOST_JOBS)),
+            false => jobs,
+        }
     }
 }

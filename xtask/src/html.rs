@@ -6,7 +6,6 @@
 use std::fmt::Write;
 use std::path::{Component, Path};
 
-use crate::bundle::Bundle;
 use crate::cli;
 use crate::failure::{self, below_side};
 use crate::report::{Report, TestReport, printable};
@@ -125,11 +124,11 @@ fn failure(test: &TestReport, dir: &RunDir) -> String {
             .join(" · ")
         ),
     );
-    for cause in test.evidence.iter().filter_map(Bundle::cause) {
+    for cause in test.causes() {
         let (title, why, cure) = (text(&cause.title), text(&cause.cause), text(&cause.cure));
         let _ = writeln!(
             page,
-            "<p><b>{title}.</b> {why}</p>\n<p class=\"cure\"><b>Cure:</b> {cure}</p>"
+            "<p><b class=\"cause\">{title}.</b> {why}</p>\n<p class=\"cure\"><b>Cure:</b> {cure}</p>"
         );
     }
     if let Some(message) = &test.message {
@@ -207,7 +206,8 @@ fn row(test: &TestReport, slowest: f64) -> String {
         Verdict::Ignored | Verdict::Skipped => "quiet",
         _ => "bad",
     };
-    let name = text(below_side(&test.test, &test.side));
+    // Long names break between their words.
+    let name = text(below_side(&test.test, &test.side)).replace('_', "_<wbr>");
     let name = match test.verdict.is_red() {
         true => format!("<a href=\"#{}\">{name}</a>", text(&test.id())),
         false => name,

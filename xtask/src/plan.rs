@@ -44,6 +44,13 @@ pub(crate) struct Test {
     pub(crate) side: Option<Side>,
 }
 
+impl Test {
+    /// Whether it waits for most of its time, and so runs beside the others: by the module.
+    pub(crate) fn is_long(&self) -> bool {
+        modules(&self.name).any(|module| module == "long")
+    }
+}
+
 /// The tests to run, and what that leaves out.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -196,12 +203,17 @@ fn test_names(list: &str) -> impl Iterator<Item = &str> {
 
 /// A test stands on the side its module is named after.
 fn side_of(name: &str) -> Option<Side> {
-    let (modules, _) = name.rsplit_once("::")?;
-    modules.split("::").find_map(|module| match module {
+    modules(name).find_map(|module| match module {
         "affected" => Some(Side::Affected),
         "fixed" => Some(Side::Fixed),
         _ => None,
     })
+}
+
+/// The modules that a test is in, the outermost first.
+fn modules(name: &str) -> impl Iterator<Item = &str> {
+    let modules = name.rsplit_once("::").map(|(modules, _)| modules);
+    modules.into_iter().flat_map(|modules| modules.split("::"))
 }
 
 #[cfg(test)]
@@ -246,6 +258,14 @@ pub(crate) mod tests {
         assert_eq!(side_of("deep::fixed::is_kept::case_1"), Some(Side::Fixed));
         assert_eq!(side_of("affected"), None, "a test's own name is no module");
         assert_eq!(side_of("not_fixed::at_all"), None);
+    }
+
+    #[test]
+    fn the_module_path_tells_what_runs_beside_the_others() {
+        let suite = suite("image-gc", "1.7.0", "1.7.1");
+        assert!(test(&suite, "affected::long::is_lost").is_long());
+        assert!(!test(&suite, "affected::long").is_long());
+        assert!(!test(&suite, "affected::longer::is_lost").is_long());
     }
 
     #[test]

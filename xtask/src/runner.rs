@@ -61,9 +61,16 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Runs the tests in order, some at a time. Once interrupted, no more are started.
+    /// Runs the tests in order, some at a time; those that mostly wait begin. Once interrupted,
+    /// no more are started.
     pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> Vec<TestReport> {
-        let queue: Mutex<VecDeque<_>> = Mutex::new(tests.iter().enumerate().collect());
+        let (mut queue, short): (VecDeque<_>, VecDeque<_>) = tests
+            .iter()
+            .enumerate()
+            .partition(|(_, test)| test.is_long());
+        let jobs = self.args.jobs(!queue.is_empty()).min(tests.len());
+        queue.extend(short);
+        let queue = Mutex::new(queue);
         let reports = Mutex::new(Vec::new());
         let next = || {
             queue
@@ -85,7 +92,7 @@ impl<'a> Runner<'a> {
             }
         };
         std::thread::scope(|scope| {
-            for _ in 0..self.args.jobs().min(tests.len()) {
+            for _ in 0..jobs {
                 scope.spawn(work);
             }
         });

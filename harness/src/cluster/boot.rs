@@ -11,6 +11,7 @@ use crate::{
     evidence::{self, Kept, Subject, Why},
     health,
     image::{self, NodeImage},
+    images::Protection,
     lockfile, parent, progress,
     settings::settings,
     verdict::{self, Record},
@@ -84,10 +85,9 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         None => Docker::find().await?,
     };
     // What others left in the way of their own removal is no reason not to boot.
-    if let Err(error) = sweep(&docker, Scope::DeadOwners).await {
-        tracing::warn!("{}", error.report());
-    }
-    if let Err(error) = evidence::finish().await {
+    let swept = sweep(&docker, Scope::DeadOwners).await.map(drop);
+    let finished = evidence::finish().await.map(drop);
+    for error in [swept, finished].into_iter().filter_map(Result::err) {
         tracing::warn!("{}", error.report());
     }
     let recipe = match &spec.recipe {
@@ -126,6 +126,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
                 client: booted.client,
                 kubeconfig: booted.kubeconfig,
                 image: booted.image,
+                protection: booted.protection,
                 expected: spec.expected,
                 started,
                 phases: clock.phases,
@@ -187,6 +188,7 @@ struct Booted {
     client: kube::Client,
     kubeconfig: std::path::PathBuf,
     image: NodeImage,
+    protection: Protection,
 }
 
 async fn steps_of(
@@ -254,6 +256,8 @@ async fn steps_of(
         .and_then(|running| pairs::after(spec, planned, &running))
         .inspect_err(|error| sick(spec, error))?;
     lockfile::hold_running(&client, &image).await?;
+    let protection = Protection::new(&kubernetes);
+    protection.adopt(&nodes).await?;
     made.settle().await?;
     clock.lap("gate");
     Ok(Booted {
@@ -261,6 +265,7 @@ async fn steps_of(
         client,
         kubeconfig,
         image,
+        protection,
     })
 }
 

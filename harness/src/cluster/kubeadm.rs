@@ -51,6 +51,48 @@ pub(super) fn patch(yaml: &str) -> Result<Value> {
     Ok(value)
 }
 
+/// Refuses the user's changes when they leave the kubelets with thresholds of image garbage
+/// collection that no kubelet starts with.
+pub(super) fn check(patches: &[Value]) -> Result<()> {
+    let mut kubelet = kubelet();
+    let kind = kubelet["kind"].clone();
+    for patch in patches.iter().filter(|patch| patch["kind"] == kind) {
+        merge(&mut kubelet, patch);
+    }
+    for kind in ["InitConfiguration", "JoinConfiguration"] {
+        let threshold = |key: &str, flag: &str, default: i64| {
+            let flag = flag_of(patches, kind, flag);
+            flag.unwrap_or_else(|| kubelet[key].as_i64().unwrap_or(default))
+        };
+        let high = threshold("imageGCHighThresholdPercent", "image-gc-high-threshold", 85);
+        let low = threshold("imageGCLowThresholdPercent", "image-gc-low-threshold", 80);
+        if low >= high {
+            let what = format!(
+                "no kubelet starts with this: invalid configuration: imageGCLowThresholdPercent \
+                 (--image-gc-low-threshold) {low} must be less than imageGCHighThresholdPercent \
+                 (--image-gc-high-threshold) {high}"
+            );
+            return Err(Error::input(what).cure(
+                "a high threshold of 100 turns image garbage collection off by itself: \
+                 leave imageGCLowThresholdPercent out",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The number that a patch of this kind gives the kubelet as a flag.
+fn flag_of(patches: &[Value], kind: &str, flag: &str) -> Option<i64> {
+    let latest_first = patches.iter().rev().filter(|patch| patch["kind"] == kind);
+    let mut given = latest_first.filter_map(
+        |patch| match &patch["nodeRegistration"]["kubeletExtraArgs"] {
+            Value::Array(list) => list.iter().rfind(|arg| arg["name"] == flag)?["value"].as_str(),
+            args => args[flag].as_str(),
+        },
+    );
+    given.next()?.parse().ok()
+}
+
 /// The subnet of the pods on the node of this index.
 pub(super) fn node_subnet(index: usize) -> String {
     format!("10.244.{index}.0/24")
@@ -151,11 +193,18 @@ fn kubelet() -> Value {
         "cgroupRoot": "/kubelet",
         "failSwapOn": false,
         // Side-loaded images are in no registry: nothing may ever delete them.
+        // imageMaximumGCAge is left at its default of 0, never: kubelets before 1.29 do not
+        // know it.
         "imageGCHighThresholdPercent": 100,
+        // The kubelet refuses one that is not below the high one.
+        "imageGCLowThresholdPercent": 80,
+        // At full disk the kubelet would delete images whatever the thresholds say. It derives
+        // the signals of containerfs from these, and sets those that are not named to 0 itself.
         "evictionHard": {
             "nodefs.available": "0%",
             "nodefs.inodesFree": "0%",
             "imagefs.available": "0%",
+            "imagefs.inodesFree": "0%",
         },
     })
 }
@@ -248,6 +297,34 @@ mod tests {
             "{error:?}"
         );
         assert!(error.cure_text().unwrap().contains("KubeletConfiguration"));
+    }
+
+    #[test]
+    fn thresholds_no_kubelet_starts_with_are_refused_in_its_own_words() {
+        let check = |patches: &[&str]| {
+            let patches = patches.iter().map(|text| patch(text).unwrap());
+            check(&patches.collect::<Vec<_>>()).map_err(|error| error.to_string())
+        };
+        assert_eq!(check(&[]), Ok(()));
+        let both = "{kind: KubeletConfiguration, imageGCHighThresholdPercent: 100, \
+                     imageGCLowThresholdPercent: 100}";
+        let words = "no kubelet starts with this: invalid configuration: \
+             imageGCLowThresholdPercent (--image-gc-low-threshold) 100 must be less than \
+             imageGCHighThresholdPercent (--image-gc-high-threshold) 100";
+        assert_eq!(check(&[both]), Err(words.to_owned()));
+        let low = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
+        assert_eq!(check(&[low]), Err(words.to_owned()));
+        let flag = "{kind: InitConfiguration, nodeRegistration: {kubeletExtraArgs: \
+                     [{name: image-gc-low-threshold, value: '100'}]}}";
+        assert_eq!(check(&[flag]), Err(words.to_owned()));
+        // Without a high threshold it is the kubelet's own 85, without a low one 80.
+        let none = "{kind: KubeletConfiguration, imageGCHighThresholdPercent: null, \
+                     imageGCLowThresholdPercent: 85}";
+        assert!(check(&[none]).unwrap_err().ends_with("85"));
+        let high = "{kind: KubeletConfiguration, imageGCHighThresholdPercent: 80}";
+        assert!(check(&[high]).unwrap_err().ends_with("80"));
+        let lower = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 5}";
+        assert_eq!(check(&[high, lower]), Ok(()));
     }
 
     #[test]

@@ -31,7 +31,7 @@ use crate::{
     evidence::{self, Subject},
     health::{self, Expected, Report},
     image::{NodeImage, Versions},
-    images::Images,
+    images::{Images, Protection},
     node::{Node, Role},
 };
 
@@ -58,6 +58,7 @@ pub struct Cluster {
     kubeconfig: PathBuf,
     image: NodeImage,
     expected: Expected,
+    protection: Protection,
     started: Instant,
     phases: Vec<Phase>,
     made: Made,
@@ -113,7 +114,7 @@ impl Cluster {
     /// # }
     /// ```
     pub fn images(&self) -> Images<'_> {
-        Images::of(self.docker(), &self.nodes)
+        Images::of(self.docker(), &self.nodes).under(&self.protection)
     }
 
     /// The versions its nodes are made of.
@@ -150,6 +151,11 @@ impl Cluster {
     /// A check failed: the error names it, the node, what was observed and the cure.
     pub async fn health(&self) -> Result<Report> {
         health::gate(&self.nodes, &self.client, &self.expected).await
+    }
+
+    /// The images that have to stay in its nodes.
+    pub(crate) fn protection(&self) -> &Protection {
+        &self.protection
     }
 
     /// Leaves the cluster up when this process ends. Returns how to look inside and how

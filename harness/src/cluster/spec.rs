@@ -9,7 +9,7 @@ use super::{Cluster, boot};
 use crate::{
     Error, ErrorKind, Result,
     docker::Docker,
-    health::Expected,
+    health::{Expected, ExpectedKubelet},
     node::Role,
     recipe::Recipe,
     verdict::{self, Record},
@@ -41,6 +41,8 @@ pub struct ClusterSpec {
     pub(super) loader: Option<Version>,
     pub(super) cri_client: Option<Version>,
     pub(super) keep: Option<bool>,
+    /// The kubelets may delete what they were asked to.
+    pub(super) collecting: bool,
     /// A test wants to see the refusal.
     pub(super) to_be_refused: bool,
 }
@@ -51,24 +53,27 @@ pub struct NodeSpec {
     pub(super) role: Role,
     pub(super) ports: Vec<(u16, u16)>,
     pub(super) mounts: Vec<(String, String, bool)>,
+    /// In MiB.
+    pub(super) image_disk: Option<u64>,
 }
 
 impl NodeSpec {
     /// A node that runs the control plane, and workloads too.
     pub fn control_plane() -> Self {
-        Self {
-            role: Role::ControlPlane,
-            ports: Vec::new(),
-            mounts: Vec::new(),
-        }
+        Self::of(Role::ControlPlane)
     }
 
     /// A node that runs workloads only.
     pub fn worker() -> Self {
+        Self::of(Role::Worker)
+    }
+
+    fn of(role: Role) -> Self {
         Self {
-            role: Role::Worker,
+            role,
             ports: Vec::new(),
             mounts: Vec::new(),
+            image_disk: None,
         }
     }
 
@@ -77,6 +82,15 @@ impl NodeSpec {
     #[must_use]
     pub fn with_port(mut self, node: u16, host: u16) -> Self {
         self.ports.push((node, host));
+        self
+    }
+
+    /// Gives the images of the node's containerd a file system of their own, so small that a
+    /// test can fill it. It is in memory and also holds the images that the node comes with
+    /// (about 500 MiB of a recipe's); what is loaded is gone when the node's container restarts.
+    #[must_use]
+    pub fn with_image_disk(mut self, mib: u64) -> Self {
+        self.image_disk = Some(mib);
         self
     }
 
@@ -126,6 +140,7 @@ impl ClusterSpec {
             loader: None,
             cri_client: None,
             keep: None,
+            collecting: false,
             to_be_refused: false,
         }
     }
@@ -200,6 +215,22 @@ impl ClusterSpec {
     #[must_use]
     pub fn tolerating(mut self, check: &str) -> Self {
         self.expected = self.expected.tolerating(check);
+        self
+    }
+
+    /// Lets the kubelets delete images: what kubeadm patches of `KubeletConfiguration` ask of
+    /// image garbage collection and disk eviction is then what the health gate demands. Without
+    /// it the gate demands that nothing is deleted, and a spec that asks for more is refused.
+    ///
+    /// ```
+    /// # fn spec() -> kubenest::Result<kubenest::ClusterSpec> {
+    /// let evict = "{kind: KubeletConfiguration, evictionHard: {imagefs.available: 10%}}";
+    /// kubenest::ClusterSpec::single_node().collecting_images().with_kubeadm_patch(evict)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn collecting_images(mut self) -> Self {
+        self.collecting = true;
         self
     }
 
@@ -293,6 +324,14 @@ impl ClusterSpec {
         if let Some(name) = &self.name {
             check_name(name)?;
         }
+        super::kubeadm::check(&self.kubeadm_patches)?;
+        if !self.collecting && self.expected.kubelet != ExpectedKubelet::default() {
+            return Err(Error::input(format!(
+                "the kubelets would delete images: {}",
+                self.expected.kubelet
+            ))
+            .cure("where that is what is tested, say so: ClusterSpec::collecting_images()"));
+        }
         let mounts = self.nodes.iter().flat_map(|node| &node.mounts);
         for (host, node, _) in mounts {
             if !host.starts_with('/') || !node.starts_with('/') {
@@ -338,6 +377,21 @@ mod tests {
         for name in ["", "A", "-a", "a-", "a_b", "../x", &"a".repeat(41)] {
             assert!(check_name(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn what_deletes_images_has_to_be_asked_for() {
+        let evict = "{kind: KubeletConfiguration, evictionHard: {imagefs.available: 10%}}";
+        let spec = ClusterSpec::single_node()
+            .with_kubeadm_patch(evict)
+            .unwrap();
+        assert_eq!(
+            spec.check().unwrap_err().report(),
+            "the kubelets would delete images: imageGCHighThresholdPercent 100, \
+             imageMaximumGCAge 0s, evictionHard imagefs.available<10%\n\
+             cure: where that is what is tested, say so: ClusterSpec::collecting_images()"
+        );
+        assert!(spec.collecting_images().check().is_ok());
     }
 
     #[test]

@@ -7,8 +7,10 @@ use kube::Client;
 
 use super::{
     Expected,
-    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Kubelet, Probe, Seen, driver, seen},
-    image_volume, loader,
+    facts::{Clock, ContainerdConfig, Daemon, Disk, Facts, Probe, Seen, driver, seen},
+    image_volume,
+    kubelet::Kubelet,
+    loader,
     shim::{Generation, Shim, candidates},
 };
 use crate::{
@@ -70,6 +72,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         disk,
         clock,
         kubelet: kubelet.and_then(|text| Kubelet::parse(&text)),
+        kubelet_flags: probe.map_err(Clone::clone).and_then(Probe::kubelet_flags),
         image_volume,
         dump,
         import,

@@ -1,6 +1,6 @@
 //! What a healthy node is: what the spec asked of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use semver::Version;
 use serde_json::Value;
@@ -24,14 +24,17 @@ pub struct Expected {
 }
 
 /// The parts of the kubelet's configuration that decide which images and pods it deletes.
+/// By default nothing is ever deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedKubelet {
     /// Percent of disk use at which image garbage collection starts; 100 is never.
     pub image_gc_high_threshold_percent: u32,
     /// Age at which unused images go, as the kubelet writes it (`24h0m0s`); `0s` is never.
     pub image_maximum_gc_age: String,
-    /// Disk signals (`imagefs.available` to `10%`) on which the kubelet evicts pods and images.
-    pub disk_eviction: BTreeMap<String, String>,
+    /// Disk signals (`imagefs.available` to `10%`) at which the kubelet evicts pods and images.
+    pub eviction_hard: BTreeMap<String, String>,
+    /// Those at which it does so after a grace period.
+    pub eviction_soft: BTreeMap<String, String>,
 }
 
 impl Expected {
@@ -71,12 +74,15 @@ impl ExpectedKubelet {
         if let Some(age) = patch["imageMaximumGCAge"].as_str() {
             self.image_maximum_gc_age = age.to_owned();
         }
-        for signals in [&patch["evictionHard"], &patch["evictionSoft"]] {
-            for (signal, threshold) in signals.as_object().into_iter().flatten() {
-                let threshold = threshold.as_str().unwrap_or_default();
-                self.disk_eviction
-                    .extend(active([(signal.as_str(), threshold)]));
-            }
+        for (key, signals) in [
+            ("evictionHard", &mut self.eviction_hard),
+            ("evictionSoft", &mut self.eviction_soft),
+        ] {
+            let asked = patch[key].as_object().into_iter().flatten();
+            let asked: Vec<_> = asked
+                .map(|(signal, threshold)| (signal, threshold.as_str().unwrap_or_default()))
+                .collect();
+            signals.extend(active(asked));
         }
     }
 }
@@ -87,25 +93,51 @@ impl Default for ExpectedKubelet {
         Self {
             image_gc_high_threshold_percent: 100,
             image_maximum_gc_age: "0s".to_owned(),
-            disk_eviction: BTreeMap::new(),
+            eviction_hard: BTreeMap::new(),
+            eviction_soft: BTreeMap::new(),
         }
     }
 }
 
+/// The settings, by their names.
+impl fmt::Display for ExpectedKubelet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            image_gc_high_threshold_percent: high,
+            image_maximum_gc_age: age,
+            ..
+        } = self;
+        write!(
+            f,
+            "imageGCHighThresholdPercent {high}, imageMaximumGCAge {age}"
+        )?;
+        for (setting, signals) in [
+            ("evictionHard", &self.eviction_hard),
+            ("evictionSoft", &self.eviction_soft),
+        ] {
+            for (signal, threshold) in signals {
+                write!(f, ", {setting} {signal}<{threshold}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The disk signals among these on which a kubelet acts.
-pub(super) fn active<'a>(
-    signals: impl IntoIterator<Item = (&'a str, &'a str)>,
+pub(super) fn active<S: AsRef<str>, T: AsRef<str>>(
+    signals: impl IntoIterator<Item = (S, T)>,
 ) -> BTreeMap<String, String> {
     let disk = |signal: &str| {
         ["nodefs.", "imagefs.", "containerfs."]
             .iter()
             .any(|disk| signal.starts_with(disk))
     };
+    // The kubelet reads 0% and 100% as "ignore this signal".
+    let ignored = |threshold: &str| matches!(threshold, "" | "0%" | "100%");
     signals
         .into_iter()
-        // The kubelet reads 0% and 100% as "ignore this signal".
-        .filter(|(signal, threshold)| disk(signal) && !matches!(*threshold, "" | "0%" | "100%"))
-        .map(|(signal, threshold)| (signal.to_owned(), threshold.to_owned()))
+        .map(|(signal, threshold)| (signal.as_ref().to_owned(), threshold.as_ref().to_owned()))
+        .filter(|(signal, threshold)| disk(signal) && !ignored(threshold))
         .collect()
 }
 
@@ -141,7 +173,9 @@ mod tests {
         }));
         assert_eq!(kubelet.image_gc_high_threshold_percent, 5);
         assert_eq!(kubelet.image_maximum_gc_age, "24h0m0s");
-        let signals: Vec<_> = kubelet.disk_eviction.keys().collect();
-        assert_eq!(signals, ["imagefs.available", "nodefs.inodesFree"]);
+        let signals =
+            |signals: &BTreeMap<String, String>| signals.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(signals(&kubelet.eviction_hard), ["imagefs.available"]);
+        assert_eq!(signals(&kubelet.eviction_soft), ["nodefs.inodesFree"]);
     }
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{
     image_volume::Mounted,
+    kubelet::{Flags, Kubelet},
     loader::{Dump, Import, loaded_for},
     shim::Shim,
 };
@@ -40,6 +41,8 @@ pub(super) struct Facts {
     pub(super) clock: Seen<Clock>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Seen<Kubelet>,
+    /// What the running kubelet was started with.
+    pub(super) kubelet_flags: Seen<Flags>,
     /// What came of an image volume; tried only where the spec asks for them.
     pub(super) image_volume: Seen<Mounted>,
     pub(super) dump: Seen<Dump>,
@@ -115,20 +118,6 @@ pub(super) struct Clock {
     pub(super) skew: f64,
     /// How far off the reading may be.
     pub(super) error: f64,
-}
-
-/// The parts of the kubelet's configuration that decide what it deletes.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Kubelet {
-    #[serde(rename = "imageGCHighThresholdPercent")]
-    pub(super) image_gc_high: Option<u32>,
-    #[serde(rename = "imageMaximumGCAge")]
-    pub(super) image_max_age: String,
-    pub(super) eviction_hard: BTreeMap<String, String>,
-    pub(super) eviction_soft: BTreeMap<String, String>,
-    pub(super) merge_default_eviction_settings: bool,
-    pub(super) cgroup_driver: String,
 }
 
 impl Facts {
@@ -255,19 +244,6 @@ impl Disk {
     }
 }
 
-impl Kubelet {
-    /// From the answer of `/configz`.
-    pub(super) fn parse(text: &str) -> Seen<Self> {
-        #[derive(Deserialize)]
-        struct Configz {
-            kubeletconfig: Kubelet,
-        }
-        let configz: Configz =
-            serde_json::from_str(text).map_err(|error| format!("kubelet configz: {error}"))?;
-        Ok(configz.kubeletconfig)
-    }
-}
-
 /// What probe.sh printed, by part.
 #[derive(Debug)]
 pub(super) struct Probe<'a> {
@@ -286,6 +262,10 @@ impl<'a> Probe<'a> {
 
     pub(super) fn daemon(&self) -> Seen<Daemon> {
         Daemon::parse(self.part("daemon")?)
+    }
+
+    pub(super) fn kubelet_flags(&self) -> Seen<Flags> {
+        Flags::parse(self.part("kubelet")?)
     }
 
     pub(super) fn dump(&self) -> Seen<Dump> {
@@ -424,17 +404,5 @@ usable
             0
         );
         assert!(Disk::parse("stat: cannot read").is_err());
-    }
-
-    #[test]
-    fn configz_is_read_as_the_kubelet_writes_it() {
-        let text = r#"{"kubeletconfig": {"imageGCHighThresholdPercent": 100,
-            "imageMaximumGCAge": "0s", "cgroupDriver": "systemd", "unknown": 1,
-            "evictionHard": {"nodefs.available": "0%"}}}"#;
-        let kubelet = Kubelet::parse(text).expect("must parse");
-        assert_eq!(kubelet.image_gc_high, Some(100));
-        assert_eq!(kubelet.image_max_age, "0s");
-        assert_eq!(kubelet.eviction_hard["nodefs.available"], "0%");
-        assert!(Kubelet::parse("{}").is_err());
     }
 }

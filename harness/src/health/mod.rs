@@ -9,6 +9,7 @@ mod collect;
 mod expected;
 mod facts;
 mod image_volume;
+mod kubelet;
 mod loader;
 mod report;
 mod shim;

@@ -10,6 +10,10 @@ readlink "/proc/$pid/exe"
 readlink "/proc/$pid/cwd"
 tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PATH=//p'
 
+part kubelet
+pid=$(systemctl show --property MainPID --value kubelet)
+[ "$pid" = 0 ] || tr '\0' '\n' <"/proc/$pid/cmdline"
+
 part cgroup
 stat -f -c %T /sys/fs/cgroup
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then

@@ -12,8 +12,10 @@ mod deliver;
 mod engine;
 mod export;
 mod files;
+mod guard;
 mod layerdb;
 mod manifest;
+mod protect;
 mod reference;
 mod saved;
 mod target;
@@ -22,8 +24,10 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
 
+pub(crate) use self::protect::Protection;
 use self::{
     files::{Archive, Files, Folder},
+    protect::Daemon,
     reference::Reference,
     target::Target,
 };
@@ -39,6 +43,7 @@ use crate::{
 pub struct Images<'a> {
     docker: &'a Docker,
     nodes: &'a [Node],
+    protection: Option<&'a Protection>,
 }
 
 /// Where an image comes from.
@@ -85,10 +90,13 @@ pub struct NodeLoad {
 }
 
 /// What became of an image's pin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pin {
-    /// CRI says that the image is pinned.
+    /// CRI says that the image is pinned, and the kubelet heeds that.
     Held,
+    /// CRI says that the image is pinned, and the kubelet does not look (before 1.25.14, 1.26.9,
+    /// 1.27.6 and 1.28.2): only its settings keep the image.
+    Overlooked,
     /// The daemon does not heed pins (containerd before 1.6.25, and 1.7 before 1.7.10): only the
     /// kubelet's settings keep the image.
     Ignored,
@@ -139,11 +147,24 @@ impl From<&str> for Source {
 impl<'a> Images<'a> {
     /// The images of these nodes of an engine.
     pub fn of(docker: &'a Docker, nodes: &'a [Node]) -> Self {
-        Self { docker, nodes }
+        Self {
+            docker,
+            nodes,
+            protection: None,
+        }
+    }
+
+    /// The same; what is loaded is from then on missed when it is gone.
+    pub(crate) fn under(self, protection: &'a Protection) -> Self {
+        Self {
+            protection: Some(protection),
+            ..self
+        }
     }
 
     /// Loads images into every node, pinned. Each node is sent what it lacks and nothing else;
-    /// the source is read once for all of them.
+    /// the source is read once for all of them. The images of a cluster are then
+    /// [protected](Self::protect).
     ///
     /// # Errors
     /// There is no such image, it is not whole or for another platform, or a node cannot take
@@ -171,6 +192,22 @@ impl<'a> Images<'a> {
                 from_files(&targets, &platform, name.as_ref(), open).await?
             }
         };
+        if let Some(protection) = self.protection {
+            protection.add(&loaded.names);
+            for load in &mut loaded.nodes {
+                load.pin = protection.worth(load.pin);
+            }
+        }
+        let weak = loaded.nodes.iter().find(|load| load.pin != Pin::Held);
+        if let Some(NodeLoad { node, pin, .. }) = weak {
+            let who = match pin {
+                Pin::Ignored => "containerd",
+                _ => "the kubelet",
+            };
+            progress!(
+                "{who} of node '{node}' ignores pins: only the kubelet's settings keep images"
+            );
+        }
         loaded.seconds = begun.elapsed().as_secs_f64();
         let sent: u64 = loaded.nodes.iter().map(|node| node.sent_bytes).sum();
         progress!(
@@ -181,6 +218,62 @@ impl<'a> Images<'a> {
             loaded.seconds
         );
         Ok(loaded)
+    }
+
+    /// Pins an image on every node that has it and, of a cluster, protects it: a test during
+    /// which it disappears from a node fails, and a pin that is lost is put back. Loaded images
+    /// are protected already, and so are those that the nodes came with, if they are pinned.
+    ///
+    /// # Errors
+    /// No node has it.
+    pub async fn protect(&self, name: &str) -> Result<Pin> {
+        let name = Reference::parse(name)?.to_string();
+        let pins = self.on_nodes_with(&name, async |daemon: &Daemon| daemon.pin(&name).await);
+        let pins = pins.await?;
+        let pin = pins.into_iter().max().ok_or_else(|| {
+            Error::not_found(format!("no node has image '{name}'"))
+                .cure("load it first: cluster.images().load(…)")
+        })?;
+        let Some(protection) = self.protection else {
+            return Ok(pin);
+        };
+        protection.add(&[name]);
+        Ok(protection.worth(pin))
+    }
+
+    /// Takes an image's pins, and misses it no more: for a test that removes it on purpose, or
+    /// has it collected.
+    ///
+    /// # Errors
+    /// A node does not answer.
+    pub async fn release(&self, name: &str) -> Result<()> {
+        let name = Reference::parse(name)?.to_string();
+        if let Some(protection) = self.protection {
+            protection.forget(&name).await;
+        }
+        let unpin = async |daemon: &Daemon| daemon.unpin(&name).await;
+        self.on_nodes_with(&name, unpin).await?;
+        Ok(())
+    }
+
+    /// The names of a cluster's protected images, as CRI spells them.
+    pub fn protected(&self) -> Vec<String> {
+        self.protection.map(Protection::names).unwrap_or_default()
+    }
+
+    async fn on_nodes_with<T>(
+        &self,
+        name: &str,
+        act: impl AsyncFn(&Daemon) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let acts = self.nodes.iter().map(async |node| {
+            let daemon = Daemon::open(node).await?;
+            match daemon.has(name).await? {
+                true => act(&daemon).await.map(Some),
+                false => Ok(None),
+            }
+        });
+        Ok(try_join_all(acts).await?.into_iter().flatten().collect())
     }
 }
 

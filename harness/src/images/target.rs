@@ -13,6 +13,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{
     NodeLoad, Pin,
     manifest::{Image, Json},
+    protect::PINNED,
 };
 use crate::{
     Context, Error, Result,
@@ -27,9 +28,6 @@ use crate::{
     },
     wait::{self, Probe},
 };
-
-/// The label by which the kubelet's garbage collection knows an image to leave alone.
-const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 
 /// What the engine calls the image, where its configuration does not tell.
 const ORIGIN: &str = "dev.kubenest.origin";
@@ -367,7 +365,7 @@ fn origin_label(origin: &str, id: &str) -> String {
 }
 
 /// Whether CRI of this containerd takes over the label from a record that it did not make.
-fn heeds_pins(version: &str) -> bool {
+pub(super) fn heeds_pins(version: &str) -> bool {
     let Ok(version) = semver::Version::parse(version.trim_start_matches('v')) else {
         return true;
     };

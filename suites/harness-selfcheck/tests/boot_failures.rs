@@ -22,13 +22,9 @@ const CLEAN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_kubelet_that_cannot_start_ends_the_boot_with_its_own_words() -> Result<()> {
-    // kubenest's own high threshold is 100.
-    let patch = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
+    let patch = "{kind: KubeletConfiguration, maxPods: -1}";
     let error = failed(ClusterSpec::single_node().with_kubeadm_patch(patch)?).await?;
-    says(
-        &error,
-        &["kubelet", "must be less than imageGCHighThresholdPercent"],
-    );
+    says(&error, &["kubelet", "maxPods (--max-pods) -1 must not be"]);
     Ok(())
 }
 

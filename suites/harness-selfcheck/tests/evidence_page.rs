@@ -125,6 +125,12 @@ async fn keys_and_links(page: &mut Browser, file: &Path) -> Result<()> {
     page.until(selected, "GET /healthz 200 25008").await?;
     page.press("E").await?;
     page.until(selected, refused).await?;
+    page.press("[").await?;
+    page.until(SHOWN, "24,993 of 50,000 lines").await?;
+    page.until("$('range').textContent", "25.0 s of 50.0 s")
+        .await?;
+    page.click("#reset").await?;
+    page.until(SHOWN, "50,000 of 50,000 lines").await?;
     page.press("t").await?;
     page.until("location.hash", "#clock=relative&at=25007")
         .await?;
@@ -304,22 +310,22 @@ fn stale_daemon() -> Finding {
 
 /// A line a millisecond: of five, two of the kubelet, one of containerd, one of a pod.
 fn line(at: usize) -> Entry {
-    let (mut source, mut level, mut text) = match at % 5 {
+    let mut level = Level::Info;
+    let (mut source, mut text) = match at % 5 {
         0 | 1 => (
             Source::Kubelet,
-            Level::Info,
-            format!("sync loop {at} of the kubelet"),
+            format!(
+                r#""SyncLoop (PLEG): event for pod" pod="kube-system/coredns-{at:010x}" event={{"ID":"{at:08}-0000-4000-8000-000000000000","Type":"ContainerStarted","Data":"{at:064x}"}}"#
+            ),
         ),
         2 => (
             Source::Containerd,
-            Level::Info,
-            format!("level=info msg=\"event {at}\""),
+            format!("StartContainer for \"{at:064x}\" returns successfully"),
         ),
-        3 => (Source::Pod, Level::Info, format!("GET /healthz 200 {at}")),
+        3 => (Source::Pod, format!("GET /healthz 200 {at}")),
         _ => (
             Source::Kernel,
-            Level::Info,
-            format!("veth{at:x}: entered forwarding state"),
+            format!("cni0: port 7(veth{at:08x}) entered forwarding state"),
         ),
     };
     let mut node = if at.is_multiple_of(2) {

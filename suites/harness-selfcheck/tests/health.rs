@@ -21,7 +21,8 @@ async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
     // What a spec asks of the kubelet is what its cluster's gate expects.
     let evict = "{kind: KubeletConfiguration, evictionHard: {nodefs.inodesFree: 1%}}";
     let spec = ClusterSpec::single_node().with_recipe(GOOD)?;
-    let cluster = spec.with_kubeadm_patch(evict)?.boot().await?;
+    let spec = spec.collecting_images().with_kubeadm_patch(evict)?;
+    let cluster = spec.boot().await?;
     let (nodes, client) = (cluster.nodes(), cluster.client());
     let node = &nodes[0];
     let report = cluster.health().await?;

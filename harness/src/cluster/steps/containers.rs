@@ -15,6 +15,7 @@ use crate::{
 
 const API_PORT: u16 = 6443;
 const MODULES: &str = "/lib/modules";
+const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";
 const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
 const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemKeepFree=1M\n";
 const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
@@ -28,11 +29,11 @@ pub(in crate::cluster) async fn start(
 ) -> Result<(Vec<Node>, u16)> {
     let nodes = spec.nodes.iter().zip(made.containers());
     let containers: Vec<_> = nodes
-        .map(|(node, name)| (container(name, node, image, made, network), node.role))
+        .map(|(node, name)| (container(name, node, image, made, network), node))
         .collect();
     let started = containers
         .iter()
-        .map(|(container, role)| begin(spec, made, container, *role));
+        .map(|(container, node)| begin(spec, made, container, node));
     let nodes = try_join_all(started).await?;
     let state = made.docker().container(nodes[0].name()).await?;
     let port = state
@@ -59,14 +60,14 @@ async fn begin(
     spec: &ClusterSpec,
     made: &Made,
     container: &ContainerSpec,
-    role: Role,
+    node: &NodeSpec,
 ) -> Result<Node> {
-    let docker = made.docker();
+    let (docker, role) = (made.docker(), node.role);
     docker.create(container).await?;
     // On a volume: what a node said is still there when its container is not.
-    docker
-        .put_files(&container.name, &[FileEntry::new(JOURNAL_CONFIG, JOURNAL)])
-        .await?;
+    let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
+    files.extend(node.image_disk.into_iter().flat_map(image_disk));
+    docker.put_files(&container.name, &files).await?;
     if !spec.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
         let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;
@@ -94,6 +95,17 @@ async fn begin(
         error = watchdog::watch(std::slice::from_ref(&node)) => return Err(error),
     }
     Ok(node)
+}
+
+/// Has containerd's unit make a file system for images before containerd starts.
+fn image_disk(mib: u64) -> [FileEntry; 2] {
+    let script = FileEntry {
+        mode: 0o755,
+        ..FileEntry::new(IMAGE_DISK, include_str!("image-disk.sh"))
+    };
+    let unit = "/etc/systemd/system/containerd.service.d/image-disk.conf";
+    let start = format!("[Service]\nExecStartPre={IMAGE_DISK} {mib}\n");
+    [script, FileEntry::new(unit, start)]
 }
 
 fn container(

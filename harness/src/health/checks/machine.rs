@@ -1,10 +1,11 @@
 //! Checks of what a node has from its machine: disk, cgroups, inotify, clock.
 
-use super::{Outcome, kubelet::active_disk_signals};
+use super::Outcome;
 use crate::{
     health::{
         Expected,
-        facts::{Facts, Kubelet, Seen, driver, seen},
+        facts::{Facts, Seen, driver, seen},
+        kubelet::Kubelet,
     },
     node::cri::CgroupDriver,
 };
@@ -136,9 +137,10 @@ pub(super) fn clock(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 
 /// Percent used from which this kubelet deletes images or pods; `None` when never.
 fn deletes_from(kubelet: &Kubelet) -> Option<u64> {
-    let gc = kubelet.image_gc_high.unwrap_or(85);
+    let gc = kubelet.high();
     let gc = (gc < 100).then_some(u64::from(gc));
-    let eviction = active_disk_signals(kubelet)
+    let eviction = kubelet
+        .disk_signals()
         .into_iter()
         .filter_map(|(signal, threshold)| {
             let free: u64 = threshold.strip_suffix('%')?.parse().ok()?;

@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     health::{
-        facts::{
-            Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Kubelet, Runtime,
-            RuntimeOptions,
-        },
+        facts::{Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Runtime, RuntimeOptions},
+        kubelet::{Flags, Kubelet},
         loader::{Dump, Import},
         report::Report,
         shim::{FoundShim, Generation, Shim, tests::ANSWERS},
@@ -83,16 +81,24 @@ fn good() -> Facts {
             skew: 0.1,
             error: 0.2,
         }),
-        kubelet: Ok(Kubelet {
-            image_gc_high: Some(100),
-            image_max_age: "0s".to_owned(),
-            eviction_hard: evict("nodefs.available", "0%"),
-            cgroup_driver: "systemd".to_owned(),
-            ..Kubelet::default()
-        }),
+        kubelet: Ok(kubelet()),
+        kubelet_flags: Flags::parse(
+            "/usr/local/bin/kubelet\n--config=/var/lib/kubelet/config.yaml",
+        ),
         image_volume: Ok(Ok("registry.k8s.io/pause:3.10".to_owned())),
         dump: Ok(dump(3, "overlayfs")),
         import: Ok(imported("overlayfs", Ok(()))),
+    }
+}
+
+/// Of a kubelet that deletes nothing.
+fn kubelet() -> Kubelet {
+    Kubelet {
+        image_gc_high: Some(100),
+        image_max_age: "0s".to_owned(),
+        eviction_hard: evict("nodefs.available", "0%"),
+        cgroup_driver: "systemd".to_owned(),
+        ..Kubelet::default()
     }
 }
 
@@ -253,38 +259,75 @@ fn inodes_run_out_apart_from_bytes() {
 
 #[test]
 fn kubelet_deletes_only_what_the_spec_asked() {
-    fires("kubelet", |facts| {
-        facts.kubelet.as_mut().unwrap().image_gc_high = Some(85)
-    });
-    fires("kubelet", |facts| {
-        facts.kubelet.as_mut().unwrap().image_max_age = "24h0m0s".to_owned()
-    });
-    fires("kubelet", |facts| {
-        facts.kubelet.as_mut().unwrap().eviction_hard = evict("imagefs.available", "15%");
-    });
-    fires("kubelet", |facts| {
-        facts.kubelet.as_mut().unwrap().eviction_soft = evict("nodefs.inodesFree", "5%");
-    });
-    fires("kubelet", |facts| {
-        facts
-            .kubelet
-            .as_mut()
-            .unwrap()
-            .merge_default_eviction_settings = true;
-    });
-    silent(|facts| {
-        facts.kubelet.as_mut().unwrap().eviction_hard = evict("memory.available", "100Mi");
-    });
-    silent(|facts| {
-        facts.kubelet.as_mut().unwrap().eviction_hard = evict("imagefs.available", "100%");
-    });
-
-    let mut expected = Expected::default();
-    expected.kubelet.disk_eviction = evict("imagefs.available", "90%");
+    let fires = |change: fn(&mut Kubelet)| {
+        fires("kubelet", |facts| change(facts.kubelet.as_mut().unwrap())).observed
+    };
+    let file = "(/var/lib/kubelet/config.yaml)";
     assert_eq!(
-        judge("kubelet", &good(), &expected).verdict,
-        Verdict::Failed
+        fires(|kubelet| kubelet.image_gc_high = Some(85)),
+        format!("imageGCHighThresholdPercent 85 {file}, asked 100")
     );
+    assert_eq!(
+        fires(|kubelet| kubelet.image_gc_low = Some(100)),
+        format!("imageGCLowThresholdPercent 100 {file}, asked less than 100")
+    );
+    assert_eq!(
+        fires(|kubelet| kubelet.image_max_age = "24h0m0s".to_owned()),
+        format!("imageMaximumGCAge 24h0m0s {file}, asked 0s")
+    );
+    assert_eq!(
+        fires(|kubelet| kubelet.eviction_hard = evict("imagefs.available", "15%")),
+        format!("evictionHard imagefs.available<15% {file}, asked 0%")
+    );
+    assert_eq!(
+        fires(|kubelet| kubelet.eviction_soft = evict("nodefs.inodesFree", "5%")),
+        format!("evictionSoft nodefs.inodesFree<5% {file}, asked 0%")
+    );
+    assert_eq!(
+        fires(|kubelet| kubelet.merge_default_eviction_settings = true),
+        format!(
+            "mergeDefaultEvictionSettings true, which brings disk eviction back {file}, asked false"
+        )
+    );
+    for harmless in [("memory.available", "100Mi"), ("imagefs.available", "100%")] {
+        silent(|facts| {
+            facts.kubelet.as_mut().unwrap().eviction_hard = evict(harmless.0, harmless.1);
+        });
+    }
+    // Before 1.29 there is no such setting.
+    silent(|facts| facts.kubelet.as_mut().unwrap().image_max_age.clear());
+}
+
+#[test]
+fn kubelet_flags_win_over_its_file() {
+    let with = |flag: &str| {
+        let found = fires("kubelet", |facts| {
+            facts.kubelet_flags = Flags::parse(&format!("kubelet\n{flag}"));
+        });
+        found.observed
+    };
+    assert_eq!(
+        with("--eviction-hard=imagefs.available<10%"),
+        "evictionHard imagefs.available<10% \
+         (flag --eviction-hard=imagefs.available<10%), asked 0%"
+    );
+    assert_eq!(
+        with("--image-gc-high-threshold=90"),
+        "imageGCHighThresholdPercent 90 (flag --image-gc-high-threshold=90), asked 100"
+    );
+    let mut facts = good();
+    facts.kubelet_flags = Err("no such process".to_owned());
+    let finding = judge("kubelet", &facts, &Expected::default());
+    assert_eq!(finding.verdict, Verdict::Unknown);
+}
+
+#[test]
+fn kubelet_deletes_no_less_than_the_spec_asked() {
+    let mut expected = Expected::default();
+    expected.kubelet.eviction_hard = evict("imagefs.available", "90%");
+    let finding = judge("kubelet", &good(), &expected);
+    assert_eq!(finding.verdict, Verdict::Failed);
+    assert!(finding.observed.contains("asked 90%"), "{finding:?}");
     let mut facts = good();
     facts.kubelet.as_mut().unwrap().eviction_hard = evict("imagefs.available", "90%");
     assert_eq!(judge("kubelet", &facts, &expected).verdict, Verdict::Passed);

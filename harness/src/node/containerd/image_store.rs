@@ -6,7 +6,7 @@ use prost::Message;
 use tonic::{Code, Request, Status, metadata::AsciiMetadataValue};
 
 use super::{Blob, Containerd, Empty, SHORT};
-use crate::{Result, docker::labels::unix_now};
+use crate::{Error, Result, docker::labels::unix_now};
 
 /// The namespace that CRI, and with it the kubelet, sees.
 const NAMESPACE: &str = "k8s.io";
@@ -220,6 +220,10 @@ impl ImageStore {
 
     async fn update_record(&self, record: Record) -> Result<()> {
         let paths = ["target", "labels"].map(str::to_owned).to_vec();
+        self.update(record, paths).await
+    }
+
+    async fn update(&self, record: Record, paths: Vec<String>) -> Result<()> {
         let request = UpdateRecord {
             image: Some(record),
             mask: Some(FieldMask { paths }),
@@ -227,6 +231,15 @@ impl ImageStore {
         let path = "/containerd.services.images.v1.Images/Update";
         let _: OneRecord = self.call(path, request).await?;
         Ok(())
+    }
+
+    /// Sets one label of a record; an empty value takes it away.
+    pub(crate) async fn label_record(&self, name: &str, label: &str, value: &str) -> Result<()> {
+        let record = self.record(name).await?;
+        // The daemon dies of a record without its manifest.
+        let mut record = record.ok_or_else(|| Error::not_found(format!("no image '{name}'")))?;
+        record.labels.insert(label.to_owned(), value.to_owned());
+        self.update(record, vec![format!("labels.{label}")]).await
     }
 
     /// A request in the namespace and under the lease.

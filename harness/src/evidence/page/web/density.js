@@ -1,7 +1,13 @@
 // The density strip: how much was said when, and how bad.
 
 const end = count ? lines.at_us[count - 1] : 0;
-const span = Math.max(end, 1);
+
+/** The time on the strip: all of it, or what it was narrowed to. */
+function axis() {
+  const from = view.from ?? 0;
+  return { from, wide: Math.max((view.until ?? end) - from, 1) };
+}
+
 // Both ends of a drag, as shares of the width.
 let dragged = null;
 // Lines per bucket by level, and the most of one bucket.
@@ -10,8 +16,9 @@ let density = null;
 function countDensity() {
   const buckets = Math.max(1, Math.floor($("density").clientWidth / 3));
   const levels = LEVELS.map(() => new Uint32Array(buckets));
+  const { from, wide } = axis();
   for (const at of shown) {
-    const bucket = Math.min(buckets - 1, Math.floor((lines.at_us[at] / span) * buckets));
+    const bucket = Math.min(buckets - 1, Math.floor(((lines.at_us[at] - from) / wide) * buckets));
     levels[lines.level[at]][bucket] += 1;
   }
   const totals = levels[0].map((errors, at) => errors + levels[1][at] + levels[2][at]);
@@ -37,7 +44,8 @@ function drawDensity() {
     paint.fillRect(left, top, wide, high);
   };
   paint.clearRect(0, 0, width, height);
-  const x = (at) => ((lines.at_us[at] ?? 0) / span) * width;
+  const { from: begin, wide } = axis();
+  const x = (at) => (((lines.at_us[at] ?? begin) - begin) / wide) * width;
   const [left, right] = inSight().map(x);
   fill("--selected", left, 0, Math.max(right - left, 2 * scale), height);
   const bar = width / density.totals.length;
@@ -63,14 +71,16 @@ function drawDensity() {
 }
 
 function showAxis() {
-  $("axis-start").textContent = count ? time(0) : "";
-  $("axis-end").textContent = count ? time(end) : "";
-  const limits = [view.from ?? 0, view.until ?? end].map(time).join(" to ");
-  $("range").textContent = view.from === null && view.until === null ? "" : `only ${limits}`;
+  const { from, wide } = axis();
+  $("axis-start").textContent = count ? time(from) : "";
+  $("axis-end").textContent = count ? time(from + wide) : "";
+  const narrowed = view.from !== null || view.until !== null;
+  const [part, all] = [wide, end].map((time) => (time / 1e6).toFixed(1));
+  $("range").textContent = narrowed ? `${part} s of ${all} s` : "";
   $("density").setAttribute("aria-label", `${shown.length} lines over ${(end / 1e6).toFixed(1)} seconds`);
 }
 
-/** A click goes to that time; a drag shows only that time. */
+/** A click goes to that time; a drag shows only that time, a double click all of it. */
 function watchDensity() {
   const canvas = $("density");
   const share = (event) => Math.max(0, Math.min(1, event.offsetX / canvas.clientWidth));
@@ -85,10 +95,13 @@ function watchDensity() {
   });
   canvas.addEventListener("pointerup", () => {
     if (!dragged) return;
-    const [from, until] = dragged.map((part) => Math.round(part * span)).sort((a, b) => a - b);
+    const { from: begin, wide } = axis();
+    const ends = dragged.map((part) => begin + Math.round(part * wide));
+    const [from, until] = ends.sort((a, b) => a - b);
     dragged = null;
-    if (until - from > span / 200) update({ from, until });
+    if (until - from > wide / 200) update({ from, until });
     else select(shown.findIndex((at) => lines.at_us[at] >= from), true);
   });
+  canvas.addEventListener("dblclick", () => update({ from: null, until: null }));
 }
 

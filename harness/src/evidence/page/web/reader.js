@@ -114,9 +114,6 @@ function watchList() {
   window.addEventListener("afterprint", showRows);
 }
 
-// Columns are as wide as the names need.
-const widest = Math.max(0, ...lines.nodes.map((name) => name.length));
-document.documentElement.style.setProperty("--node-width", widest ? `${Math.min(widest, 28) + 2}ch` : "0");
 makeChips($("sources"), lines.sources, lines.source, "without");
 makeChips($("nodes"), lines.nodes, lines.node, "nodesWithout");
 watchTools();

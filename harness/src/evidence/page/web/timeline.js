@@ -143,6 +143,18 @@ function showRows() {
   drawDensity();
 }
 
+// Of several nodes, what tells them apart; of one, nothing: the text needs the room.
+const nodeNames = (() => {
+  const parts = lines.nodes.map((name) => name.split("-"));
+  const named = parts.filter((name) => name.join("-") !== "");
+  if (named.length < 2) return parts.map(() => "");
+  let same = 0;
+  while (named.every((name) => name.length > same + 1 && name[same] === named[0][same])) same += 1;
+  return parts.map((name) => name.slice(name[0] ? same : 0).join("-"));
+})();
+const widest = Math.min(28, Math.max(0, ...nodeNames.map((name) => name.length)));
+document.documentElement.style.setProperty("--node-width", widest ? `calc(${widest}ch + 14px)` : "0");
+
 /** The first and the last line in sight. */
 function inSight() {
   const { scrollTop, clientHeight } = $("list");
@@ -160,7 +172,7 @@ function row(place, marks) {
   const made = element("div", `row ${level}`, letter,
     element("span", "at", time(lines.at_us[at])),
     element("span", `source ${source}`, source),
-    element("span", "node", lines.nodes[lines.node[at]]),
+    element("span", "node", nodeNames[lines.node[at]]),
     marked(lines.text[at].replaceAll("\n", " ⏎ "), marks));
   made.id = `line-${at}`;
   made.style.top = `${place * ROW}px`;
@@ -309,8 +321,8 @@ function readAddress() {
     level: level < 0 ? 2 : level,
     without: parts.getAll("without").filter((name) => lines.sources.includes(name)),
     nodesWithout: parts.getAll("node-without").filter((name) => lines.nodes.includes(name)),
-    from: whole("from", span),
-    until: whole("until", span),
+    from: whole("from", end),
+    until: whole("until", end),
     clock: parts.get("clock") === "relative" ? "relative" : "absolute",
     zero: whole("zero", count - 1) ?? 0,
     at: whole("at", count - 1),
@@ -318,6 +330,13 @@ function readAddress() {
   fillTools();
   show();
   if (view.at !== null) reveal(placeOf(view.at), true);
+  else if (!location.hash) reveal(placeOf(decisive()), true);
+}
+
+/** The line to begin with: the first that shows a cause, else the last before it was over. */
+function decisive() {
+  const supporting = data.diagnosis.flatMap((found) => found.lines);
+  return supporting.find((line) => line.entry !== null)?.entry ?? count - 1;
 }
 
 function fillTools() {

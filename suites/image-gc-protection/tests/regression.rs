@@ -1,0 +1,363 @@
+//! Images loaded into a node survive the kubelet's collection of images.
+//!
+//! A node in a container sees the disk of the machine it runs on. When that is full, its kubelet
+//! deletes images that no container uses; those that were loaded are in no registry, and the
+//! next pod that needs one gets ErrImageNeverPull or ErrImagePull. Two paths lead there: the
+//! thresholds of image garbage collection, and eviction at a full disk, which knows no threshold.
+//! Pins keep images on both, where containerd and kubelet heed them.
+//!
+//! Regression test for <https://github.com/kubernetes-sigs/cluster-api/issues/11856> and
+//! <https://github.com/kubernetes-sigs/cluster-api/pull/11904>. Obsolete when kubelets no longer
+//! delete images that cannot be pulled again.
+
+/// Images that nothing protects, or a pin that nobody heeds.
+mod affected {
+    use std::time::Duration;
+
+    use image_gc_protection::{
+        CONTAINERD_1_6, CONTAINERD_2_0, EVICTING, FULL, OFF, collected, critical_pod, fill, find,
+        load, says, spec,
+    };
+    use kubenest::{
+        images::Pin,
+        k8s_openapi::api::core::v1::Pod,
+        objects,
+        wait::{self, Probe},
+    };
+
+    /// The trap: a high threshold of 100 turns off one of two paths.
+    #[tokio::test]
+    async fn eviction_deletes_an_unpinned_image_although_the_threshold_is_100() -> anyhow::Result<()>
+    {
+        let spec = spec(CONTAINERD_2_0)?.collecting_images();
+        let cluster = spec.with_kubeadm_patch(EVICTING)?.boot().await?;
+        cluster
+            .case(async |case| {
+                let node = case.node();
+                says(node, OFF, 1).await?;
+                let (lost, pin) = load(case, "unprotected").await?;
+                assert_eq!(pin, Pin::Held);
+                case.cluster().images().release(lost.reference()).await?;
+                let id = find(node, lost.reference()).await?.expect("must be there").id;
+
+                fill(node, FULL).await?;
+                collected(node, lost.reference(), Duration::from_secs(60)).await?;
+                case.shown();
+                let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
+                let journal = says(node, &removal, 1).await?;
+                for words in [
+                    "\"Eviction manager: attempting to reclaim\" resourceName=\"ephemeral-storage\"",
+                    "\"Attempting to delete unused images\"",
+                ] {
+                    assert!(journal.contains(words), "no {words} in: {journal}");
+                }
+
+                let mut pod = critical_pod(node, &lost, "needs-it");
+                let containers = &mut pod.spec.as_mut().expect("must have a spec").containers;
+                let mut pulls = containers[0].clone();
+                pulls.name = "pulls".to_owned();
+                pulls.image_pull_policy = Some("IfNotPresent".to_owned());
+                containers.push(pulls);
+                case.create(&pod).await?;
+                let reasons = "ErrImagePull ErrImageNeverPull";
+                let what = format!("its containers to wait: {reasons}");
+                let deadline = Duration::from_secs(60);
+                let seen = objects::until(case.api(), "needs-it", &what, deadline, |pod| {
+                    let seen = pod.map(waiting).unwrap_or_default();
+                    match seen == reasons {
+                        true => Probe::Ready(seen),
+                        false => Probe::Pending(seen),
+                    }
+                });
+                let seen = seen.await?;
+                case.saw(reasons, seen);
+                Ok(lost.remove().await?)
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    /// Why each container waits, by their names.
+    fn waiting(pod: &Pod) -> String {
+        let status = pod.status.clone().unwrap_or_default();
+        let mut statuses = status.container_statuses.unwrap_or_default();
+        statuses.sort_by(|a, b| a.name.cmp(&b.name));
+        let reasons = statuses
+            .into_iter()
+            .filter_map(|status| status.state?.waiting?.reason);
+        reasons.collect::<Vec<_>>().join(" ")
+    }
+
+    /// A containerd that takes the pin's label and tells the kubelet nothing of it: the guard
+    /// says who took the image from the test that ran.
+    #[tokio::test]
+    async fn containerd_1_6_20_lets_a_pinned_image_go_and_the_guard_tells() -> anyhow::Result<()> {
+        let spec = spec(CONTAINERD_1_6)?.collecting_images();
+        let cluster = spec.with_kubeadm_patch(EVICTING)?.boot().await?;
+        let mut loaded = None;
+        let told = cluster.case(async |case| {
+            let node = case.node();
+            let (small, pin) = load(case, "pinned in vain").await?;
+            assert_eq!(pin, Pin::Ignored);
+            let labels = ["ctr", "--namespace", "k8s.io", "images", "ls"];
+            let filter = format!("name=={}", small.reference());
+            let row = node
+                .exec_ok(&[labels.as_slice(), &[&filter]].concat())
+                .await?;
+            assert!(
+                row.text().contains("io.cri-containerd.pinned=pinned"),
+                "{}",
+                row.text()
+            );
+            let image = find(node, small.reference()).await?.expect("must be there");
+            assert!(!image.pinned, "CRI of 1.6.20 heeds the pin");
+            loaded = Some((small, image.id));
+            fill(node, FULL).await?;
+            // What a test does when it loses an image: it waits for what cannot come.
+            let forever = async || Probe::<()>::Pending("nothing".to_owned());
+            Ok(wait::until("what needs the image", Duration::from_secs(120), forever).await?)
+        });
+        let told = format!("{:#}", told.await.expect_err("the image must be missed"));
+        let (small, id) = loaded.expect("must be loaded");
+        let node = cluster.control_plane().name();
+        let gone = format!(
+            "protected image '{}' is gone from node '{node}' since 20",
+            small.reference()
+        );
+        let words = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
+        for words in [gone, "the kubelet removed it".to_owned(), words] {
+            assert!(told.contains(&words), "no {words} in: {told}");
+        }
+        small.remove().await?;
+        Ok(cluster.down().await?)
+    }
+
+    /// The path by the thresholds. A kubelet's first pass mostly fails, for want of statistics;
+    /// the next comes five minutes later.
+    mod long {
+        use super::*;
+
+        #[tokio::test]
+        async fn the_threshold_deletes_an_unpinned_image_and_no_pinned_one() -> anyhow::Result<()> {
+            let threshold = "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, \
+                 imageGCHighThresholdPercent: 85, imageGCLowThresholdPercent: 80}";
+            let spec = spec(CONTAINERD_2_0)?.collecting_images();
+            let cluster = spec.with_kubeadm_patch(threshold)?.boot().await?;
+            cluster
+                .case(async |case| {
+                    let node = case.node();
+                    let (lost, _) = load(case, "above the threshold").await?;
+                    let (kept, _) = load(case, "above the threshold, pinned").await?;
+                    case.cluster().images().release(lost.reference()).await?;
+                    let id = find(node, lost.reference())
+                        .await?
+                        .expect("must be there")
+                        .id;
+                    let measured = fill(node, FULL).await?;
+                    // To a kubelet that starts these images are old: one that runs looks for new
+                    // ones every five minutes, and would not delete them before its third pass.
+                    node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
+                    collected(node, lost.reference(), Duration::from_secs(400)).await?;
+                    let over = format!(
+                        "\"Disk usage on image filesystem is over the high threshold, trying to \
+                         free bytes down to the low threshold\" usage={measured} highThreshold=85"
+                    );
+                    let journal = says(node, &over, 1).await?;
+                    let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
+                    assert!(journal.contains(&removal), "{journal}");
+                    assert!(!journal.contains("Eviction manager: attempting to reclaim"));
+                    assert!(
+                        find(node, kept.reference()).await?.is_some(),
+                        "the pin did not hold"
+                    );
+                    case.saw(removal.as_str(), removal.as_str());
+                    lost.remove().await?;
+                    Ok(kept.remove().await?)
+                })
+                .await?;
+            Ok(cluster.down().await?)
+        }
+    }
+}
+
+/// What kubenest does unasked: settings that delete nothing, and pins.
+mod fixed {
+    use std::time::Duration;
+
+    use image_gc_protection::{
+        CONTAINERD_2_0, FULL, OFF, collected, critical_pod, fill, find, journal, load, says, spec,
+    };
+    use kubenest::{
+        Case, Cluster, ClusterSpec, ErrorKind,
+        docker::FileEntry,
+        image::SmallImage,
+        images::Pin,
+        wait::{self, Probe},
+    };
+
+    /// The kubelet's configuration in a node.
+    const CONFIG: &str = "/var/lib/kubelet/config.yaml";
+
+    /// One node, one protection after the other: all of them, then the threshold and the pin
+    /// without the eviction settings, beside an unpinned image that shows the collector at work.
+    #[tokio::test]
+    async fn each_protection_keeps_images() -> anyhow::Result<()> {
+        let watched =
+            "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, logging: {verbosity: 3}}";
+        let spec = spec(CONTAINERD_2_0)?.with_kubeadm_patch(watched)?;
+        let cluster = spec.boot().await?;
+        let mut images = None;
+        cluster
+            .case(async |case| {
+                equal_thresholds_are_refused_in_the_kubelets_words(case).await?;
+                let (kept, pin) = load(case, "protected").await?;
+                assert_eq!(pin, Pin::Held);
+                let (control, _) = load(case, "only settings protect it").await?;
+                case.cluster().images().release(control.reference()).await?;
+                images = Some((kept, control));
+                Ok(())
+            })
+            .await?;
+        let (kept, control) = images.expect("must be loaded");
+        a_lost_pin_is_put_back(&cluster, &kept).await?;
+        cluster
+            .case(async |case| {
+                settings_alone_keep(case, &control).await?;
+                a_pin_alone_keeps(case, &kept, &control).await?;
+                case.create(&critical_pod(case.node(), &kept, "needs-it"))
+                    .await?;
+                case.pod_ready("needs-it", Duration::from_secs(60)).await?;
+                case.saw("runs from the kept image", "it does");
+                Ok(())
+            })
+            .await?;
+        let sick = cluster
+            .health()
+            .await
+            .expect_err("the gate must see the file");
+        let report = sick.report();
+        let setting = format!("evictionHard imagefs.available<20% ({CONFIG}), asked 0%");
+        assert!(report.contains(&setting), "{report}");
+        kept.remove().await?;
+        control.remove().await?;
+        Ok(cluster.down().await?)
+    }
+
+    /// The pair of thresholds that protects nothing, because no kubelet starts with it.
+    async fn equal_thresholds_are_refused_in_the_kubelets_words(
+        case: &Case<'_>,
+    ) -> anyhow::Result<()> {
+        let low = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
+        let spec = ClusterSpec::single_node().with_kubeadm_patch(low)?;
+        let refused = spec.boot().await.expect_err("must be refused");
+        assert_eq!(refused.kind(), ErrorKind::Input);
+        let words = refused.to_string();
+        let (_, words) = words
+            .split_once("no kubelet starts with this: ")
+            .expect("must say why");
+
+        let node = case.node();
+        let config = String::from_utf8(node.read_file(CONFIG).await?)?;
+        let set = "imageGCLowThresholdPercent: 80";
+        assert!(config.contains(set), "{config}");
+        let config = config.replace(set, "imageGCLowThresholdPercent: 100");
+        let path = "/run/equal.yaml";
+        node.write_files(&[FileEntry::new(path, config)]).await?;
+        let kubelet = node
+            .exec(&["timeout", "20", "kubelet", "--config", path])
+            .await?;
+        assert_eq!(kubelet.status, 1, "{}", kubelet.stderr);
+        assert!(
+            kubelet.stderr.contains(words),
+            "{words}: {}",
+            kubelet.stderr
+        );
+        Ok(())
+    }
+
+    /// Its label is taken between two tests, and containerd restarted: the next test starts
+    /// with the pin in place.
+    async fn a_lost_pin_is_put_back(cluster: &Cluster, kept: &SmallImage) -> anyhow::Result<()> {
+        let node = cluster.control_plane();
+        let label = [
+            "ctr",
+            "--namespace",
+            "k8s.io",
+            "images",
+            "label",
+            kept.reference(),
+        ];
+        let label = [label.as_slice(), &["io.cri-containerd.pinned="]].concat();
+        node.exec_ok(&label).await?;
+        node.exec_ok(&["systemctl", "restart", "containerd"])
+            .await?;
+        let deadline = Duration::from_secs(60);
+        wait::until("the node to be well again", deadline, async || {
+            Probe::from_result(cluster.health().await)
+        })
+        .await?;
+        let pinned = async || {
+            let image = find(node, kept.reference()).await?;
+            anyhow::Ok(image.is_some_and(|image| image.pinned))
+        };
+        assert!(!pinned().await?, "the pin is there without its label");
+        cluster
+            .case(async |_| {
+                assert!(pinned().await?, "the pin was not put back");
+                Ok(())
+            })
+            .await
+    }
+
+    /// A full disk, an image that nothing pins, and two rounds of the eviction manager.
+    async fn settings_alone_keep(case: &Case<'_>, control: &SmallImage) -> anyhow::Result<()> {
+        let node = case.node();
+        says(node, OFF, 1).await?;
+        fill(node, FULL).await?;
+        let round = "\"Eviction manager: no resources are starved\"";
+        let before = journal(node).await?.matches(round).count();
+        let journal = says(node, round, before + 2).await?;
+        assert!(
+            !journal.contains("Attempting to delete unused images"),
+            "{journal}"
+        );
+        let image = find(node, control.reference()).await?;
+        assert!(
+            image.is_some_and(|image| !image.pinned),
+            "the settings did not keep it"
+        );
+        Ok(())
+    }
+
+    /// The same disk and images under a kubelet that evicts.
+    async fn a_pin_alone_keeps(
+        case: &Case<'_>,
+        kept: &SmallImage,
+        control: &SmallImage,
+    ) -> anyhow::Result<()> {
+        let node = case.node();
+        let id = find(node, control.reference())
+            .await?
+            .expect("must be there")
+            .id;
+        let config = String::from_utf8(node.read_file(CONFIG).await?)?;
+        let evicting = config.replace("imagefs.available: 0%", "imagefs.available: 20%");
+        assert_ne!(
+            config, evicting,
+            "the file names the signal otherwise: {config}"
+        );
+        node.write_files(&[FileEntry::new(CONFIG, evicting)])
+            .await?;
+        node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
+        collected(node, control.reference(), Duration::from_secs(90)).await?;
+        let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
+        says(node, &removal, 1).await?;
+        // The pass that took the one has left the other.
+        let image = find(node, kept.reference()).await?;
+        assert!(
+            image.is_some_and(|image| image.pinned),
+            "the pin did not keep it"
+        );
+        Ok(())
+    }
+}
