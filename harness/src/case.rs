@@ -12,11 +12,11 @@ use std::{
 use futures::FutureExt;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{Namespace, Pod},
+    api::core::v1::{Namespace, Pod, Secret},
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, ListParams, ObjectList, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -30,6 +30,9 @@ use crate::{
     verdict::{self, Record, Word},
     wait::{self, Probe},
 };
+
+/// How long an API server may take to tell of a case's Secrets.
+const SECRETS: Duration = Duration::from_secs(2);
 
 /// A test's own corner of a cluster: a namespace, and what the test needs to say.
 pub struct Case<'a> {
@@ -310,11 +313,27 @@ impl<'a> Case<'a> {
 
     /// Removes the namespace. Trouble is only logged: it must not bury a failure.
     async fn close(&self) {
+        self.remember_secrets().await;
         let api = Api::<Namespace>::all(self.client());
         if let Err(error) = api.delete(&self.namespace, &DeleteParams::default()).await {
             tracing::debug!("remove namespace '{}': {error}", self.namespace);
         }
         self.cluster.subject().close_case().await;
+    }
+
+    /// Logs outlive the namespace; what its Secrets hold must not be shown of them either.
+    async fn remember_secrets(&self) {
+        let list = async {
+            let api = self.api::<Secret>();
+            api.list(&ListParams::default())
+                .await
+                .context("list Secrets")
+        };
+        let list: Result<ObjectList<Secret>> = wait::within("its Secrets", SECRETS, list).await;
+        let secrets = list.map(|list| list.items).unwrap_or_default();
+        let documents = secrets.iter().map(serde_json::to_value);
+        let documents: Vec<_> = documents.filter_map(std::result::Result::ok).collect();
+        self.cluster.subject().hide(&documents);
     }
 }
 

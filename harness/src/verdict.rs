@@ -13,7 +13,10 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Context, Error, Result, image::Versions, progress, settings::settings};
+use crate::{
+    Context, Error, Result, evidence::redact::Redactor, image::Versions, progress,
+    settings::settings,
+};
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -94,12 +97,21 @@ pub fn skip(reason: &str) {
     });
 }
 
-/// Leaves a verdict in the settings' folder, if they name one.
+/// Leaves a verdict in the settings' folder, if they name one; without secrets.
 pub(crate) fn leave(record: &Record) {
     let Some(folder) = &settings().verdicts else {
         return;
     };
-    if let Err(error) = write(folder, record) {
+    let written = Redactor::new(settings().redact.as_deref()).and_then(|redactor| {
+        let record = Record {
+            expected: redactor.redact(&record.expected),
+            observed: redactor.redact(&record.observed),
+            message: redactor.redact(&record.message),
+            ..record.clone()
+        };
+        write(folder, &record)
+    });
+    if let Err(error) = written {
         tracing::warn!("{}", error.report());
     }
 }

@@ -1,6 +1,6 @@
 //! Collects what there is of a cluster and makes a bundle of it.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{
     bundle::Bundle,
     look::{Gathered, Part, look},
     page::{self, Entry, Finding, Missing, Page, Source},
-    redact::Redactor,
+    redact::{self, Redactor},
     subject::{Known, Subject},
     timeline,
 };
@@ -96,7 +96,8 @@ pub(crate) async fn collect(subject: &Subject, why: &Why, patience: Duration) ->
     {
         found.add("kubenest.lock".into(), lock);
     }
-    write(&known, why, found)
+    let secrets = subject.learn(redact::secrets_in(&found.documents()));
+    write(&known, why, found, &secrets)
 }
 
 async fn gather(docker: &Docker, known: &Known, patience: Duration) -> Gathered {
@@ -231,15 +232,13 @@ async fn host(docker: &Docker, deadline: Duration) -> Gathered {
 }
 
 /// Makes a bundle of raw parts: redacted, cut to the test's time, diagnosed, with its page.
-pub(super) fn write(known: &Known, why: &Why, found: Gathered) -> Result<Kept> {
-    let mut redactor = Redactor::new(settings().redact.as_deref())?;
-    let documents: Vec<Value> = found
-        .parts
-        .iter()
-        .filter(|part| part.path.starts_with("api/"))
-        .filter_map(|part| serde_json::from_slice(&part.bytes).ok())
-        .collect();
-    redactor.learn(&documents);
+pub(super) fn write(
+    known: &Known,
+    why: &Why,
+    found: Gathered,
+    secrets: &BTreeSet<String>,
+) -> Result<Kept> {
+    let redactor = Redactor::new(known.redact.as_deref())?.hiding(secrets);
     let mut writer = Writer {
         bundle: Bundle::create(&known.home, &known.title(), known.process)?,
         full: None,

@@ -14,6 +14,7 @@ use std::{
 use super::{
     collect::{Kept, Why, write},
     look::{self, Gathered},
+    redact::secrets_in,
     subject::Known,
 };
 use crate::{
@@ -136,7 +137,8 @@ fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {
         message: format!("process {} was killed or ended at once", known.process),
         ..Why::default()
     };
-    write(known, &why, found)
+    let secrets = secrets_in(&found.documents());
+    write(known, &why, found, &secrets)
 }
 
 fn home() -> PathBuf {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::Value;
 
 use super::{page::Missing, subject::Window};
 use crate::{
@@ -52,6 +53,17 @@ impl Gathered {
             bytes: bytes.into(),
             cut: false,
         });
+    }
+
+    /// The objects of the API.
+    pub(super) fn documents(&self) -> Vec<Value> {
+        let parts = self
+            .parts
+            .iter()
+            .filter(|part| part.path.starts_with("api/"));
+        parts
+            .filter_map(|part| serde_json::from_slice(&part.bytes).ok())
+            .collect()
     }
 
     pub(super) fn merge(&mut self, other: Self) {

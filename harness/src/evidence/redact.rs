@@ -2,7 +2,7 @@
 //!
 //! Pure: text in, text out. All that is written of a failure has gone through here.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use regex::{Captures, Regex};
@@ -98,22 +98,14 @@ impl Redactor {
         })
     }
 
-    /// Takes out, wherever it stands, what the Secrets in these documents hold.
-    pub fn learn<'a>(&mut self, documents: impl IntoIterator<Item = &'a Value>) {
-        let mut values = Vec::new();
-        for document in documents {
-            for object in objects(document).filter(|object| is_secret(object)) {
-                of_secret(object, &mut values);
-            }
-        }
+    /// Takes these values out, wherever they stand.
+    #[must_use]
+    pub fn hiding(mut self, values: &BTreeSet<String>) -> Self {
+        let mut values: Vec<_> = values.iter().map(|value| regex::escape(value)).collect();
+        // Of two that begin alike the longer has to go.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values.dedup();
-        let any = values
-            .iter()
-            .map(|value| regex::escape(value))
-            .collect::<Vec<_>>()
-            .join("|");
-        self.values = (!any.is_empty()).then(|| compiled(&any));
+        self.values = (!values.is_empty()).then(|| compiled(&values.join("|")));
+        self
     }
 
     /// The text without its secrets.
@@ -184,6 +176,17 @@ impl Redactor {
             Err(_) => self.redact(text),
         }
     }
+}
+
+/// What the Secrets in documents of the API hold: as it is kept, as it is meant, by its lines.
+pub fn secrets_in<'a>(documents: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
+    let mut values = BTreeSet::new();
+    for document in documents {
+        for object in objects(document).filter(|object| object["kind"] == "Secret") {
+            of_secret(object, &mut values);
+        }
+    }
+    values
 }
 
 fn compiled(pattern: &str) -> Regex {
@@ -286,12 +289,7 @@ fn objects(document: &Value) -> impl Iterator<Item = &Value> {
     std::iter::once(document).chain(items)
 }
 
-fn is_secret(object: &Value) -> bool {
-    object["kind"] == "Secret"
-}
-
-/// The values of a Secret as they are kept, as they are meant, and by their lines.
-fn of_secret(object: &Value, values: &mut Vec<String>) {
+fn of_secret(object: &Value, values: &mut BTreeSet<String>) {
     let fields = ["data", "stringData"].map(|key| object[key].as_object());
     for (key, value) in fields.into_iter().flatten().flatten() {
         let Some(value) = value

@@ -2,7 +2,7 @@
 //! by a test that fails, on a signal, and by others when this process was killed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,10 +12,11 @@ use futures::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::killed;
+use super::{killed, redact::secrets_in};
 use crate::{
     docker::{Docker, labels::Owner},
     image::Versions,
+    settings::settings,
 };
 
 /// How long a node may take to begin or end a case.
@@ -31,6 +32,8 @@ static LIVE: Mutex<Vec<Subject>> = Mutex::new(Vec::new());
 pub(crate) struct Subject {
     docker: Docker,
     known: Arc<Mutex<Known>>,
+    /// What Secrets that were seen hold; it is never written down.
+    secrets: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// What is known of it.
@@ -51,6 +54,8 @@ pub(super) struct Known {
     pub(super) case: Option<Window>,
     /// Evidence of a failure was kept.
     pub(super) kept: bool,
+    /// The user's own patterns of what is to be kept out.
+    pub(super) redact: Option<String>,
     /// Where bundles go.
     pub(super) home: PathBuf,
 }
@@ -95,12 +100,14 @@ impl Subject {
             owner: Owner::current().to_string(),
             process: std::process::id(),
             nodes: nodes.to_vec(),
+            redact: settings().redact.clone(),
             home: super::bundle::home(),
             ..Known::default()
         };
         Self {
             docker: docker.clone(),
             known: Arc::new(Mutex::new(known)),
+            secrets: Arc::default(),
         }
     }
 
@@ -183,6 +190,19 @@ impl Subject {
             }
         });
         join_all(each).await;
+    }
+
+    /// Adds what Secrets hold, and returns all that is known of them: a log may outlive its
+    /// namespace.
+    pub(super) fn learn(&self, secrets: BTreeSet<String>) -> BTreeSet<String> {
+        let mut known = lock(&self.secrets);
+        known.extend(secrets);
+        known.clone()
+    }
+
+    /// Notes what the Secrets among these documents hold, so that it is never shown.
+    pub(crate) fn hide(&self, documents: &[serde_json::Value]) {
+        self.learn(secrets_in(documents));
     }
 
     pub(super) fn docker(&self) -> &Docker {

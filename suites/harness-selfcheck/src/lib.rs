@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod built;
+pub mod planted;
 
 use std::{
     future::Future,

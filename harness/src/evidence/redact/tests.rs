@@ -135,8 +135,7 @@ fn what_a_secret_holds_is_taken_out_everywhere() {
         {"kind": "Pod", "spec": {"containers": [{"env": [
             {"name": "DB_PASSWORD", "value": "xyzzy"}, {"name": "MODE", "value": "short"}]}]}},
     ]});
-    let mut redactor = Redactor::default();
-    redactor.learn([&list]);
+    let redactor = Redactor::default().hiding(&secrets_in([&list]));
     assert_eq!(
         redactor.redact("say open-sesame, b3Blbi1zZXNhbWU= or short"),
         "say [redacted secret], [redacted secret] or short"

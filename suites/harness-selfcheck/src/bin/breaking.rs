@@ -1,0 +1,216 @@
+//! Breaks a cluster on purpose, as tests do that fail, and says when.
+//!
+//! `breaking boot NAME` boots with a kubelet that cannot start; `breaking cases NAME` has one
+//! case after the other fail; `breaking wait NAME` waits in a case to be killed.
+#![expect(
+    clippy::print_stdout,
+    reason = "whoever started it waits for its lines"
+)]
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use harness_selfcheck::{
+    RECIPE,
+    planted::{SESAME, lines},
+};
+use kubenest::{
+    Case, Cluster, ClusterSpec,
+    k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret},
+    kube::api::DeleteParams,
+    node::containerd::Containerd,
+    objects,
+    wait::Probe,
+};
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Says the lines on standard input where nothing but programs of the node say something: the
+/// kernel's log, the journals of kubelet and containerd, a file.
+const PLANT: &str = r#"
+lines=$(cat)
+while read -r line; do
+    printf '%s\n' "$line" >/dev/kmsg
+    for unit in kubelet containerd; do
+        # Root may speak for a unit.
+        printf 'MESSAGE=%s\nSYSLOG_IDENTIFIER=%s\nOBJECT_SYSTEMD_UNIT=%s.service\n' \
+            "$line" "$unit" "$unit" | logger --journald
+    done
+done <<<"$lines"
+sed 's/^/# /' <<<"$lines" >>/etc/containerd/config.toml
+journalctl --sync
+"#;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [mode, name] = args.as_slice() else {
+        bail!("breaking boot|cases|wait NAME")
+    };
+    let spec = ClusterSpec::single_node()
+        .with_recipe(RECIPE)?
+        .with_name(name);
+    if mode == "boot" {
+        let patch = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
+        let error = spec.with_kubeadm_patch(patch)?.boot().await.err();
+        bail!("{}", error.context("it booted")?.report());
+    }
+    let cluster = spec.boot().await?;
+    if mode == "wait" {
+        return cluster.case(async |case| wait(case).await).await;
+    }
+    ended("planted", &cluster, async |case| plant(case).await).await;
+    ended("containerd", &cluster, async |case| {
+        kill_containerd(case).await
+    })
+    .await;
+    ended("disk", &cluster, async |case| fill_a_disk(case).await).await;
+    cluster
+        .control_plane()
+        .exec_ok(&["umount", "/var/lib/kubelet/pods"])
+        .await?;
+    cluster
+        .case(async |case| stop_the_api_server_and_the_node(case).await)
+        .await
+}
+
+/// Runs a case that fails, and tells how long its evidence took.
+async fn ended(name: &str, cluster: &Cluster, body: impl AsyncFnOnce(&Case<'_>) -> Result<()>) {
+    let failed = std::cell::Cell::new(Instant::now());
+    let run = cluster.case(async |case| {
+        let result = body(case).await;
+        failed.set(Instant::now());
+        result
+    });
+    run.await.expect_err("the case must fail");
+    println!("{name} {:.1}", failed.get().elapsed().as_secs_f64());
+}
+
+async fn wait(case: &Case<'_>) -> Result<()> {
+    case.create(&speaker(case, "speaker", &lines())?).await?;
+    case.pod_ready("speaker", SOON).await?;
+    println!("ready");
+    std::future::pending().await
+}
+
+async fn plant(case: &Case<'_>) -> Result<()> {
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "planted", "annotations": {
+            "kubectl.kubernetes.io/last-applied-configuration":
+                json!({"kind": "Secret", "stringData": {"word": SESAME}}).to_string()}},
+        "stringData": {"word": SESAME},
+    }))?;
+    case.create(&secret).await?;
+    let config: ConfigMap = serde_json::from_value(json!({
+        "metadata": {"name": "planted"}, "data": {"text": lines()}}))?;
+    case.create(&config).await?;
+    let event: Event = serde_json::from_value(json!({
+        "metadata": {"name": "planted"}, "type": "Warning", "reason": "Planted",
+        "message": lines(), "lastTimestamp": "2100-01-01T00:00:00Z",
+        "involvedObject": {"kind": "Pod", "namespace": case.namespace(), "name": "speaker"}}))?;
+    case.create(&event).await?;
+    case.create(&speaker(
+        case,
+        "first-speaker",
+        &format!("{SESAME}\n{}", lines()),
+    )?)
+    .await?;
+    case.pod_ready("first-speaker", SOON).await?;
+    case.api::<Pod>()
+        .delete("first-speaker", &DeleteParams::default().grace_period(0))
+        .await?;
+    objects::gone(case.api::<Pod>(), "first-speaker", SOON).await?;
+    case.node()
+        .exec_with(&["bash", "-c", PLANT], lines().into_bytes())
+        .await?;
+    bail!("not as expected: {}", lines())
+}
+
+async fn kill_containerd(case: &Case<'_>) -> Result<()> {
+    let kill = [
+        "systemctl",
+        "kill",
+        "--kill-whom=main",
+        "--signal=KILL",
+        "containerd",
+    ];
+    case.node().exec_ok(&kill).await?;
+    case.until("containerd to be back", SOON, async || {
+        Probe::from_result(Containerd::connect(case.node()).await)
+    })
+    .await?;
+    bail!("containerd was killed")
+}
+
+async fn fill_a_disk(case: &Case<'_>) -> Result<()> {
+    let mount = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=4k,nr_inodes=1",
+        "full",
+        "/var/lib/kubelet/pods",
+    ];
+    case.node().exec_ok(&mount).await?;
+    case.create(&speaker(case, "no-room", "never")?).await?;
+    let look = [
+        "sh",
+        "-c",
+        "journalctl -u kubelet --since=-1m | grep 'no space left' | tail -1",
+    ];
+    case.until("the kubelet to say it", SOON, async || {
+        match case.node().exec(&look).await {
+            Ok(said) if !said.stdout.is_empty() => Probe::Ready(()),
+            Ok(_) => Probe::Pending("nothing of it".into()),
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await?;
+    bail!("the disk is full")
+}
+
+/// Evidence is asked for between the two; the second is of a node that does not run any more.
+async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
+    let stop = "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root && \
+                pkill -KILL kube-apiserver; sleep 2";
+    case.node().exec_ok(&["sh", "-c", stop]).await?;
+    println!("api {}", case.cluster().evidence().await?.folder.display());
+    let (docker, name) = (case.node().docker(), case.node().name());
+    docker.kill_container(name, "SIGKILL").await?;
+    case.until("the node to be dead", SOON, async || {
+        match docker.container(name).await {
+            Ok(Some(state)) if state.running => Probe::Pending("it runs".into()),
+            Ok(_) => Probe::Ready(()),
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await?;
+    panic!("the node is dead")
+}
+
+/// A pod that says something, and what tries to steer a terminal or a browser, and then a
+/// token where the runtime takes lines apart.
+fn speaker(case: &Case<'_>, name: &str, text: &str) -> Result<Pod> {
+    let version = &case.cluster().versions().kubernetes;
+    let script = r#"printf '%s\n' "$1"
+        printf '\033[31mred\033[0m\033]0;title\007 <script>alert(1)</script>\n'
+        head -c 16370 /dev/zero | tr '\0' x
+        echo " eyJhbGciOiJSUzI1NiJ9.eyJwbGFudGVkIjoiand0In0.c2lnbmF0dXJlLW9m"
+        exec sleep 600"#;
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": case.node().name(),
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "speaker",
+                "image": format!("registry.k8s.io/kube-proxy:v{version}"),
+                "imagePullPolicy": "Never",
+                "command": ["/bin/busybox", "sh", "-c", script, "speaker", text],
+            }],
+        },
+    });
+    Ok(serde_json::from_value(pod)?)
+}

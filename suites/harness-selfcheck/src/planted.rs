@@ -1,0 +1,66 @@
+//! Secrets that a test plants where a node could say them, none of which may be kept.
+
+/// What the user's own pattern takes out.
+pub const PATTERN: &str = "EMPLOYEE-[0-9]+";
+
+/// Lines to plant, each with its kind, and what of it must never be seen again.
+pub const PLANTED: [(&str, &[&str]); 9] = [
+    (
+        "planted jwt eyJhbGciOiJSUzI1NiJ9.eyJwbGFudGVkIjoiand0In0.c2lnbmF0dXJlLW9m",
+        &["eyJwbGFudGVkIjoiand0In0", "c2lnbmF0dXJlLW9m"],
+    ),
+    (
+        "planted join --token abcdef.0123456789abcde7",
+        &["0123456789abcde7"],
+    ),
+    (
+        "planted Authorization: Bearer opaque-bearer-77",
+        &["opaque-bearer-77"],
+    ),
+    (
+        "planted client-key-data: cGxhbnRlZC1jbGllbnQta2V5",
+        &["cGxhbnRlZC1jbGllbnQta2V5"],
+    ),
+    (
+        r#"planted {"auths":{"r.example":{"auth":"cGxhbnRlZDphdXRo"}}}"#,
+        &["cGxhbnRlZDphdXRo"],
+    ),
+    (
+        "planted https://user:planted-url-77@r.example/v2/",
+        &["planted-url-77"],
+    ),
+    (
+        "planted DB_PASSWORD=planted-password-77",
+        &["planted-password-77"],
+    ),
+    (
+        "planted key\n-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIPlantedKeyPlantedKey7\n\
+         U2VjcmV0TGluZU9mVGhlUGxhbnRlZEtleQ==\n-----END PRIVATE KEY-----",
+        &[
+            "PlantedKeyPlantedKey7",
+            "U2VjcmV0TGluZU9mVGhlUGxhbnRlZEtleQ",
+        ],
+    ),
+    (
+        "planted EMPLOYEE-7777 of the user's pattern",
+        &["EMPLOYEE-7777"],
+    ),
+];
+
+/// What a Secret holds; a pod says it, too.
+pub const SESAME: &str = "open-sesame-7777";
+/// The same as the API has it.
+pub const SESAME_ENCODED: &str = "b3Blbi1zZXNhbWUtNzc3Nw==";
+
+/// All lines to plant.
+pub fn lines() -> String {
+    PLANTED.map(|(line, _)| line).join("\n")
+}
+
+/// What must not be found in anything that is kept.
+pub fn secrets() -> impl Iterator<Item = &'static str> {
+    let planted = PLANTED
+        .iter()
+        .flat_map(|(_, secrets)| secrets.iter().copied());
+    planted.chain([SESAME, SESAME_ENCODED])
+}

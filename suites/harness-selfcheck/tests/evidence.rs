@@ -1,0 +1,355 @@
+//! What is kept of failures: the line that tells it, soon, within bounds, without secrets, and
+//! nothing of the cluster after it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use harness_selfcheck::{
+    left_of,
+    planted::{PATTERN, secrets},
+    unique_name,
+};
+use kubenest::{
+    docker::Docker,
+    evidence,
+    process::Command,
+    wait::{self, Probe},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    process::{Child, ChildStdout},
+};
+
+/// Until evidence is there; it takes about two seconds on an idle machine.
+const SOON: Duration = Duration::from_secs(30);
+/// All of a boot and its cases, on a busy machine.
+const LONG: Duration = Duration::from_secs(240);
+/// Bytes of a bundle.
+const SIZE: u64 = 16 << 20;
+
+/// A process that breaks its cluster.
+struct Breaking {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    name: String,
+    home: TempDir,
+}
+
+/// What was kept.
+struct Bundle {
+    folder: PathBuf,
+    index: Value,
+}
+
+impl Breaking {
+    fn start(mode: &str) -> Result<Self> {
+        let (home, name) = (tempfile::tempdir()?, unique_name());
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it has to be killed from outside"
+        )]
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_breaking"));
+        command
+            .args([mode, &name])
+            .env("KUBENEST_EVIDENCE", home.path())
+            .env("KUBENEST_REDACT", PATTERN)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let stdout = child.stdout.take().context("it must be piped")?;
+        let lines = BufReader::new(stdout).lines();
+        Ok(Self {
+            child,
+            lines,
+            name,
+            home,
+        })
+    }
+
+    async fn line(&mut self) -> Result<String> {
+        let line = tokio::time::timeout(LONG, self.lines.next_line()).await??;
+        match line {
+            Some(line) => Ok(line),
+            None => anyhow::bail!("it ended: {}", self.end().await?.1),
+        }
+    }
+
+    /// Its status, and what it wrote to standard error.
+    async fn end(&mut self) -> Result<(ExitStatus, String)> {
+        let mut text = String::new();
+        let mut stderr = self.child.stderr.take().context("it ends once")?;
+        stderr.read_to_string(&mut text).await?;
+        Ok((self.child.wait().await?, text))
+    }
+
+    async fn signal(&self, signal: &str) -> Result<()> {
+        let id = self.child.id().context("it has ended")?.to_string();
+        Command::new("kill").args(["-s", signal, &id]).run().await?;
+        Ok(())
+    }
+
+    /// The bundles there are, in the order they were made.
+    fn bundles(&self) -> Result<Vec<Bundle>> {
+        let mut bundles = Vec::new();
+        for entry in fs::read_dir(self.home.path())? {
+            let folder = entry?.path();
+            if let Ok(text) = fs::read(folder.join("index.json")) {
+                let index = serde_json::from_slice(&text)?;
+                bundles.push(Bundle { folder, index });
+            }
+        }
+        bundles.sort_by_key(|bundle| bundle.index["made"].to_string());
+        Ok(bundles)
+    }
+
+    /// Nothing of the cluster is left, and nothing raw.
+    async fn leaves_nothing(&self) -> Result<()> {
+        let docker = Docker::find().await?;
+        wait::until("the cluster's end", SOON, async || {
+            match left_of(&docker, &self.name).await {
+                Ok(left) if left.is_empty() => Probe::Ready(()),
+                Ok(left) => Probe::Pending(left.join(" ")),
+                Err(error) => Probe::Pending(format!("{error:#}")),
+            }
+        })
+        .await?;
+        let raw = kubenest::settings::settings()
+            .cache
+            .join("killed")
+            .join(&self.name);
+        assert!(!raw.exists(), "'{}' is left", raw.display());
+        Ok(())
+    }
+}
+
+impl Bundle {
+    /// All files whose path ends so, as one text.
+    fn text(&self, end: &str) -> String {
+        let files = files(&self.folder).into_iter();
+        let found = files.filter(|file| file.to_string_lossy().ends_with(end));
+        let texts: Vec<_> = found
+            .map(|file| fs::read_to_string(file).unwrap_or_default())
+            .collect();
+        texts.concat()
+    }
+
+    fn tells(&self, file: &str, words: &str) {
+        let text = self.text(file);
+        assert!(
+            text.contains(words),
+            "no '{words}' in {file} of {}",
+            self.folder.display()
+        );
+    }
+
+    fn is_small(&self) {
+        let sizes = files(&self.folder).into_iter();
+        let size: u64 = sizes
+            .filter_map(|file| Some(file.metadata().ok()?.len()))
+            .sum();
+        assert!(size < SIZE, "{} has {size} bytes", self.folder.display());
+    }
+
+    fn missing(&self) -> String {
+        self.index["missing"].to_string()
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+/// Searches all that was kept for what was planted, and for what steers a terminal.
+fn nothing_secret_is_in(folder: &Path) {
+    let files = files(folder);
+    assert!(!files.is_empty(), "nothing was kept");
+    for file in files {
+        let text = fs::read_to_string(&file).expect("it must be text");
+        for secret in secrets() {
+            assert!(!text.contains(secret), "{secret} is in {}", file.display());
+        }
+        let control = |c: char| c.is_control() && c != '\n';
+        assert!(
+            !text.contains(control),
+            "{} has control characters",
+            file.display()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<()> {
+    let mut breaking = Breaking::start("boot")?;
+    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    assert!(!status.success());
+    let bundles = breaking.bundles()?;
+    let [bundle] = bundles.as_slice() else {
+        panic!("{} bundles: {said}", bundles.len())
+    };
+    let words = "must be less than imageGCHighThresholdPercent";
+    bundle.tells("kubelet.log", words);
+    assert_eq!(bundle.index["reason"], "boot failed");
+    assert_eq!(
+        bundle.index["diagnosis"][0]["id"],
+        "kubelet-image-gc-thresholds"
+    );
+    for words in [
+        "evidence  ",
+        &bundle.folder.to_string_lossy(),
+        "kubenest diagnose",
+    ] {
+        assert!(said.contains(words), "no '{words}' in: {said}");
+    }
+    bundle.is_small();
+    breaking.leaves_nothing().await
+}
+
+#[tokio::test]
+async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()> {
+    let mut breaking = Breaking::start("cases")?;
+    for case in ["planted", "containerd", "disk"] {
+        let line = breaking.line().await?;
+        let seconds = line
+            .strip_prefix(case)
+            .and_then(|rest| rest.split_whitespace().next());
+        let seconds: f64 = seconds.with_context(|| line.clone())?.parse()?;
+        assert!(seconds < SOON.as_secs_f64(), "evidence took {seconds} s");
+    }
+    assert!(breaking.line().await?.starts_with("api "));
+    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    assert!(!status.success());
+    let bundles = breaking.bundles()?;
+    let [planted, containerd, disk, api, node] = bundles.as_slice() else {
+        panic!("{} bundles: {said}", bundles.len())
+    };
+    planted_is_found_redacted(planted);
+    containerd.tells("/containerd.log", "status=9/KILL");
+    disk.tells("/kubelet.log", "no space left on device");
+    assert!(
+        api.missing().contains("api/kube-system.json"),
+        "{}",
+        api.missing()
+    );
+    api.tells("/kubelet.log", "connection refused");
+    assert!(
+        node.missing().contains("exit code 137"),
+        "{}",
+        node.missing()
+    );
+    node.tells("/kubelet.log", "kube-apiserver");
+    assert_eq!(node.index["reason"], "panicked");
+
+    // A case's bundle is about that case; the cluster's full logs are beside it.
+    let first = "first-speaker";
+    planted.tells("/kubelet.log", first);
+    for log in ["/kubelet.log", "/containerd.log", "/journal.log"] {
+        assert!(!disk.text(log).contains(first), "{log} of another case");
+    }
+    let full = breaking
+        .home
+        .path()
+        .join(format!("cluster-{}", breaking.name));
+    let full = Bundle {
+        folder: full,
+        index: Value::Null,
+    };
+    full.tells("/kubelet.log", first);
+    nothing_secret_is_in(breaking.home.path());
+    bundles.iter().for_each(Bundle::is_small);
+    breaking.leaves_nothing().await
+}
+
+/// Each source was planted in, and each kind of secret was there.
+fn planted_is_found_redacted(bundle: &Bundle) {
+    let sources = [
+        "/kubelet.log",
+        "/containerd.log",
+        "/journal.log",
+        "/kernel.log",
+        "/0.log",
+        "/files/etc/containerd/config.toml",
+        "api/events.json",
+        "index.json",
+        "index.html",
+    ];
+    for source in sources {
+        bundle.tells(source, "planted jwt [redacted token]");
+        bundle.tells(source, "planted [redacted by rule] of");
+    }
+    let objects = bundle.text(".json");
+    assert!(
+        objects.contains(r#""word": "[redacted data]""#),
+        "the Secret is not there"
+    );
+    // It was deleted before the test failed.
+    let files = files(&bundle.folder);
+    let kept = files
+        .iter()
+        .find(|file| file.to_string_lossy().contains("_first-speaker_"));
+    let kept = fs::read_to_string(kept.expect("a deleted pod's log must be there"));
+    assert!(kept.expect("it must be text").contains("red <script>"));
+}
+
+#[tokio::test]
+async fn a_process_ended_by_sigterm_leaves_evidence_and_nothing_else() -> Result<()> {
+    let mut breaking = Breaking::start("wait")?;
+    assert_eq!(breaking.line().await?, "ready");
+    let asked = Instant::now();
+    breaking.signal("TERM").await?;
+    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    let seconds = asked.elapsed().as_secs_f64();
+    assert_eq!(status.code(), Some(143), "{said}");
+    assert!(seconds < SOON.as_secs_f64(), "it took {seconds} s");
+    let bundles = breaking.bundles()?;
+    assert_eq!(bundles.len(), 1, "{said}");
+    assert_eq!(bundles[0].index["reason"], "interrupted");
+    bundles[0].tells("/speaker/0.log", "planted jwt [redacted token]");
+    bundles[0].tells("/kubelet.log", "speaker");
+    nothing_secret_is_in(breaking.home.path());
+    breaking.leaves_nothing().await
+}
+
+#[tokio::test]
+async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result<()> {
+    let mut breaking = Breaking::start("wait")?;
+    assert_eq!(breaking.line().await?, "ready");
+    let killed = Instant::now();
+    breaking.child.kill().await?;
+    let bundle = wait::until("evidence", SOON, async || {
+        // Another process may have been first.
+        let finished = evidence::finish().await;
+        match (finished, breaking.bundles()) {
+            (Err(error), _) => Probe::Failed(error),
+            (_, Ok(mut found)) if !found.is_empty() => Probe::Ready(found.remove(0)),
+            (_, found) => Probe::Pending(format!("{:?}", found.map(|found| found.len()))),
+        }
+    })
+    .await?;
+    println!(
+        "evidence {:.1} s after kill -9",
+        killed.elapsed().as_secs_f64()
+    );
+    assert_eq!(bundle.index["reason"], "killed");
+    bundle.tells("/speaker/0.log", "planted jwt [redacted token]");
+    bundle.tells("/kubelet.log", "speaker");
+    bundle.tells("api/events.json", "speaker");
+    nothing_secret_is_in(breaking.home.path());
+    bundle.is_small();
+    breaking.leaves_nothing().await
+}
