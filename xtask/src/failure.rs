@@ -30,11 +30,11 @@ pub(crate) fn block(test: &TestReport, dir: &str) -> String {
     if let Some(message) = &test.message {
         line("message", message);
     }
+    for cause in test.causes() {
+        line("cause", &format!("{}: {}", cause.title, cause.cause));
+        line("cure", &cause.cure);
+    }
     for bundle in &test.evidence {
-        if let Some(cause) = bundle.cause() {
-            line("cause", &format!("{}: {}", cause.title, cause.cause));
-            line("cure", &cause.cure);
-        }
         let page = Path::new(dir).join(bundle.page());
         line(
             "evidence",

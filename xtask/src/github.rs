@@ -66,11 +66,11 @@ fn annotation(test: &TestReport, dir: &str) -> String {
     if let Some(message) = &test.message {
         line("message", shortened(message));
     }
+    for cause in test.causes() {
+        line("cause", &format!("{}: {}", cause.title, cause.cause));
+        line("cure", &cause.cure);
+    }
     for bundle in &test.evidence {
-        if let Some(cause) = bundle.cause() {
-            line("cause", &format!("{}: {}", cause.title, cause.cause));
-            line("cure", &cause.cure);
-        }
         let page = Path::new(dir).join(bundle.page());
         line("evidence", &page.display().to_string());
     }
@@ -129,7 +129,7 @@ fn why(test: &TestReport) -> String {
         return String::new();
     }
     let message = test.message.as_deref().map(shortened).map(str::to_owned);
-    let causes = test.evidence.iter().filter_map(|bundle| bundle.cause());
+    let causes = test.causes().into_iter();
     let causes = causes.map(|cause| format!("Cause: {}. {}", cause.title, cause.cause));
     message
         .into_iter()

@@ -6,7 +6,6 @@
 use std::fmt::Write;
 use std::path::{Component, Path};
 
-use crate::bundle::Bundle;
 use crate::cli;
 use crate::failure::{self, below_side};
 use crate::report::{Report, TestReport, printable};
@@ -125,7 +124,7 @@ fn failure(test: &TestReport, dir: &RunDir) -> String {
             .join(" · ")
         ),
     );
-    for cause in test.evidence.iter().filter_map(Bundle::cause) {
+    for cause in test.causes() {
         let (title, why, cure) = (text(&cause.title), text(&cause.cause), text(&cause.cure));
         let _ = writeln!(
             page,

@@ -76,7 +76,7 @@ fn status(test: &TestReport) -> TestCaseStatus {
     let lines = told
         .iter()
         .filter_map(|(key, value)| value.map(|value| format!("{key}  {value}")));
-    let causes = test.evidence.iter().filter_map(Bundle::cause);
+    let causes = test.causes().into_iter();
     let causes = causes.map(|cause| format!("cause  {}: {}", cause.title, cause.cause));
     let pages = test.evidence.iter().map(Bundle::page);
     let pages = pages.map(|page| format!("evidence  {}", page.display()));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Cause};
 use crate::cli;
 use crate::place::Place;
 use crate::plan::{Side, Test, side_name};
@@ -115,6 +115,13 @@ impl TestReport {
         }
     }
 
+    /// The first cause of each of its bundles; what several say is said once.
+    pub(crate) fn causes(&self) -> Vec<&Cause> {
+        let mut causes: Vec<_> = self.evidence.iter().filter_map(Bundle::cause).collect();
+        causes.dedup();
+        causes
+    }
+
     /// `containerd 1.7.1, kubernetes 1.32.1`.
     pub(crate) fn version_list(&self) -> String {
         let all = self.versions.iter();
@@ -221,7 +228,7 @@ pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> Stri
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::bundle::{Cause, Told};
+    use crate::bundle::Told;
     use crate::plan::tests::{suite, test};
     use crate::verdict::VerdictFile;
 

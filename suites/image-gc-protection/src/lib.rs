@@ -30,6 +30,9 @@ pub const CONTAINERD_1_6: &str = "v1.32.1-containerd-1.6.20";
 pub const EVICTING: &str = "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, \
      evictionHard: {imagefs.available: 20%}, logging: {verbosity: 2}}";
 
+/// The label by which containerd knows an image as pinned.
+pub const PINNED: &str = "io.cri-containerd.pinned=pinned";
+
 /// Percent of the disk in use that every kubelet here but the protected one acts on.
 pub const FULL: u64 = 90;
 
@@ -58,6 +61,24 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<(SmallImage, Pin)> {
     let small = SmallImage::load(case.cluster().docker(), mark).await?;
     let loaded = case.cluster().images().load(small.reference()).await?;
     Ok((small, loaded.nodes[0].pin))
+}
+
+/// Takes an image's pin behind kubenest's back.
+pub async fn unpin(node: &Node, name: &str) -> Result<()> {
+    let unpin = "io.cri-containerd.pinned=";
+    ctr(node, &["images", "label", name, unpin]).await?;
+    Ok(())
+}
+
+/// containerd's own row of an image, with its labels.
+pub async fn row(node: &Node, name: &str) -> Result<String> {
+    ctr(node, &["images", "ls", &format!("name=={name}")]).await
+}
+
+/// The witness that shares no code with kubenest.
+async fn ctr(node: &Node, args: &[&str]) -> Result<String> {
+    let argv = [&["ctr", "--namespace", "k8s.io"], args].concat();
+    Ok(node.exec_ok(&argv).await?.text())
 }
 
 /// What CRI says of an image; `None` when it has none of that name.
@@ -131,7 +152,8 @@ pub fn critical_pod(node: &Node, small: &SmallImage, name: &str) -> Pod {
     pod
 }
 
-async fn cri(node: &Node) -> Result<Cri> {
+/// The CRI services of a node's containerd.
+pub async fn cri(node: &Node) -> Result<Cri> {
     Ok(Containerd::connect(node).await?.cri())
 }
 

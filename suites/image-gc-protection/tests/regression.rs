@@ -15,8 +15,8 @@ mod affected {
     use std::time::Duration;
 
     use image_gc_protection::{
-        CONTAINERD_1_6, CONTAINERD_2_0, EVICTING, FULL, OFF, collected, critical_pod, fill, find,
-        load, says, spec,
+        CONTAINERD_1_6, CONTAINERD_2_0, EVICTING, FULL, OFF, PINNED, collected, critical_pod, fill,
+        find, load, row, says, spec,
     };
     use kubenest::{
         images::Pin,
@@ -99,16 +99,8 @@ mod affected {
             let node = case.node();
             let (small, pin) = load(case, "pinned in vain").await?;
             assert_eq!(pin, Pin::Ignored);
-            let labels = ["ctr", "--namespace", "k8s.io", "images", "ls"];
-            let filter = format!("name=={}", small.reference());
-            let row = node
-                .exec_ok(&[labels.as_slice(), &[&filter]].concat())
-                .await?;
-            assert!(
-                row.text().contains("io.cri-containerd.pinned=pinned"),
-                "{}",
-                row.text()
-            );
+            let row = row(node, small.reference()).await?;
+            assert!(row.contains(PINNED), "{row}");
             let image = find(node, small.reference()).await?.expect("must be there");
             assert!(!image.pinned, "CRI of 1.6.20 heeds the pin");
             loaded = Some((small, image.id));
@@ -185,7 +177,8 @@ mod fixed {
     use std::time::Duration;
 
     use image_gc_protection::{
-        CONTAINERD_2_0, FULL, OFF, collected, critical_pod, fill, find, journal, load, says, spec,
+        CONTAINERD_2_0, FULL, OFF, PINNED, collected, cri, critical_pod, fill, find, journal, load,
+        row, says, spec, unpin,
     };
     use kubenest::{
         Case, Cluster, ClusterSpec, ErrorKind,
@@ -214,12 +207,14 @@ mod fixed {
                 assert_eq!(pin, Pin::Held);
                 let (control, _) = load(case, "only settings protect it").await?;
                 case.cluster().images().release(control.reference()).await?;
-                images = Some((kept, control));
+                let (removed, _) = load(case, "removed by hand").await?;
+                images = Some((kept, control, removed));
                 Ok(())
             })
             .await?;
-        let (kept, control) = images.expect("must be loaded");
+        let (kept, control, removed) = images.expect("must be loaded");
         a_lost_pin_is_put_back(&cluster, &kept).await?;
+        what_a_hand_removes_is_told_apart(&cluster, removed).await?;
         cluster
             .case(async |case| {
                 settings_alone_keep(case, &control).await?;
@@ -275,22 +270,13 @@ mod fixed {
         Ok(())
     }
 
-    /// Its label is taken between two tests, and containerd restarted: the next test starts
-    /// with the pin in place.
+    /// Its label is taken between two tests, and containerd restarted: the next test starts with
+    /// the pin in place, and has it again when it is taken while it runs.
     async fn a_lost_pin_is_put_back(cluster: &Cluster, kept: &SmallImage) -> anyhow::Result<()> {
         let node = cluster.control_plane();
-        let label = [
-            "ctr",
-            "--namespace",
-            "k8s.io",
-            "images",
-            "label",
-            kept.reference(),
-        ];
-        let label = [label.as_slice(), &["io.cri-containerd.pinned="]].concat();
-        node.exec_ok(&label).await?;
-        node.exec_ok(&["systemctl", "restart", "containerd"])
-            .await?;
+        unpin(node, kept.reference()).await?;
+        let restart = ["systemctl", "restart", "containerd"];
+        node.exec_ok(&restart).await?;
         let deadline = Duration::from_secs(60);
         wait::until("the node to be well again", deadline, async || {
             Probe::from_result(cluster.health().await)
@@ -302,11 +288,41 @@ mod fixed {
         };
         assert!(!pinned().await?, "the pin is there without its label");
         cluster
-            .case(async |_| {
-                assert!(pinned().await?, "the pin was not put back");
+            .case(async |case| {
+                assert!(pinned().await?, "the pin was not put back before the test");
+                unpin(node, kept.reference()).await?;
+                let deadline = Duration::from_secs(10);
+                case.until("its label to be put back", deadline, async || {
+                    match row(node, kept.reference()).await {
+                        Ok(row) if row.contains(PINNED) => Probe::Ready(()),
+                        Ok(row) => Probe::Pending(row),
+                        Err(error) => Probe::Pending(format!("{error:#}")),
+                    }
+                })
+                .await?;
                 Ok(())
             })
             .await
+    }
+
+    /// Removed by whom no kubelet knows, as `crictl rmi` does it: pins are no matter to that.
+    async fn what_a_hand_removes_is_told_apart(
+        cluster: &Cluster,
+        small: SmallImage,
+    ) -> anyhow::Result<()> {
+        let told = cluster.case(async |case| {
+            let cri = cri(case.node()).await?;
+            Ok(cri.remove_image(small.reference()).await?)
+        });
+        let told = told
+            .await
+            .expect_err("the image must be missed")
+            .to_string();
+        assert!(told.contains(small.reference()), "{told}");
+        assert!(told.contains("no line of its kubelet names it"), "{told}");
+        // The next tests are about others.
+        cluster.images().release(small.reference()).await?;
+        Ok(small.remove().await?)
     }
 
     /// A full disk, an image that nothing pins, and two rounds of the eviction manager.
