@@ -353,3 +353,15 @@ async fn from_files(
     }
     all.ok_or_else(|| Error::input(format!("{place} has no image")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if images can be loaded by a task of its own.
+    #[test]
+    fn a_load_can_be_spawned() {
+        fn sendable(_: impl Send) {}
+        let _ = |images: Images<'_>| sendable(images.load("a"));
+    }
+}

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::stream;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
@@ -233,11 +234,13 @@ impl Session<'_> {
         while let Some(piece) = pieces.recv().await {
             // Data of a blob that was here after all is passed over.
             let Piece::Begin(blob) = piece else { continue };
-            let next = async || match pieces.recv().await {
-                Some(Piece::Data(data)) => Some(data),
-                _ => None,
-            };
-            if self.store.write_blob(&blob, next).await? {
+            let data = stream::poll_fn(|context| {
+                pieces.poll_recv(context).map(|piece| match piece {
+                    Some(Piece::Data(data)) => Some(data),
+                    _ => None,
+                })
+            });
+            if self.store.write_blob(&blob, data).await? {
                 self.count(blob.size);
             }
             arrived.send(blob.digest).ok();
@@ -327,9 +330,8 @@ impl Session<'_> {
     }
 
     async fn put(&self, json: &Json, labels: HashMap<String, String>) -> Result<()> {
-        let mut bytes = Some(Bytes::from(json.bytes.clone()));
-        let next = async || bytes.take();
-        if self.store.write_blob(&json.blob, next).await? {
+        let data = stream::iter([Bytes::from(json.bytes.clone())]);
+        if self.store.write_blob(&json.blob, data).await? {
             self.count(json.blob.size);
         }
         if labels.is_empty() {

@@ -26,21 +26,25 @@ async fn with_engine<F>(name: &str, body: impl FnOnce(Engine) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    with_engine_from(Store::default_cache(), name, body).await;
+    with_engine_of(EngineRelease::Docker26, Store::default_cache(), name, body).await;
 }
 
-/// As [`with_engine`], with the engine's programs from this store.
+/// As [`with_engine`], of this release, with the engine's programs from this store.
 ///
 /// The engine's folder has a lasting name, so that what a killed test left is cleared by
 /// the next run of that test.
-async fn with_engine_from<F>(packages: Store, name: &str, body: impl FnOnce(Engine) -> F)
-where
+async fn with_engine_of<F>(
+    release: EngineRelease,
+    programs: Store,
+    name: &str,
+    body: impl FnOnce(Engine) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     let folder = settings().cache.join("engine-tests").join(name);
     let lock = folder.with_extension("lock");
     let _lock = FileLock::exclusive(&lock, name).await.unwrap();
-    let engine = Engine::open(&folder, EngineRelease::Docker26, packages).unwrap();
+    let engine = Engine::open(&folder, release, programs).unwrap();
     engine.stop().await.unwrap();
     fs::remove_dir_all(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
@@ -60,7 +64,8 @@ where
 async fn starts_from_an_empty_cache() {
     let cache = tempfile::tempdir().unwrap();
     let packages = Store::open(cache.path());
-    with_engine_from(packages, "empty-cache", |engine| async move {
+    let release = EngineRelease::Docker26;
+    with_engine_of(release, packages, "empty-cache", |engine| async move {
         assert_eq!(engine.status().await.state, State::Stopped);
         let address = engine.ensure().await.unwrap();
         let State::Running(versions) = engine.status().await.state else {
@@ -139,33 +144,41 @@ async fn a_container_survives_the_death_of_containerd() {
     .await;
 }
 
-/// Everything a busy engine has is gone, even after its daemons were killed.
 #[tokio::test]
 async fn stop_clears_a_killed_engine_away() {
-    with_engine("stop", |engine| async move {
-        engine.ensure().await.unwrap();
-        let network = docker(&engine, &["network", "create", "own"]).await;
-        let bridge = Path::new("/sys/class/net").join(format!("br-{}", &network[..12]));
-        assert!(bridge.exists());
-        let (id, init) = sleeper(&engine).await;
-        let socket = shim_socket(&engine, &id);
-        assert!(socket.exists());
-        assert!(
-            traces(&engine).await.len() > 5,
-            "{:?}",
-            traces(&engine).await
-        );
-        kill(&[shims(&engine), containerds(&engine), daemons(&engine)].concat()).await;
-        assert!(
-            alive(&init),
-            "it takes more than the shim's death to end a container"
-        );
-        engine.stop().await.unwrap();
-        assert!(!alive(&init) && !bridge.exists() && !socket.exists());
-        assert_eq!(engine.status().await.state, State::Stopped);
-        engine.stop().await.unwrap();
-    })
-    .await;
+    with_engine("stop", all_is_cleared_away).await;
+}
+
+#[tokio::test]
+async fn stop_clears_a_killed_docker_29_away() {
+    let (release, store) = (EngineRelease::Docker29, Store::default_cache());
+    with_engine_of(release, store, "stop-29", all_is_cleared_away).await;
+}
+
+/// Everything a busy engine has is gone, even after its daemons were killed.
+async fn all_is_cleared_away(engine: Engine) {
+    engine.ensure().await.unwrap();
+    let network = docker(&engine, &["network", "create", "own"]).await;
+    let bridge = Path::new("/sys/class/net").join(format!("br-{}", &network[..12]));
+    assert!(bridge.exists());
+    let (id, init) = sleeper(&engine).await;
+    let socket = shim_socket(&engine, &id);
+    assert!(socket.exists());
+    assert!(
+        traces(&engine).await.len() > 5,
+        "{:?}",
+        traces(&engine).await
+    );
+    // In this order: what sees a shim die ends its container.
+    kill(&[daemons(&engine), containerds(&engine), shims(&engine)].concat()).await;
+    assert!(
+        alive(&init),
+        "it takes more than the shim's death to end a container"
+    );
+    engine.stop().await.unwrap();
+    assert!(!alive(&init) && !bridge.exists() && !socket.exists());
+    assert_eq!(engine.status().await.state, State::Stopped);
+    engine.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -342,9 +355,13 @@ fn shims(engine: &Engine) -> Vec<String> {
 fn shim_socket(engine: &Engine, id: &str) -> PathBuf {
     let tasks = "exec/containerd/daemon/io.containerd.runtime.v2.task/kubenest-";
     let tasks = format!("{}/{tasks}{}", run_folder(engine), self::id(engine));
-    let address = Path::new(&tasks).join(id).join("address");
-    let address = fs::read_to_string(address).unwrap();
-    PathBuf::from(address.strip_prefix("unix://").unwrap())
+    let task = Path::new(&tasks).join(id);
+    // In 2.x in JSON.
+    let text = fs::read_to_string(task.join("address"));
+    let text = text.or_else(|_| fs::read_to_string(task.join("bootstrap.json")));
+    let text = text.unwrap();
+    let (_, path) = text.split_once("unix://").unwrap();
+    PathBuf::from(path.split('"').next().unwrap())
 }
 
 /// The processes whose command line has all these words in this order.

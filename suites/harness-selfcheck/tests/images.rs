@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{
     RECIPE,
     built::{Built, arch, archive, sent},
-    left_of,
+    docker, left_of,
 };
 use kubenest::{
     Case, ClusterSpec, ErrorKind,
@@ -133,32 +133,40 @@ async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
 
 /// What an engine pulls has an index that names platforms it does not have.
 async fn an_absent_platform_is_no_hindrance(case: &Case<'_>, built: &Built) -> Result<()> {
+    let engine = case.cluster().docker();
     let pulled = format!("pulled-{}", built.name);
     built.build("pulled").await?;
     built.as_pulled(&pulled).await?;
-    let kind = Kind::release("0.27.0")
-        .await?
-        .load(case.cluster(), &pulled)
-        .await?;
+    let kind = Kind::release("0.27.0").await?;
+    let kind = kind.load(case.cluster(), &pulled).await?;
     let absent = format!("content digest sha256:{}: not found", "5".repeat(64));
     assert!(kind.stderr.contains(&absent), "{}", kind.stderr);
+    let before = saved(engine).await?;
     let loaded = load(case, pulled.as_str()).await?;
+    assert!(loaded.nodes[0].sent_bytes < MIB, "{loaded:?}");
     assert_eq!(built.run(case, "pulled", &pulled).await?, "pulled");
     let again = load(case, pulled.as_str()).await?;
     assert_eq!(sent(&again), [(0, 6)], "{again:?}");
-    // What kind left of its attempt is there already.
-    assert_eq!(loaded.nodes[0].sent_bytes / MIB, 0, "{loaded:?}");
+    assert_eq!(saved(engine).await?, before, "it was to be read in place");
 
     built.build("far and pulled").await?;
     built.as_pulled(&pulled).await?;
+    let before = saved(engine).await?;
     let (far, nodes) = from_afar(case).await?;
     let loaded = Images::of(&far, &nodes).load(pulled.as_str()).await?;
     assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
+    assert_eq!(saved(engine).await?, before + 1);
     assert_eq!(
         built.run(case, "far-pulled", &pulled).await?,
         "far and pulled"
     );
     Ok(())
+}
+
+/// How often the engine was asked to save an image, as it tells itself.
+async fn saved(engine: &Docker) -> Result<usize> {
+    let events = ["events", "--since=1h", "--until=0s", "--filter=event=save"];
+    Ok(docker(engine, &events).await?.lines().count())
 }
 
 /// A daemon that has just been restarted may not answer yet.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, StreamExt, stream};
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -132,7 +132,7 @@ impl ImageStore {
     pub(crate) async fn write_blob(
         &self,
         blob: &Blob,
-        mut pieces: impl AsyncFnMut() -> Option<Bytes>,
+        mut pieces: impl Stream<Item = Bytes> + Unpin,
     ) -> Result<bool> {
         let (requests, taken) = mpsc::channel::<Write>(UNDER_WAY);
         let first = Write {
@@ -149,7 +149,7 @@ impl ImageStore {
                 return offset;
             }
             while offset < blob.size
-                && let Some(data) = pieces().await
+                && let Some(data) = pieces.next().await
             {
                 let length = i64::try_from(data.len()).unwrap_or(i64::MAX);
                 let write = Write {
