@@ -194,7 +194,7 @@ fn nothing_secret_is_in(folder: &Path) {
 }
 
 #[tokio::test]
-async fn a_kubelet_that_cannot_start_leaves_its_words() -> Result<()> {
+async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<()> {
     let mut breaking = Breaking::start("boot")?;
     let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
     assert!(!status.success());
@@ -202,8 +202,10 @@ async fn a_kubelet_that_cannot_start_leaves_its_words() -> Result<()> {
     let [bundle] = bundles.as_slice() else {
         panic!("{} bundles: {said}", bundles.len())
     };
-    bundle.tells("kubelet.log", "maxPods (--max-pods) -1 must not be");
+    let words = "invalid configuration: cgroup";
+    bundle.tells("kubelet.log", words);
     assert_eq!(bundle.index["reason"], "boot failed");
+    assert_eq!(bundle.index["diagnosis"][0]["id"], "kubelet-cgroup-missing");
     for words in [
         "evidence  ",
         &bundle.folder.to_string_lossy(),
