@@ -84,10 +84,11 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         Some(docker) => docker,
         None => Docker::find().await?,
     };
+    // The sweep would end guards that are still saving.
+    let finished = evidence::finish().await.map(drop);
     // What others left in the way of their own removal is no reason not to boot.
     let swept = sweep(&docker, Scope::DeadOwners).await.map(drop);
-    let finished = evidence::finish().await.map(drop);
-    for error in [swept, finished].into_iter().filter_map(Result::err) {
+    for error in [finished, swept].into_iter().filter_map(Result::err) {
         tracing::warn!("{}", error.report());
     }
     let recipe = match &spec.recipe {

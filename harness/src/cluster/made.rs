@@ -106,7 +106,11 @@ impl Made {
             };
             let (docker, containers) = (&self.docker, &self.containers);
             let guard = Guard::start_saving(docker, image, &self.name, containers, Some(saving));
-            self.guard = Some(guard.await?);
+            let guard = guard.await?;
+            if !guard.saves() {
+                evidence::unprepare(&self.name);
+            }
+            self.guard = Some(guard);
         }
         Ok(())
     }

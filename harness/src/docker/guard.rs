@@ -50,6 +50,7 @@ pub(crate) struct Saving<'a> {
 pub struct Guard {
     docker: Docker,
     id: String,
+    saves: bool,
     /// Its end, however it comes, is the guard's signal.
     _stream: Pin<Box<dyn AsyncWrite + Send>>,
 }
@@ -86,7 +87,12 @@ impl Guard {
         if docker.socket().is_some() && saving.is_some() {
             let body = body(image, cluster, &name, containers, near, saving)?;
             match Self::start_with(docker, &name, body).await {
-                Ok(started) => return Ok(started),
+                Ok(started) => {
+                    return Ok(Self {
+                        saves: true,
+                        ..started
+                    });
+                }
                 Err(error) => tracing::debug!("a guard that saves: {}", error.report()),
             }
         }
@@ -99,6 +105,11 @@ impl Guard {
         // the engine's side; its usual path may.
         let started = Self::start_with(docker, &name, body(usual)?).await;
         started.map_err(|_| error).with_context(what)
+    }
+
+    /// Whether it saves what nodes say before it removes them.
+    pub(crate) fn saves(&self) -> bool {
+        self.saves
     }
 
     /// Ends the guard: the cluster is gone already, or is kept on purpose.
@@ -152,6 +163,7 @@ impl Guard {
             Ok(input) => Ok(Self {
                 docker: docker.clone(),
                 id,
+                saves: false,
                 _stream: input,
             }),
             Err(error) => {

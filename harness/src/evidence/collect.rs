@@ -456,3 +456,6 @@ fn what(path: &str) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,8 +65,8 @@ pub(super) fn note(known: &Known) {
     }
 }
 
-/// Nothing is to be saved any more.
-pub(super) fn forget(cluster: &str) {
+/// Nothing is to be saved any more, or ever.
+pub(crate) fn forget(cluster: &str) {
     fs::remove_dir_all(folder(cluster)).ok();
 }
 

@@ -28,7 +28,11 @@ pub use self::{
     killed::finish,
 };
 pub(crate) use self::{
-    collect::Why, killed::prepare, look::LOOK, signals::watch, subject::Subject,
+    collect::Why,
+    killed::{forget as unprepare, prepare},
+    look::LOOK,
+    signals::watch,
+    subject::Subject,
 };
 
 /// Label by which kind finds a cluster's containers; kubenest's bear it, too.

@@ -202,13 +202,10 @@ async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<
     let [bundle] = bundles.as_slice() else {
         panic!("{} bundles: {said}", bundles.len())
     };
-    let words = "must be less than imageGCHighThresholdPercent";
+    let words = "invalid configuration: cgroup";
     bundle.tells("kubelet.log", words);
     assert_eq!(bundle.index["reason"], "boot failed");
-    assert_eq!(
-        bundle.index["diagnosis"][0]["id"],
-        "kubelet-image-gc-thresholds"
-    );
+    assert_eq!(bundle.index["diagnosis"][0]["id"], "kubelet-cgroup-missing");
     for words in [
         "evidence  ",
         &bundle.folder.to_string_lossy(),

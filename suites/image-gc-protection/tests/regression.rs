@@ -191,6 +191,9 @@ mod fixed {
     /// The kubelet's configuration in a node.
     const CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
+    /// A flag of the kubelet: it wins over the file.
+    const EVICT: &str = "--eviction-hard=imagefs.available<20%";
+
     /// One node, one protection after the other: all of them, then the threshold and the pin
     /// without the eviction settings, beside an unpinned image that shows the collector at work.
     #[tokio::test]
@@ -229,9 +232,9 @@ mod fixed {
         let sick = cluster
             .health()
             .await
-            .expect_err("the gate must see the file");
+            .expect_err("the gate must see the flag");
         let report = sick.report();
-        let setting = format!("evictionHard imagefs.available<20% ({CONFIG}), asked 0%");
+        let setting = format!("evictionHard imagefs.available<20% (flag {EVICT}), asked 0%");
         assert!(report.contains(&setting), "{report}");
         kept.remove().await?;
         control.remove().await?;
@@ -345,7 +348,7 @@ mod fixed {
         Ok(())
     }
 
-    /// The same disk and images under a kubelet that evicts.
+    /// The same disk and images under a kubelet whose flags have it evict.
     async fn a_pin_alone_keeps(
         case: &Case<'_>,
         kept: &SmallImage,
@@ -356,13 +359,8 @@ mod fixed {
             .await?
             .expect("must be there")
             .id;
-        let config = String::from_utf8(node.read_file(CONFIG).await?)?;
-        let evicting = config.replace("imagefs.available: 0%", "imagefs.available: 20%");
-        assert_ne!(
-            config, evicting,
-            "the file names the signal otherwise: {config}"
-        );
-        node.write_files(&[FileEntry::new(CONFIG, evicting)])
+        let flag = format!("KUBELET_EXTRA_ARGS={EVICT}\n");
+        node.write_files(&[FileEntry::new("/etc/default/kubelet", flag)])
             .await?;
         node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
         collected(node, control.reference(), Duration::from_secs(90)).await?;

@@ -52,7 +52,7 @@ async fn main() -> Result<()> {
         .with_recipe(RECIPE)?
         .with_name(name);
     if mode == "boot" {
-        let patch = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
+        let patch = "{kind: KubeletConfiguration, cgroupRoot: /absent}";
         let error = spec.with_kubeadm_patch(patch)?.boot().await.err();
         bail!("{}", error.context("it booted")?.report());
     }

@@ -1,0 +1,110 @@
+//! Bundles of raw parts, without a cluster.
+
+use std::{fs, path::Path};
+
+use super::*;
+use crate::evidence::subject::Window;
+
+fn known(home: &Path, since: Option<&str>) -> Known {
+    Known {
+        cluster: "c".into(),
+        home: home.to_owned(),
+        case: since.map(|since| Window {
+            namespace: "case-1".into(),
+            since_us: timeline::at_us(since).unwrap(),
+        }),
+        ..Known::default()
+    }
+}
+
+fn written(known: &Known, message: &str, parts: &[(&str, &str)]) -> Kept {
+    let why = Why {
+        message: message.into(),
+        ..Why::default()
+    };
+    let mut found = Gathered::default();
+    parts
+        .iter()
+        .for_each(|(path, text)| found.add((*path).to_owned(), *text));
+    write(known, &why, found, &BTreeSet::new()).unwrap()
+}
+
+/// In a journal, as events or in the words of a command, as a test's nodes have them.
+#[test]
+fn bundles_of_the_documented_failures_name_the_right_cause_first() {
+    let home = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+    for id in [
+        "kind-snapshotter-not-detected",
+        "kind-config-version-unknown",
+        "shim-newer-than-daemon",
+        "image-volume-empty-host-path",
+        "image-collected",
+    ] {
+        for entry in fs::read_dir(root.join(id)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let known = known(home.path(), None);
+            let kept = match name {
+                _ if name.ends_with(".json") => written(&known, "", &[("api/events.json", &text)]),
+                _ if name.ends_with(".txt") => written(&known, &text, &[]),
+                _ if name.contains("kubelet") => {
+                    written(&known, "no pod", &[("nodes/n/kubelet.log", &text)])
+                }
+                _ => written(&known, "no pod", &[("nodes/n/containerd.log", &text)]),
+            };
+            let first = kept.causes.first().map(|cause| cause.id.as_str());
+            assert_eq!(first, Some(id), "{name}");
+            assert!(kept.to_string().starts_with("cause     "), "{kept}");
+        }
+    }
+}
+
+#[test]
+fn a_case_has_its_own_time_and_the_cluster_all_of_it() {
+    let home = tempfile::tempdir().unwrap();
+    let known = known(home.path(), Some("2026-11-21T10:00:00Z"));
+    let log = "2026-11-21T09:00:00Z stdout F before\n2026-11-21T11:00:00Z stdout F within\n";
+    let kept = written(
+        &known,
+        "",
+        &[
+            ("pods/n/a_b_c/d/0.log", log),
+            (
+                "nodes/n/full/kubelet.log",
+                "2026-11-21T09:00:00+0000 n kubelet[1]: before\n",
+            ),
+        ],
+    );
+    let read = |folder: &Path, path: &str| fs::read_to_string(folder.join(path)).unwrap();
+    let own = read(&kept.folder, "pods/n/a_b_c/d/0.log");
+    assert_eq!(own, "2026-11-21T11:00:00Z stdout F within\n");
+    let full = home.path().join("cluster-c");
+    assert_eq!(read(&full, "pods/n/a_b_c/d/0.log"), log);
+    assert!(read(&full, "nodes/n/kubelet.log").contains("before"));
+    assert!(!kept.folder.join("nodes").exists());
+}
+
+#[test]
+fn a_part_that_is_broken_costs_itself_and_one_that_is_cut_its_first_line() {
+    let home = tempfile::tempdir().unwrap();
+    let mut found = Gathered::default();
+    found.add("api/kube-system.json".into(), "{\"items\": [");
+    found.parts.push(Part {
+        path: "nodes/n/journal.log".into(),
+        bytes: b"half a secret\nwhole\x1b[31m\n".to_vec(),
+        cut: true,
+    });
+    found.miss("CRI", "n", "token=abcdef.0123456789abcdef");
+    let known = known(home.path(), None);
+    let kept = write(&known, &Why::default(), found, &BTreeSet::new()).unwrap();
+    let journal = fs::read_to_string(kept.folder.join("nodes/n/journal.log")).unwrap();
+    assert_eq!(journal, "whole\n");
+    assert_eq!(kept.files, 1);
+    assert_eq!(kept.missing[0].name, "api/kube-system.json");
+    assert!(!kept.missing[1].error.contains("0123456789abcdef"));
+    for page in ["index.html", "index.json"] {
+        assert!(kept.folder.join(page).is_file());
+    }
+}
