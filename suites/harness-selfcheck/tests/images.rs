@@ -12,7 +12,7 @@ use harness_selfcheck::{
     docker, left_of,
 };
 use kubenest::{
-    Case, ClusterSpec, ErrorKind,
+    Case, Cluster, ClusterSpec, ErrorKind,
     docker::{
         Docker,
         discover::{Address, Endpoint, Origin},
@@ -26,6 +26,9 @@ use kubenest::{
 use tokio::{io::copy_bidirectional, net, process::Command};
 
 const MIB: u64 = 1 << 20;
+
+/// How long a node may take to be well again on a busy machine.
+const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn containerd_1_6_which_ignores_pins() -> Result<()> {
@@ -188,9 +191,10 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
         .with_recipe(RECIPE)?
         .boot()
         .await?;
+    let mut built = None;
     cluster
         .case(async |case| {
-            let built = Built::new(case.cluster().docker(), case.cluster().name()).await?;
+            let built = built.insert(Built::new(cluster.docker(), cluster.name()).await?);
             built.build("one").await?;
             let half = Images::of(case.cluster().docker(), &case.cluster().nodes()[1..]);
             let worker = half.load(built.name.as_str()).await?;
@@ -205,13 +209,39 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
                 let name = node.name();
                 assert_eq!(built.run_on(case, name, name, &built.name).await?, "two");
             }
-            a_remote_engine_streams(case, &built).await?;
-            a_registry_gives_by_digest(case, &built).await?;
-            a_killed_load_leaves_nothing(case, &built).await?;
-            what_cannot_be_loaded_changes_nothing(case, &built).await
+            a_remote_engine_streams(case, built).await?;
+            a_registry_gives_by_digest(case, built).await?;
+            a_killed_load_leaves_nothing(case, built).await?;
+            what_cannot_be_loaded_changes_nothing(case, built).await
         })
         .await?;
+    a_restarted_node_has_its_pins_again(&cluster, &built.unwrap()).await?;
     Ok(cluster.down().await?)
+}
+
+/// The worker loses a pin, is cut off and started: the next test finds all in place.
+async fn a_restarted_node_has_its_pins_again(cluster: &Cluster, built: &Built) -> Result<()> {
+    let (docker, worker, name) = (cluster.docker(), &cluster.nodes()[1], &built.name);
+    let full = format!("docker.io/library/{name}");
+    let unpin = "io.cri-containerd.pinned=";
+    ctr(worker, &["images", "label", &full, unpin]).await?;
+    docker.kill_container(worker.name(), "SIGKILL").await?;
+    docker.start_container(worker.name()).await?;
+    wait::until("the worker to be well again", SOON, async || {
+        Probe::from_result(cluster.health().await)
+    })
+    .await?;
+    assert!(
+        !pinned(worker, name).await?,
+        "the pin is there without its label"
+    );
+    let next = cluster.case(async |case| {
+        assert!(pinned(worker, name).await?, "the pin was not put back");
+        let said = built.run_on(case, worker.name(), "again", name).await?;
+        assert_eq!(said, "after the killing");
+        Ok(())
+    });
+    next.await
 }
 
 /// The same engine over TCP, as if it were far away: its store cannot be read, and its nodes are
