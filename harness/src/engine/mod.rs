@@ -20,7 +20,6 @@ mod remains;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -244,24 +243,18 @@ impl Engine {
             daemon = daemon.env(name, value);
         }
         daemon.detach(&log).await?;
-        // In the middle of its exec a process has no environment to be known by.
-        let begun = AtomicBool::new(false);
+        // In the middle of its exec a process has no environment to be known by, but it has not
+        // said anything yet either.
+        let silent = || fs::metadata(&log).is_ok_and(|log| log.len() == 0);
         wait::until(
             "the embedded Docker engine",
             START,
             async || match healthy(layout).await {
                 Ok(_) => Probe::Ready(()),
-                Err(error) => {
-                    let runs = remains::daemon_runs(layout);
-                    let said = fs::metadata(&log).is_ok_and(|log| log.len() > 0);
-                    if runs || said {
-                        begun.store(true, Relaxed);
-                    }
-                    if runs || !begun.load(Relaxed) {
-                        return Probe::Pending(error.report());
-                    }
-                    Probe::Failed(Error::setup("the Docker daemon ended at once"))
+                Err(error) if silent() || remains::daemon_runs(layout) => {
+                    Probe::Pending(error.report())
                 }
+                Err(_) => Probe::Failed(Error::setup("the Docker daemon ended at once")),
             },
         )
         .await

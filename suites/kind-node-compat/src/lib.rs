@@ -1,7 +1,7 @@
 //! Helpers of the kind-node-compat suite: the matrix as it is told, as kind shows it and as the
 //! health gate sees it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use kubenest::{
@@ -12,6 +12,7 @@ use kubenest::{
     image::SmallImage,
     node::containerd::Containerd,
     tools::{Kind, LocalRegistry},
+    wait::{self, Probe},
 };
 
 /// The node whose containerd writes its configuration in version 2.
@@ -28,6 +29,9 @@ pub const NOT_DETECTED: &str = "ERROR: failed to detect containerd snapshotter";
 /// What kind v0.27 to v0.31 says to one of version 4.
 pub const UNKNOWN_VERSION: &str =
     "ERROR: unknown containerd config version: 4 (supported versions: 2 and 3)";
+
+/// How soon CRI sees an image that is there.
+const SEEN: Duration = Duration::from_secs(10);
 
 /// Whether images can be loaded, and if not, the words against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +142,19 @@ async fn seen(case: &Case<'_>, release: &str) -> Result<Loads> {
     let image = SmallImage::load(cluster.docker(), &mark).await?;
     let loaded = kind.load(cluster, image.reference()).await?;
     let cri = Containerd::connect(case.node()).await?.cri();
-    let there = cri.image(image.reference()).await?.is_some();
+    // CRI hears of what others imported a moment later.
+    let sees = wait::until("CRI to see the image", SEEN, async || {
+        match cri.image(image.reference()).await {
+            Ok(Some(_)) => Probe::Ready(true),
+            Ok(None) if loaded.status.success() => Probe::Pending("it does not".into()),
+            Ok(None) => Probe::Ready(false),
+            Err(error) => Probe::Failed(error),
+        }
+    });
+    let there = match sees.await {
+        Err(error) if error.kind() == ErrorKind::Timeout => false,
+        sees => sees?,
+    };
     image.remove().await?;
     let last = loaded.stderr.trim().lines().last().unwrap_or_default();
     Ok(match (loaded.status.success(), there) {
