@@ -373,7 +373,10 @@ impl Writer<'_> {
         let message = self.shown(&why.message);
         let [expected, observed] =
             [&why.expected, &why.observed].map(|text| text.as_deref().map(|text| self.shown(text)));
-        let mut lines = Evidence::lines(diagnosis::Source::Unknown, &message);
+        let told = [Some(&message), observed.as_ref()].into_iter().flatten();
+        let mut lines: Vec<_> = told
+            .flat_map(|text| Evidence::lines(diagnosis::Source::Unknown, text))
+            .collect();
         lines.append(&mut self.lines);
         let causes: Vec<Finding> = diagnose(&lines)
             .iter()
