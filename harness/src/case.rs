@@ -102,7 +102,12 @@ impl Cluster {
         let shown = case.shown.get().map(|after| ("shown".to_owned(), after));
         record.phases.extend(shown);
         match &ended {
-            Ok(Ok(())) => record.verdict = Word::Passed,
+            Ok(Ok(())) => {
+                record.verdict = Word::Passed;
+                if settings().evidence_always {
+                    self.keep(&mut record, "asked for").await;
+                }
+            }
             Ok(Err(error)) => {
                 record.verdict = meaning(error);
                 record.message = format!("{error:#}");
@@ -112,9 +117,6 @@ impl Cluster {
                 record.message = words(panic.as_ref());
                 self.keep(&mut record, "panicked").await;
             }
-        }
-        if ended.as_ref().is_ok_and(Result::is_ok) && settings().evidence_always {
-            self.keep(&mut record, "asked for").await;
         }
         let begin = Instant::now();
         case.close().await;
