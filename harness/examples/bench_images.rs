@@ -22,6 +22,7 @@ use kubenest::{
     cri_client::CriClient,
     docker::{Docker, FileEntry, Labels},
     engine,
+    image::architecture,
     node::containerd::{Containerd, SOCKET},
     process::Command,
     settings::settings,
@@ -334,13 +335,8 @@ impl Image {
             .iter()
             .map(|layer| format!("sha256:{}", layer.digest))
             .collect();
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
         let config = json!({
-            "os": "linux", "architecture": architecture,
+            "os": "linux", "architecture": architecture(),
             "config": {"Labels": Labels::new("small-image").map()},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });

@@ -26,15 +26,19 @@ pub(crate) struct ImageSpec {
     pub stop_signal: String,
 }
 
+/// This machine's architecture, as images name it.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
 impl ImageSpec {
     /// The configuration, which is what an image's id is the sha256 of.
     fn config(&self) -> Vec<u8> {
         let diff_ids: Vec<&str> = self.layers.iter().map(|l| l.diff_id.as_str()).collect();
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
-        };
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         let mut config = json!({
             "Env": [path],
@@ -45,7 +49,7 @@ impl ImageSpec {
             config["StopSignal"] = json!(self.stop_signal);
         }
         let image = json!({
-            "architecture": architecture,
+            "architecture": architecture(),
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
             "config": config,

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     archive::ImageSpec, layer::Layer, resolve::default_recipe, small::tiny_archive,
 };
-pub use self::{resolve::DefaultNode, small::SmallImage};
+pub use self::{archive::architecture, resolve::DefaultNode, small::SmallImage};
 use crate::{
     Context, Result, component,
     docker::{ContainerSpec, Docker, Labels, labels},

@@ -9,8 +9,14 @@ use std::{
 
 use anyhow::{Context, Result};
 use kubenest::{
-    Case, docker::Docker, image::SmallImage, images::Loaded, k8s_openapi::api::core::v1::Pod,
-    kube::api::LogParams, process::Command, wait::Probe,
+    Case,
+    docker::Docker,
+    image::{SmallImage, architecture},
+    images::Loaded,
+    k8s_openapi::api::core::v1::Pod,
+    kube::api::LogParams,
+    process::Command,
+    wait::Probe,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -89,7 +95,7 @@ impl Built {
         if let Some(here) = here.as_object_mut() {
             here.remove("annotations");
         }
-        here["platform"] = json!({"os": "linux", "architecture": arch()});
+        here["platform"] = json!({"os": "linux", "architecture": architecture()});
         let mut absent = here.clone();
         absent["digest"] = json!(format!("sha256:{}", "5".repeat(64)));
         absent["platform"] = json!({"os": "linux", "architecture": "s390x"});
@@ -206,13 +212,4 @@ async fn digest(path: &Path) -> Result<String> {
     let told = Command::new("sha256sum").arg(path).run().await?;
     let digest = told.stdout.split_whitespace().next();
     Ok(digest.unwrap_or_default().to_owned())
-}
-
-/// This machine's architecture, as images name it.
-pub fn arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }

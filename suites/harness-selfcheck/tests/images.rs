@@ -8,7 +8,7 @@ use std::{fs, path::Path, process::Stdio, time::Duration};
 use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{
     RECIPE,
-    built::{Built, arch, archive, sent},
+    built::{Built, archive, sent},
     docker, left_of,
 };
 use kubenest::{
@@ -17,6 +17,7 @@ use kubenest::{
         Docker,
         discover::{Address, Endpoint, Origin},
     },
+    image::architecture,
     images::{Images, Loaded, Pin, Source},
     node::{Node, containerd::Containerd},
     settings::EngineRelease,
@@ -303,7 +304,7 @@ async fn a_registry_gives_by_digest(case: &Case<'_>, built: &Built) -> Result<()
 async fn a_killed_load_leaves_nothing(case: &Case<'_>, built: &Built) -> Result<()> {
     let node = case.node();
     let large = built.folder().join("large.tar");
-    let digest = archive(&large, "killed:1", arch(), LARGE).await?;
+    let digest = archive(&large, "killed:1", architecture(), LARGE).await?;
     a_dropped_load_leaves_nothing(case, &large, &digest).await?;
     #[expect(clippy::disallowed_methods, reason = "it is killed while it works")]
     let mut child = Command::new(env!("CARGO_BIN_EXE_loading"))
@@ -378,7 +379,7 @@ async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -
     let whole = built.save("whole.tar").await?;
     let folder = built.folder();
     let corrupt = folder.join("corrupt.tar");
-    archive(&corrupt, "corrupt:1", arch(), LARGE).await?;
+    archive(&corrupt, "corrupt:1", architecture(), LARGE).await?;
     let bytes = fs::OpenOptions::new().write(true).open(&corrupt)?;
     std::os::unix::fs::FileExt::write_all_at(&bytes, b"!", LARGE / 2)?;
     let short = folder.join("short.tar");
