@@ -25,8 +25,8 @@ pub enum ErrorKind {
 
 /// A failure with its cause and, where there is one, its cure.
 ///
-/// `Display` is a lowercase fragment without the cause; the cause is the
-/// [`source`](StdError::source). [`Error::report`] has everything for people.
+/// `Display` is a lowercase fragment without the cause, which is the
+/// [`source`](StdError::source) and added by `{:#}`. [`Error::report`] has everything for people.
 ///
 /// ```
 /// let error = kubenest::Error::input("unknown recipe 'v9'").cure("kubenest image list");
@@ -112,8 +112,8 @@ impl Error {
         })
     }
 
-    /// Message, causes, cure and where there is more to read, for people.
-    pub fn report(&self) -> String {
+    /// Message and causes, in one line if theirs are.
+    fn chain(&self) -> String {
         let mut text = self.0.what.clone();
         let mut source = self.source();
         while let Some(cause) = source {
@@ -125,6 +125,12 @@ impl Error {
             }
             source = cause.source();
         }
+        text
+    }
+
+    /// Message, causes, cure and where there is more to read, for people.
+    pub fn report(&self) -> String {
+        let mut text = self.chain();
         if let Some(cure) = self.cure_text() {
             text.push_str("\ncure: ");
             text.push_str(cure);
@@ -137,9 +143,13 @@ impl Error {
     }
 }
 
+/// What was being done; `{:#}` adds the causes.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.what)
+        match f.alternate() {
+            true => f.write_str(&self.chain()),
+            false => f.write_str(&self.0.what),
+        }
     }
 }
 
@@ -204,6 +214,8 @@ mod tests {
             error.report(),
             "boot 'a': kind 0.26 cannot load\ncure: use 0.27"
         );
+        assert_eq!(format!("{error}"), "boot 'a'");
+        assert_eq!(format!("{error:#}"), "boot 'a': kind 0.26 cannot load");
     }
 
     #[test]

@@ -36,11 +36,11 @@ impl<T> Probe<T> {
         value.map_or_else(|| Self::Pending(seen()), Self::Ready)
     }
 
-    /// Ready on `Ok`; an error is what was seen.
+    /// Ready on `Ok`; an error, with its causes where `{:#}` tells them, is what was seen.
     pub fn from_result<E: std::fmt::Display>(result: std::result::Result<T, E>) -> Self {
         match result {
             Ok(value) => Self::Ready(value),
-            Err(error) => Self::Pending(error.to_string()),
+            Err(error) => Self::Pending(format!("{error:#}")),
         }
     }
 }

@@ -22,7 +22,10 @@ pub(crate) use self::{
     image_store::{ImageStore, Record},
 };
 use super::{Node, cri::Cri};
-use crate::{Context, Error, Result};
+use crate::{
+    Context, Error, Result,
+    wait::{self, Probe},
+};
 
 /// containerd's socket in every node.
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -168,7 +171,7 @@ impl Containerd {
     /// One unary call.
     pub(super) async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
     where
-        Q: Message + Send + Sync + 'static,
+        Q: Message + Clone + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
         self.try_call(path, request).await?.ok_or_else(|| {
@@ -180,12 +183,25 @@ impl Containerd {
     }
 
     /// One unary call; `None` when the daemon is too old to know it.
+    ///
+    /// containerd answers on its socket before its CRI service has started, and refuses until
+    /// then what it is asked: such a call is made again, for as long as one may take.
     pub(super) async fn try_call<Q, A>(&self, path: &'static str, request: Q) -> Result<Option<A>>
     where
-        Q: Message + Send + Sync + 'static,
+        Q: Message + Clone + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
-        match self.ask(path, Request::new(request), SHORT).await {
+        let answer = wait::until("containerd to have started", STARTING, async || match self
+            .ask(path, Request::new(request.clone()), SHORT)
+            .await
+        {
+            Err(status) if starting(&status) => Probe::Pending(words(&status)),
+            answer => Probe::Ready(answer),
+        });
+        let answer = answer
+            .await
+            .with_context(|| format!("call {path} in node '{}'", self.node))?;
+        match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(status) if status.code() == Code::Unimplemented => Ok(None),
             Err(status) => Err(self.failed(path, &status)),
@@ -229,6 +245,15 @@ impl Containerd {
 
 /// How long a call may take that moves no data.
 const SHORT: Duration = Duration::from_secs(10);
+
+/// How long a daemon that answers may take to start its CRI service: longer than one call, so
+/// that a call that hangs is told as that.
+const STARTING: Duration = Duration::from_secs(15);
+
+/// Whether the daemon refused a call only because its CRI service has not started yet.
+fn starting(status: &Status) -> bool {
+    status.message().contains("server is not initialized yet")
+}
 
 fn unreachable(cause: tonic::transport::Error) -> Status {
     Status::from_error(Box::new(cause))
