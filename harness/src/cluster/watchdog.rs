@@ -78,17 +78,18 @@ fn gave_up(look: &str) -> Option<String> {
 }
 
 async fn last_words(node: &Node, what: &str) -> Error {
-    let argv = if what.starts_with('/') {
-        vec!["tail", "-n", "8", "--", what]
-    } else {
-        vec![
+    let ended = ended_life(what);
+    let argv = match &ended {
+        // The life that has begun may not have said anything yet.
+        Some(ended) => vec!["tail", "--quiet", "--lines=8", "--", ended, what],
+        None => vec![
             "journalctl",
             "--no-pager",
             "--output=cat",
             "--lines=12",
             "--unit",
             what,
-        ]
+        ],
     };
     let words = match node.exec(&argv).await {
         Ok(output) => output.text(),
@@ -101,6 +102,13 @@ async fn last_words(node: &Node, what: &str) -> Error {
         words.trim()
     ))
     .cure("the last lines above name its reason; run again with KUBENEST_KEEP=1 to look inside")
+}
+
+/// The log of a container's life before the one of this log; `None` for a service.
+fn ended_life(log: &str) -> Option<String> {
+    let (folder, file) = log.rsplit_once('/')?;
+    let life: u32 = file.strip_suffix(".log")?.parse().ok()?;
+    Some(format!("{folder}/{}.log", life.checked_sub(1)?))
 }
 
 #[cfg(test)]
@@ -120,5 +128,12 @@ mod tests {
         assert_eq!(gave_up("/x/b/3.log 3 20").as_deref(), Some("/x/b/3.log"));
         assert_eq!(gave_up("/x/b/2.log 2 0").as_deref(), Some("/x/b/2.log"));
         assert_eq!(gave_up("kubelet [not set]"), None);
+    }
+
+    #[test]
+    fn the_life_that_ended_has_the_log_before() {
+        assert_eq!(ended_life("/x/b/2.log").as_deref(), Some("/x/b/1.log"));
+        assert_eq!(ended_life("/x/b/0.log"), None);
+        assert_eq!(ended_life("kubelet"), None);
     }
 }
