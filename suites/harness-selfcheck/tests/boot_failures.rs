@@ -18,7 +18,7 @@ use kubenest::{
 const SOON: Duration = Duration::from_secs(120);
 
 /// How long the things of a killed process may stay.
-const CLEAN: Duration = Duration::from_secs(30);
+const CLEAN: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_kubelet_that_cannot_start_ends_the_boot_with_its_own_words() -> Result<()> {

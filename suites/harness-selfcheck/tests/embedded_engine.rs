@@ -302,7 +302,7 @@ async fn kill(pids: &[String]) {
         .unwrap();
     wait::until(
         "the killed processes to end",
-        Duration::from_secs(10),
+        Duration::from_secs(60),
         async || {
             let left = pids.iter().find(|pid| alive(&Path::new("/proc").join(pid)));
             left.map_or(Probe::Ready(()), |pid| {
