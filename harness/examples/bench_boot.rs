@@ -4,13 +4,15 @@
 //! pod of a preloaded image Ready. `cargo xtask bench boot --help` tells the options.
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
+mod bench;
+
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use bench::{Options, median};
 use clap::Parser;
 use kubenest::{
     ClusterSpec,
@@ -34,18 +36,8 @@ const DEADLINE: Duration = Duration::from_secs(240);
 #[derive(Parser)]
 #[command(name = "cargo xtask bench boot")]
 struct Cli {
-    /// How often each boots
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// The node image of both
-    #[arg(long, default_value = "v1.32.1-containerd-2.0.2")]
-    recipe: String,
-    /// The release of kind
-    #[arg(long, default_value = "0.27.0")]
-    kind: String,
-    /// Also write the measurements here, as JSON
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
 }
 
 /// One boot.
@@ -75,13 +67,13 @@ const FIELDS: [Field; 7] = [
 #[tokio::main]
 async fn main() -> Result<()> {
     telemetry::start();
-    let cli = Cli::parse();
+    let Cli { options } = Cli::parse();
     let docker = Docker::find().await?;
-    let image = NodeImage::ensure(&docker, &Recipe::named(&cli.recipe)?).await?;
-    let kind = Kind::release(&cli.kind).await?;
+    let image = NodeImage::ensure(&docker, &Recipe::named(&options.recipe)?).await?;
+    let kind = Kind::release(&options.kind).await?;
     let mut readings: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();
-    for round in 1..=cli.rounds {
-        let ours = Box::pin(boot_ours(&docker, &cli.recipe)).await?;
+    for round in 1..=options.rounds.get() {
+        let ours = Box::pin(boot_ours(&docker, &options.recipe)).await?;
         show(round, "kubenest", &ours);
         readings.entry("kubenest").or_default().push(ours);
         let kinds = Box::pin(boot_kinds(&docker, &kind, &image.reference)).await?;
@@ -90,19 +82,15 @@ async fn main() -> Result<()> {
     }
     println!(
         "| median of {} | kubenest | kind v{} | ratio |",
-        cli.rounds, cli.kind
+        options.rounds, options.kind
     );
     println!("| --- | --- | --- | --- |");
     for (name, field) in FIELDS {
-        let of = |who: &str| median(readings[who].iter().map(field).collect());
+        let of = |who: &str| median(readings[who].iter().map(field));
         let (ours, kinds) = (of("kubenest"), of("kind"));
         println!("| {name} | {ours:.1} | {kinds:.1} | {:.2} |", ours / kinds);
     }
-    if let Some(path) = cli.json {
-        std::fs::write(&path, serde_json::to_vec_pretty(&readings)?)
-            .with_context(|| format!("write '{}'", path.display()))?;
-    }
-    Ok(())
+    options.write_json(&readings)
 }
 
 fn show(round: usize, who: &str, reading: &Reading) {
@@ -265,9 +253,4 @@ fn pid_of(program: &str, argument: &str) -> Option<u32> {
             (name.ends_with(&format!("/{program}")) && words.any(|word| word == argument))
                 .then_some(pid)
         })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

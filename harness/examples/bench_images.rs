@@ -6,6 +6,8 @@
 //! removed before the next. `cargo xtask bench images --help` tells the options.
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
+mod bench;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -16,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use bench::{Options, median};
 use clap::Parser;
 use kubenest::{
     Cluster, ClusterSpec,
@@ -38,24 +41,14 @@ use tempfile::TempDir;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench images")]
 struct Cli {
-    /// How often each loads
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// The node image
-    #[arg(long, default_value = "v1.32.1-containerd-2.0.2")]
-    recipe: String,
-    /// The release of kind
-    #[arg(long, default_value = "0.27.0")]
-    kind: String,
+    #[command(flatten)]
+    options: Options,
     /// Numbers of nodes, one cluster each
     #[arg(long, value_delimiter = ',', default_value = "1,3")]
     nodes: Vec<usize>,
     /// Sizes of the layers in MiB, the lowest first
     #[arg(long, value_delimiter = ',', default_value = "120,90,60,20,10")]
     layers: Vec<usize>,
-    /// Also write the measurements here, as JSON
-    #[arg(long)]
-    json: Option<PathBuf>,
     /// Also write the table here, as Markdown
     #[arg(long)]
     markdown: Option<PathBuf>,
@@ -101,11 +94,11 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     ensure!(cli.layers.len() > 1, "a top layer needs one below it");
     let docker = Docker::find().await?;
-    let kind = Kind::release(&cli.kind).await?;
+    let kind = Kind::release(&cli.options.kind).await?;
     let mut readings = Readings::new();
     for &nodes in &cli.nodes {
         ensure!(nodes > 0, "a cluster needs a node");
-        let spec = ClusterSpec::with_workers(nodes - 1).with_recipe(&cli.recipe)?;
+        let spec = ClusterSpec::with_workers(nodes - 1).with_recipe(&cli.options.recipe)?;
         let bench = Bench {
             docker: docker.clone(),
             kind: kind.clone(),
@@ -113,7 +106,7 @@ async fn main() -> Result<()> {
             layers: cli.layers.clone(),
         };
         bench.give_crictl().await?;
-        for round in 1..=cli.rounds {
+        for round in 1..=cli.options.rounds.get() {
             for loader in LOADERS {
                 let got = Box::pin(bench.round(loader)).await?;
                 for (step, reading) in STEPS.into_iter().zip(got) {
@@ -136,26 +129,20 @@ async fn main() -> Result<()> {
     if let Some(path) = &cli.markdown {
         fs::write(path, &table).with_context(|| format!("write '{}'", path.display()))?;
     }
-    if let Some(path) = &cli.json {
-        let rows = readings.iter().map(|((nodes, loader, step), readings)| {
-            json!({"nodes": nodes, "loader": loader, "step": step, "readings": readings})
-        });
-        let rows: Vec<_> = rows.collect();
-        fs::write(path, serde_json::to_vec_pretty(&rows)?)
-            .with_context(|| format!("write '{}'", path.display()))?;
-    }
-    Ok(())
+    let rows = readings.iter().map(|((nodes, loader, step), readings)| {
+        json!({"nodes": nodes, "loader": loader, "step": step, "readings": readings})
+    });
+    cli.options.write_json(&rows.collect::<Vec<_>>())
 }
 
 /// Medians, and how many times faster kubenest is.
 fn table(cli: &Cli, readings: &Readings) -> Result<String> {
     let median = |key: (usize, &'static str, &'static str), field: fn(&Reading) -> f64| {
-        let mut values: Vec<f64> = readings[&key].iter().map(field).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+        median(readings[&key].iter().map(field))
     };
     let mut text = String::new();
-    let (rounds, kind, size) = (cli.rounds, &cli.kind, cli.layers.iter().sum::<usize>());
+    let Options { rounds, kind, .. } = &cli.options;
+    let size: usize = cli.layers.iter().sum();
     writeln!(
         text,
         "| {size} MiB image, median of {rounds}, s | kubenest | kind v{kind} | docker save, ctr \

@@ -86,14 +86,22 @@ pub(crate) async fn mirror() -> Result<String> {
         .await
         .map_err(|error| no_debian("apt-get does not run here").because(error))?;
     let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let codename = os
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    archive_of(
-        &targets.stdout,
-        codename.unwrap_or_default().trim_matches('"'),
-    )
-    .ok_or_else(|| no_debian("apt's sources name no Debian archive"))
+    archive_of(&targets.stdout, debian_codename(&os))
+        .ok_or_else(|| no_debian("apt's sources name no Debian archive"))
+}
+
+/// The release of Debian that `/etc/os-release` tells of; another distribution's codename is
+/// that of an archive of its own, and counts for nothing.
+fn debian_codename(os_release: &str) -> &str {
+    let field = |name: &str| {
+        let mut lines = os_release.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name));
+        value.unwrap_or_default().trim_matches('"')
+    };
+    match field("ID=") {
+        "debian" => field("VERSION_CODENAME="),
+        _ => "",
+    }
 }
 
 /// An apt of its own: sources, lists and cache of one suite.
@@ -402,6 +410,10 @@ Packages mirror/debian/ bookworm main
             Some("mirror/debian")
         );
         assert_eq!(archive_of(targets, "noble"), None);
+        let os = "VERSION_CODENAME=bookworm\nVERSION_ID=\"12\"\nID=debian\n";
+        assert_eq!(debian_codename(os), "bookworm");
+        let os = os.replace("ID=debian", "ID=ubuntu");
+        assert_eq!(archive_of(targets, debian_codename(&os)), None);
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub mod tools;
 // What all of it stands on.
 mod debian;
 mod error;
+mod file;
 pub mod lock;
 mod parent;
 pub mod process;

@@ -6,7 +6,10 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
+    thread,
 };
+
+use tokio::sync::oneshot;
 
 use crate::{Context, Result};
 
@@ -25,9 +28,10 @@ impl FileLock {
     /// The file cannot be made or locked.
     pub async fn exclusive(path: &Path, what: &str) -> Result<Self> {
         let (path, what) = (path.to_owned(), what.to_owned());
-        tokio::task::spawn_blocking(move || Self::take(path, &what))
-            .await
-            .context("wait for a lock")?
+        let (sender, taken) = oneshot::channel();
+        // No thread of the runtime's: that would not end while one of them still waits.
+        thread::spawn(move || sender.send(Self::take(path, &what)));
+        taken.await.context("wait for a lock")?
     }
 
     /// Takes the lock if nobody has it.
@@ -93,6 +97,10 @@ fn open(path: &Path) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use tokio::runtime::Runtime;
+
     use super::*;
 
     #[tokio::test]
@@ -104,5 +112,24 @@ mod tests {
         assert!(std::fs::read_to_string(&path).unwrap().contains("(a test)"));
         drop(held);
         assert!(FileLock::try_exclusive(&path, "another").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_holds_no_runtime_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = FileLock::try_exclusive(&path, "a test").unwrap();
+        let wanted = path.clone();
+        let (ended, end) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = Runtime::new().unwrap();
+            let wait = FileLock::exclusive(&wanted, "another");
+            let soon = Duration::from_millis(50);
+            let given_up = runtime.block_on(async { tokio::time::timeout(soon, wait).await });
+            drop(runtime);
+            ended.send(given_up.is_err()).unwrap();
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(true));
+        drop(held);
     }
 }

@@ -14,6 +14,7 @@ use toml::{Table, Value};
 use crate::{
     Context, Error, Result,
     docker::Docker,
+    file,
     image::NodeImage,
     lock::FileLock,
     recipe::{Component, Content, GoBuild, Recipe, Source},
@@ -178,10 +179,7 @@ async fn hold_in(path: &Path, section: &str, name: &str, what: &impl Serialize) 
     }
     known.insert(name.to_owned(), new);
     let text = toml::to_string(&table).context("write down a node")?;
-    let half = path.with_extension("lock.half");
-    fs::write(&half, format!("{HEADER}\n{text}"))
-        .and_then(|()| fs::rename(&half, path))
-        .with_context(|| format!("write '{shown}'"))
+    file::write_through(path, format!("{HEADER}\n{text}"))
 }
 
 fn read(path: &Path) -> Result<Table> {

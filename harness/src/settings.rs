@@ -107,7 +107,8 @@ pub struct Settings {
     pub path: OsString,
     /// `NO_COLOR` is set and not empty.
     pub no_color: bool,
-    /// Names of set variables that start with `KUBENEST_` and mean nothing.
+    /// What starts with `KUBENEST_` and means nothing: names of set variables, or one with a
+    /// value that is none of its own.
     pub unknown: Vec<String>,
 }
 
@@ -152,6 +153,16 @@ impl Settings {
             .filter(|name| name.starts_with("KUBENEST_") && !KNOWN.contains(name))
             .map(str::to_owned)
             .collect();
+        let engine = match text("KUBENEST_ENGINE").as_deref() {
+            None | Some("auto") => EngineChoice::Auto,
+            Some("embedded") => EngineChoice::Embedded(EngineRelease::Docker26),
+            Some("embedded-29") => EngineChoice::Embedded(EngineRelease::Docker29),
+            Some("host") => EngineChoice::Host,
+            Some(other) => {
+                unknown.push(format!("KUBENEST_ENGINE={other}"));
+                EngineChoice::Auto
+            }
+        };
         unknown.sort();
         Self {
             cache: std::path::absolute(&cache).unwrap_or(cache),
@@ -160,12 +171,7 @@ impl Settings {
                     .filter(|id| is_run_id(id))
                     .unwrap_or_else(new_run),
             ),
-            engine: match text("KUBENEST_ENGINE").as_deref() {
-                Some("embedded") => EngineChoice::Embedded(EngineRelease::Docker26),
-                Some("embedded-29") => EngineChoice::Embedded(EngineRelease::Docker29),
-                Some("host") => EngineChoice::Host,
-                _ => EngineChoice::Auto,
-            },
+            engine,
             node: text("KUBENEST_NODE"),
             registry: text("KUBENEST_REGISTRY"),
             keep: flag("KUBENEST_KEEP"),
@@ -236,6 +242,9 @@ mod tests {
         let settings = read(&[("KUBENEST_CASHE", "/c"), ("KUBENEST_KEEP", "1")]);
         assert_eq!(settings.unknown, ["KUBENEST_CASHE"]);
         assert!(settings.keep);
+        let settings = read(&[("KUBENEST_ENGINE", "embeded")]);
+        assert_eq!(settings.unknown, ["KUBENEST_ENGINE=embeded"]);
+        assert!(read(&[("KUBENEST_ENGINE", "auto")]).unknown.is_empty());
     }
 
     #[test]

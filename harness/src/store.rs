@@ -13,7 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, Error, Result, lock::FileLock, settings::settings};
+use crate::{Context, Error, Result, file, lock::FileLock, settings::settings};
 
 /// Name of the list of files in a finished entry.
 const MANIFEST: &str = ".kubenest-entry.json";
@@ -86,11 +86,11 @@ impl Store {
         // Left by a process that died while it held the lock.
         remove(&half)?;
         fs::create_dir_all(&half).with_context(|| format!("make '{}'", half.display()))?;
-        if let Err(error) = build(&half).await {
+        let built = build(&half).await.and_then(|()| finish(&half, &path));
+        if let Err(error) = built {
             remove(&half).ok();
             return Err(error);
         }
-        finish(&half, &path)?;
         Ok(path)
     }
 
@@ -141,16 +141,11 @@ fn finish(half: &Path, path: &Path) -> Result<()> {
         files: sizes(half)?,
     };
     let text = serde_json::to_vec(&manifest).context("write a cache entry's manifest")?;
-    fs::write(half.join(MANIFEST), text).map_err(|cause| full_or_broken(half).because(cause))?;
+    file::write(&half.join(MANIFEST), text)?;
     // A crash of the machine must not leave a named entry with unwritten files.
     let dir = fs::File::open(half).with_context(|| format!("open '{}'", half.display()))?;
     nix::unistd::syncfs(&dir).with_context(|| format!("sync '{}'", half.display()))?;
     fs::rename(half, path).with_context(|| format!("name '{}'", path.display()))
-}
-
-fn full_or_broken(path: &Path) -> Error {
-    Error::setup(format!("cannot write '{}'", path.display()))
-        .cure("free disk space there, or set KUBENEST_CACHE to a roomier folder")
 }
 
 fn verify(path: &Path) -> Result<()> {

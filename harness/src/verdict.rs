@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
@@ -14,7 +15,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    Context, Error, Result, evidence::redact::Redactor, image::Versions, progress,
+    Context, Error, Result, evidence::redact::Redactor, file, image::Versions, progress,
     settings::settings,
 };
 
@@ -117,17 +118,13 @@ pub(crate) fn leave(record: &Record) {
 }
 
 fn write(folder: &Path, record: &Record) -> Result<()> {
-    let what = || format!("write a verdict to '{}'", folder.display());
-    fs::create_dir_all(folder).with_context(what)?;
-    let file = tempfile::Builder::new()
-        .prefix("verdict-")
-        .suffix(".json.half")
-        .tempfile_in(folder)
-        .with_context(what)?;
-    serde_json::to_writer_pretty(&file, record).with_context(what)?;
-    let path = file.path().with_extension("");
-    file.persist(path).with_context(what)?;
-    Ok(())
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    fs::create_dir_all(folder).with_context(|| format!("make '{}'", folder.display()))?;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // By name they are in the order in which they were left.
+    let name = format!("verdict-{}-{count:04}.json", std::process::id());
+    let text = serde_json::to_vec_pretty(record).context("write a verdict")?;
+    file::write(&folder.join(name), text)
 }
 
 #[cfg(test)]

@@ -3,12 +3,10 @@
 //! Nothing else in the crate sleeps. A timeout is an error that says what was
 //! waited for, how long, and what was seen last.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::time::Instant;
 
 use crate::{Error, Result};
 

@@ -13,7 +13,7 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const CHECK_FAILED: u8 = 1;
 /// The command line or the workspace is wrong.
 pub(crate) const USAGE: u8 = 2;
-/// No test ran, or a side that was asked for has none.
+/// No test ran, or none is what a name or a side asks for.
 pub(crate) const NOTHING_RAN: u8 = 4;
 /// A test failed: its assertion does not hold.
 pub(crate) const TEST_FAILED: u8 = 100;
@@ -33,7 +33,7 @@ Exit codes:
   0    everything asked for passed
   1    a check of the repository failed
   2    the command line or the workspace is wrong
-  4    nothing ran, or a side that was asked for has no test
+  4    nothing ran, or no test is what a name or a side asks for
   100  a test failed
   105  the set-up failed (also when other tests failed)
   130  interrupted (143 on SIGTERM)";
@@ -55,7 +55,7 @@ pub(crate) enum Command {
     },
     /// Look at this machine: engine, cgroups, limits, disk
     Doctor,
-    /// Remove what ended runs left behind: containers, networks, volumes
+    /// Remove what ended runs left behind: containers, networks, volumes, tests' images
     Clean {
         /// Remove everything kubenest made, kept and running clusters too
         #[arg(long)]
@@ -92,7 +92,7 @@ pub(crate) enum Bench {
 #[derive(Debug, Args)]
 pub(crate) struct E2eArgs {
     /// Suites to run; SUITE::TEXT runs only its tests whose name contains TEXT
-    /// [default: every suite with an affected and a fixed version]
+    /// [default: every suite that reproduces a failure]
     #[arg(value_name = "SUITE")]
     pub(crate) suites: Vec<String>,
     /// Run only the tests of one side [default: both]

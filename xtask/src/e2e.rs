@@ -32,7 +32,11 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
         suites.retain(|suite| !suite.manifest.has_sides());
     }
     let suites = run(workspace, &Selection::everything(&suites), &args.run)?;
-    Ok(if suites == cli::OK { units } else { suites })
+    Ok(match suites {
+        cli::OK => units,
+        cli::NOTHING_RAN if units != cli::OK => units,
+        _ => suites,
+    })
 }
 
 /// The unit and doc tests, by cargo's own runner.
@@ -72,7 +76,8 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
     progress.finish();
 
     let totals = Totals::of(&tests, plan.filtered_out);
-    let nothing_ran = report::missing_sides(&selection.owed(), &tests);
+    let mut nothing_ran = report::missing_sides(&selection.owed(), &tests);
+    nothing_ran.extend(selection.unmatched(&plan.tests));
     let exit_code = report::exit_code(&totals, &nothing_ran);
     let report = Report {
         run: dir.run.clone(),
@@ -103,15 +108,15 @@ fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
     let json = serde_json::to_string_pretty(report)? + "\n";
     dir.write("report.json", json.as_bytes())?;
     dir.write("report.html", html::page(report, dir).as_bytes())?;
-    dir.publish()?;
-    for side in &report.nothing_ran {
-        println!(
-            "NOTHING RAN  {side}: no test of this side, exit {}",
-            cli::NOTHING_RAN
-        );
+    // Whatever is wrong with the folders of former runs, this one's outcome is told.
+    if let Err(error) = dir.publish() {
+        eprintln!("warning: {error:#}");
     }
-    if report.tests.is_empty() {
-        let code = cli::NOTHING_RAN;
+    let code = cli::NOTHING_RAN;
+    for asked in &report.nothing_ran {
+        println!("NOTHING RAN  {asked}: no such test ran, exit {code}");
+    }
+    if report.tests.is_empty() && report.nothing_ran.is_empty() {
         println!("NOTHING RAN  no test matches what was asked for, exit {code}");
     }
     github::tell(report, &dir.shown())?;

@@ -111,7 +111,7 @@ mod tests {
         let lines: Vec<_> = results.iter().map(line).collect();
         insta::assert_snapshot!(lines.join("\n"), @"
         PASS     image-gc  affected  is_lost  42.2s  image 0.5  boot 20.0
-        FAILED   image-gc  fixed  is_kept  42.2s  image 1.0  boot 40.0
+        FAILED   image-gc  fixed  is_kept  42.2s  image 0.5  boot 20.0
         SETUP    image-gc  fixed  boots  42.2s
         SKIPPED  image-gc  affected  is_lost  42.2s  no CRI-O given
         ");

@@ -40,11 +40,11 @@ pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
         text(&report.run)
     );
     page.push_str(&header(report));
-    for side in &report.nothing_ran {
-        let side = text(side);
+    for asked in &report.nothing_ran {
+        let asked = text(asked);
         let _ = writeln!(
             page,
-            "<p class=\"message\">Nothing ran: no test of {side}.</p>"
+            "<p class=\"message\">Nothing ran: no test of {asked}.</p>"
         );
     }
     if !red.is_empty() {

@@ -133,6 +133,16 @@ impl Selection {
         side && self.chosen.iter().any(|chosen| chosen.wants(test))
     }
 
+    /// What was asked for by a text that no test's name has, as `suite::text`.
+    pub(crate) fn unmatched(&self, tests: &[Test]) -> Vec<String> {
+        let idle = |chosen: &&Chosen| !tests.iter().any(|test| chosen.wants(test));
+        let named = self.chosen.iter().filter(idle).filter_map(|chosen| {
+            let text = chosen.text.as_ref()?;
+            Some(format!("{}::{text}", chosen.suite.name))
+        });
+        named.collect()
+    }
+
     /// The sides a suite owes this run, or none when only some of its tests were asked for.
     pub(crate) fn owed(&self) -> Vec<(String, Side)> {
         let whole = self.chosen.iter().filter(|chosen| chosen.text.is_none());
@@ -290,6 +300,15 @@ pub(crate) mod tests {
         assert!(!selection.wants(&test(&two()[0], "affected::is_lost")));
         assert!(!selection.wants(&test(&two()[0], "fixed::is_kept")));
         assert!(selection.owed().is_empty());
+    }
+
+    #[test]
+    fn a_text_that_no_test_has_is_named() {
+        let named = ["image-gc::lost", "image-gc::lots"].map(str::to_owned);
+        let selection = Selection::new(&two(), &named, None).unwrap();
+        let tests = [test(&two()[0], "affected::is_lost")];
+        assert_eq!(selection.unmatched(&tests), ["image-gc::lots"]);
+        assert_eq!(selection.unmatched(&[]), named);
     }
 
     #[test]

@@ -3,12 +3,16 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::run_dir::RunDir;
 use crate::workspace::Workspace;
 use crate::{cli, compile, process};
+
+/// How long cleaning up may take; an engine that hangs must not hold up the report.
+const CLEANING: Duration = Duration::from_secs(10 * 60);
 
 /// Checks this machine.
 pub(crate) fn doctor(workspace: &Workspace) -> anyhow::Result<u8> {
@@ -43,7 +47,7 @@ fn quietly(kubenest: &Path, dir: &RunDir, args: &[&str]) -> anyhow::Result<()> {
         .stdout(Stdio::from(log.try_clone().context("share the log")?))
         .stderr(Stdio::from(log));
     let status = process::Running::start_anyway(&mut command)?
-        .wait(None, || {})?
+        .wait(Some(CLEANING), || {})?
         .status;
     if !status.success() {
         bail!(

@@ -1,6 +1,6 @@
 //! The results of a run: `report.json`, the totals and the exit code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::place::Place;
 use crate::plan::{Side, Test, side_name};
 use crate::runner::Outcome;
 use crate::saved::Saved;
-use crate::verdict::Verdict;
+use crate::verdict::{Verdict, VerdictFile};
 
 /// A whole run, as `report.json` holds it.
 #[derive(Debug, Serialize)]
@@ -22,7 +22,7 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     pub(crate) exit_code: u8,
     pub(crate) totals: Totals,
-    /// Sides that were asked for and ran no test, as "suite affected".
+    /// What was asked for and ran no test, as "suite affected" or "suite::text".
     pub(crate) nothing_ran: Vec<String>,
     pub(crate) failures: Vec<Saved>,
     pub(crate) tests: Vec<TestReport>,
@@ -37,9 +37,12 @@ pub(crate) struct TestReport {
     pub(crate) side: String,
     pub(crate) verdict: Verdict,
     pub(crate) seconds: f64,
-    /// Seconds of each part: image, boot, gate, body, cleanup; and from the start of the boot
-    /// to the gate's refusal (refused) or to the failure (shown).
+    /// Seconds of each part: image and boot of the slowest cluster; gate, body and cleanup of
+    /// all cases; and from the start of the boot to the gate's refusal (refused) or to the
+    /// failure (shown).
     pub(crate) phases: BTreeMap<String, f64>,
+    /// How many clusters were booted for its cases.
+    pub(crate) boots: usize,
     /// What ran, such as kubernetes = 1.32.1.
     pub(crate) versions: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,15 +84,8 @@ impl TestReport {
             evidence,
             place,
         } = outcome;
-        let mut phases = BTreeMap::new();
-        for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
-            let all: &mut f64 = phases.entry(phase.clone()).or_default();
-            *all = match phase.as_str() {
-                // Points in time since the boot began.
-                "refused" | "shown" => all.max(*seconds),
-                _ => *all + seconds,
-            };
-        }
+        let phases = phases(&files);
+        let boots = boots(&files);
         // A test with several cases is told by the one that decided it.
         let telling = files.iter().find(|file| file.verdict == Some(verdict));
         let telling = telling.or(files.last()).cloned().unwrap_or_default();
@@ -105,6 +101,7 @@ impl TestReport {
             verdict,
             seconds,
             phases,
+            boots,
             versions,
             expected: telling.expected.map(printable),
             observed: telling.observed.map(printable),
@@ -134,7 +131,7 @@ impl TestReport {
         format!("{}::{}", self.suite, self.test)
     }
 
-    /// `image 0.1  boot 20.3 …`, in the order things happen.
+    /// `image 0.1  boot 20.3 …`, in the order things happen; of several clusters `boot 20.3 x2`.
     pub(crate) fn phase_list(&self) -> String {
         const ORDER: [&str; 5] = ["image", "boot", "gate", "body", "cleanup"];
         let known = ORDER
@@ -144,11 +141,38 @@ impl TestReport {
             .phases
             .iter()
             .filter(|(name, _)| !ORDER.contains(&name.as_str()));
-        let all = known
-            .chain(others)
-            .map(|(phase, seconds)| format!("{phase} {seconds:.1}"));
+        let all = known.chain(others).map(|(phase, seconds)| {
+            let times = match (phase.as_str(), self.boots) {
+                ("boot", 2..) => format!(" x{}", self.boots),
+                _ => String::new(),
+            };
+            format!("{phase} {seconds:.1}{times}")
+        });
         all.collect::<Vec<_>>().join("  ")
     }
+}
+
+/// What a test's cases, one after the other, took. Clusters boot side by side, and each case
+/// repeats the boot of its cluster: of those the longest counts.
+fn phases(files: &[VerdictFile]) -> BTreeMap<String, f64> {
+    let mut phases = BTreeMap::new();
+    for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
+        let all: &mut f64 = phases.entry(phase.clone()).or_default();
+        *all = match phase.as_str() {
+            "gate" | "body" | "cleanup" => *all + seconds,
+            _ => all.max(*seconds),
+        };
+    }
+    phases
+}
+
+/// How many boots there were: no two take the same time to the nanosecond.
+fn boots(files: &[VerdictFile]) -> usize {
+    let boots = files.iter().filter_map(|file| file.phases.get("boot"));
+    boots
+        .map(|seconds| seconds.to_bits())
+        .collect::<BTreeSet<_>>()
+        .len()
 }
 
 /// A text whose control characters cannot reach a terminal or an XML file.
@@ -230,7 +254,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::bundle::Told;
     use crate::plan::tests::{suite, test};
-    use crate::verdict::VerdictFile;
 
     pub(crate) fn results() -> Vec<TestReport> {
         let suite = suite("image-gc", "1.7.0", "1.7.1");
@@ -314,8 +337,28 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn phases_of_several_cases_add_up_in_order() {
-        assert_eq!(results()[1].phase_list(), "image 1.0  boot 40.0");
+    fn phases_of_several_cases_add_up_in_order_and_a_boot_counts_once() {
+        let file = |boot: f64, body: f64| VerdictFile {
+            phases: [("boot", boot), ("body", body), ("shown", body)]
+                .map(|(phase, seconds)| (phase.to_owned(), seconds))
+                .into(),
+            ..VerdictFile::default()
+        };
+        let report = |files: &[VerdictFile]| TestReport {
+            phases: phases(files),
+            boots: boots(files),
+            ..results().remove(0)
+        };
+        let one_cluster = [file(20.25, 1.0), file(20.25, 2.0)];
+        assert_eq!(
+            report(&one_cluster).phase_list(),
+            "boot 20.2  body 3.0  shown 2.0"
+        );
+        let three = [file(20.25, 1.0), file(29.0, 2.0), file(20.5, 0.5)];
+        assert_eq!(
+            report(&three).phase_list(),
+            "boot 29.0 x3  body 3.5  shown 2.0"
+        );
     }
 
     #[test]

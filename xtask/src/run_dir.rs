@@ -118,7 +118,11 @@ fn prune(all: &Path) -> std::io::Result<()> {
     let old = runs.len().saturating_sub(KEPT);
     runs.iter()
         .take(old)
-        .try_for_each(|(_, path)| fs::remove_dir_all(path))
+        .try_for_each(|(_, path)| match fs::remove_dir_all(path) {
+            // Another run has just removed it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        })
 }
 
 /// `20260131-235959-4242`; anything else in the folder is not ours to remove.

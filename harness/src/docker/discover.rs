@@ -19,7 +19,7 @@ use crate::{Error, Result, settings::DockerEnv};
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
 
 /// How long an engine may take for its first answer.
-const ANSWER: Duration = Duration::from_secs(15);
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Where an engine listens, and who said so.
 #[derive(Debug, Clone, PartialEq, Eq)]

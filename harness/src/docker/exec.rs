@@ -106,7 +106,7 @@ impl Docker {
         // The streams can close a moment before the engine has noted the exit.
         let status = wait::until(
             "an exit status",
-            Duration::from_secs(10),
+            Duration::from_secs(60),
             async || match self.raw().inspect_exec(&id).await.explain(what) {
                 Ok(found) if found.running == Some(true) => Probe::Pending("running".into()),
                 Ok(found) => Probe::from_option(found.exit_code, || "no exit status".into()),

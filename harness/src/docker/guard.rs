@@ -19,7 +19,7 @@ use tokio::io::AsyncWrite;
 use super::{
     Docker,
     explain::Explain,
-    labels::{CLUSTER, Labels, OWNER, Owner},
+    labels::{CLUSTER, GUARD, Labels, OWNER, Owner},
 };
 use crate::{
     Context, Error, Result,
@@ -30,10 +30,10 @@ use crate::{
 const ENGINE_SIDE_SOCKET: &str = "/var/run/docker.sock";
 
 /// How long a guard may take to say that it reaches the engine.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// How long a guard may take to remove a cluster.
-const FINISH: Duration = Duration::from_secs(60);
+const FINISH: Duration = Duration::from_secs(180);
 
 /// What a guard saves of nodes before it removes them: what a script says that it runs in each,
 /// to a folder that only its owner can look into.
@@ -222,7 +222,7 @@ fn body(
     let folder = saving.map(|saving| bind(saving.folder, "/saved"));
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
-        labels: Some(Labels::new("guard").cluster(cluster).map()),
+        labels: Some(Labels::new(GUARD).cluster(cluster).map()),
         entrypoint: Some(vec![
             "bash".into(),
             "-c".into(),

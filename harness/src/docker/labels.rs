@@ -28,6 +28,9 @@ pub const KEEP: &str = "dev.kubenest.keep";
 /// Role of node images: a cache, which no sweep removes.
 pub(crate) const NODE_IMAGE: &str = "node-image";
 
+/// Role of guards.
+pub(super) const GUARD: &str = "guard";
+
 /// How roles of images end. An image's labels show on every container that anybody makes of
 /// it: such a role on a container says that it is not ours.
 pub(super) const IMAGE: &str = "-image";

@@ -2,9 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bollard::query_parameters::{
-    ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
-    RemoveVolumeOptions,
+use bollard::{
+    models::ContainerSummaryStateEnum as State,
+    query_parameters::{
+        ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
+        RemoveVolumeOptions,
+    },
 };
 use futures::{StreamExt, stream};
 
@@ -13,7 +16,8 @@ use super::{
     explain::Explain,
     is_gone,
     labels::{
-        CLUSTER, EXPIRES, IMAGE, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN, unix_now,
+        CLUSTER, EXPIRES, GUARD, IMAGE, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN,
+        unix_now,
     },
 };
 use crate::{Error, Result};
@@ -27,7 +31,7 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
     /// What belongs to a process that is gone, or, where that cannot be told, is out of date.
-    /// Nothing that is kept on purpose.
+    /// Nothing that is kept on purpose, and no guard that is at it itself.
     DeadOwners,
     /// What this run made and did not keep on purpose.
     Run(&'a str),
@@ -83,6 +87,13 @@ impl Scope<'_> {
         !by_image && self.means(labels, now)
     }
 
+    /// Whether a container of these labels is a guard at work. Its owner has just gone; it waits
+    /// for what was being made then, of which a sweep sees nothing, and removes itself.
+    fn is_at_work(self, labels: &Labels, running: bool, now: u64) -> bool {
+        let guard = labels.get(ROLE).is_some_and(|role| role == GUARD);
+        matches!(self, Scope::DeadOwners) && guard && running && !is_expired(labels, now)
+    }
+
     /// Whether an image of these labels is to go.
     fn covers_image(self, labels: &Labels, now: u64) -> bool {
         labels.get(ROLE).is_some_and(|role| role != NODE_IMAGE) && self.means(labels, now)
@@ -105,14 +116,16 @@ impl Scope<'_> {
                 {
                     Liveness::Alive => false,
                     Liveness::Dead => true,
-                    Liveness::Unknown => labels
-                        .get(EXPIRES)
-                        .and_then(|at| at.parse::<u64>().ok())
-                        .is_some_and(|at| at < now),
+                    Liveness::Unknown => is_expired(labels, now),
                 }
             }
         }
     }
+}
+
+fn is_expired(labels: &Labels, now: u64) -> bool {
+    let at = labels.get(EXPIRES).and_then(|at| at.parse::<u64>().ok());
+    at.is_some_and(|at| at < now)
 }
 
 /// Removes everything in `scope`: containers first, then the networks and volumes they used.
@@ -169,7 +182,11 @@ async fn containers(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
     let now = unix_now();
     Ok(list
         .into_iter()
-        .filter(|item| scope.covers(&item.labels.clone().unwrap_or_default(), now))
+        .filter(|item| {
+            let labels = item.labels.clone().unwrap_or_default();
+            let running = item.state == Some(State::RUNNING);
+            scope.covers(&labels, now) && !scope.is_at_work(&labels, running, now)
+        })
         .filter_map(|item| {
             let id = item.id?;
             let name = item.names.unwrap_or_default().into_iter().next();
@@ -341,6 +358,20 @@ mod tests {
         assert!(Scope::Run("r").covers(&plain, NOW));
         assert!(!Scope::Run("other").covers(&plain, NOW));
         assert!(!Scope::Cluster("other").covers(&plain, NOW));
+    }
+
+    #[test]
+    fn a_guard_at_work_is_left_to_its_work() {
+        let guard = labels(&[(OWNER, "a"), (ROLE, GUARD), (EXPIRES, "1001")]);
+        assert!(Scope::DeadOwners.is_at_work(&guard, true, NOW));
+        assert!(!Scope::DeadOwners.is_at_work(&guard, false, NOW), "it died");
+        assert!(
+            !Scope::DeadOwners.is_at_work(&guard, true, NOW + 2),
+            "it hangs"
+        );
+        assert!(!Scope::All.is_at_work(&guard, true, NOW));
+        let node = labels(&[(OWNER, "a"), (ROLE, "worker"), (EXPIRES, "1001")]);
+        assert!(!Scope::DeadOwners.is_at_work(&node, true, NOW));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use tokio::{
 
 use crate::{Context, Error, Result, wait};
 
-/// Longest wait for an answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Longest wait for an answer: a daemon that is only slow must not be taken for a broken one.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// The versions of a running engine.
 #[derive(Debug, Clone, PartialEq, Eq)]

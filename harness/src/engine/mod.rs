@@ -34,12 +34,12 @@ use crate::{
     wait::{self, Probe},
 };
 
-/// Longest start of a daemon until it answers.
-const START: Duration = Duration::from_secs(60);
+/// Longest start of a daemon until it answers; one that ends is seen at once.
+const START: Duration = Duration::from_secs(180);
 
 /// Longest time a running daemon gets to come back by itself: it restarts a dead
-/// containerd after some 12 s.
-const RECOVERY: Duration = Duration::from_secs(25);
+/// containerd after some 12 s, on a busy machine later. What comes next ends its containers.
+const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Where a running engine listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

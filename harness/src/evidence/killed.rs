@@ -23,6 +23,7 @@ use crate::{
         demux,
         labels::{Liveness, Owner},
     },
+    file,
     settings::settings,
     wait::{self, Probe},
 };
@@ -52,16 +53,15 @@ pub(super) fn note(known: &Known) {
     if !folder.is_dir() {
         return;
     }
-    let note = || -> std::io::Result<()> {
-        // The guard may look at any moment.
-        let half = folder.join("known.json.half");
-        fs::write(&half, serde_json::to_vec(known)?)?;
+    let note = || -> Result<()> {
         let namespace = known.case.as_ref().map_or("", |case| &case.namespace);
-        fs::write(folder.join("case"), namespace)?;
-        fs::rename(half, folder.join(KNOWN))
+        let known = serde_json::to_vec(known).context("note what is known")?;
+        // The guard may look at any moment.
+        file::write(&folder.join("case"), namespace)?;
+        file::write(&folder.join(KNOWN), known)
     };
     if let Err(error) = note() {
-        tracing::debug!("note what is known of '{}': {error}", known.cluster);
+        tracing::debug!("cluster '{}': {}", known.cluster, error.report());
     }
 }
 

@@ -206,8 +206,9 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
         spec.load(docker).await?;
     }
     let preload = preload::layer(docker, &store, &preload_key, &base, parts, &images).await;
-    docker.remove_image(&base).await?;
+    let removed = docker.remove_image(&base).await;
     layers.push(preload?);
+    removed?;
     let mut labels: BTreeMap<String, String> = Labels::new(labels::NODE_IMAGE)
         .keep(true)
         .map()

@@ -50,7 +50,8 @@ pub(crate) async fn layer(
         tokio::task::spawn_blocking(move || write_archive_file(&specs, &path))
             .await
             .context("pack images")??;
-        let name = format!("kubenest-preload-{}", std::process::id());
+        // A process may build several node images at once.
+        let name = format!("kubenest-{key}-{}", std::process::id());
         let state = scratch.path().join("state.tar");
         let by = By::of(parts);
         let filled = fill(docker, &name, base, by, &archive, images).await;
@@ -58,8 +59,9 @@ pub(crate) async fn layer(
             Ok(()) => docker.get_archive(&name, by.state(), &state).await,
             Err(error) => Err(error),
         };
-        docker.remove_container(&name).await?;
+        let removed = docker.remove_container(&name).await;
         taken.context("take the images out of the runtime's store")?;
+        removed?;
         layer.archive(&state, |path| moved(by, path))
     })
     .await

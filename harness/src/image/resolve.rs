@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context, Error, Result, compat,
     docker::{Docker, discover::Origin},
-    progress,
+    file, progress,
     recipe::Recipe,
     settings::settings,
 };
 
-/// How long the registry of the published image may take to answer.
-const ANSWER: Duration = Duration::from_secs(4);
+/// How long the registry of the published image may take to answer. It is asked once, and what
+/// comes of that lasts.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// The recipe that is built when nothing better is known.
 const RECIPE: &str = "v1.32.1-containerd-2.0.2";
@@ -92,10 +93,10 @@ impl DefaultNode {
         );
         let recipe = named(&choice.node)?;
         let text = serde_json::to_vec_pretty(&choice).context("write the default node")?;
-        let half = self.record.with_extension("half");
-        fs::write(&half, text)
-            .and_then(|()| fs::rename(&half, &self.record))
-            .with_context(|| format!("write '{path}'"))?;
+        if let Some(folder) = self.record.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("make '{}'", folder.display()))?;
+        }
+        file::write_through(&self.record, text)?;
         Ok(recipe)
     }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long a registry may take to say whether it has an image.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(20);
 
 impl NodeImage {
     /// Gets the node image of a recipe from a registry, `host:port/path`; `None` when that

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How long it may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(20);
 
 const PORT: u16 = 5000;
 const CONFIG: &str = "/etc/registry.yml";
@@ -86,7 +86,7 @@ impl LocalRegistry {
         let port = state.and_then(|state| state.ports.get(&PORT).copied());
         self.port = port.ok_or_else(|| Error::setup("the engine gave the registry no port"))?;
         let nothing = format!("{}/none:1", self.address());
-        wait::until("the registry", Duration::from_secs(20), async || {
+        wait::until("the registry", Duration::from_secs(60), async || {
             let asked = self.docker.in_registry(&nothing, ANSWER);
             Probe::from_result(asked.await.map_err(|error| error.report()))
         })

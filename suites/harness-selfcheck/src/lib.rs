@@ -5,11 +5,13 @@ pub mod built;
 pub mod planted;
 
 use std::{
+    fs,
     future::Future,
     sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kubenest::{
     component,
     docker::{
@@ -18,10 +20,11 @@ use kubenest::{
         labels,
     },
     engine::{self, Engine},
+    lock::FileLock,
     node::Node,
     process::Command,
     recipe::{Content, Recipe},
-    settings::EngineRelease,
+    settings::{EngineRelease, settings},
     store::Store,
 };
 use tokio::task::LocalSet;
@@ -34,17 +37,37 @@ pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
 /// Runs `body` on an engine of its own, which nobody else sweeps, and stops that however the
 /// body ends.
+///
+/// The engine's folder has the test's name, so that what a killed test left is cleared by the
+/// next run of that test.
 pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
-    body: impl FnOnce(Docker) -> F,
+    body: impl FnOnce(Docker) -> F + 'static,
 ) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let release = EngineRelease::Docker26;
-    let engine = Engine::open(folder.path(), release, Store::default_cache())?;
-    let socket = engine.ensure().await?.socket;
-    let docker = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
-    let tasks = LocalSet::new();
-    let ended = tasks.run_until(tasks.spawn_local(body(docker))).await;
+    let test = thread::current()
+        .name()
+        .unwrap_or("a-test")
+        .replace("::", "-");
+    let folder = settings().cache.join("engine-tests").join(&test);
+    let _lock = FileLock::exclusive(&folder.with_extension("lock"), &test).await?;
+    let engine = Engine::open(&folder, EngineRelease::Docker26, Store::default_cache())?;
     engine.stop().await?;
+    fs::remove_dir_all(&folder)?;
+    fs::create_dir(&folder)?;
+    let tasks = LocalSet::new();
+    let own = engine.clone();
+    let body = tasks.spawn_local(async move {
+        let socket = own.ensure().await?.socket;
+        body(Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?).await
+    });
+    let ended = tokio::select! {
+        ended = tasks.run_until(body) => ended,
+        _ = tokio::signal::ctrl_c() => {
+            engine.stop().await?;
+            bail!("interrupted");
+        }
+    };
+    engine.stop().await?;
+    fs::remove_dir_all(&folder)?;
     match ended {
         Ok(result) => result,
         Err(failure) => std::panic::resume_unwind(failure.into_panic()),
@@ -108,7 +131,7 @@ pub async fn labelled(engine: &Docker, label: &str) -> Result<Vec<String>> {
 /// An image of the node OS alone, which has what a guard needs.
 pub async fn os_image(engine: &Docker) -> Result<String> {
     let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
-        anyhow::bail!("'{RECIPE}' has no parts")
+        bail!("'{RECIPE}' has no parts")
     };
     let rootfs = component::provide(&parts.os).await?.rootfs();
     let rootfs = rootfs.to_str().context("the cache has a strange path")?;

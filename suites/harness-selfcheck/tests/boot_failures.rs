@@ -15,9 +15,9 @@ use kubenest::{
 };
 
 /// A boot that cannot succeed has to end in this time; kubeadm alone would wait four minutes.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(200);
 
-/// How long the things of a killed process may stay.
+/// How long the things of a killed process may stay; its guard first saves what nodes say.
 const CLEAN: Duration = Duration::from_secs(120);
 
 #[tokio::test]

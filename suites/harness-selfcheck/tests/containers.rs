@@ -21,9 +21,6 @@ use tokio::{
     process::Child,
 };
 
-/// How long a guard may take on a busy machine.
-const SOON: Duration = Duration::from_secs(60);
-
 /// A process that made a container, a network and a volume of cluster `c`.
 struct Doomed(Child);
 
@@ -102,6 +99,9 @@ async fn all(engine: &Docker) -> Vec<String> {
     found
 }
 
+/// A guard needs seconds; a machine that is busy with other things, more.
+const SOON: Duration = Duration::from_secs(90);
+
 const USERS: [&str; 4] = ["anonymous", "users", "users-net", "users-vol"];
 
 const ALL: [&str; 8] = [
@@ -175,7 +175,7 @@ async fn what_is_kept_outlives_all_but_its_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_guard_removes_all_within_seconds_of_a_kill() -> Result<()> {
+async fn a_guard_removes_all_soon_after_a_kill() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "guard").await?;
         let os = os_image(&engine).await?;
@@ -187,6 +187,10 @@ async fn a_guard_removes_all_within_seconds_of_a_kill() -> Result<()> {
 
         let killed = Instant::now();
         doomed.kill().await;
+        // Whoever boots at this moment sweeps, which must not end the guard.
+        if let Ok(swept) = sweep(&engine, Scope::DeadOwners).await {
+            assert!(!swept.containers.contains(&"c-guard".to_owned()));
+        }
         only_users_things(&engine, SOON).await?;
         println!(
             "all gone {:.1} s after kill -9",

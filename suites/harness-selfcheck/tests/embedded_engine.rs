@@ -49,7 +49,13 @@ async fn with_engine_of<F>(
     fs::remove_dir_all(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
 
-    let ended = tokio::spawn(body(engine.clone())).await;
+    let ended = tokio::select! {
+        ended = tokio::spawn(body(engine.clone())) => ended,
+        _ = tokio::signal::ctrl_c() => {
+            engine.stop().await.unwrap();
+            panic!("interrupted");
+        }
+    };
     let stopped = engine.stop().await;
     if let Err(failure) = ended {
         std::panic::resume_unwind(failure.into_panic());
@@ -364,7 +370,8 @@ fn shim_socket(engine: &Engine, id: &str) -> PathBuf {
     PathBuf::from(path.split('"').next().unwrap())
 }
 
-/// The processes whose command line has all these words in this order.
+/// The processes whose command line has all these words in this order. One that was forked and
+/// is yet to become its own program has its parent's line, and is none of them.
 fn with_command(words: &[&str]) -> Vec<String> {
     let has_all = |mut line: &str| {
         words.iter().all(|word| {
@@ -375,8 +382,16 @@ fn with_command(words: &[&str]) -> Vec<String> {
     };
     pids(|folder| {
         let line = fs::read(folder.join("cmdline")).unwrap_or_default();
-        has_all(&String::from_utf8_lossy(&line))
+        let forked = || fs::read(parent(folder).join("cmdline")).is_ok_and(|own| own == line);
+        has_all(&String::from_utf8_lossy(&line)) && !forked()
     })
+}
+
+fn parent(process: &Path) -> PathBuf {
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+    let pid = fields.and_then(|fields| fields.split(' ').nth(1));
+    Path::new("/proc").join(pid.unwrap_or("0"))
 }
 
 fn pids(wanted: impl Fn(&Path) -> bool) -> Vec<String> {

@@ -3,7 +3,7 @@
 //! The registry runs on an engine of the test's own, and nothing asks any other. The images
 //! are small: what is in them does not matter here.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use harness_selfcheck::{RECIPE, docker, on_own_engine};
@@ -13,7 +13,11 @@ use kubenest::{
     image::{DefaultNode, NodeImage, SmallImage, Versions},
     recipe::{Content, Recipe},
     tools::LocalRegistry,
+    wait,
 };
+
+/// What a registry that does not answer may cost, on a busy machine too.
+const SOON: Duration = Duration::from_secs(60);
 
 /// Somebody's part of the registry.
 fn team(registry: &LocalRegistry) -> String {
@@ -95,14 +99,9 @@ async fn a_silent_registry_costs_seconds_and_no_failure() -> Result<()> {
         let registry = LocalRegistry::start(&engine).await?;
         let address = team(&registry);
         registry.stop().await?;
-        let start = Instant::now();
         let recipe = Recipe::named(RECIPE)?;
-        assert!(NodeImage::pull(&engine, &address, &recipe).await?.is_none());
-        assert!(
-            start.elapsed() < Duration::from_secs(15),
-            "{:?}",
-            start.elapsed()
-        );
+        let pull = NodeImage::pull(&engine, &address, &recipe);
+        assert!(wait::within("no answer", SOON, pull).await?.is_none());
         Ok(())
     })
     .await
@@ -134,15 +133,10 @@ async fn the_default_node_is_chosen_once() -> Result<()> {
         let repeated = default("online").resolve(&engine).await?;
         assert!(is_published(&repeated), "the choice was not repeated");
 
-        let start = Instant::now();
-        let offline = default("offline").resolve(&engine).await?;
+        let unmade = default("no-cache-yet/offline");
+        let offline = wait::within("the choice", SOON, unmade.resolve(&engine)).await?;
         assert_eq!(offline.name, RECIPE);
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "{:?}",
-            start.elapsed()
-        );
-        let record = std::fs::read_to_string(folder.path().join("offline"))?;
+        let record = std::fs::read_to_string(&unmade.record)?;
         assert!(record.contains(RECIPE), "{record}");
         Ok(())
     })

@@ -10,6 +10,7 @@ const LAYERS: [&[&str]; 8] = [
         "debian",
         "diagnosis",
         "error",
+        "file",
         "lock",
         "process",
         "settings",

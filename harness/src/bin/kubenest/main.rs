@@ -24,8 +24,9 @@ use kubenest::{
 ///
 /// Settings are variables: KUBENEST_CACHE (where everything is kept), KUBENEST_ENGINE
 /// (auto, embedded, embedded-29, host), KUBENEST_NODE (default recipe or image),
-/// KUBENEST_REGISTRY (where node images are shared), KUBENEST_KEEP, KUBENEST_EVIDENCE (where
-/// evidence of failures is kept), KUBENEST_REDACT, KUBENEST_LOG; and Docker's own.
+/// KUBENEST_REGISTRY (where node images are shared), KUBENEST_KEEP, KUBENEST_LOCK (file of what
+/// nodes are made of; a drift is refused), KUBENEST_EVIDENCE (where evidence of failures is kept),
+/// KUBENEST_REDACT, KUBENEST_LOG; and Docker's own.
 ///
 /// Exit codes: 0 done, 2 wrong usage, 4 nothing diagnosed, 100 a check failed, 105 set-up
 /// failed.
@@ -87,7 +88,8 @@ enum Command {
     ///   kubenest logs kind --output /tmp/evidence
     #[command(verbatim_doc_comment)]
     Logs(logs::Logs),
-    /// Remove what dead processes left: containers, networks and volumes with our labels
+    /// Remove what dead processes left: containers, networks, volumes and tests' images with our
+    /// labels
     ///
     /// Of the evidence of failures it leaves the newest 50 folders, none older than 14 days.
     Clean {
