@@ -4,7 +4,6 @@ use std::{collections::HashMap, path::PathBuf};
 
 use futures::future::join_all;
 
-use super::{KIND_CLUSTER, KIND_ROLE};
 use crate::{
     Error, Result,
     docker::{
@@ -12,7 +11,7 @@ use crate::{
         labels::{CLUSTER, OWNER, Owner},
     },
     evidence::{self, Subject, Why},
-    node::Role,
+    node::{KIND_CLUSTER, KIND_ROLE, Role},
     process::quote,
     progress,
     settings::settings,

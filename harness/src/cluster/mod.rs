@@ -32,14 +32,8 @@ use crate::{
     health::{self, Expected, Report},
     image::{NodeImage, Versions},
     images::{Images, Protection},
-    node::{Node, Role},
+    node::{KIND_ROLE, Node, Role},
 };
-
-/// Label that kind finds a cluster's containers by; with it the `kind` CLI can load images
-/// into a cluster that kubenest booted.
-const KIND_CLUSTER: &str = "io.x-k8s.kind.cluster";
-/// Label that kind tells nodes' roles by.
-const KIND_ROLE: &str = "io.x-k8s.kind.role";
 
 /// How long a part of a test took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

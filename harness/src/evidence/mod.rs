@@ -20,7 +20,7 @@ mod timeline;
 use std::path::Path;
 
 use self::collect::{PATIENCE, collect};
-use crate::{Error, Result, docker::Docker, settings::settings};
+use crate::{Result, docker::Docker, node, settings::settings};
 
 pub use self::{
     bundle::{KEPT_BUNDLES, KEPT_DAYS, prune},
@@ -35,38 +35,14 @@ pub(crate) use self::{
     subject::Subject,
 };
 
-/// Label by which kind finds a cluster's containers; kubenest's bear it, too.
-const CLUSTER: &str = "io.x-k8s.kind.cluster";
-
-/// The clusters that evidence can be collected of: kubenest's and kind's.
-///
-/// # Errors
-/// The engine does not answer.
-pub async fn clusters(docker: &Docker) -> Result<Vec<String>> {
-    let found = docker.named_by(CLUSTER).await?;
-    let mut names: Vec<String> = found.into_iter().map(|(_, cluster)| cluster).collect();
-    names.sort();
-    names.dedup();
-    Ok(names)
-}
-
 /// Collects what there is of a cluster, kubenest's or kind's, whoever made it; into a folder in
 /// `home`, or where the settings say.
 ///
 /// # Errors
 /// There is no such cluster, or the bundle cannot be written.
 pub async fn of_cluster(docker: &Docker, cluster: &str, home: Option<&Path>) -> Result<Kept> {
-    let found = docker.named_by(CLUSTER).await?;
-    let mut nodes: Vec<String> = found
-        .into_iter()
-        .filter(|(_, of)| of == cluster)
-        .map(|(node, _)| node)
-        .collect();
-    if nodes.is_empty() {
-        return Err(Error::not_found(format!("no cluster '{cluster}'"))
-            .cure("`kubenest list` shows kubenest's, `kind get clusters` shows kind's"));
-    }
-    nodes.sort();
+    let found = node::found(docker, cluster).await?;
+    let nodes: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
     let mut subject = Subject::of(docker, cluster, &nodes);
     if let Some(home) = home {
         subject = subject.kept_in(home);

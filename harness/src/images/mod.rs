@@ -23,6 +23,7 @@ mod target;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
+use serde::Serialize;
 
 pub(crate) use self::protect::Protection;
 use self::{
@@ -62,7 +63,7 @@ enum Place {
 }
 
 /// What a load did.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Loaded {
     /// The images' names, as CRI spells them.
     pub names: Vec<String>,
@@ -73,7 +74,7 @@ pub struct Loaded {
 }
 
 /// What a load did to one node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeLoad {
     /// The node's name.
     pub node: String,
@@ -90,7 +91,8 @@ pub struct NodeLoad {
 }
 
 /// What became of an image's pin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pin {
     /// CRI says that the image is pinned, and the kubelet heeds that.
     Held,

@@ -2,6 +2,7 @@
 
 pub mod containerd;
 pub mod cri;
+mod found;
 
 use std::{
     fmt,
@@ -16,6 +17,8 @@ use tokio::{
     net::UnixStream,
 };
 
+pub(crate) use self::found::{KIND_CLUSTER, KIND_ROLE, found};
+pub use self::found::{clusters, of_cluster};
 use crate::{
     Context, Error, Result,
     docker::{Docker, ExecOutput, FileEntry},
@@ -38,6 +41,12 @@ impl Role {
             Self::ControlPlane => "control-plane",
             Self::Worker => "worker",
         }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::ControlPlane, Self::Worker]
+            .into_iter()
+            .find(|role| role.as_str() == text)
     }
 }
 

@@ -8,6 +8,8 @@ use harness_selfcheck::docker;
 use kubenest::{
     docker::{Docker, ExecOutput, Scope, labels, sweep},
     image::{NodeImage, SmallImage},
+    images::{Images, Pin},
+    node::{self, Role},
     recipe::Recipe,
     tools::Kind,
     wait::{self, Probe},
@@ -57,9 +59,9 @@ async fn create_and_use(
     let kubeconfig = folder.path().join("kubeconfig");
     kind.create(engine, cluster, &image.reference, &kubeconfig)
         .await?;
-    let node = format!("{cluster}-control-plane");
+    let name = format!("{cluster}-control-plane");
     let state = engine
-        .container(&node)
+        .container(&name)
         .await?
         .context("kind made no node of that name")?;
     let owner = labels::Owner::current().to_string();
@@ -71,6 +73,12 @@ async fn create_and_use(
     load.args(["load", "docker-image", small.reference(), "--name", cluster])
         .run()
         .await?;
+    // Whoever made the cluster: what kind loaded is there already, and pinned from now on.
+    let nodes = node::of_cluster(engine, cluster).await?;
+    assert_eq!(nodes.len(), 1);
+    assert_eq!(nodes[0].role(), Role::ControlPlane);
+    let loaded = Images::of(engine, &nodes).load(small.reference()).await?;
+    assert_eq!(loaded.nodes[0].pin, Pin::Held);
     let image = format!("--image={}", small.reference());
     let run = [
         "run",
@@ -88,7 +96,7 @@ async fn create_and_use(
     wait::until(
         "the default service account",
         patience,
-        async || match kubectl(engine, &node, &run).await {
+        async || match kubectl(engine, &name, &run).await {
             Ok(output) if output.status == 0 => Probe::Ready(()),
             Ok(output) => Probe::Pending(output.stderr),
             Err(error) => Probe::Failed(error),
@@ -99,7 +107,7 @@ async fn create_and_use(
     wait::until(
         "the pod to use DNS and a Service",
         patience,
-        async || match kubectl(engine, &node, &phase).await {
+        async || match kubectl(engine, &name, &phase).await {
             Ok(output) if output.text() == "Succeeded" => Probe::Ready(()),
             Ok(output) => Probe::Pending(output.text()),
             Err(error) => Probe::Failed(error),

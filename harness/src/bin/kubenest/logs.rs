@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kubenest::{Error, Result, docker::Docker, evidence};
+use kubenest::{Error, Result, docker::Docker, evidence, node};
 
 #[derive(Args)]
 pub(crate) struct Logs {
@@ -27,7 +27,7 @@ pub(crate) async fn run(logs: &Logs) -> Result<()> {
     let docker = Docker::find().await?;
     let clusters = match &logs.cluster {
         Some(cluster) => vec![cluster.clone()],
-        None => evidence::clusters(&docker).await?,
+        None => node::clusters(&docker).await?,
     };
     if clusters.is_empty() {
         return Err(Error::not_found("there is no cluster"));

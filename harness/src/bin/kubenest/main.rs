@@ -9,6 +9,7 @@ mod cluster;
 mod diagnose;
 mod engine;
 mod image;
+mod load;
 mod logs;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -50,6 +51,16 @@ enum Command {
     },
     /// Show the clusters there are
     List,
+    /// Load images into a cluster's nodes, kubenest's or kind's, and pin them
+    ///
+    /// Each node is sent what it lacks: an image that is there costs nothing, one whose top layer
+    /// changed that layer. The kubelet's garbage collection leaves pinned images alone.
+    ///
+    /// Examples:
+    ///   kubenest load app:dev
+    ///   kubenest load --cluster kind --archive app.tar
+    #[command(verbatim_doc_comment)]
+    Load(load::Load),
     /// Build, share and show node images
     #[command(subcommand)]
     Image(image::Image),
@@ -127,6 +138,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
             println!("removed cluster {name}");
         }
         Command::List => cluster::list(&Docker::find().await?).await?,
+        Command::Load(load) => load::run(&load).await?,
         Command::Image(command) => image::run(command).await?,
         Command::Engine(command) => engine::run(command).await?,
         Command::Diagnose(command) => return diagnose::run(&command),

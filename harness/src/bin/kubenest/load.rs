@@ -1,0 +1,188 @@
+//! `kubenest load`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kubenest::{
+    Error, Result,
+    docker::Docker,
+    images::{Images, Loaded, NodeLoad, Pin, Source},
+    node,
+};
+
+#[derive(Args)]
+pub(crate) struct Load {
+    /// Images of the engine, by name or id; one named by digest is pulled if it is not there
+    #[arg(required_unless_present_any = ["archive", "layout"])]
+    images: Vec<String>,
+    /// The images of an archive, as `docker save` and other tools write it
+    #[arg(long, value_name = "FILE")]
+    archive: Vec<PathBuf>,
+    /// The images of a folder in the OCI's image layout
+    #[arg(long, value_name = "FOLDER")]
+    layout: Vec<PathBuf>,
+    /// The cluster, kubenest's or kind's; need not be said where there is but one
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Another name for the image in the nodes
+    #[arg(long)]
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Load {
+    fn sources(&self) -> Result<Vec<Source>> {
+        let images = self.images.iter().map(|image| match image.contains('@') {
+            true => Source::registry(image),
+            false => Source::engine(image),
+        });
+        let archives = self.archive.iter().map(Source::archive);
+        let layouts = self.layout.iter().map(Source::oci_layout);
+        let sources: Vec<Source> = images.chain(archives).chain(layouts).collect();
+        let Some(name) = &self.name else {
+            return Ok(sources);
+        };
+        if sources.len() > 1 {
+            let what = format!("{} images cannot all be '{name}'", sources.len());
+            return Err(Error::input(what).cure("load each by itself"));
+        }
+        Ok(sources.into_iter().map(|one| one.named(name)).collect())
+    }
+}
+
+pub(crate) async fn run(load: &Load) -> Result<()> {
+    let sources = load.sources()?;
+    let docker = Docker::find().await?;
+    let cluster = match &load.cluster {
+        Some(cluster) => cluster.clone(),
+        None => only(node::clusters(&docker).await?)?,
+    };
+    let nodes = node::of_cluster(&docker, &cluster).await?;
+    let images = Images::of(&docker, &nodes);
+    let mut all = Vec::new();
+    for source in sources {
+        let loaded = images.load(source).await?;
+        if !load.json {
+            print!("{}", told(&loaded));
+        }
+        all.push(loaded);
+    }
+    if load.json {
+        let text = serde_json::to_string_pretty(&all);
+        println!(
+            "{}",
+            text.map_err(|cause| Error::setup("write JSON").because(cause))?
+        );
+    }
+    Ok(())
+}
+
+/// The cluster that is meant where none is named.
+fn only(clusters: Vec<String>) -> Result<String> {
+    match clusters.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Error::not_found("there is no cluster").cure("kubenest up")),
+        several => Err(
+            Error::input(format!("several clusters are up: {}", several.join(", ")))
+                .cure("say which: --cluster NAME"),
+        ),
+    }
+}
+
+fn told(loaded: &Loaded) -> String {
+    let mut text = format!("{}\n", loaded.names.join("\n"));
+    for load in &loaded.nodes {
+        let NodeLoad { node, seconds, .. } = load;
+        let mib = load.sent_bytes as f64 / f64::from(1 << 20);
+        let blobs = load.sent_blobs + load.skipped_blobs;
+        let pin = match load.pin {
+            Pin::Held => "pinned",
+            Pin::Overlooked => "pinned, which the kubelet overlooks",
+            Pin::Ignored => "not pinned: this containerd ignores pins",
+        };
+        text.push_str(&format!(
+            "  {node}  {mib:.1} MiB in {seconds:.2} s, {} of {blobs} blobs sent, {pin}\n",
+            load.sent_blobs
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{Cli, Command};
+
+    fn load(arguments: &[&str]) -> Load {
+        let line = ["kubenest", "load"].iter().chain(arguments);
+        match Cli::try_parse_from(line).map(|cli| cli.command) {
+            Ok(Command::Load(load)) => load,
+            Ok(_) => panic!("another command"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn each_source_is_what_it_is_said_to_be() {
+        let load = load(&["a", "b@sha256:1", "--archive", "c.tar", "--layout", "d"]);
+        let expected = [
+            Source::engine("a"),
+            Source::registry("b@sha256:1"),
+            Source::archive("c.tar"),
+            Source::oci_layout("d"),
+        ];
+        assert_eq!(load.sources().unwrap(), expected);
+    }
+
+    #[test]
+    fn one_name_is_for_one_image() {
+        let one = load(&["a", "--name", "x:1"]).sources().unwrap();
+        assert_eq!(one, [Source::engine("a").named("x:1")]);
+        let error = load(&["a", "b", "--name", "x:1"]).sources().unwrap_err();
+        insta::assert_snapshot!(error.report(), @"
+        2 images cannot all be 'x:1'
+        cure: load each by itself
+        ");
+        assert!(Cli::try_parse_from(["kubenest", "load"]).is_err());
+    }
+
+    #[test]
+    fn the_cluster_is_named_where_there_are_several() {
+        assert_eq!(only(vec!["a".into()]).unwrap(), "a");
+        let error = only(vec!["a".into(), "kind".into()]).unwrap_err();
+        insta::assert_snapshot!(error.report(), @"
+        several clusters are up: a, kind
+        cure: say which: --cluster NAME
+        ");
+        assert!(only(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_load_is_told_node_by_node() {
+        let node = |node: &str, sent_bytes, sent_blobs, pin| NodeLoad {
+            node: node.into(),
+            sent_bytes,
+            sent_blobs,
+            skipped_blobs: 5 - sent_blobs,
+            seconds: 0.25,
+            pin,
+        };
+        let loaded = Loaded {
+            names: vec!["docker.io/library/app:dev".into()],
+            nodes: vec![
+                node("kind-control-plane", 3 << 20, 2, Pin::Held),
+                node("kind-worker", 0, 0, Pin::Ignored),
+            ],
+            seconds: 0.3,
+        };
+        insta::assert_snapshot!(told(&loaded), @"
+        docker.io/library/app:dev
+          kind-control-plane  3.0 MiB in 0.25 s, 2 of 5 blobs sent, pinned
+          kind-worker  0.0 MiB in 0.25 s, 0 of 5 blobs sent, not pinned: this containerd ignores pins
+        ");
+    }
+}
