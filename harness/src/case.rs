@@ -48,7 +48,9 @@ impl Cluster {
     ///
     /// The images that were loaded have to stay: a body during which one disappears from a node
     /// is cancelled, and the error says what removed it.
-    /// [`Images::release`](crate::images::Images::release) lets one go.
+    /// [`Images::release`](crate::images::Images::release) lets one go. What tests before this
+    /// one, or a restart, did to what keeps them is put back before the gate: pins, and settings
+    /// in the kubelets' configuration files.
     ///
     /// The namespace is removed afterwards, whether the body succeeded, failed or panicked.
     /// When `KUBENEST_VERDICTS` names a folder, a verdict is left there, which tells a
@@ -189,7 +191,7 @@ impl Cluster {
     }
 
     async fn open(&self) -> Result<Case<'_>> {
-        self.health().await?;
+        self.restored_health().await?;
         self.protection().check(self.nodes()).await?;
         let mut namespace = Namespace::default();
         namespace.metadata.generate_name = Some("case-".into());

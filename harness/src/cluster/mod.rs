@@ -147,6 +147,13 @@ impl Cluster {
         health::gate(&self.nodes, &self.client, &self.expected).await
     }
 
+    /// As [`health`](Self::health), before a test: settings of the kubelets that a test before
+    /// it has changed are put back first.
+    pub(crate) async fn restored_health(&self) -> Result<Report> {
+        let tell = |line: &str| self.subject().booted(format!("gate: {line}"));
+        health::gate_restoring(&self.nodes, &self.client, &self.expected, tell).await
+    }
+
     /// The images that have to stay in its nodes.
     pub(crate) fn protection(&self) -> &Protection {
         &self.protection

@@ -37,25 +37,24 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
     let probe = probe.as_ref();
     let daemon = probe.map_err(Clone::clone).and_then(Probe::daemon);
     let driver = driver(&answers.cri_driver, &answers.config);
-    let image_volume = async {
-        match expected.image_volumes {
-            true => image_volume::look(node, &driver).await,
-            false => Err("the spec asks for no image volumes".to_owned()),
-        }
-    };
     let dump = probe.map_err(Clone::clone).and_then(Probe::dump);
     let snapshotter = loader::loaded_for(&dump, &answers.image_folders);
-    let import = async {
-        match expected.loader {
-            Some(_) => within(loader::import(node, &snapshotter)).await,
+    // One after the other: the smallest image there is would be the one just imported.
+    let tried = async {
+        let image_volume = match expected.image_volumes {
+            true => image_volume::look(node, &driver).await,
+            false => Err("the spec asks for no image volumes".to_owned()),
+        };
+        let import = match expected.loader {
+            Some(_) => loader::import(node, &snapshotter).await,
             None => Err("nothing is loaded by kind".to_owned()),
-        }
+        };
+        (image_volume, import)
     };
-    let (shims, disk, image_volume, import) = tokio::join!(
+    let (shims, disk, (image_volume, import)) = tokio::join!(
         shims(node, &answers.config, &daemon, &answers.version),
         disk(node, &answers.image_folders),
-        image_volume,
-        import,
+        tried,
     );
     Facts {
         version: answers.version,
@@ -184,7 +183,8 @@ async fn disk(node: &Node, folders: &Seen<Vec<String>>) -> Seen<Disk> {
     Disk::parse(&within(node.exec_ok(&argv)).await?.text())
 }
 
-async fn configz(node: &Node, client: Option<&Client>) -> Result<String> {
+/// What a kubelet is in effect configured to.
+pub(super) async fn configz(node: &Node, client: Option<&Client>) -> Result<String> {
     let client = client.ok_or_else(|| Error::setup("no Kubernetes runs yet"))?;
     let path = format!("/api/v1/nodes/{}/proxy/configz", node.name());
     let request = http::Request::get(path)
@@ -201,14 +201,19 @@ async fn run(node: &Node, argv: &[&str]) -> Result<String> {
     Ok(node.exec(argv).await?.text())
 }
 
-/// A fact from a fallible call, with everything the error knows in one line.
+/// A fact from a fallible call.
 async fn within<T>(call: impl Future<Output = Result<T>>) -> Seen<T> {
     let late = |_| Error::timeout(format!("no answer within {PATIENCE:?}"));
     let result = tokio::time::timeout(PATIENCE, call)
         .await
         .map_err(late)
         .flatten();
-    result.map_err(|error| error.report().replace('\n', "; "))
+    result.map_err(in_one_line)
+}
+
+/// Everything that an error knows.
+pub(super) fn in_one_line(error: Error) -> String {
+    error.report().replace('\n', "; ")
 }
 
 fn seconds(time: SystemTime) -> f64 {

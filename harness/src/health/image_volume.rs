@@ -3,9 +3,13 @@
 //! No version and no feature bit tells; so a container is made that mounts an image, and the
 //! runtime is asked what it mounted.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::facts::{Seen, seen};
+use super::{
+    collect::in_one_line,
+    facts::{Seen, seen},
+    unused_name,
+};
 use crate::{
     Error, Result,
     node::{
@@ -15,6 +19,9 @@ use crate::{
     },
     wait::{self, Probe},
 };
+
+/// How long a runtime may take that starts a control plane beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The image that came back as mounted, or the runtime's words against it.
 pub(super) type Mounted = Result<String, String>;
@@ -32,21 +39,18 @@ pub(super) async fn look(node: &Node, driver: &Seen<CgroupDriver>) -> Seen<Mount
         let image = images.into_iter().min_by_key(|image| image.size);
         let image = image.ok_or_else(|| Error::not_found("the node has no image"))?;
         let image = image.tags.first().unwrap_or(&image.id);
-        let what = "a pod that nobody removed";
-        wait::until(what, Duration::from_secs(15), async || {
+        wait::until("a pod that nobody removed", PATIENCE, async || {
             attempt(&cri, cgroup_parent, image).await
         })
         .await
     };
-    tried.await.map_err(|error: Error| error.report())
+    tried.await.map_err(in_one_line)
 }
 
 /// One try. The kubelet removes pods that it does not know, and may well remove this one
 /// before it has told anything; then nothing was seen.
 async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<Mounted> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let name = format!("image-volume-{}", now.unwrap_or_default().as_nanos());
-    let config = PodConfig::on_the_node(&name, cgroup_parent);
+    let config = PodConfig::on_the_node(&unused_name("image-volume-"), cgroup_parent);
     let pod = match cri.run_pod(&config).await {
         Ok(pod) => pod,
         Err(error) => return Probe::Failed(error),

@@ -3,17 +3,24 @@
 //! A version of the configuration that the loader reads is not enough: the import itself can
 //! fail behind it. So the smallest image there is goes the whole way, and is removed again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::facts::{Seen, seen, snapshotter_of};
+use super::{
+    collect::in_one_line,
+    facts::{Seen, seen, snapshotter_of},
+    unused_name,
+};
 use crate::{
-    Error, Result, image,
+    Result, image,
     node::{Node, containerd::Containerd, cri::Cri},
     wait::{self, Probe},
 };
 
+/// How long an import may take on a machine that starts a control plane beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long the runtime may take to list what was imported.
-const LISTED: Duration = Duration::from_secs(5);
+const LISTED: Duration = Duration::from_secs(20);
 
 /// What `containerd config dump` says, by which loaders go.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,21 +70,21 @@ pub(super) fn loaded_for(dump: &Seen<Dump>, image_folders: &Seen<Vec<String>>) -
 }
 
 /// Imports an image for a snapshotter, looks for it over CRI, and removes it.
-pub(super) async fn import(node: &Node, snapshotter: &Seen<String>) -> Result<Import> {
-    let snapshotter = seen(snapshotter).map_err(Error::setup)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let name = format!(
-        "kubenest.local/loader:{}",
-        now.unwrap_or_default().as_nanos()
-    );
-    let archive = image::tiny_archive(&name).await?;
-    let cri = Containerd::connect(node).await?.cri();
-    let ended = attempt(node, &cri, snapshotter, &name, archive).await;
-    // Also after a failure: it can leave the name of an image that is not whole.
-    cri.remove_image(&name).await?;
+pub(super) async fn import(node: &Node, snapshotter: &Seen<String>) -> Seen<Import> {
+    let snapshotter = seen(snapshotter)?;
+    let tried = async {
+        let name = unused_name("kubenest.local/loader:");
+        let archive = image::tiny_archive(&name).await?;
+        let cri = Containerd::connect(node).await?.cri();
+        let attempt = attempt(node, &cri, snapshotter, &name, archive);
+        let ended = wait::within("an import", PATIENCE, attempt).await;
+        // Also after a failure: it can leave the name of an image that is not whole.
+        cri.remove_image(&name).await?;
+        ended
+    };
     Ok(Import {
         snapshotter: snapshotter.clone(),
-        ended: ended?,
+        ended: tried.await.map_err(in_one_line)?,
     })
 }
 

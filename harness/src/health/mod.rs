@@ -12,7 +12,10 @@ mod image_volume;
 mod kubelet;
 mod loader;
 mod report;
+mod restore;
 mod shim;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use kube::Client;
@@ -35,6 +38,26 @@ use crate::{Result, compat, node::Node};
 pub async fn gate(nodes: &[Node], client: &Client, expected: &Expected) -> Result<Report> {
     let (report, _) = require(nodes, Some(client), expected).await?;
     Ok(report)
+}
+
+/// As [`gate`], for nodes on which tests have run: what their kubelets delete otherwise than
+/// asked is put back first, unless a flag says it or `tolerated` names the check. `tell` is
+/// given a line for each node that needed it.
+pub(crate) async fn gate_restoring(
+    nodes: &[Node],
+    client: &Client,
+    expected: &Expected,
+    tell: impl Fn(&str),
+) -> Result<Report> {
+    expected.validate()?;
+    let (report, facts) = look(nodes, Some(client), expected).await;
+    let done = restore::kubelets(nodes, client, &facts, expected).await;
+    if done.is_empty() {
+        report.require(&expected.tolerated)?;
+        return Ok(report);
+    }
+    done.iter().for_each(|line| tell(line));
+    gate(nodes, client, expected).await
 }
 
 /// The part of [`gate`] that needs no Kubernetes, for nodes that run containerd and not more.
@@ -61,32 +84,38 @@ pub async fn running(node: &Node) -> compat::Stack {
         .stack()
 }
 
-/// As [`gate`]; returns what the nodes run, as [`running`] does.
+/// As [`gate`], for nodes that have just passed [`gate_runtime`]: what that made and removed
+/// to try it is not tried again. Returns what the nodes run, as [`running`] does.
 pub(crate) async fn gate_running(
     nodes: &[Node],
     client: &Client,
     expected: &Expected,
 ) -> Result<Vec<compat::Stack>> {
-    let (_, running) = require(nodes, Some(client), expected).await?;
-    Ok(running)
+    let expected = Expected {
+        image_volumes: false,
+        loader: None,
+        ..expected.clone()
+    };
+    let (_, facts) = require(nodes, Some(client), &expected).await?;
+    Ok(facts.iter().map(Facts::stack).collect())
 }
 
 async fn require(
     nodes: &[Node],
     client: Option<&Client>,
     expected: &Expected,
-) -> Result<(Report, Vec<compat::Stack>)> {
+) -> Result<(Report, Vec<Facts>)> {
     expected.validate()?;
-    let (report, running) = look(nodes, client, expected).await;
+    let (report, facts) = look(nodes, client, expected).await;
     report.require(&expected.tolerated)?;
-    Ok((report, running))
+    Ok((report, facts))
 }
 
 async fn look(
     nodes: &[Node],
     client: Option<&Client>,
     expected: &Expected,
-) -> (Report, Vec<compat::Stack>) {
+) -> (Report, Vec<Facts>) {
     let looks = nodes
         .iter()
         .map(|node| collect::collect(node, client, expected));
@@ -103,7 +132,13 @@ async fn look(
     let report = Report {
         findings: findings.collect(),
     };
-    (report, facts.iter().map(Facts::stack).collect())
+    (report, facts)
+}
+
+/// A name that nothing in a node has, for what a check makes there and removes.
+fn unused_name(what: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    format!("{what}{}", now.unwrap_or_default().as_nanos())
 }
 
 /// The root users of all nodes are one user to the kernel: what one uses, all have used.

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::protect::{Daemon, Lost, Protection};
 use crate::{
-    Error, Result,
+    Error, ErrorKind, Result,
     node::Node,
     wait::{self, Probe},
 };
@@ -38,7 +38,10 @@ impl Protection {
                 None => Ok(()),
             }
         });
-        join_all(looks).await.into_iter().collect()
+        let errors = join_all(looks).await.into_iter().filter_map(Result::err);
+        // A node that does not answer must not hide what another has lost.
+        let first = errors.min_by_key(|error| error.kind() != ErrorKind::Refused);
+        first.map_or(Ok(()), Err)
     }
 
     async fn watch_one(&self, node: &Node) -> Error {

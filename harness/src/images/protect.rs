@@ -15,7 +15,7 @@ use crate::{
     Result,
     node::{
         Node,
-        containerd::{Containerd, ImageStore},
+        containerd::{Containerd, ImageStore, Record},
         cri::{self, Cri},
     },
     progress,
@@ -26,7 +26,7 @@ use crate::{
 pub(super) const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 
 /// How soon CRI sees a changed label.
-const SEEN: Duration = Duration::from_secs(10);
+const SEEN: Duration = Duration::from_secs(30);
 
 /// The images that have to stay in the nodes of a cluster.
 #[derive(Debug)]
@@ -182,9 +182,22 @@ impl Daemon {
         self.label(name, PINNED.1, true).await
     }
 
-    /// Takes an image's pin, and reads that back.
+    /// Takes an image's pin, and reads that back. Another name of the same image may have its
+    /// own, by which CRI calls the image pinned still.
     pub(super) async fn unpin(&self, name: &str) -> Result<Pin> {
-        self.label(name, "", false).await
+        let others = self.pinned_by_others(name).await?;
+        self.label(name, "", others).await
+    }
+
+    async fn pinned_by_others(&self, name: &str) -> Result<bool> {
+        let image = self.cri.image(name).await?.unwrap_or_default();
+        for other in names(&image).filter(|other| *other != name) {
+            let record = self.store.record(other).await?.unwrap_or_default();
+            if has_pin(&record) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn label(&self, name: &str, value: &str, pinned: bool) -> Result<Pin> {
@@ -201,6 +214,12 @@ impl Daemon {
         })
         .await
     }
+}
+
+/// Whether it has the label of a pin.
+pub(super) fn has_pin(record: &Record) -> bool {
+    let pin = record.labels.get(PINNED.0);
+    pin.is_some_and(|value| value == PINNED.1)
 }
 
 /// By tag or, where it has none, by digest.

@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{
     NodeLoad, Pin,
     manifest::{Image, Json},
-    protect::PINNED,
+    protect::{PINNED, has_pin},
 };
 use crate::{
     Context, Error, Result,
@@ -145,15 +145,16 @@ impl Target {
             let Some(found) = self.cri.image(name).await? else {
                 return Ok(false);
             };
-            if self.pins && !found.pinned {
+            // CRI hears a moment later of what others than itself do to a record.
+            let Some(record) = self.store.record(name).await? else {
+                return Ok(false);
+            };
+            if self.pins && !(found.pinned && has_pin(&record)) {
                 return Ok(false);
             }
-            if found.id != wanted.id {
-                let record = self.store.record(name).await?;
-                let origin = record.and_then(|mut record| record.labels.remove(ORIGIN));
-                if origin != Some(origin_label(&wanted.id, &found.id)) {
-                    return Ok(false);
-                }
+            let origin = origin_label(&wanted.id, &found.id);
+            if found.id != wanted.id && record.labels.get(ORIGIN) != Some(&origin) {
+                return Ok(false);
             }
         }
         match &wanted.chain {

@@ -131,7 +131,7 @@ impl Page {
                 Err(error) => Probe::Failed(kubenest::Error::setup(error.to_string())),
             }
         };
-        match wait::until(&what, Duration::from_secs(10), look).await {
+        match wait::until(&what, Duration::from_secs(60), look).await {
             Err(error) if error.kind() == ErrorKind::Timeout => panic!("{error}"),
             ended => Ok(ended?),
         }

@@ -26,6 +26,9 @@ use super::docker;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
+/// How long a pod may take to start and to speak on a busy machine.
+const SOON: Duration = Duration::from_secs(120);
+
 /// An image of four layers, 20 MB in the third and a text in the last.
 #[derive(Debug)]
 pub struct Built {
@@ -155,16 +158,14 @@ impl Built {
             spec.node_name = Some(node.to_owned());
         }
         case.create(&pod).await?;
-        case.pod_ready(name, Duration::from_secs(60)).await?;
+        case.pod_ready(name, SOON).await?;
         let pods = case.api::<Pod>();
-        let printed = case.until(
-            "the pod's words",
-            Duration::from_secs(30),
-            async || match pods.logs(name, &LogParams::default()).await {
+        let printed = case.until("the pod's words", SOON, async || {
+            match pods.logs(name, &LogParams::default()).await {
                 Ok(text) if text.is_empty() => Probe::Pending("nothing yet".into()),
                 other => Probe::from_result(other),
-            },
-        );
+            }
+        });
         Ok(printed.await?.trim_end().to_owned())
     }
 }

@@ -21,6 +21,7 @@ use kubenest::{
     },
     engine::{self, Engine},
     lock::FileLock,
+    node::Node,
     process::Command,
     recipe::{Content, Recipe},
     settings::{EngineRelease, settings},
@@ -30,6 +31,9 @@ use tokio::task::LocalSet;
 
 /// The recipe of tests that are about no version.
 pub const RECIPE: &str = "v1.32.1-containerd-2.0.2";
+
+/// The kubelet's configuration in a node.
+pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
 /// Runs `body` on an engine of its own, which nobody else sweeps, and stops that however the
 /// body ends.
@@ -84,6 +88,19 @@ pub fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("selfcheck-{}-{count}", std::process::id())
+}
+
+/// Has a node's kubelet, once it is restarted, delete images: only on a disk that is full.
+/// Returns what the gate then tells of it.
+pub async fn drift(node: &Node) -> Result<String> {
+    let edit = "s/^imageGCHighThresholdPercent: .*/imageGCHighThresholdPercent: 99/; \
+                s/imagefs.available: .*/imagefs.available: 1%/";
+    node.exec_ok(&["sed", "--in-place", edit, KUBELET_CONFIG])
+        .await?;
+    Ok(format!(
+        "imageGCHighThresholdPercent 99 ({KUBELET_CONFIG}), asked 100; \
+         evictionHard imagefs.available<1% ({KUBELET_CONFIG}), asked 0%"
+    ))
 }
 
 /// The containers, networks and volumes that bear the label of this cluster.

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 /// Until evidence is there; it takes about two seconds on an idle machine.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 /// All of a boot and its cases, on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
 /// Bytes of a bundle.

@@ -1,9 +1,10 @@
 //! The health gate on real nodes: silent on good ones, and it names what is wrong with sick ones.
 
-use std::{slice, time::Duration};
+use std::{fs, slice, time::Duration};
 
+use harness_selfcheck::{KUBELET_CONFIG, drift};
 use kubenest::{
-    ClusterSpec, ErrorKind, Result,
+    Cluster, ClusterSpec, ErrorKind, Result,
     docker::Docker,
     health::{self, Expected, Report, Verdict},
     image::NodeImage,
@@ -15,6 +16,9 @@ use kubenest::{
 const GOOD: &str = "v1.32.1-containerd-2.0.2";
 const SKEWED: &str = "skew-1.7.24-shim-2.0.2";
 const PAUSE: &str = "registry.k8s.io/pause:3.10";
+
+/// How long a node may take to be well again on a busy machine.
+const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
@@ -43,6 +47,8 @@ async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
         node,
     );
 
+    what_a_test_did_to_the_kubelet_is_put_back(&cluster).await?;
+
     // An upgrade after which nobody restarted the daemon.
     let binary = "/usr/local/bin/containerd";
     node.exec_ok(&["cp", binary, "/usr/local/bin/upgraded"])
@@ -52,13 +58,33 @@ async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
     refused(cluster.health().await, "daemon", node);
     node.exec_ok(&["systemctl", "restart", "containerd"])
         .await?;
-    wait::until(
-        "the restarted daemon to be healthy",
-        Duration::from_secs(30),
-        async || Probe::from_result(cluster.health().await),
-    )
+    wait::until("the restarted daemon to be healthy", SOON, async || {
+        Probe::from_result(cluster.health().await)
+    })
     .await?;
     Ok(cluster.down().await?)
+}
+
+/// The gate tells of settings that somebody has changed; the next test has those that its spec
+/// asks for, and the steps say why.
+async fn what_a_test_did_to_the_kubelet_is_put_back(cluster: &Cluster) -> anyhow::Result<()> {
+    let node = cluster.control_plane();
+    let asked = node.read_file(KUBELET_CONFIG).await?;
+    let told = drift(node).await?;
+    node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
+    wait::until("the gate to tell of it", SOON, async || {
+        match cluster.health().await {
+            Err(error) if error.report().contains(&told) => Probe::Ready(()),
+            health => Probe::Pending(format!("{health:?}")),
+        }
+    })
+    .await?;
+    cluster.case(async |_| Ok(())).await?;
+    assert_eq!(node.read_file(KUBELET_CONFIG).await?, asked);
+    let kept = cluster.evidence().await?.folder;
+    let page = fs::read_to_string(kept.join("index.html"))?;
+    assert!(page.contains("gate: put back the kubelet's settings"));
+    Ok(fs::remove_dir_all(kept)?)
 }
 
 #[tokio::test]
@@ -131,11 +157,9 @@ async fn start(docker: &Docker, recipe: &str) -> Result<Node> {
     let image = NodeImage::ensure(docker, &Recipe::named(recipe)?).await?;
     let name = format!("health-{}", std::process::id());
     let node = image.start(docker, &name).await?;
-    wait::until(
-        "containerd to answer",
-        Duration::from_secs(30),
-        async || Probe::from_result(Containerd::connect(&node).await),
-    )
+    wait::until("containerd to answer", SOON, async || {
+        Probe::from_result(Containerd::connect(&node).await)
+    })
     .await?;
     Ok(node)
 }

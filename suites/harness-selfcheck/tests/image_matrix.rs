@@ -26,6 +26,9 @@ const CONTAINERDS: [(&str, Pin); 5] = [
     ("2.3.4", Pin::Held),
 ];
 
+/// How long a node's services may take to start on a busy machine.
+const SOON: Duration = Duration::from_secs(120);
+
 const SNAPSHOTTERS: [&str; 2] = ["overlayfs", "native"];
 
 /// An image of one engine, built three times: all differ in their top layer only.
@@ -104,11 +107,11 @@ async fn node(docker: &Docker, image: &NodeImage, snapshotter: &str) -> Result<N
     let config = "/etc/containerd/config.toml";
     node.exec_ok(&["sed", "-i", &switch, config]).await?;
     let restart = ["systemctl", "restart", "containerd"];
-    let restarted = wait::until("systemd", Duration::from_secs(30), async || {
+    let restarted = wait::until("systemd", SOON, async || {
         Probe::from_result(node.exec_ok(&restart).await)
     });
     restarted.await?;
-    let told = wait::until("containerd", Duration::from_secs(30), async || {
+    let told = wait::until("containerd", SOON, async || {
         Probe::from_result(effective(&node).await)
     });
     let told = told.await?;

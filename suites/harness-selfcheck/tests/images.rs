@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{
     RECIPE,
     built::{Built, archive, sent},
-    docker, left_of,
+    docker, drift, left_of,
 };
 use kubenest::{
     Case, Cluster, ClusterSpec, ErrorKind,
@@ -93,12 +93,13 @@ async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
     case.node()
         .exec_ok(&["systemctl", "restart", "containerd"])
         .await?;
-    let again = load(case, built.name.as_str()).await;
-    let again = wait_for_containerd(again, case, &built.name).await?;
+    let again = wait_for_containerd(case, &built.name).await?;
     assert!(
         again.nodes[0].sent_blobs <= 1,
         "it was there by another name: {again:?}"
     );
+    // The same image by its other name keeps that one's pin.
+    case.cluster().images().release("saved.local/app:3").await?;
     assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
     Ok(built)
 }
@@ -124,14 +125,12 @@ async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
         .await?;
     // The guard removes it, in this engine too.
     drop(cluster);
-    let gone = wait::until(
-        "the cluster's end",
-        Duration::from_secs(60),
-        async || match left_of(&engine, &name).await {
+    let gone = wait::until("the cluster's end", SOON, async || {
+        match left_of(&engine, &name).await {
             Ok(left) if left.is_empty() => Probe::Ready(()),
             left => Probe::Pending(format!("{left:?}")),
-        },
-    );
+        }
+    });
     Ok(gone.await?)
 }
 
@@ -176,11 +175,8 @@ async fn saves(engine: &Docker, image: &str) -> Result<usize> {
 }
 
 /// A daemon that has just been restarted may not answer yet.
-async fn wait_for_containerd(first: Result<Loaded>, case: &Case<'_>, name: &str) -> Result<Loaded> {
-    if first.is_ok() {
-        return first;
-    }
-    let loaded = wait::until("a load", Duration::from_secs(30), async || {
+async fn wait_for_containerd(case: &Case<'_>, name: &str) -> Result<Loaded> {
+    let loaded = wait::until("a load", SOON, async || {
         Probe::from_result(case.cluster().images().load(name).await)
     });
     Ok(loaded.await?)
@@ -216,21 +212,29 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
             what_cannot_be_loaded_changes_nothing(case, built).await
         })
         .await?;
-    a_restarted_node_has_its_pins_again(&cluster, &built.unwrap()).await?;
+    a_restarted_node_keeps_images_again(&cluster, &built.unwrap()).await?;
     Ok(cluster.down().await?)
 }
 
-/// The worker loses a pin, is cut off and started: the next test finds all in place.
-async fn a_restarted_node_has_its_pins_again(cluster: &Cluster, built: &Built) -> Result<()> {
+/// The worker loses a pin and settings, is cut off and started: that changes neither, and the
+/// next test finds all in place.
+async fn a_restarted_node_keeps_images_again(cluster: &Cluster, built: &Built) -> Result<()> {
     let (docker, worker, name) = (cluster.docker(), &cluster.nodes()[1], &built.name);
     let full = format!("docker.io/library/{name}");
     let unpin = "io.cri-containerd.pinned=";
     ctr(worker, &["images", "label", &full, unpin]).await?;
+    let told = drift(worker).await?;
     docker.kill_container(worker.name(), "SIGKILL").await?;
     docker.start_container(worker.name()).await?;
-    wait::until("the worker to be well again", SOON, async || {
-        Probe::from_result(cluster.health().await)
-    })
+    let told = format!("health check 'kubelet' failed on {worker}: {told}");
+    wait::until(
+        "the worker to be well but for that",
+        SOON,
+        async || match cluster.health().await {
+            Err(error) if error.to_string() == told => Probe::Ready(()),
+            health => Probe::Pending(format!("{health:?}")),
+        },
+    )
     .await?;
     assert!(
         !pinned(worker, name).await?,
@@ -347,7 +351,7 @@ async fn a_dropped_load_leaves_nothing(case: &Case<'_>, large: &Path, digest: &s
         ended = first.load(Source::archive(large)) => anyhow::bail!("it had ended before: {ended:?}"),
         seen = bytes_under_way(node, digest) => seen?,
     }
-    let clean = wait::until("the lease's end", Duration::from_secs(20), async || {
+    let clean = wait::until("the lease's end", SOON, async || {
         let left = async {
             let leases = ctr(node, &["leases", "list", "--quiet"]).await?;
             Ok::<_, anyhow::Error>(leases + &ctr(node, &["content", "active"]).await?)
@@ -361,14 +365,12 @@ async fn a_dropped_load_leaves_nothing(case: &Case<'_>, large: &Path, digest: &s
 }
 
 async fn bytes_under_way(node: &Node, digest: &str) -> Result<()> {
-    let seen = wait::until(
-        "bytes under way",
-        Duration::from_secs(30),
-        async || match ctr(node, &["content", "active"]).await {
+    let seen = wait::until("bytes under way", SOON, async || {
+        match ctr(node, &["content", "active"]).await {
             Ok(text) if text.contains(digest) => Probe::Ready(()),
             other => Probe::Pending(format!("{other:?}")),
-        },
-    );
+        }
+    });
     Ok(seen.await?)
 }
 

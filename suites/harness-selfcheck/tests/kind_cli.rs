@@ -92,7 +92,7 @@ async fn create_and_use(
         &["--command", "--", "/bin/busybox", "sh", "-c", USE_NETWORK],
     ]
     .concat();
-    let patience = Duration::from_secs(60);
+    let patience = Duration::from_secs(180);
     wait::until(
         "the default service account",
         patience,

@@ -14,11 +14,20 @@ const CURE: &str = "take the setting out of the node's kubelet configuration or,
      of kubeletExtraArgs; where deletion is what is tested, ask for it: \
      ClusterSpec::collecting_images() and a KubeletConfiguration patch";
 
+/// The file that kubeadm writes.
+const KUBEADMS_FILE: &str = "/var/lib/kubelet/config.yaml";
+
+/// A setting that is not as asked.
+struct Trouble {
+    /// Its name, its value and where that comes from.
+    told: String,
+    /// A flag says so, which wins over the file.
+    by_flag: bool,
+}
+
 /// Image garbage collection and disk eviction are as asked; both delete loaded images.
 pub(super) fn config(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
-    let flags = seen(&facts.kubelet_flags)?;
-    let kubelet = seen(&facts.kubelet)?.under(flags);
-    let trouble = trouble(&kubelet, flags, expected);
+    let (kubelet, trouble) = judged(facts, expected)?;
     if trouble.is_empty() {
         let observed = format!(
             "image GC threshold {}%, disk eviction {}",
@@ -27,15 +36,37 @@ pub(super) fn config(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
         );
         return Ok(Outcome::passed(observed));
     }
-    Ok(Outcome::failed(trouble.join("; "), CURE))
+    let told: Vec<_> = trouble.into_iter().map(|trouble| trouble.told).collect();
+    Ok(Outcome::failed(told.join("; "), CURE))
 }
 
-/// Each setting that is not as asked: its name, its value and where that comes from.
-fn trouble(kubelet: &Kubelet, flags: &Flags, expected: &Expected) -> Vec<String> {
+/// What kubeadm's file says otherwise than asked: what the file alone decides.
+pub(in crate::health) fn drift(facts: &Facts, expected: &Expected) -> Vec<String> {
+    let by_file = |flags: &Flags| flags.get("config") == Some(KUBEADMS_FILE);
+    if !facts.kubelet_flags.as_ref().is_ok_and(by_file) {
+        return Vec::new();
+    }
+    let trouble = judged(facts, expected).map(|(_, trouble)| trouble);
+    let by_file = trouble.unwrap_or_default().into_iter();
+    let by_file = by_file.filter(|trouble| !trouble.by_flag);
+    by_file.map(|trouble| trouble.told).collect()
+}
+
+fn judged(facts: &Facts, expected: &Expected) -> Seen<(Kubelet, Vec<Trouble>)> {
+    let flags = seen(&facts.kubelet_flags)?;
+    let kubelet = seen(&facts.kubelet)?.under(flags);
+    let trouble = trouble(&kubelet, flags, expected);
+    Ok((kubelet, trouble))
+}
+
+fn trouble(kubelet: &Kubelet, flags: &Flags, expected: &Expected) -> Vec<Trouble> {
     let wanted = &expected.kubelet;
     let mut trouble = Vec::new();
     let mut tell = |what: String, flag: &str, asked: &str| {
-        trouble.push(format!("{what} ({}), asked {asked}", flags.origin(flag)));
+        trouble.push(Trouble {
+            told: format!("{what} ({}), asked {asked}", flags.origin(flag)),
+            by_flag: flags.get(flag).is_some(),
+        });
     };
     let (high, low) = (kubelet.high(), kubelet.low());
     let asked = wanted.image_gc_high_threshold_percent;

@@ -5,6 +5,7 @@ mod loader;
 mod machine;
 mod runtime;
 
+pub(super) use kubelet::drift;
 pub(crate) use machine::INOTIFY_CURE;
 
 use super::{
@@ -23,11 +24,14 @@ pub(super) const CHECKS: &[Check] = &[
     early("overlay", machine::overlay),
     late("disk", machine::disk),
     early("inodes", machine::inodes),
-    late("kubelet", kubelet::config),
+    late(KUBELET, kubelet::config),
     late("cgroup", machine::cgroup),
     early("inotify", machine::inotify),
     early("clock", machine::clock),
 ];
+
+/// The check of what a kubelet deletes, by name.
+pub(super) const KUBELET: &str = "kubelet";
 
 /// Runs only where the spec asks for image volumes: it makes and removes a container.
 pub(super) const IMAGE_VOLUME: Check = early("image-volume", runtime::image_volume);

@@ -322,6 +322,31 @@ fn kubelet_flags_win_over_its_file() {
 }
 
 #[test]
+fn only_what_the_file_decides_can_be_put_back() {
+    let drifted = |flags: &str| {
+        let mut facts = good();
+        let kubelet = facts.kubelet.as_mut().unwrap();
+        kubelet.image_gc_high = Some(85);
+        kubelet.eviction_hard = evict("imagefs.available", "15%");
+        facts.kubelet_flags = Flags::parse(&format!("kubelet\n{flags}"));
+        facts
+    };
+    let drift = |flags: &str| drift(&drifted(flags), &Expected::default());
+    let file = "--config=/var/lib/kubelet/config.yaml";
+    assert_eq!(drift(file).len(), 2);
+    let both = drift(&format!("{file}\n--eviction-hard=imagefs.available<15%"));
+    assert_eq!(both.len(), 1, "{both:?}");
+    assert!(
+        both[0].starts_with("imageGCHighThresholdPercent 85"),
+        "{both:?}"
+    );
+    assert!(drift("--config=/etc/own.yaml").is_empty());
+    assert!(drift("").is_empty());
+    let asked = super::drift(&good(), &Expected::default());
+    assert!(asked.is_empty(), "{asked:?}");
+}
+
+#[test]
 fn kubelet_deletes_no_less_than_the_spec_asked() {
     let mut expected = Expected::default();
     expected.kubelet.eviction_hard = evict("imagefs.available", "90%");

@@ -80,7 +80,7 @@ struct Applied {
     applied: Option<Blob>,
 }
 
-/// How long one layer may take to unpack.
+/// How long each step of unpacking a layer may take.
 const UNPACK: Duration = Duration::from_secs(30 * 60);
 
 /// Every method fails when the daemon does not answer or refuses.
@@ -124,7 +124,10 @@ impl ImageStore {
             parent: parent.to_owned(),
         };
         let path = "/containerd.services.snapshots.v1.Snapshots/Prepare";
-        let Mounts { mounts } = self.call(path, prepare).await?;
+        // The snapshotter native copies the parent.
+        let prepared = self.ask::<_, Mounts>(path, prepare, UNPACK).await;
+        let prepared = prepared.map_err(|status| self.daemon.failed(path, &status));
+        let Mounts { mounts } = prepared?;
         let unpacked = self.apply(layer, mounts, diff_id).await;
         let done = match unpacked {
             Ok(()) => self.commit(snapshotter, &key, chain).await,

@@ -17,7 +17,10 @@ use harness_selfcheck::{
 use kubenest::{
     Case, Cluster, ClusterSpec,
     k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret},
-    kube::api::DeleteParams,
+    kube::{
+        self,
+        api::{DeleteParams, ListParams, LogParams},
+    },
     node::containerd::Containerd,
     objects,
     wait::Probe,
@@ -89,7 +92,7 @@ async fn ended(name: &str, cluster: &Cluster, body: impl AsyncFnOnce(&Case<'_>) 
 
 async fn wait(case: &Case<'_>) -> Result<()> {
     case.create(&speaker(case, "speaker", &lines())?).await?;
-    case.pod_ready("speaker", SOON).await?;
+    spoken(case, "speaker").await?;
     println!("ready");
     std::future::pending().await
 }
@@ -116,7 +119,7 @@ async fn plant(case: &Case<'_>) -> Result<()> {
         &format!("{SESAME}\n{}", lines()),
     )?)
     .await?;
-    case.pod_ready("first-speaker", SOON).await?;
+    spoken(case, "first-speaker").await?;
     case.api::<Pod>()
         .delete("first-speaker", &DeleteParams::default().grace_period(0))
         .await?;
@@ -155,11 +158,13 @@ async fn fill_a_disk(case: &Case<'_>) -> Result<()> {
     ];
     case.node().exec_ok(&mount).await?;
     case.create(&speaker(case, "no-room", "never")?).await?;
-    let look = [
-        "sh",
-        "-c",
-        "journalctl -u kubelet --since=-1m | grep 'no space left' | tail -1",
-    ];
+    kubelet_says(case, "no space left", "-1m").await?;
+    bail!("the disk is full")
+}
+
+async fn kubelet_says(case: &Case<'_>, words: &str, since: &str) -> Result<()> {
+    let look = "journalctl --unit=kubelet --since=\"$2\" | grep \"$1\" | tail -1";
+    let look = ["sh", "-c", look, "look", words, since];
     case.until("the kubelet to say it", SOON, async || {
         match case.node().exec(&look).await {
             Ok(said) if !said.stdout.is_empty() => Probe::Ready(()),
@@ -168,14 +173,15 @@ async fn fill_a_disk(case: &Case<'_>) -> Result<()> {
         }
     })
     .await?;
-    bail!("the disk is full")
+    Ok(())
 }
 
 /// Evidence is asked for between the two; the second is of a node that does not run any more.
 async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
-    let stop = "mv /etc/kubernetes/manifests/kube-apiserver.yaml /root && \
-                pkill -KILL kube-apiserver; sleep 2";
-    case.node().exec_ok(&["sh", "-c", stop]).await?;
+    let stop = "date +@%s; mv /etc/kubernetes/manifests/kube-apiserver.yaml /root && \
+                pkill -KILL kube-apiserver";
+    let since = case.node().exec_ok(&["sh", "-c", stop]).await?.text();
+    kubelet_says(case, "connection refused", since.trim()).await?;
     println!("api {}", case.cluster().evidence().await?.folder.display());
     let (docker, name) = (case.node().docker(), case.node().name());
     docker.kill_container(name, "SIGKILL").await?;
@@ -188,6 +194,28 @@ async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
     })
     .await?;
     panic!("the node is dead")
+}
+
+/// Waits until a speaker has said all, where evidence looks for it, and the API server has heard
+/// of it: it is Ready before.
+async fn spoken(case: &Case<'_>, name: &str) -> Result<()> {
+    case.pod_ready(name, SOON).await?;
+    let (pods, events) = (case.api::<Pod>(), case.api::<Event>());
+    case.until("its last word and its events", SOON, async || {
+        let about = |event: &Event| event.involved_object.name.as_deref() == Some(name);
+        let look = async {
+            let log = pods.logs(name, &LogParams::default()).await?;
+            let events = events.list(&ListParams::default()).await?.items;
+            Ok::<_, kube::Error>((log, events.iter().any(about)))
+        };
+        match look.await {
+            Ok((log, true)) if log.trim_end().ends_with("c2lnbmF0dXJlLW9m") => Probe::Ready(()),
+            Ok((log, told)) => Probe::Pending(format!("{} bytes, {told}", log.len())),
+            Err(error) => Probe::Pending(error.to_string()),
+        }
+    })
+    .await?;
+    Ok(())
 }
 
 /// A pod that says something, and what tries to steer a terminal or a browser, and then a
