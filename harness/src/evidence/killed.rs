@@ -123,6 +123,17 @@ pub(crate) fn forget(cluster: &str) {
 /// # Errors
 /// A bundle cannot be written.
 pub async fn finish() -> Result<Vec<Kept>> {
+    let mut kept = Vec::new();
+    loop {
+        // While guards were waited for, others may have begun; nothing sweeps their nodes so long.
+        match finish_those_there().await? {
+            more if more.is_empty() => return Ok(kept),
+            more => kept.extend(more),
+        }
+    }
+}
+
+async fn finish_those_there() -> Result<Vec<Kept>> {
     let finished = folders().map(async |folder| {
         let abandoned = owner(&folder) == Some(Liveness::Dead) && !being_finished(&folder);
         if !abandoned || !saved(&folder).await {
