@@ -34,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(240);
 
 /// Boots clusters with kubenest and with kind, in turns, and compares medians.
 #[derive(Parser)]
-#[command(name = "cargo xtask bench boot")]
+#[command(bin_name = "cargo xtask bench boot")]
 struct Cli {
     #[command(flatten)]
     options: Options,

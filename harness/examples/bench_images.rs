@@ -39,7 +39,7 @@ use tempfile::TempDir;
 
 /// Loads images with kubenest, with kind and through ctr, in turns, and compares medians.
 #[derive(Parser)]
-#[command(name = "cargo xtask bench images")]
+#[command(bin_name = "cargo xtask bench images")]
 struct Cli {
     #[command(flatten)]
     options: Options,

@@ -19,11 +19,12 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectList, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tempfile::TempDir;
 
 use crate::{
     Cluster, Context, Error, ErrorKind, Result,
     docker::Labels,
-    evidence::{self, Why},
+    evidence::{self, Kept, Why},
     node::Node,
     objects, progress,
     settings::settings,
@@ -41,6 +42,8 @@ pub struct Case<'a> {
     seen: RefCell<Option<(String, String)>>,
     /// Seconds from the start of the boot to where the failure showed.
     shown: Cell<Option<f64>>,
+    /// Where evidence is that the test asked for.
+    asked: RefCell<Vec<TempDir>>,
 }
 
 impl Cluster {
@@ -119,6 +122,12 @@ impl Cluster {
                 record.message = words(panic.as_ref());
                 self.keep(&mut record, "panicked").await;
             }
+        }
+        if record.verdict != Word::Passed {
+            case.asked
+                .take()
+                .into_iter()
+                .for_each(|folder| drop(folder.keep()));
         }
         let begin = Instant::now();
         case.close().await;
@@ -211,6 +220,7 @@ impl Cluster {
             namespace: name,
             seen: RefCell::default(),
             shown: Cell::default(),
+            asked: RefCell::default(),
         })
     }
 }
@@ -313,6 +323,40 @@ impl<'a> Case<'a> {
     pub fn shown(&self) {
         let after = self.cluster.started().elapsed().as_secs_f64();
         self.shown.set(Some(self.shown.get().unwrap_or(after)));
+    }
+
+    /// Collects what there is of the case now, with what it [saw](Case::saw), as is done when it
+    /// fails: for a test of a failure that has to be understood from what it leaves.
+    ///
+    /// It stays if the case fails, beside the evidence of that, and is else removed with the
+    /// case; [`Cluster::evidence`] writes what stays anyway.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: kubenest::Cluster) -> anyhow::Result<()> {
+    /// cluster
+    ///     .case(async |case| {
+    ///         case.node().exec_ok(&["systemctl", "kill", "--signal=KILL", "containerd"]).await?;
+    ///         let kept = case.evidence().await?;
+    ///         assert!(kept.folder.join("index.html").is_file());
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    pub async fn evidence(&self) -> Result<Kept> {
+        let home = evidence::aside()?;
+        let (expected, observed) = self.seen.borrow().clone().unzip();
+        let why = Why {
+            expected,
+            observed,
+            ..Why::asked_for()
+        };
+        let kept = evidence::of_subject(self.cluster.subject(), &why, Some(home.path())).await;
+        self.asked.borrow_mut().push(home);
+        kept
     }
 
     /// Removes the namespace. Trouble is only logged: it must not bury a failure.

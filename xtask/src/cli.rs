@@ -76,14 +76,16 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
     /// Boot time beside the real kind, on the same node image
+    #[command(disable_help_flag = true)]
     Boot {
-        /// Passed on to the benchmark
+        /// Passed on to the benchmark; --help shows its options
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
     /// Loading images beside the real kind and `docker save | ctr import`, on the same nodes
+    #[command(disable_help_flag = true)]
     Images {
-        /// Passed on to the benchmark
+        /// Passed on to the benchmark; --help shows its options
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

@@ -188,6 +188,8 @@ impl Made {
             }
             return Ok(());
         }
+        // After a signal somebody is still looking at the nodes.
+        evidence::unless_ending(async {}).await;
         if let Some(subject) = &self.subject {
             subject.forget();
         }

@@ -28,7 +28,7 @@ pub use self::{
 use crate::{
     Error, Result,
     docker::{Docker, labels},
-    evidence::{self, Subject},
+    evidence::{self, Subject, Why},
     health::{self, Expected, Report},
     image::{NodeImage, Versions},
     images::{Images, Protection},
@@ -131,7 +131,7 @@ impl Cluster {
     /// # Errors
     /// It cannot be written.
     pub async fn evidence(&self) -> Result<evidence::Kept> {
-        evidence::of_subject(self.subject()).await
+        evidence::of_subject(self.subject(), &Why::asked_for(), None).await
     }
 
     /// What evidence is collected of.

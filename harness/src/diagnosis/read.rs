@@ -291,7 +291,8 @@ fn source_of(path: &Path) -> Source {
 
 /// What a file is that holds no text.
 fn not_text(head: &[u8]) -> Option<&'static str> {
-    const KNOWN: [(&[u8], &str); 6] = [
+    const KNOWN: [(&[u8], &str); 7] = [
+        (b"<!doctype html>", "a page"),
         (
             b"LPKSHHRH",
             "a journal file; write it as text with journalctl --file",
@@ -332,6 +333,7 @@ mod tests {
         fs::write(at("n1/system.journal"), "LPKSHHRH").unwrap();
         fs::write(at("n1/old.log.gz"), b"\x1f\x8b\x08").unwrap();
         fs::write(at("core"), [0; 100]).unwrap();
+        fs::write(at("index.html"), format!("<!doctype html>\n{LOOP}")).unwrap();
         std::os::unix::fs::symlink(outside.path(), at("link.log")).unwrap();
         std::os::unix::fs::symlink("/", at("n1/all")).unwrap();
         let reading = read(&[root.path().to_owned()]).unwrap();
@@ -341,6 +343,7 @@ mod tests {
         assert_eq!(reading.evidence[0].node.as_deref(), Some("n1"));
         insta::assert_snapshot!(notes(&reading, root.path()), @r"
         not read: core: no text
+        not read: index.html: a page
         not read: link.log: a link
         not read: n1/all: a link
         not read: n1/old.log.gz: compressed

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a removal by somebody else may take.
-const REMOVAL: Duration = Duration::from_secs(30);
+const REMOVAL: Duration = Duration::from_secs(120);
 
 /// What a container is made of.
 #[derive(Debug, Clone, Default)]

@@ -7,8 +7,9 @@ use std::{
 };
 
 use k8s_openapi::jiff::Timestamp;
+use tempfile::TempDir;
 
-use super::page::FileLink;
+use super::{killed, page::FileLink};
 use crate::{Context, Result, settings::settings};
 
 /// Bundles that `kubenest clean` leaves, the newest.
@@ -113,17 +114,33 @@ impl Bundle {
     }
 }
 
+/// A folder for bundles that go with it. It is among the others, so that they are pruned if this
+/// process does not get to its end, but they are not taken for those of a failure.
+pub(crate) fn aside() -> Result<TempDir> {
+    let home = home();
+    let make = || {
+        fs::create_dir_all(&home)?;
+        let aside = tempfile::Builder::new()
+            .prefix("asked-for-")
+            .tempdir_in(&home)?;
+        fs::write(aside.path().join(MARK), "")?;
+        Ok::<_, io::Error>(aside)
+    };
+    make().with_context(|| format!("make a folder in '{}'", home.display()))
+}
+
 /// Removes bundles beyond [`KEPT_BUNDLES`] and [`KEPT_DAYS`] from where this process would
-/// write them and from the cache. Returns those it removed.
+/// write them and from the cache, and what is left there of killed processes. Returns what it
+/// removed.
 ///
 /// # Errors
 /// A folder cannot be removed.
 pub fn prune() -> Result<Vec<PathBuf>> {
-    let mut removed = Vec::new();
+    let age = Duration::from_secs(KEPT_DAYS * 24 * 3600);
+    let mut removed = killed::prune(age);
     let mut homes = vec![home(), settings().cache.join("evidence")];
     homes.dedup();
     for home in homes {
-        let age = Duration::from_secs(KEPT_DAYS * 24 * 3600);
         removed.extend(prune_folder(&home, KEPT_BUNDLES, age)?);
     }
     Ok(removed)

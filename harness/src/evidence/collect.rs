@@ -1,11 +1,12 @@
 //! Collects what there is of a cluster and makes a bundle of it.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{
+    Kept,
     bundle::Bundle,
     look::{Gathered, Part, look},
     page::{self, Entry, Finding, Missing, Page, Source},
@@ -41,7 +42,7 @@ pub(crate) struct Why {
 }
 
 impl Why {
-    pub(super) fn asked_for() -> Self {
+    pub(crate) fn asked_for() -> Self {
         Self {
             reason: "asked for",
             ..Self::default()
@@ -49,45 +50,18 @@ impl Why {
     }
 }
 
-/// A bundle that was written.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Kept {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// The causes that were recognised, the root of others first.
-    pub causes: Vec<Finding>,
-    /// How many files it has.
-    pub files: usize,
-    /// What could not be collected.
-    pub missing: Vec<Missing>,
-}
-
-/// For people, a few lines: the first cause, where the bundle is, how to look inside.
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(first) = self.causes.first() {
-            writeln!(f, "cause     {}", first.cause)?;
-            writeln!(f, "cure      {}", first.cure)?;
-        }
-        let (folder, files) = (self.folder.display(), self.files);
-        match self.missing.len() {
-            0 => writeln!(f, "evidence  {folder} ({files} files)")?,
-            missing => writeln!(
-                f,
-                "evidence  {folder} ({files} files, {missing} not to be had)"
-            )?,
-        }
-        write!(
-            f,
-            "look      open {folder}/index.html, or: kubenest diagnose {folder}"
-        )
+/// Writes a bundle of what is there now and can be had in so long; in `home`, or where the
+/// cluster's go.
+pub(super) async fn collect(
+    subject: &Subject,
+    why: &Why,
+    home: Option<&Path>,
+    patience: Duration,
+) -> Result<Kept> {
+    let mut known = subject.known();
+    if let Some(home) = home {
+        known.home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
     }
-}
-
-/// Writes a bundle of what is there now and can be had in so long.
-pub(crate) async fn collect(subject: &Subject, why: &Why, patience: Duration) -> Result<Kept> {
-    let known = subject.known();
     let mut found = gather(subject.docker(), &known, patience).await;
     if let Some(lock) = settings()
         .lock
@@ -363,6 +337,19 @@ impl Writer<'_> {
         Ok(self.full.as_mut().expect("it was just made"))
     }
 
+    /// What was said of the failure, which may be all that names its cause.
+    fn told(&mut self, texts: &[Option<&String>]) -> Result<()> {
+        const PATH: &str = "message.txt";
+        let texts = texts.iter().flatten().filter(|text| !text.is_empty());
+        let text: String = texts.map(|text| format!("{}\n", text.trim_end())).collect();
+        if text.is_empty() {
+            return Ok(());
+        }
+        let read = read_stream(PATH, diagnosis::Source::Unknown, text.as_bytes())?;
+        self.lines.splice(0..0, read.evidence);
+        self.bundle.write(PATH, what(PATH), &text, false)
+    }
+
     fn end(mut self, why: &Why) -> Result<Kept> {
         let known = self.known;
         let mut steps = known.steps.clone();
@@ -373,12 +360,8 @@ impl Writer<'_> {
         let message = self.shown(&why.message);
         let [expected, observed] =
             [&why.expected, &why.observed].map(|text| text.as_deref().map(|text| self.shown(text)));
-        let told = [Some(&message), observed.as_ref()].into_iter().flatten();
-        let mut lines: Vec<_> = told
-            .flat_map(|text| Evidence::lines(diagnosis::Source::Unknown, text))
-            .collect();
-        lines.append(&mut self.lines);
-        let causes: Vec<Finding> = diagnose(&lines)
+        self.told(&[Some(&message), observed.as_ref()])?;
+        let causes: Vec<Finding> = diagnose(&self.lines)
             .iter()
             .map(|found| {
                 let mut finding = Finding::from(found);
@@ -401,8 +384,9 @@ impl Writer<'_> {
             files: std::mem::take(&mut self.bundle.files),
             missing: self.missing,
         };
-        self.bundle.put("index.json", &page::index(&page))?;
         self.bundle.put("index.html", &page::render(&page))?;
+        // Last: where it is the bundle is whole.
+        self.bundle.put("index.json", &page::index(&page))?;
         Ok(Kept {
             folder: self.bundle.folder().to_owned(),
             files: page.files.len(),
@@ -437,6 +421,7 @@ fn what(path: &str) -> &'static str {
         _ if path.contains("/files/") => "a file of the node",
         "events.json" => "events of all namespaces",
         "cluster.json" => "nodes, namespaces and volumes",
+        "secrets.json" => "which Secrets there are, without what they hold",
         _ if path.starts_with("api/") => "objects of a namespace",
         "containerd.log" => "journal of the container runtime and its shims",
         "kubelet.log" => "journal of the kubelet",
@@ -456,6 +441,7 @@ fn what(path: &str) -> &'static str {
         "network.txt" => "addresses and routes",
         "kubenest.lock" => "what nodes are made of",
         "host.json" => "the machine of the test",
+        "message.txt" => "the error, and what the test saw",
         _ => "",
     }
 }

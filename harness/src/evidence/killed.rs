@@ -6,16 +6,21 @@
 
 use std::{
     fs,
+    io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use futures::future::join_all;
+use serde_json::json;
+
 use super::{
-    collect::{Kept, Why, write},
+    Kept,
+    collect::{Why, write},
     look::{self, Gathered},
     redact::secrets_in,
-    subject::Known,
+    subject::{Known, Step},
 };
 use crate::{
     Context, Result,
@@ -28,10 +33,14 @@ use crate::{
     wait::{self, Probe},
 };
 
-/// What the process knew.
+/// What the process knew, but for the steps.
 const KNOWN: &str = "known.json";
+/// The steps, one a line: they come often.
+const STEPS: &str = "steps.jsonl";
 /// The guard has saved all it will save.
 const SAVED: &str = "saved";
+/// How folders end that a process is making a bundle of; its number follows.
+const TAKEN: &str = "taken-";
 /// How long a guard may take to save.
 const SAVING: Duration = Duration::from_secs(30);
 
@@ -49,20 +58,59 @@ pub(crate) fn prepare(cluster: &str) -> Result<PathBuf> {
 
 /// Keeps what is known of a cluster, if there is a guard to save to its folder.
 pub(super) fn note(known: &Known) {
-    let folder = folder(&known.cluster);
+    noted(&known.cluster, |folder| write_known(folder, known));
+}
+
+/// Adds a step that what is [noted](note) does not have yet.
+pub(super) fn note_step(cluster: &str, step: &Step) {
+    noted(cluster, |folder| add_step(folder, step));
+}
+
+fn noted(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
+    let folder = folder(cluster);
     if !folder.is_dir() {
         return;
     }
-    let note = || -> Result<()> {
-        let namespace = known.case.as_ref().map_or("", |case| &case.namespace);
-        let known = serde_json::to_vec(known).context("note what is known")?;
-        // The guard may look at any moment.
-        file::write(&folder.join("case"), namespace)?;
-        file::write(&folder.join(KNOWN), known)
-    };
-    if let Err(error) = note() {
-        tracing::debug!("cluster '{}': {}", known.cluster, error.report());
+    if let Err(error) = write(&folder) {
+        tracing::debug!("cluster '{cluster}': {}", error.report());
     }
+}
+
+fn write_known(folder: &Path, known: &Known) -> Result<()> {
+    if !folder.join(STEPS).exists() {
+        let lines: String = known.steps.iter().map(line).collect();
+        file::write(&folder.join(STEPS), lines)?;
+    }
+    let namespace = known.case.as_ref().map_or("", |case| &case.namespace);
+    let known = serde_json::to_vec(known).context("note what is known")?;
+    // The guard may look at any moment.
+    file::write(&folder.join("case"), namespace)?;
+    file::write(&folder.join(KNOWN), known)
+}
+
+/// To a file that is there: the first note has all steps before it.
+fn add_step(folder: &Path, step: &Step) -> Result<()> {
+    let file = fs::OpenOptions::new().append(true).open(folder.join(STEPS));
+    let added = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.and_then(|mut file| file.write_all(line(step).as_bytes())),
+    };
+    added.context("note a step")
+}
+
+fn line(step: &Step) -> String {
+    json!(step).to_string() + "\n"
+}
+
+/// What a process noted; a step that it did not get to the end of is left out.
+fn read_known(folder: &Path) -> Option<Known> {
+    let mut known: Known = serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()?;
+    let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
+    let steps = steps.split(|byte| *byte == b'\n');
+    known.steps = steps
+        .filter_map(|step| serde_json::from_slice(step).ok())
+        .collect();
+    Some(known)
 }
 
 /// Nothing is to be saved any more, or ever.
@@ -75,29 +123,41 @@ pub(crate) fn forget(cluster: &str) {
 /// # Errors
 /// A bundle cannot be written.
 pub async fn finish() -> Result<Vec<Kept>> {
-    let Ok(entries) = fs::read_dir(home()) else {
-        return Ok(Vec::new());
-    };
-    let mut kept = Vec::new();
-    for folder in entries.flatten().map(|entry| entry.path()) {
-        // Whoever takes it has it: others may be finishing, too.
-        if let Some(known) = abandoned(&folder)
-            && saved(&folder).await
-            && let Some(taken) = take(&folder)
-        {
-            let done = finish_one(&taken, &known);
-            fs::remove_dir_all(&taken).ok();
-            kept.push(done?);
+    let finished = folders().map(async |folder| {
+        let abandoned = owner(&folder) == Some(Liveness::Dead) && !being_finished(&folder);
+        if !abandoned || !saved(&folder).await {
+            return None;
         }
-    }
-    Ok(kept)
+        // Whoever takes it has it: others may be finishing, too.
+        let taken = take(&folder)?;
+        let done = read_known(&taken).map(|known| finish_one(&taken, &known));
+        fs::remove_dir_all(&taken).ok();
+        done
+    });
+    join_all(finished).await.into_iter().flatten().collect()
 }
 
-/// What a process knew that is gone.
-fn abandoned(folder: &Path) -> Option<Known> {
-    let known: Known = serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()?;
-    let owner: Owner = known.owner.parse().ok()?;
-    (owner.liveness() == Liveness::Dead).then_some(known)
+/// Removes what nobody could finish in so long, such as what was saved before this machine's
+/// last boot. Returns what it removed.
+pub(super) fn prune(age: Duration) -> Vec<PathBuf> {
+    let old = |folder: &PathBuf| {
+        let made = fs::symlink_metadata(folder).and_then(|found| found.modified());
+        made.is_ok_and(|made| made.elapsed().is_ok_and(|since| since > age))
+            && owner(folder) != Some(Liveness::Alive)
+            && fs::remove_dir_all(folder).is_ok()
+    };
+    folders().filter(old).collect()
+}
+
+fn folders() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(home()).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+/// Whether the process lives that owned the cluster.
+fn owner(folder: &Path) -> Option<Liveness> {
+    let owner: Owner = read_known(folder)?.owner.parse().ok()?;
+    Some(owner.liveness())
 }
 
 /// Waits for the guard; one that died has saved what there is.
@@ -112,9 +172,17 @@ async fn saved(folder: &Path) -> bool {
 }
 
 fn take(folder: &Path) -> Option<PathBuf> {
-    let taken = folder.with_extension(format!("taken-{}", std::process::id()));
+    let taken = folder.with_extension(format!("{TAKEN}{}", std::process::id()));
     fs::rename(folder, &taken).ok()?;
     Some(taken)
+}
+
+/// Taken by a process that lives.
+fn being_finished(folder: &Path) -> bool {
+    let by = folder
+        .extension()
+        .and_then(|name| name.to_str()?.strip_prefix(TAKEN));
+    by.is_some_and(|by| Path::new("/proc").join(by).exists())
 }
 
 fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {
@@ -147,4 +215,53 @@ fn home() -> PathBuf {
 
 fn folder(cluster: &str) -> PathBuf {
     home().join(cluster)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(at_us: i64) -> Step {
+        Step {
+            at_us,
+            boot: at_us < 2,
+            failed: false,
+            text: format!("step\n{at_us}"),
+        }
+    }
+
+    #[test]
+    fn a_step_is_added_to_those_before_and_half_a_one_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        add_step(path, &step(0)).unwrap();
+        let known = Known {
+            cluster: "c".into(),
+            steps: vec![step(0), step(1)],
+            ..Known::default()
+        };
+        write_known(path, &known).unwrap();
+        let noted = fs::read(path.join(STEPS)).unwrap();
+        add_step(path, &step(2)).unwrap();
+        // What is told otherwise costs none of them.
+        write_known(path, &known).unwrap();
+        let added = fs::read(path.join(STEPS)).unwrap();
+        assert_eq!(added, [noted, line(&step(2)).into_bytes()].concat());
+        fs::write(
+            path.join(STEPS),
+            [&added[..], br#"{"at_us":3,"bo"#].concat(),
+        )
+        .unwrap();
+        let read = read_known(path).unwrap();
+        assert_eq!(read.cluster, "c");
+        assert_eq!(read.steps, [step(0), step(1), step(2)]);
+    }
+
+    #[test]
+    fn what_a_living_process_has_taken_is_left_to_it() {
+        let taken = |by| PathBuf::from(format!("/k/kn-1.{TAKEN}{by}"));
+        assert!(being_finished(&taken(std::process::id())));
+        assert!(!being_finished(&taken(u32::MAX)));
+        assert!(!being_finished(Path::new("/k/kn-1")));
+    }
 }

@@ -1,6 +1,9 @@
 //! A look at a node: what the script in it prints, read as parts.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -10,6 +13,7 @@ use crate::{
     Error, Result,
     diagnosis::clean,
     docker::{ContainerSpec, Docker, Labels},
+    wait,
 };
 
 /// What runs in a node.
@@ -92,7 +96,8 @@ pub(super) async fn look(
     deadline: Duration,
 ) -> Gathered {
     let mut found = Gathered::default();
-    let output = match docker.container(node).await {
+    let state = wait::within("the engine's answer", deadline, docker.container(node)).await;
+    let output = match state {
         Ok(Some(state)) if state.running => {
             docker
                 .exec_bounded(node, &argv(case), BYTES, deadline)
@@ -131,26 +136,37 @@ async fn remains(
     deadline: Duration,
     found: &mut Gathered,
 ) -> Result<(Vec<u8>, bool)> {
-    for path in ["/etc/containerd/config.toml", "/kind/kubeadm.conf"] {
-        match docker.get_file(node, path).await {
-            Ok(bytes) => found.add(format!("nodes/{node}/files{path}"), bytes),
-            Err(error) => found.miss(path, node, &error.report()),
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Somebody else may be looking, too.
+    let name = format!("{node}-reader-{}-{count}", std::process::id());
+    let start = async {
+        for path in ["/etc/containerd/config.toml", "/kind/kubeadm.conf"] {
+            match docker.get_file(node, path).await {
+                Ok(bytes) => found.add(format!("nodes/{node}/files{path}"), bytes),
+                Err(error) => found.miss(path, node, &error.report()),
+            }
         }
-    }
-    let about = docker.inspect(node).await?;
-    let reader = ContainerSpec {
-        name: format!("{node}-reader"),
-        image: about["Image"].as_str().unwrap_or_default().to_owned(),
-        labels: Labels::new("reader").cluster(cluster).map(),
-        entrypoint: Some(vec!["sleep".into(), "60".into()]),
-        volumes_from: Some(node.to_owned()),
-        ..ContainerSpec::default()
+        let about = docker.inspect(node).await?;
+        let reader = ContainerSpec {
+            name: name.clone(),
+            image: about["Image"].as_str().unwrap_or_default().to_owned(),
+            labels: Labels::new("reader").cluster(cluster).map(),
+            entrypoint: Some(vec!["sleep".into(), "60".into()]),
+            volumes_from: Some(node.to_owned()),
+            ..ContainerSpec::default()
+        };
+        docker.run(&reader).await
     };
-    docker.run(&reader).await?;
+    wait::within("a look from beside", deadline, start).await?;
     let output = docker
-        .exec_bounded(&reader.name, &argv(case), BYTES, deadline)
+        .exec_bounded(&name, &argv(case), BYTES, deadline)
         .await;
-    docker.remove_container(&reader.name).await?;
+    let removal = docker.remove_container(&name);
+    if let Err(error) = wait::within("the reader's end", deadline, removal).await {
+        // A sweep will: what it has read must not be lost over it.
+        tracing::debug!("{}", error.report());
+    }
     output
 }
 

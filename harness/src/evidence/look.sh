@@ -24,8 +24,20 @@ journals() {
     part "$1journal.log" "${@:2}"
 }
 
+# said: prints what the parts say, in their order, each as soon as it has ended.
+said() {
+    local at
+    for at in "${!names[@]}"; do
+        printf '%s ' "${names[at]}"
+        cat <&"${pipes[at]}"
+    done
+    names=() pipes=()
+}
+
 journal=(journalctl --no-pager --quiet --output=short-iso-precise)
 [[ -d /run/systemd/system ]] && live=1 || live=
+# What programs have written is in the journal a moment later.
+[[ $live ]] && timeout 2 journalctl --sync
 [[ $live ]] || journal+=(--directory=/var/log/journal --merge)
 if [[ $kept && -s $kept/cursor ]]; then
     journals full/ "${journal[@]}"
@@ -53,6 +65,8 @@ if [[ $live && -e /etc/kubernetes/admin.conf ]]; then
     kubectl=(kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=6s)
     limit=16777216
     part api/events.json "${kubectl[@]}" get events --all-namespaces --output=json
+    # What they hold is kept nowhere, and has to be known for that.
+    part api/secrets.json "${kubectl[@]}" get secrets --all-namespaces --output=json
     part api/cluster.json "${kubectl[@]}" get --output=json \
         nodes,namespaces,persistentvolumes,storageclasses
     for space in kube-system $namespace; do
@@ -62,15 +76,16 @@ if [[ $live && -e /etc/kubernetes/admin.conf ]]; then
             "$@" get --namespace "$space" --output=json "$(paste -sd, <<<"$kinds")"' \
             kinds "$space" "${kubectl[@]}"
     done
-    for node in $("${kubectl[@]}" get nodes --output=name 2>/dev/null); do
+    exec {nodes}< <(timeout 8 "${kubectl[@]}" get nodes --output=name 2>/dev/null)
+fi
+said
+if [[ ${nodes-} ]]; then
+    while read -r node; do
         part "configz/${node#node/}.json" \
             "${kubectl[@]}" get --raw "/api/v1/nodes/${node#node/}/proxy/configz"
-    done
+    done <&"$nodes"
+    said
 fi
-for at in "${!names[@]}"; do
-    printf '%s ' "${names[at]}"
-    cat <&"${pipes[at]}"
-done
 
 # Logs of pods: those a case keeps, which outlive their pods, else what the kubelet has.
 cd "${kept:-/var/log}/pods" 2>/dev/null || exit 0

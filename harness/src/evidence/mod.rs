@@ -9,6 +9,7 @@
 
 mod bundle;
 mod collect;
+mod kept;
 mod killed;
 mod look;
 pub mod page;
@@ -22,17 +23,18 @@ use std::path::Path;
 use self::collect::{PATIENCE, collect};
 use crate::{Result, docker::Docker, node, settings::settings};
 
-pub use self::{
-    bundle::{KEPT_BUNDLES, KEPT_DAYS, prune},
-    collect::Kept,
-    killed::finish,
-};
 pub(crate) use self::{
+    bundle::aside,
     collect::Why,
     killed::{forget as unprepare, prepare},
     look::LOOK,
-    signals::watch,
+    signals::{unless_ending, watch},
     subject::Subject,
+};
+pub use self::{
+    bundle::{KEPT_BUNDLES, KEPT_DAYS, prune},
+    kept::Kept,
+    killed::finish,
 };
 
 /// Collects what there is of a cluster, kubenest's or kind's, whoever made it; into a folder in
@@ -43,11 +45,8 @@ pub(crate) use self::{
 pub async fn of_cluster(docker: &Docker, cluster: &str, home: Option<&Path>) -> Result<Kept> {
     let found = node::found(docker, cluster).await?;
     let nodes: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
-    let mut subject = Subject::of(docker, cluster, &nodes);
-    if let Some(home) = home {
-        subject = subject.kept_in(home);
-    }
-    of_subject(&subject).await
+    let subject = Subject::of(docker, cluster, &nodes);
+    of_subject(&subject, &Why::asked_for(), home).await
 }
 
 /// Refuses patterns of the user's that are none, before anything is made.
@@ -58,14 +57,15 @@ pub(crate) fn check() -> Result<()> {
     redact::Redactor::new(settings().redact.as_deref()).map(drop)
 }
 
-/// Collects what there is of a cluster of this process.
-pub(crate) async fn of_subject(subject: &Subject) -> Result<Kept> {
-    collect(subject, &Why::asked_for(), PATIENCE).await
+/// Collects what there is of a cluster, whatever became of a test.
+pub(crate) async fn of_subject(subject: &Subject, why: &Why, home: Option<&Path>) -> Result<Kept> {
+    collect(subject, why, home, PATIENCE).await
 }
 
-/// Keeps evidence where something failed; trouble with it must not bury the failure.
+/// Keeps evidence where something failed; trouble with it must not bury the failure. After a
+/// signal that is no longer the caller's to do.
 pub(crate) async fn keep(subject: &Subject, why: &Why) -> Option<Kept> {
-    match collect(subject, why, PATIENCE).await {
+    match unless_ending(collect(subject, why, None, PATIENCE)).await? {
         Ok(kept) => {
             subject.kept();
             Some(kept)

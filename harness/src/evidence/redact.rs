@@ -17,6 +17,9 @@ const VALUE_BYTES: usize = 8;
 /// Values of Secrets above this are no passwords; what is typical in them goes by its form.
 const VALUE_MAX: usize = 16 << 10;
 
+/// Bytes of values that one rule takes out: a larger one would not compile.
+const RULE: usize = 64 << 10;
+
 /// Words that are no secrets, though they stand where one could.
 const PLAIN: [&str; 4] = ["true", "false", "null", "none"];
 
@@ -35,7 +38,7 @@ static HEADER: LazyLock<Regex> = LazyLock::new(|| {
 static KEYED: LazyLock<Regex> = LazyLock::new(|| {
     compiled(concat!(
         r"(?i)(?<keep>(?:client-key-data|client_?secret|secret_?key|secret_?access_?key|",
-        r"access_?key|api[-_]?key|certificate-?key|private_?key|passw(?:or)?d|passphrase|",
+        r"(?-i:[A-Z0-9]+_SECRET)|access_?key|api[-_]?key|certificate-?key|private_?key|passw(?:or)?d|passphrase|",
         r"(?:identity|registry|access|refresh|id|auth|bootstrap|session|bearer)?[-_]?token|",
         r"\.?dockerconfigjson|\.dockercfg)",
         r#"\\*["']?(?:\s*[:=]\s*|[ =]))(?<quote>\\*["'])?(?<secret>[^\s"'\\{}\[\],;&]{4,})"#
@@ -66,12 +69,20 @@ static SECRET_NAME: LazyLock<Regex> = LazyLock::new(|| {
     compiled("(?i)passw(?:or)?d|passphrase|token|secret|api[-_]?key|private_?key|access_?key")
 });
 
+/// A variable as the kubelet writes a container that it cannot start.
+static GO_VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(concat!(
+        r"(?<keep>EnvVar\{Name:[^,{}]*(?i:passw(?:or)?d|passphrase|token|secret|api[-_]?key|",
+        r"private_?key|access_?key)[^,{}]*,Value:)(?<secret>.+?)(?<end>,ValueFrom:)"
+    ))
+});
+
 /// What is taken out.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
     own: Vec<Regex>,
     /// What the Secrets that were seen hold.
-    values: Option<Regex>,
+    values: Vec<Regex>,
 }
 
 impl Redactor {
@@ -94,7 +105,7 @@ impl Redactor {
             });
         Ok(Self {
             own: own.collect::<Result<_>>()?,
-            values: None,
+            values: Vec::new(),
         })
     }
 
@@ -104,7 +115,17 @@ impl Redactor {
         let mut values: Vec<_> = values.iter().map(|value| regex::escape(value)).collect();
         // Of two that begin alike the longer has to go.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        self.values = (!values.is_empty()).then(|| compiled(&values.join("|")));
+        let mut rules: Vec<String> = Vec::new();
+        for value in values {
+            match rules
+                .last_mut()
+                .filter(|rule| rule.len() + value.len() < RULE)
+            {
+                Some(rule) => *rule = format!("{rule}|{value}"),
+                None => rules.push(value),
+            }
+        }
+        self.values = rules.iter().map(|rule| compiled(rule)).collect();
         self
     }
 
@@ -127,6 +148,9 @@ impl Redactor {
         pass(&JWT, |_| mark("token"));
         pass(&BOOTSTRAP, bootstrap);
         pass(&HEADER, |found| keyed(found, "credentials"));
+        pass(&GO_VARIABLE, |found| {
+            format!("{}{}{}", &found["keep"], mark("secret"), &found["end"])
+        });
         pass(&KEYED, |found| keyed(found, "secret"));
         pass(&AUTH, |found| keyed(found, "credentials"));
         pass(&URL, |found| {
@@ -161,7 +185,22 @@ impl Redactor {
                     }
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.redact_document(item)),
+            Value::Array(items) => {
+                let mut hidden = false;
+                for item in items {
+                    match item.as_str() {
+                        Some(word) => {
+                            // The value of a flag is an argument of its own.
+                            let flag = word.starts_with('-') && !word.contains(['=', ' ']);
+                            let flag = flag && SECRET_NAME.is_match(word);
+                            if std::mem::replace(&mut hidden, flag) && !word.starts_with('-') {
+                                *item = mark("secret").into();
+                            }
+                        }
+                        None => self.redact_document(item),
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -178,7 +217,8 @@ impl Redactor {
     }
 }
 
-/// What the Secrets in documents of the API hold: as it is kept, as it is meant, by its lines.
+/// What the Secrets in documents of the API hold: as it is kept, as it is meant, by its lines,
+/// and these in quotes.
 pub fn secrets_in<'a>(documents: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
     let mut values = BTreeSet::new();
     for document in documents {
@@ -304,13 +344,12 @@ fn of_secret(object: &Value, values: &mut BTreeSet<String>) {
         let plain = |word: &&str| {
             (VALUE_BYTES..VALUE_MAX).contains(&word.len()) && !word.starts_with("-----")
         };
-        values.extend(
-            [value]
-                .into_iter()
-                .chain(lines)
-                .filter(plain)
-                .map(str::to_owned),
-        );
+        for word in [value].into_iter().chain(lines).filter(plain) {
+            // As it stands in JSON and in the quotes of a log.
+            let quoted = Value::from(word).to_string();
+            values.insert(quoted[1..quoted.len() - 1].to_owned());
+            values.insert(word.to_owned());
+        }
     }
 }
 

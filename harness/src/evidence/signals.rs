@@ -3,13 +3,36 @@
 use std::{sync::Once, thread, time::Duration};
 
 use futures::future::join_all;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Semaphore,
+    time::timeout,
+};
 
 use super::{Why, collect, subject::Subject};
-use crate::progress;
+use crate::{progress, wait};
 
 /// Test runners send SIGKILL after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// How long bundles may take where the engine does not answer either.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// Closed by the signal that ends this process.
+static UNTIL_SIGNAL: Semaphore = Semaphore::const_new(0);
+
+/// Does work on a cluster's nodes that a signal puts an end to: from then on the nodes have to
+/// stay as they are until this process ends, with a bundle of each cluster, and guards remove
+/// them. None when the process has not ended in time.
+pub(crate) async fn unless_ending<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = UNTIL_SIGNAL.acquire() => {
+            wait::pace(BOUND + PATIENCE).await;
+            None
+        }
+        done = work => Some(done),
+    }
+}
 
 /// Watches for signals from now on, once for the process. A signal writes a bundle of each
 /// living cluster and ends the process, as a shell knows it; guards remove the clusters.
@@ -44,6 +67,7 @@ async fn wait_and_end() {
         .iter_mut()
         .map(|(kind, signal)| Box::pin(next(*kind, signal)));
     let (kind, _, _) = futures::future::select_all(received).await;
+    UNTIL_SIGNAL.close();
     let living = Subject::living();
     if !living.is_empty() {
         progress!("interrupted; what the nodes say is kept, then they are removed");
@@ -53,14 +77,18 @@ async fn wait_and_end() {
                 message: format!("signal {} ended the process", kind.as_raw_value()),
                 ..Why::default()
             };
-            let kept = collect(subject, &why, PATIENCE).await;
+            let kept = collect(subject, &why, None, PATIENCE).await;
             if kept.is_ok() {
                 // The guard need not do it again.
                 subject.forget();
             }
             kept
         });
-        for kept in join_all(looks).await {
+        let kept = timeout(BOUND, join_all(looks)).await;
+        if kept.is_err() {
+            tracing::warn!("no evidence is kept: it takes too long");
+        }
+        for kept in kept.into_iter().flatten() {
             match kept {
                 Ok(kept) => progress!("{kept}"),
                 Err(error) => tracing::warn!("no evidence is kept: {}", error.report()),

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -49,7 +49,8 @@ pub(super) struct Known {
     /// The containers of its nodes.
     pub(super) nodes: Vec<String>,
     pub(super) versions: Versions,
-    /// Boot and test, step by step.
+    /// Boot and test, step by step; beside the rest when it is written down.
+    #[serde(skip)]
     pub(super) steps: Vec<Step>,
     pub(super) case: Option<Window>,
     /// Evidence of a failure was kept.
@@ -109,12 +110,6 @@ impl Subject {
             known: Arc::new(Mutex::new(known)),
             secrets: Arc::default(),
         }
-    }
-
-    /// Has its bundles made in this folder.
-    pub(super) fn kept_in(self, home: &Path) -> Self {
-        lock(&self.known).home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
-        self
     }
 
     /// The clusters that live in this process.
@@ -220,7 +215,9 @@ impl Subject {
             failed,
             text,
         };
-        self.change(|known| known.steps.push(step));
+        let mut known = lock(&self.known);
+        killed::note_step(&known.cluster, &step);
+        known.steps.push(step);
     }
 
     /// What a killed process knew is read from a file.

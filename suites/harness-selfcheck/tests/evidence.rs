@@ -322,6 +322,33 @@ async fn a_process_ended_by_sigterm_leaves_evidence_and_nothing_else() -> Result
     breaking.leaves_nothing().await
 }
 
+/// Two are about to look at the nodes: whoever gave the boot up, and whoever saw the signal.
+#[tokio::test]
+async fn a_boot_given_up_by_ctrl_c_leaves_one_bundle_of_nodes_that_were_there() -> Result<()> {
+    let mut breaking = Breaking::start("given-up")?;
+    let docker = Docker::find().await?;
+    let node = format!("{}-control-plane", breaking.name);
+    let (look, words) = (["journalctl", "--unit=containerd"], "starting containerd");
+    wait::until(words, LONG, async || {
+        match docker.exec(&node, &look, None).await {
+            Ok(said) if said.text().contains(words) => Probe::Ready(()),
+            Ok(said) => Probe::Pending(said.stderr),
+            Err(error) => Probe::Pending(error.report()),
+        }
+    })
+    .await?;
+    breaking.signal("INT").await?;
+    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    assert_eq!(status.code(), Some(130), "{said}");
+    let bundles = breaking.bundles()?;
+    let [bundle] = bundles.as_slice() else {
+        panic!("{} bundles: {said}", bundles.len())
+    };
+    assert_eq!(bundle.index["reason"], "interrupted");
+    bundle.tells("/containerd.log", words);
+    breaking.leaves_nothing().await
+}
+
 #[tokio::test]
 async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result<()> {
     let mut breaking = Breaking::start("wait")?;

@@ -46,7 +46,7 @@ const DISK_MIB: u64 = 1200;
 const FILLER: &str = "/var/lib/containerd/filler";
 
 /// Twice the eviction manager's period, and what a busy machine adds.
-const SOON: Duration = Duration::from_secs(90);
+pub const SOON: Duration = Duration::from_secs(180);
 
 /// One node with a small disk of images, on which the gate does not demand room.
 pub fn spec(recipe: &str) -> Result<ClusterSpec> {

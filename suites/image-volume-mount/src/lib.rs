@@ -8,7 +8,7 @@ use kubenest::{
     docker::FileEntry,
     image::SmallImage,
     k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Volume, VolumeMount},
-    node::Node,
+    node::{Node, containerd::Containerd},
     objects,
     wait::{self, Probe},
 };
@@ -27,6 +27,9 @@ pub const NO_HOST_PATH: &str = "failed to generate container \"…\" spec: faile
 pub const CRI_O_SOCKET: &str = "/var/run/crio/crio.sock";
 /// An image that every node built here has.
 pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
+
+/// A few seconds, on a machine that has nothing else to do.
+const SOON: Duration = Duration::from_secs(120);
 
 /// Where the volume is in a container, and what shows its content.
 const VOLUME: &str = "/volume";
@@ -51,6 +54,15 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
     let archive = docker.save_image(image.reference()).await?;
     let import = ["ctr", "--namespace", "k8s.io", "images", "import", "-"];
     case.node().exec_with(&import, archive).await?;
+    let cri = Containerd::connect(case.node()).await?.cri();
+    // CRI hears of what others imported a moment later.
+    case.until("CRI to see the image", SOON, async || {
+        match cri.image(image.reference()).await {
+            Ok(found) => Probe::from_option(found.map(drop), || "it does not".into()),
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await?;
     Ok(image)
 }
 
@@ -136,12 +148,10 @@ pub async fn without_kubelet(node: &Node) -> Result<()> {
 /// Waits until a service of a node runs.
 pub async fn runs(node: &Node, service: &str) -> Result<()> {
     let active = ["systemctl", "is-active", service];
-    let runs = wait::until(service, Duration::from_secs(60), async || {
-        match node.exec(&active).await {
-            Ok(output) if output.status == 0 => Probe::Ready(()),
-            Ok(output) => Probe::Pending(output.text()),
-            Err(error) => Probe::Failed(error),
-        }
+    let runs = wait::until(service, SOON, async || match node.exec(&active).await {
+        Ok(output) if output.status == 0 => Probe::Ready(()),
+        Ok(output) => Probe::Pending(output.text()),
+        Err(error) => Probe::Failed(error),
     });
     let words = ["journalctl", "--no-pager", "--lines=20", "--unit", service];
     match runs.await {
@@ -197,7 +207,7 @@ pub async fn create_pod(case: &Case<'_>, name: &str, image: &SmallImage) -> Resu
 
 /// What a file in the volume says to the container of a pod that runs.
 pub async fn read_in_pod(case: &Case<'_>, name: &str) -> Result<String> {
-    let pod = case.pod_ready(name, Duration::from_secs(60)).await?;
+    let pod = case.pod_ready(name, SOON).await?;
     let statuses = pod.status.and_then(|status| status.container_statuses);
     let id = statuses.and_then(|mut all| all.pop()?.container_id);
     let id = id.context("a pod that is Ready must have a container")?;
@@ -219,21 +229,15 @@ pub async fn read_in_pod(case: &Case<'_>, name: &str) -> Result<String> {
 /// Waits until the kubelet gives up on a pod's container; returns what it was told.
 pub async fn create_error(case: &Case<'_>, name: &str) -> Result<String> {
     let what = "the container to end in CreateContainerError";
-    let wait = objects::until(
-        case.api::<Pod>(),
-        name,
-        what,
-        Duration::from_secs(60),
-        |pod| {
-            let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
-            let state = statuses.and_then(|all| all.first()?.state.as_ref());
-            match state.and_then(|state| state.waiting.as_ref()) {
-                Some(waiting) if waiting.reason.as_deref() == Some("CreateContainerError") => {
-                    Probe::Ready(waiting.message.clone().unwrap_or_default())
-                }
-                _ => Probe::Pending(pod.map(objects::seen).unwrap_or_default()),
+    let wait = objects::until(case.api::<Pod>(), name, what, SOON, |pod| {
+        let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
+        let state = statuses.and_then(|all| all.first()?.state.as_ref());
+        match state.and_then(|state| state.waiting.as_ref()) {
+            Some(waiting) if waiting.reason.as_deref() == Some("CreateContainerError") => {
+                Probe::Ready(waiting.message.clone().unwrap_or_default())
             }
-        },
-    );
+            _ => Probe::Pending(pod.map(objects::seen).unwrap_or_default()),
+        }
+    });
     Ok(wait.await?)
 }

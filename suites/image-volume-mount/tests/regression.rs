@@ -87,7 +87,10 @@ mod affected {
                 assert!(refusal.starts_with(check), "{refusal}");
                 assert!(refusal.contains("failed to mkdir \"\""), "{refusal}");
 
-                no_image_is_mounted(case, NEW_CLIENT).await
+                no_image_is_mounted(case, NEW_CLIENT).await?;
+                let kept = case.evidence().await?;
+                kept.assert_cause("image-volume-empty-host-path");
+                Ok(())
             })
             .await?;
         Ok(cluster.down().await?)

@@ -16,6 +16,9 @@ pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
 /// The node whose containerd writes its configuration in version 3.
 pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
 
+/// A few seconds, on a machine that has nothing else to do.
+const SOON: Duration = Duration::from_secs(120);
+
 /// Runs `kind load docker-image` of one release with an image of its own.
 pub async fn load(case: &Case<'_>, release: &str) -> Result<(SmallImage, Output)> {
     let kind = Kind::release(release).await?;
@@ -32,16 +35,14 @@ pub async fn run_from(case: &Case<'_>, image: &SmallImage) -> Result<String> {
         image.reference().rsplit(':').next().unwrap_or_default()
     );
     case.create(&image.pod(&name, image.reference())).await?;
-    case.pod_ready(&name, Duration::from_secs(60)).await?;
+    case.pod_ready(&name, SOON).await?;
     let pods = case.api::<Pod>();
     // Ready means started; what it prints comes a moment later.
-    let printed = case.until(
-        "the pod's words",
-        Duration::from_secs(30),
-        async || match pods.logs(&name, &LogParams::default()).await {
+    let printed = case.until("the pod's words", SOON, async || {
+        match pods.logs(&name, &LogParams::default()).await {
             Ok(text) if text.is_empty() => Probe::Pending("nothing yet".into()),
             other => Probe::from_result(other),
-        },
-    );
+        }
+    });
     Ok(printed.await?.trim_end().to_owned())
 }

@@ -31,6 +31,8 @@ mod affected {
                 case.shown();
                 assert!(!output.status.success(), "kind v0.26.0 loaded an image");
                 assert_eq!(last, format!("ERROR: {NOT_DETECTED}"));
+                let kept = case.evidence().await?;
+                kept.assert_cause("kind-snapshotter-not-detected");
                 Ok(())
             })
             .await?;

@@ -31,7 +31,7 @@ pub const UNKNOWN_VERSION: &str =
     "ERROR: unknown containerd config version: 4 (supported versions: 2 and 3)";
 
 /// How soon CRI sees an image that is there.
-const SEEN: Duration = Duration::from_secs(10);
+const SEEN: Duration = Duration::from_secs(60);
 
 /// Whether images can be loaded, and if not, the words against it.
 #[derive(Debug, Clone, PartialEq, Eq)]

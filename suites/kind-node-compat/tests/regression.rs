@@ -49,6 +49,14 @@ mod affected {
                 for (cell, (_, words)) in cells.iter().zip(failing) {
                     assert_eq!(cell.seen, Loads::No((*words).to_owned()));
                 }
+                let kept = case.evidence().await?;
+                kept.assert_cause("kind-snapshotter-not-detected");
+                let other = "kind-config-version-unknown";
+                let named = kept.causes.iter().any(|cause| cause.id == other);
+                assert_eq!(
+                    named,
+                    failing.iter().any(|(_, words)| *words == UNKNOWN_VERSION)
+                );
                 Ok(())
             })
             .await?;

@@ -8,6 +8,7 @@ use kubenest::{
     cluster::probe_pod,
     component,
     docker::FileEntry,
+    health::Report,
     k8s_openapi::api::core::v1::{Event, Pod},
     kube::api::{DeleteParams, ListParams},
     node::{Node, containerd::Containerd},
@@ -27,6 +28,9 @@ pub const SKEWED: &str = "skew-1.7.24-shim-2.0.2";
 
 /// Where a node has its own shim.
 pub const OWN_SHIM: &str = "/usr/local/bin/containerd-shim-runc-v2";
+
+/// A few seconds, on a machine that has nothing else to do.
+const SOON: Duration = Duration::from_secs(120);
 
 const BIN: &str = "/usr/local/bin";
 const SHIM: &str = "containerd-shim-runc-v2";
@@ -125,10 +129,8 @@ pub async fn restart(node: &Node) -> Result<()> {
         let status = Containerd::connect(node).await?.cri().status(false).await?;
         Ok::<_, kubenest::Error>(status.conditions().to_vec())
     };
-    wait::until(
-        "the daemon to be ready",
-        Duration::from_secs(30),
-        async || match conditions().await {
+    wait::until("the daemon to be ready", SOON, async || {
+        match conditions().await {
             Ok(all) => {
                 let ready = ["RuntimeReady", "NetworkReady"]
                     .iter()
@@ -136,60 +138,64 @@ pub async fn restart(node: &Node) -> Result<()> {
                 Probe::from_option(ready.then_some(()), || format!("{all:?}"))
             }
             Err(error) => Probe::Pending(error.report()),
-        },
-    )
+        }
+    })
     .await?;
     Ok(())
 }
 
-/// Makes a pod that stays in `ContainerCreating`, and returns the message of its
-/// `FailedCreatePodSandBox`, with `…` for its ids.
-pub async fn sandbox_failure(case: &Case<'_>, pod: &str) -> Result<String> {
+/// Makes a pod that stays in `ContainerCreating`, with this message of a
+/// `FailedCreatePodSandBox`, in which `…` stands for ids.
+pub async fn sandbox_failure(case: &Case<'_>, pod: &str, expected: &str) -> Result<()> {
     let made = case.create(&probe_pod(case.node(), pod).await?).await?;
     let uid = made.metadata.uid.unwrap_or_default();
     let failed = format!("involvedObject.uid={uid},reason=FailedCreatePodSandBox");
     let (events, failed) = (case.api::<Event>(), ListParams::default().fields(&failed));
-    let message = case.until(
-        "FailedCreatePodSandBox",
-        Duration::from_secs(60),
-        async || match events.list(&failed).await {
-            // What fell into the daemon's restart is tried again.
-            Ok(found) => Probe::from_option(
-                found
-                    .into_iter()
-                    .filter_map(|event| event.message)
-                    .find(|message| !message.contains("code = Unavailable")),
-                || "no such event".into(),
-            ),
-            Err(error) => Probe::Pending(error.to_string()),
-        },
-    );
-    let message = message.await?;
+    let what = format!("FailedCreatePodSandBox: {expected}");
+    case.until(&what, SOON, async || {
+        let found = match events.list(&failed).await {
+            Ok(found) => found.into_iter().filter_map(|event| event.message),
+            Err(error) => return Probe::Pending(error.to_string()),
+        };
+        // What fell into the daemon's restart failed otherwise, and is tried again.
+        let told: Vec<_> = found.map(|message| without_ids(&message)).collect();
+        match told.iter().any(|message| message == expected) {
+            true => Probe::Ready(()),
+            false => Probe::Pending(told.join("; ")),
+        }
+    })
+    .await?;
     let pods = case.api::<Pod>();
-    let reason = case.until(
-        "the pod's state",
-        Duration::from_secs(30),
-        async || match pods.get(pod).await {
+    let reason = case.until("the pod's state", SOON, async || {
+        match pods.get(pod).await {
             Ok(pod) => Probe::from_option(waits_for(&pod), || "no container's state".into()),
             Err(error) => Probe::Pending(error.to_string()),
-        },
-    );
+        }
+    });
     assert_eq!(reason.await?, "ContainerCreating");
     pods.delete(pod, &DeleteParams::default().grace_period(0))
         .await?;
-    Ok(without_ids(&message))
+    Ok(())
 }
 
 /// Makes a pod, and waits until it is Ready.
 pub async fn starts(case: &Case<'_>, pod: &str) -> Result<()> {
     case.create(&probe_pod(case.node(), pod).await?).await?;
-    case.pod_ready(pod, Duration::from_secs(60)).await?;
+    case.pod_ready(pod, SOON).await?;
     Ok(())
+}
+
+/// Waits until the health gate lets the node pass: a daemon's restart disturbs it for a moment.
+pub async fn healthy(case: &Case<'_>) -> Result<Report> {
+    let healthy = case.until("the node to be healthy", SOON, async || {
+        Probe::from_result(case.cluster().health().await)
+    });
+    Ok(healthy.await?)
 }
 
 /// What the health gate saw of the shim of a node that it found healthy.
 pub async fn healthy_shim(case: &Case<'_>) -> Result<String> {
-    let report = case.cluster().health().await?;
+    let report = healthy(case).await?;
     let shim = report.findings.into_iter().find(|f| f.name == "shim");
     Ok(shim.context("no finding 'shim'")?.observed)
 }

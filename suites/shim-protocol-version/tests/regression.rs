@@ -16,8 +16,9 @@
 mod affected {
     use kubenest::{Case, ClusterSpec, ErrorKind};
     use shim_protocol_version::{
-        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, SKEWED, boot, finding_another_shim, plant,
-        plant_disguised, pull_out, sandbox_failure, set_runtime_path, upgrade,
+        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, SKEWED, boot, finding_another_shim,
+        healthy, plant, plant_disguised, pull_out, sandbox_failure, set_runtime_path, starts,
+        upgrade,
     };
 
     const JSON_UNDER_1_6: &str = "Failed to create pod sandbox: rpc error: code = Unknown desc = \
@@ -67,11 +68,19 @@ mod affected {
                 no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
                 plant(case.node(), "2.0.2").await?;
                 no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
+                case.evidence()
+                    .await?
+                    .assert_cause("shim-newer-than-daemon");
                 // The same without a foreign shim: an upgrade, and nobody restarts the daemon.
                 pull_out(case.node()).await?;
-                case.cluster().health().await?;
+                healthy(case).await?;
+                starts(case, "before-the-upgrade").await?;
                 upgrade(case.node(), "2.0.2").await?;
-                no_pod_starts(case, JSON_UNDER_1_7, "daemon").await
+                no_pod_starts(case, JSON_UNDER_1_7, "daemon").await?;
+                case.evidence()
+                    .await?
+                    .assert_cause("containerd-not-restarted");
+                Ok(())
             })
             .await?;
         Ok(cluster.down().await?)
@@ -123,10 +132,9 @@ mod affected {
 
     /// A pod fails in the documented way, and the gate would have named the check.
     async fn no_pod_starts(case: &Case<'_>, expected: &str, check: &str) -> anyhow::Result<()> {
-        let message = sandbox_failure(case, "newcomer").await?;
+        sandbox_failure(case, "newcomer", expected).await?;
         case.shown();
-        case.saw(expected, message.as_str());
-        assert_eq!(message, expected);
+        case.saw(expected, expected);
         let error = match case.cluster().health().await {
             Ok(report) => panic!("the gate let the node pass:\n{report}"),
             Err(error) => error,

@@ -32,9 +32,13 @@ pub(crate) async fn run(logs: &Logs) -> Result<()> {
     if clusters.is_empty() {
         return Err(Error::not_found("there is no cluster"));
     }
+    let mut ended = Ok(());
     for cluster in clusters {
-        let kept = evidence::of_cluster(&docker, &cluster, logs.output.as_deref()).await?;
-        println!("cluster   {cluster}\n{kept}");
+        match evidence::of_cluster(&docker, &cluster, logs.output.as_deref()).await {
+            Ok(kept) => println!("cluster   {cluster}\n{kept}"),
+            // One that is just being removed must not cost the others.
+            Err(error) => ended = ended.and(Err(error)),
+        }
     }
-    Ok(())
+    ended
 }

@@ -57,8 +57,25 @@ fn bundles_of_the_documented_failures_name_the_right_cause_first() {
             let first = kept.causes.first().map(|cause| cause.id.as_str());
             assert_eq!(first, Some(id), "{name}");
             assert!(kept.to_string().starts_with("cause     "), "{kept}");
+            kept.assert_cause(id);
         }
     }
+}
+
+#[test]
+fn a_bundle_that_does_not_tell_its_cause_by_itself_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let words = "ERROR: failed to detect containerd snapshotter";
+    let kept = written(&known(home.path(), None), words, &[]);
+    kept.assert_cause("kind-snapshotter-not-detected");
+    let refuses = |id| std::panic::catch_unwind(|| kept.assert_cause(id)).is_err();
+    assert!(refuses("image-collected"));
+    // The cause is still there, but not where it was quoted from.
+    let message = kept.folder.join("message.txt");
+    fs::write(&message, format!("\n{words}\n")).unwrap();
+    assert!(refuses("kind-snapshotter-not-detected"));
+    fs::remove_file(message).unwrap();
+    assert!(refuses("kind-snapshotter-not-detected"));
 }
 
 #[test]

@@ -51,6 +51,11 @@ fn every_kind_of_secret_is_taken_out_and_its_surroundings_stay() {
             "https://user:hunter22@registry.example/v2 x".into(),
             "hunter22",
         ),
+        ("JWT_SECRET=hunter22 x".into(), "hunter22"),
+        (
+            "Env:[]EnvVar{EnvVar{Name:DB_TOKEN,Value:hun,ter 22,ValueFrom:nil,},} x".into(),
+            "hun,ter 22",
+        ),
         ("--certificate-key 00ff00ff00ff x".into(), "00ff00ff00ff"),
         (
             r#"{"kind":"Secret","data":{"a":"aHVudGVyMjI="},"type":"Opaque"} x"#.into(),
@@ -105,6 +110,8 @@ fn what_is_no_secret_stays() {
         "path=/var/run/secrets/kubernetes.io/serviceaccount/token",
         "failed to detect containerd snapshotter",
         "docker.containerdservices and google.protobufmessages",
+        "volumes: [{secret: {secretName: tls-for-web}}]",
+        "EnvVar{Name:MODE,Value:plain,ValueFrom:nil,}",
         "\"auth failed\" author=me authority: root",
         "http://127.0.0.1:6443/healthz a@b",
         "sha256:0123456789abcdef0123456789abcdef",
@@ -131,19 +138,33 @@ fn what_a_secret_holds_is_taken_out_everywhere() {
     let mut list = json!({"kind": "List", "items": [
         {"kind": "Secret", "metadata": {
             "annotations": {"kubectl.kubernetes.io/last-applied-configuration": applied}},
-         "data": {"a": "b3Blbi1zZXNhbWU=", "ca.crt": "Y2VydGlmaWNhdGU=", "b": "c2hvcnQ="}},
+         "data": {"a": "b3Blbi1zZXNhbWU=", "c": "aHVudGVyIjIyXA==", "ca.crt": "Y2VydGlmaWNhdGU=", "b": "c2hvcnQ="}},
         {"kind": "Pod", "spec": {"containers": [{"env": [
-            {"name": "DB_PASSWORD", "value": "xyzzy"}, {"name": "MODE", "value": "short"}]}]}},
+            {"name": "DB_PASSWORD", "value": "xyzzy"}, {"name": "MODE", "value": "short"}],
+            "args": ["--db-password", "plugh", "--token-file", "--mode", "plover"]}]}},
     ]});
     let redactor = Redactor::default().hiding(&secrets_in([&list]));
     assert_eq!(
         redactor.redact("say open-sesame, b3Blbi1zZXNhbWU= or short"),
         "say [redacted secret], [redacted secret] or short"
     );
+    let quoted = r#"msg="say hunter\"22\\ or hunter\"" of hunter"22\"#;
+    let shown = r#"msg="say [redacted secret] or hunter\"" of [redacted secret]"#;
+    assert_eq!(redactor.redact(quoted), shown);
     redactor.redact_document(&mut list);
     let text = list.to_string();
-    for secret in ["b3Blbi1zZXNhbWU=", "c2hvcnQ=", "xyzzy"] {
+    for secret in ["b3Blbi1zZXNhbWU=", "c2hvcnQ=", "xyzzy", "plugh"] {
         assert!(!text.contains(secret), "{text}");
     }
     assert!(text.contains(r#""value":"short""#), "{text}");
+    assert!(text.contains(r#""--mode","plover""#), "{text}");
+}
+
+#[test]
+fn secrets_of_any_number_and_size_are_taken_out() {
+    let value = |at: usize| format!("{at:08}").repeat(VALUE_MAX / 8 - 1);
+    let values: BTreeSet<String> = (0..30).map(value).collect();
+    let redactor = Redactor::default().hiding(&values);
+    let shown = redactor.redact(&format!("a {} b {} c", value(0), value(29)));
+    assert_eq!(shown, "a [redacted secret] b [redacted secret] c");
 }

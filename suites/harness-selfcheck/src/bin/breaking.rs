@@ -1,7 +1,8 @@
 //! Breaks a cluster on purpose, as tests do that fail, and says when.
 //!
-//! `breaking boot NAME` boots with a kubelet that cannot start; `breaking cases NAME` has one
-//! case after the other fail; `breaking wait NAME` waits in a case to be killed.
+//! `breaking boot NAME` boots with a kubelet that cannot start, `breaking given-up NAME` until
+//! Ctrl-C; `breaking cases NAME` has one case after the other fail; `breaking wait NAME` waits in
+//! a case to be killed.
 #![expect(
     clippy::print_stdout,
     reason = "whoever started it waits for its lines"
@@ -49,7 +50,7 @@ journalctl --sync
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [mode, name] = args.as_slice() else {
-        bail!("breaking boot|cases|wait NAME")
+        bail!("breaking boot|given-up|cases|wait NAME")
     };
     let spec = ClusterSpec::single_node()
         .with_recipe(RECIPE)?
@@ -58,6 +59,13 @@ async fn main() -> Result<()> {
         let patch = "{kind: KubeletConfiguration, cgroupRoot: /absent}";
         let error = spec.with_kubeadm_patch(patch)?.boot().await.err();
         bail!("{}", error.context("it booted")?.report());
+    }
+    if mode == "given-up" {
+        // As `kubenest up` does it.
+        tokio::select! {
+            booted = spec.boot() => bail!("it was not given up: {booted:?}"),
+            _ = tokio::signal::ctrl_c() => bail!("given up"),
+        }
     }
     let cluster = spec.boot().await?;
     if mode == "wait" {
@@ -139,6 +147,7 @@ async fn kill_containerd(case: &Case<'_>) -> Result<()> {
         "containerd",
     ];
     case.node().exec_ok(&kill).await?;
+    says(case, "containerd", "status=9/KILL", "-1m").await?;
     case.until("containerd to be back", SOON, async || {
         Probe::from_result(Containerd::connect(case.node()).await)
     })
@@ -158,14 +167,15 @@ async fn fill_a_disk(case: &Case<'_>) -> Result<()> {
     ];
     case.node().exec_ok(&mount).await?;
     case.create(&speaker(case, "no-room", "never")?).await?;
-    kubelet_says(case, "no space left", "-1m").await?;
+    says(case, "kubelet", "no space left", "-1m").await?;
     bail!("the disk is full")
 }
 
-async fn kubelet_says(case: &Case<'_>, words: &str, since: &str) -> Result<()> {
-    let look = "journalctl --unit=kubelet --since=\"$2\" | grep \"$1\" | tail -1";
-    let look = ["sh", "-c", look, "look", words, since];
-    case.until("the kubelet to say it", SOON, async || {
+/// Waits until a unit's journal has these words.
+async fn says(case: &Case<'_>, unit: &str, words: &str, since: &str) -> Result<()> {
+    let look = r#"journalctl --unit="$1" --since="$3" | grep "$2" | tail -1"#;
+    let look = ["sh", "-c", look, "look", unit, words, since];
+    case.until(&format!("{unit} to say it"), SOON, async || {
         match case.node().exec(&look).await {
             Ok(said) if !said.stdout.is_empty() => Probe::Ready(()),
             Ok(_) => Probe::Pending("nothing of it".into()),
@@ -181,7 +191,7 @@ async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
     let stop = "date +@%s; mv /etc/kubernetes/manifests/kube-apiserver.yaml /root && \
                 pkill -KILL kube-apiserver";
     let since = case.node().exec_ok(&["sh", "-c", stop]).await?.text();
-    kubelet_says(case, "connection refused", since.trim()).await?;
+    says(case, "kubelet", "connection refused", since.trim()).await?;
     println!("api {}", case.cluster().evidence().await?.folder.display());
     let (docker, name) = (case.node().docker(), case.node().name());
     docker.kill_container(name, "SIGKILL").await?;
