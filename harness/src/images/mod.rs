@@ -244,7 +244,7 @@ impl<'a> Images<'a> {
     }
 
     /// Takes an image's pins, and misses it no more: for a test that removes it on purpose, or
-    /// has it collected.
+    /// has it collected. Another name of the same image keeps its own pin, and so the image.
     ///
     /// # Errors
     /// A node does not answer.
