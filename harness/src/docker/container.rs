@@ -3,6 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use bollard::{
+    errors::Error as EngineError,
     models::{
         ContainerCreateBody, ContainerInspectResponse, ContainerSummary, HostConfig,
         HostConfigCgroupnsModeEnum as CgroupNs, Mount, MountType, PortBinding,
@@ -14,7 +15,7 @@ use bollard::{
 };
 use futures::StreamExt;
 
-use super::{Docker, explain::Explain, is_gone};
+use super::{Docker, explain::Explain, freezer, is_gone};
 use crate::{
     Context, Result,
     wait::{self, Probe},
@@ -154,22 +155,27 @@ impl Docker {
     /// # Errors
     /// The engine refuses.
     pub async fn remove_container(&self, name: &str) -> Result<()> {
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            link: false,
-        };
         let what = || format!("remove container '{name}'");
-        match self.raw().remove_container(name, Some(options)).await {
+        let mut removed = self.delete(name).await;
+        if removed.as_ref().is_err_and(cannot_be_killed)
+            && let Some(found) = self.container(name).await?
+            && freezer::thaw(&found.id)
+        {
+            removed = self.delete(name).await;
+        }
+        match removed {
             // A sweep or a guard is at it: whoever wants its network has to wait for its end.
-            Err(bollard::errors::Error::DockerResponseServerError {
+            Err(EngineError::DockerResponseServerError {
                 status_code: 409,
                 message,
             }) => {
                 wait::until(&what(), REMOVAL, async || {
                     match self.container(name).await {
                         Ok(None) => Probe::Ready(()),
-                        Ok(Some(_)) => Probe::Pending(message.clone()),
+                        Ok(Some(found)) => {
+                            freezer::thaw(&found.id);
+                            Probe::Pending(message.clone())
+                        }
                         Err(error) => Probe::Failed(error),
                     }
                 })
@@ -178,6 +184,15 @@ impl Docker {
             Err(error) if !is_gone(&error) => Err(error).explain(what),
             _ => Ok(()),
         }
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            link: false,
+        };
+        self.raw().remove_container(name, Some(options)).await
     }
 
     /// How a container is doing; `None` when there is none of that name.
@@ -336,6 +351,11 @@ impl ContainerSpec {
             ..Default::default()
         }
     }
+}
+
+fn cannot_be_killed(error: &EngineError) -> bool {
+    matches!(error, EngineError::DockerResponseServerError { message, .. }
+        if message.contains("could not kill"))
 }
 
 fn state(found: ContainerInspectResponse) -> ContainerState {

@@ -5,6 +5,7 @@ mod container;
 pub mod discover;
 mod exec;
 mod explain;
+mod freezer;
 mod guard;
 mod image;
 pub mod labels;
