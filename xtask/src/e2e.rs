@@ -72,8 +72,10 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
     }
     let progress = Progress::new(plan.tests.len());
     let runner = Runner::new(&dir, args, kubenest);
+    let quiet = github::quiet();
     let tests = runner.run(&plan.tests, &progress);
     progress.finish();
+    drop(quiet);
 
     let totals = Totals::of(&tests, plan.filtered_out);
     let mut nothing_ran = report::missing_sides(&selection.owed(), &tests);

@@ -1,8 +1,10 @@
 //! What GitHub Actions shows of a run: an annotation for each failure, and a summary.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process;
 
 use anyhow::Context;
 
@@ -12,6 +14,27 @@ use crate::verdict::Verdict;
 
 /// GitHub takes 1 MiB of summary per step; a message has its place in the log.
 const SHOWN: usize = 2_000;
+
+/// While it lives, nothing that tests print is a command to GitHub's runner.
+pub(crate) struct Quiet(Option<String>);
+
+/// Has the runner take all that is printed for text, if this runs there.
+pub(crate) fn quiet() -> Quiet {
+    // A test must not know the word that ends it; each state is seeded by random numbers.
+    let token = on_github().then(|| format!("{:016x}", RandomState::new().hash_one(process::id())));
+    if let Some(token) = &token {
+        println!("::stop-commands::{token}");
+    }
+    Quiet(token)
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(token) = &self.0 {
+            println!("::{token}::");
+        }
+    }
+}
 
 /// Says what did not pass, if this runs there.
 pub(crate) fn tell(report: &Report, dir: &str) -> anyhow::Result<()> {
