@@ -7,6 +7,7 @@ pub mod planted;
 use std::{
     fs,
     future::Future,
+    path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -35,11 +36,52 @@ pub const RECIPE: &str = "v1.32.1-containerd-2.0.2";
 /// The kubelet's configuration in a node.
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
+/// An engine for one test.
+///
+/// Its folder has a lasting name, so that what a killed test left is cleared by the next run of
+/// that test.
+pub struct OwnEngine {
+    /// It does not run yet.
+    pub engine: Engine,
+    folder: PathBuf,
+    _lock: FileLock,
+}
+
+impl OwnEngine {
+    /// Of this release, with the engine's programs from this store.
+    pub async fn claim(release: EngineRelease, programs: Store, name: &str) -> Result<Self> {
+        let folder = settings().cache.join("engine-tests").join(name);
+        let lock = FileLock::exclusive(&folder.with_extension("lock"), name).await?;
+        let engine = Engine::open(&folder, release, programs)?;
+        engine.stop().await?;
+        fs::remove_dir_all(&folder)?;
+        fs::create_dir(&folder)?;
+        Ok(Self {
+            engine,
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Gives work until Ctrl-C, which stops the engine and is an error.
+    pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            done = work => Ok(done),
+            _ = tokio::signal::ctrl_c() => {
+                self.engine.stop().await?;
+                bail!("interrupted");
+            }
+        }
+    }
+
+    /// Removes the folder of an engine that was stopped.
+    pub fn remove(self) -> Result<()> {
+        Ok(fs::remove_dir_all(&self.folder)?)
+    }
+}
+
 /// Runs `body` on an engine of its own, which nobody else sweeps, and stops that however the
 /// body ends.
-///
-/// The engine's folder has the test's name, so that what a killed test left is cleared by the
-/// next run of that test.
 pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
     body: impl FnOnce(Docker) -> F + 'static,
 ) -> Result<()> {
@@ -47,27 +89,16 @@ pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
         .name()
         .unwrap_or("a-test")
         .replace("::", "-");
-    let folder = settings().cache.join("engine-tests").join(&test);
-    let _lock = FileLock::exclusive(&folder.with_extension("lock"), &test).await?;
-    let engine = Engine::open(&folder, EngineRelease::Docker26, Store::default_cache())?;
-    engine.stop().await?;
-    fs::remove_dir_all(&folder)?;
-    fs::create_dir(&folder)?;
+    let own = OwnEngine::claim(EngineRelease::Docker26, Store::default_cache(), &test).await?;
     let tasks = LocalSet::new();
-    let own = engine.clone();
+    let engine = own.engine.clone();
     let body = tasks.spawn_local(async move {
-        let socket = own.ensure().await?.socket;
+        let socket = engine.ensure().await?.socket;
         body(Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?).await
     });
-    let ended = tokio::select! {
-        ended = tasks.run_until(body) => ended,
-        _ = tokio::signal::ctrl_c() => {
-            engine.stop().await?;
-            bail!("interrupted");
-        }
-    };
-    engine.stop().await?;
-    fs::remove_dir_all(&folder)?;
+    let ended = own.run(tasks.run_until(body)).await?;
+    own.engine.stop().await?;
+    own.remove()?;
     match ended {
         Ok(result) => result,
         Err(failure) => std::panic::resume_unwind(failure.into_panic()),

@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
+use harness_selfcheck::OwnEngine;
 use kubenest::{
     engine::{self, Engine, State},
-    lock::FileLock,
     process::Command,
-    settings::{EngineRelease, settings},
+    settings::EngineRelease,
     store::Store,
     wait::{self, Probe},
 };
@@ -30,9 +30,6 @@ where
 }
 
 /// As [`with_engine`], of this release, with the engine's programs from this store.
-///
-/// The engine's folder has a lasting name, so that what a killed test left is cleared by
-/// the next run of that test.
 async fn with_engine_of<F>(
     release: EngineRelease,
     programs: Store,
@@ -41,29 +38,17 @@ async fn with_engine_of<F>(
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let folder = settings().cache.join("engine-tests").join(name);
-    let lock = folder.with_extension("lock");
-    let _lock = FileLock::exclusive(&lock, name).await.unwrap();
-    let engine = Engine::open(&folder, release, programs).unwrap();
-    engine.stop().await.unwrap();
-    fs::remove_dir_all(&folder).unwrap();
-    fs::create_dir(&folder).unwrap();
-
-    let ended = tokio::select! {
-        ended = tokio::spawn(body(engine.clone())) => ended,
-        _ = tokio::signal::ctrl_c() => {
-            engine.stop().await.unwrap();
-            panic!("interrupted");
-        }
-    };
+    let own = OwnEngine::claim(release, programs, name).await.unwrap();
+    let engine = &own.engine;
+    let ended = own.run(tokio::spawn(body(engine.clone()))).await.unwrap();
     let stopped = engine.stop().await;
     if let Err(failure) = ended {
         std::panic::resume_unwind(failure.into_panic());
     }
     stopped.unwrap();
-    let left = traces(&engine).await;
+    let left = traces(engine).await;
     assert!(left.is_empty(), "left after stop: {left:?}");
-    fs::remove_dir_all(&folder).unwrap();
+    own.remove().unwrap();
 }
 
 #[tokio::test]
