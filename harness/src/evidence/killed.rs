@@ -102,9 +102,13 @@ fn line(step: &Step) -> String {
     json!(step).to_string() + "\n"
 }
 
+fn without_steps(folder: &Path) -> Option<Known> {
+    serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()
+}
+
 /// What a process noted; a step that it did not get to the end of is left out.
 fn read_known(folder: &Path) -> Option<Known> {
-    let mut known: Known = serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()?;
+    let mut known = without_steps(folder)?;
     let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
     let steps = steps.split(|byte| *byte == b'\n');
     known.steps = steps
@@ -167,7 +171,7 @@ fn folders() -> impl Iterator<Item = PathBuf> {
 
 /// Whether the process lives that owned the cluster.
 fn owner(folder: &Path) -> Option<Liveness> {
-    let owner: Owner = read_known(folder)?.owner.parse().ok()?;
+    let owner: Owner = without_steps(folder)?.owner.parse().ok()?;
     Some(owner.liveness())
 }
 

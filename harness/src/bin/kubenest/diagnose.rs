@@ -39,7 +39,7 @@ pub(crate) fn run(diagnose: &Diagnose) -> Result<ExitCode> {
 fn told(diagnose: &Diagnose) -> Result<(String, u8)> {
     let report = Report::of(read(&diagnose.logs)?);
     let text = if diagnose.json {
-        serde_json::to_string_pretty(&report).context("write JSON")? + "\n"
+        crate::json_of(&report)? + "\n"
     } else {
         report.to_string()
     };

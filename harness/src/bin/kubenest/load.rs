@@ -70,11 +70,7 @@ pub(crate) async fn run(load: &Load) -> Result<()> {
         all.push(loaded);
     }
     if load.json {
-        let text = serde_json::to_string_pretty(&all);
-        println!(
-            "{}",
-            text.map_err(|cause| Error::setup("write JSON").because(cause))?
-        );
+        println!("{}", crate::json_of(&all)?);
     }
     Ok(())
 }

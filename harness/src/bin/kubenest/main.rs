@@ -16,7 +16,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use kubenest::{
-    Error, ErrorKind, Result,
+    Context, ErrorKind, Result,
     docker::{self, Docker, Scope},
     doctor, evidence, telemetry,
 };
@@ -159,11 +159,7 @@ async fn host_report(json: bool) -> Result<ExitCode> {
     };
     let report = doctor::host_checks(engine);
     if json {
-        let text = serde_json::to_string_pretty(&report);
-        println!(
-            "{}",
-            text.map_err(|cause| Error::setup("write JSON").because(cause))?
-        );
+        println!("{}", json_of(&report)?);
     } else {
         println!("{report}");
     }
@@ -204,6 +200,11 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// What `--json` prints.
+fn json_of(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value).context("write JSON")
 }
 
 /// A recipe by the name of an embedded one, the path of a file, or an image by digest.
