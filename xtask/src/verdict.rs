@@ -73,6 +73,7 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<String>) {
             .find(|file| file.verdict == Some(verdict))
     };
     let message = |file: &VerdictFile| file.message.clone();
+    let failure = |file: &VerdictFile| failure(file.message.as_deref(), facts.log);
     let last_words = || last_words(facts.log);
     if facts.interrupted && !facts.status.success() {
         return (Verdict::Interrupted, None);
@@ -102,10 +103,10 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<String>) {
         };
     }
     if let Some(broken) = said(Verdict::Setup) {
-        return (Verdict::Setup, message(broken).or_else(last_words));
+        return (Verdict::Setup, failure(broken));
     }
     if let Some(failed) = said(Verdict::Failed) {
-        return (Verdict::Failed, message(failed).or_else(last_words));
+        return (Verdict::Failed, failure(failed));
     }
     if facts.status.code() == Some(LIBTEST_FAILED) && panic_message(facts.log).is_some() {
         return (Verdict::Failed, last_words());
@@ -159,6 +160,21 @@ fn ran_one(log: &str) -> bool {
 fn ignored_one(log: &str) -> bool {
     log.lines()
         .any(|line| line.starts_with("test result: ok. 0 passed; 0 failed; 1 ignored;"))
+}
+
+/// What the library said, below what the test failed by if that is something else: a failure
+/// that the test was about.
+fn failure(said: Option<&str>, log: &str) -> Option<String> {
+    let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else {
+        return last_words(log);
+    };
+    let first = said.lines().next().unwrap_or_default();
+    Some(match panic_message(log) {
+        Some(panic) if !panic.contains(first) && !said.contains(&panic) => {
+            format!("{panic}\nbefore that: {said}")
+        }
+        _ => said.to_owned(),
+    })
 }
 
 /// What a test said when it failed: its panic, or the error it returned.
@@ -259,7 +275,8 @@ mod tests {
         let broken = [file(Verdict::Setup, "kubelet keeps exiting")];
         let setup = (Verdict::Setup, "kubelet keeps exiting".to_owned());
         assert_eq!(ended(0, PASSED, &broken), setup);
-        assert_eq!(ended(EXIT_101, PANICKED, &broken), setup);
+        assert_eq!(ended(EXIT_101, RETURNED, &broken), setup);
+        assert_eq!(ended(EXIT_101, PANICKED, &broken).0, Verdict::Setup);
     }
 
     #[test]
@@ -281,9 +298,20 @@ mod tests {
     fn an_assertion_fails_with_its_own_words() {
         let words = "assertion failed: absent\n  left: 1\n right: 2".to_owned();
         assert_eq!(ended(EXIT_101, PANICKED, &[]), (Verdict::Failed, words));
-        let said = [file(Verdict::Failed, "image is absent")];
-        let failed = (Verdict::Failed, "image is absent".to_owned());
+        let said = [file(Verdict::Failed, "assertion failed: absent")];
+        let failed = (Verdict::Failed, "assertion failed: absent".to_owned());
         assert_eq!(ended(EXIT_101, PANICKED, &said), failed);
+    }
+
+    #[test]
+    fn an_assertion_is_told_before_the_failure_that_the_test_was_about() {
+        for verdict in [Verdict::Failed, Verdict::Setup] {
+            let said = [file(verdict, "image is absent")];
+            let words = "assertion failed: absent\n  left: 1\n right: 2\n\
+                before that: image is absent";
+            let failed = (verdict, words.to_owned());
+            assert_eq!(ended(EXIT_101, PANICKED, &said), failed);
+        }
     }
 
     #[test]

@@ -267,7 +267,8 @@ impl Writer<'_> {
         if let Some(path) = full_path(&path) {
             return self.full()?.write(&path, "", &text, cut);
         }
-        let case = self.known.case.as_ref().filter(|_| is_log(&path));
+        let case = self.known.case.as_ref();
+        let case = case.filter(|_| path.ends_with(".log"));
         let Some(case) = case else {
             return self.log(&path, &text, cut);
         };
@@ -400,11 +401,6 @@ impl Writer<'_> {
 fn full_path(path: &str) -> Option<String> {
     let (node, name) = path.strip_prefix("nodes/")?.split_once("/full/")?;
     Some(format!("nodes/{node}/{name}"))
-}
-
-/// Logs that are not cut in the node itself.
-fn is_log(path: &str) -> bool {
-    path.starts_with("pods/") || path.ends_with("/kernel.log") || path.starts_with("engine/")
 }
 
 fn node_of(path: &str) -> &str {

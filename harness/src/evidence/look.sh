@@ -41,7 +41,13 @@ journal=(journalctl --no-pager --quiet --output=short-iso-precise)
 [[ $live ]] || journal+=(--directory=/var/log/journal --merge)
 if [[ $kept && -s $kept/cursor ]]; then
     journals full/ "${journal[@]}"
-    journal+=(--after-cursor="$(<"$kept/cursor")")
+    # Not --after-cursor: with a unit asked for, that leaves out the first line the unit said.
+    # What stands at the cursor is cut by its time.
+    journal+=(--cursor="$(<"$kept/cursor")")
+    # dmesg's own clock may be seconds behind.
+    part kernel.log "${journal[@]}" _TRANSPORT=kernel
+elif [[ $live ]]; then
+    part kernel.log dmesg --time-format=iso
 fi
 journals '' "${journal[@]}"
 for file in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
@@ -49,7 +55,6 @@ for file in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
 done
 part disk.txt sh -c 'df -hT && echo && df -i'
 if [[ $live ]]; then
-    part kernel.log dmesg --time-format=iso
     part services.txt systemctl list-units --type=service --all --no-pager
     part processes.txt ps axo pid,ppid,stat,etimes,rss,args
     part network.txt sh -c 'ip address && echo && ip route'

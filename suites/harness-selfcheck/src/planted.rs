@@ -47,6 +47,9 @@ pub const PLANTED: [(&str, &[&str]); 9] = [
     ),
 ];
 
+/// What is said first in a case.
+pub const FIRST_WORDS: &str = "the first words of a case";
+
 /// What a Secret holds; a pod says it, too.
 pub const SESAME: &str = "open-sesame-7777";
 /// The same as the API has it.

@@ -83,15 +83,16 @@ fn a_case_has_its_own_time_and_the_cluster_all_of_it() {
     let home = tempfile::tempdir().unwrap();
     let known = known(home.path(), Some("2026-11-21T10:00:00Z"));
     let log = "2026-11-21T09:00:00Z stdout F before\n2026-11-21T11:00:00Z stdout F within\n";
+    let before = "2026-11-21T09:00:00+0000 n kubelet[1]: before\n";
+    let within = "2026-11-21T10:00:00.000001+0000 n kubelet[1]: within\n";
     let kept = written(
         &known,
         "",
         &[
             ("pods/n/a_b_c/d/0.log", log),
-            (
-                "nodes/n/full/kubelet.log",
-                "2026-11-21T09:00:00+0000 n kubelet[1]: before\n",
-            ),
+            ("nodes/n/full/kubelet.log", before),
+            // With what stands at the cursor.
+            ("nodes/n/kubelet.log", &[before, within].concat()),
         ],
     );
     let read = |folder: &Path, path: &str| fs::read_to_string(folder.join(path)).unwrap();
@@ -99,8 +100,8 @@ fn a_case_has_its_own_time_and_the_cluster_all_of_it() {
     assert_eq!(own, "2026-11-21T11:00:00Z stdout F within\n");
     let full = home.path().join("cluster-c");
     assert_eq!(read(&full, "pods/n/a_b_c/d/0.log"), log);
-    assert!(read(&full, "nodes/n/kubelet.log").contains("before"));
-    assert!(!kept.folder.join("nodes").exists());
+    assert_eq!(read(&full, "nodes/n/kubelet.log"), before);
+    assert_eq!(read(&kept.folder, "nodes/n/kubelet.log"), within);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use harness_selfcheck::{
     RECIPE,
-    planted::{SESAME, lines},
+    planted::{FIRST_WORDS, SESAME, lines},
 };
 use kubenest::{
     Case, Cluster, ClusterSpec,
@@ -31,9 +31,8 @@ use serde_json::json;
 const SOON: Duration = Duration::from_secs(60);
 
 /// Says the lines on standard input where nothing but programs of the node say something: the
-/// kernel's log, the journals of kubelet and containerd, a file.
-const PLANT: &str = r#"
-lines=$(cat)
+/// kernel's log, the journals of kubelet and containerd.
+const SAY: &str = r#"
 while read -r line; do
     printf '%s\n' "$line" >/dev/kmsg
     for unit in kubelet containerd; do
@@ -41,8 +40,7 @@ while read -r line; do
         printf 'MESSAGE=%s\nSYSLOG_IDENTIFIER=%s\nOBJECT_SYSTEMD_UNIT=%s.service\n' \
             "$line" "$unit" "$unit" | logger --journald
     done
-done <<<"$lines"
-sed 's/^/# /' <<<"$lines" >>/etc/containerd/config.toml
+done
 journalctl --sync
 "#;
 
@@ -132,10 +130,18 @@ async fn plant(case: &Case<'_>) -> Result<()> {
         .delete("first-speaker", &DeleteParams::default().grace_period(0))
         .await?;
     objects::gone(case.api::<Pod>(), "first-speaker", SOON).await?;
+    say(case, &lines()).await?;
+    let config = "sed 's/^/# /' >>/etc/containerd/config.toml";
     case.node()
-        .exec_with(&["bash", "-c", PLANT], lines().into_bytes())
+        .exec_with(&["sh", "-c", config], lines().into_bytes())
         .await?;
     bail!("not as expected: {}", lines())
+}
+
+async fn say(case: &Case<'_>, lines: &str) -> Result<()> {
+    let lines = format!("{lines}\n").into_bytes();
+    case.node().exec_with(&["bash", "-c", SAY], lines).await?;
+    Ok(())
 }
 
 async fn kill_containerd(case: &Case<'_>) -> Result<()> {
@@ -156,6 +162,8 @@ async fn kill_containerd(case: &Case<'_>) -> Result<()> {
 }
 
 async fn fill_a_disk(case: &Case<'_>) -> Result<()> {
+    // Before any other words of this case.
+    say(case, FIRST_WORDS).await?;
     let mount = [
         "mount",
         "-t",
@@ -188,7 +196,7 @@ async fn says(case: &Case<'_>, unit: &str, words: &str, since: &str) -> Result<(
 
 /// Evidence is asked for between the two; the second is of a node that does not run any more.
 async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
-    let stop = "date +@%s; mv /etc/kubernetes/manifests/kube-apiserver.yaml /root && \
+    let stop = "date +@%s.%6N; mv /etc/kubernetes/manifests/kube-apiserver.yaml /root && \
                 pkill -KILL kube-apiserver";
     let since = case.node().exec_ok(&["sh", "-c", stop]).await?.text();
     says(case, "kubelet", "connection refused", since.trim()).await?;
