@@ -17,7 +17,7 @@ use crate::{
     file,
     image::NodeImage,
     lock::FileLock,
-    recipe::{Component, Content, GoBuild, Recipe, Source},
+    recipe::{Component, Content, GoBuild, Recipe, Source, sha256_hex},
     settings::settings,
 };
 
@@ -153,8 +153,15 @@ pub(crate) async fn hold_tool(build: &GoBuild) -> Result<()> {
 }
 
 async fn hold_in(path: &Path, section: &str, name: &str, what: &impl Serialize) -> Result<()> {
-    let guard = path.with_extension("lock.held");
+    let whole = std::path::absolute(path).with_context(|| format!("find '{}'", path.display()))?;
+    // Not beside it: that folder is the user's.
+    let guard = sha256_hex(whole.as_os_str().as_encoded_bytes()) + ".lock";
+    let guard = settings().cache.join("locks").join(guard);
     let _lock = FileLock::exclusive(&guard, "the lock file").await?;
+    hold(path, section, name, what)
+}
+
+fn hold(path: &Path, section: &str, name: &str, what: &impl Serialize) -> Result<()> {
     let shown = path.display();
     let new = Value::try_from(what).context("write down a node")?;
     let mut table = read(path)?;
@@ -248,14 +255,12 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn what_is_new_is_added_and_what_is_the_same_passes() {
+    #[test]
+    fn what_is_new_is_added_and_what_is_the_same_passes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kubenest.lock");
         for (name, containerd) in [("a", "1.7.24"), ("b", "2.0.2"), ("a", "1.7.24")] {
-            hold_in(&path, "node", name, &made(containerd))
-                .await
-                .unwrap();
+            hold(&path, "node", name, &made(containerd)).unwrap();
         }
         assert_snapshot!(fs::read_to_string(&path).unwrap(), @r#"
         # What kubenest's nodes were made of. KUBENEST_LOCK names this file: a boot that would take
@@ -279,17 +284,17 @@ mod tests {
         "#);
     }
 
-    #[tokio::test]
-    async fn a_drift_is_refused_with_every_difference() {
+    #[test]
+    fn a_drift_is_refused_with_every_difference() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kubenest.lock");
-        hold_in(&path, "node", "a", &made("1.7.24")).await.unwrap();
+        hold(&path, "node", "a", &made("1.7.24")).unwrap();
         let before = fs::read(&path).unwrap();
         let mut drifted = made("1.7.25");
         drifted
             .component
             .insert("runc".into(), drifted.component["containerd"].clone());
-        let error = hold_in(&path, "node", "a", &drifted).await.unwrap_err();
+        let error = hold(&path, "node", "a", &drifted).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
         let text = error.report().replace(&path.display().to_string(), "FILE");
         assert_snapshot!(text, @r#"
@@ -308,12 +313,12 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn another_file_is_not_overwritten() {
+    #[test]
+    fn another_file_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes");
         fs::write(&path, "milk, eggs").unwrap();
-        let error = hold_in(&path, "node", "a", &made("1")).await.unwrap_err();
+        let error = hold(&path, "node", "a", &made("1")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
         assert_eq!(fs::read_to_string(&path).unwrap(), "milk, eggs");
     }

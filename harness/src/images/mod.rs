@@ -20,13 +20,14 @@ mod reference;
 mod saved;
 mod target;
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
 use serde::Serialize;
 
 pub(crate) use self::protect::Protection;
 use self::{
+    deliver::mib,
     files::{Archive, Files, Folder},
     protect::Daemon,
     reference::Reference,
@@ -102,6 +103,40 @@ pub enum Pin {
     /// The daemon does not heed pins (containerd before 1.6.25, and 1.7 before 1.7.10): only the
     /// kubelet's settings keep the image.
     Ignored,
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names.join("\n"))?;
+        self.nodes
+            .iter()
+            .try_for_each(|load| write!(f, "\n  {load}"))
+    }
+}
+
+impl fmt::Display for NodeLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}  {} in {:.2} s, {} of {} blobs sent, {}",
+            self.node,
+            mib(self.sent_bytes),
+            self.seconds,
+            self.sent_blobs,
+            self.sent_blobs + self.skipped_blobs,
+            self.pin
+        )
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Held => "pinned",
+            Self::Overlooked => "pinned, which the kubelet overlooks",
+            Self::Ignored => "not pinned: this containerd ignores pins",
+        })
+    }
 }
 
 impl Source {
@@ -365,5 +400,30 @@ mod tests {
     fn a_load_can_be_spawned() {
         fn sendable(_: impl Send) {}
         let _ = |images: Images<'_>| sendable(images.load("a"));
+    }
+
+    #[test]
+    fn a_load_is_told_node_by_node() {
+        let node = |node: &str, sent_bytes, sent_blobs, pin| NodeLoad {
+            node: node.into(),
+            sent_bytes,
+            sent_blobs,
+            skipped_blobs: 5 - sent_blobs,
+            seconds: 0.25,
+            pin,
+        };
+        let loaded = Loaded {
+            names: vec!["docker.io/library/app:dev".into()],
+            nodes: vec![
+                node("kind-control-plane", 3 << 20, 2, Pin::Held),
+                node("kind-worker", 0, 0, Pin::Ignored),
+            ],
+            seconds: 0.3,
+        };
+        insta::assert_snapshot!(loaded.to_string(), @"
+        docker.io/library/app:dev
+          kind-control-plane  3.0 MiB in 0.25 s, 2 of 5 blobs sent, pinned
+          kind-worker  0.0 MiB in 0.25 s, 0 of 5 blobs sent, not pinned: this containerd ignores pins
+        ");
     }
 }

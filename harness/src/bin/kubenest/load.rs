@@ -6,7 +6,7 @@ use clap::Args;
 use kubenest::{
     Error, Result,
     docker::Docker,
-    images::{Images, Loaded, NodeLoad, Pin, Source},
+    images::{Images, Source},
     node,
 };
 
@@ -65,7 +65,7 @@ pub(crate) async fn run(load: &Load) -> Result<()> {
     for source in sources {
         let loaded = images.load(source).await?;
         if !load.json {
-            print!("{}", told(&loaded));
+            println!("{loaded}");
         }
         all.push(loaded);
     }
@@ -85,25 +85,6 @@ fn only(clusters: Vec<String>) -> Result<String> {
                 .cure("say which: --cluster NAME"),
         ),
     }
-}
-
-fn told(loaded: &Loaded) -> String {
-    let mut text = format!("{}\n", loaded.names.join("\n"));
-    for load in &loaded.nodes {
-        let NodeLoad { node, seconds, .. } = load;
-        let mib = load.sent_bytes as f64 / f64::from(1 << 20);
-        let blobs = load.sent_blobs + load.skipped_blobs;
-        let pin = match load.pin {
-            Pin::Held => "pinned",
-            Pin::Overlooked => "pinned, which the kubelet overlooks",
-            Pin::Ignored => "not pinned: this containerd ignores pins",
-        };
-        text.push_str(&format!(
-            "  {node}  {mib:.1} MiB in {seconds:.2} s, {} of {blobs} blobs sent, {pin}\n",
-            load.sent_blobs
-        ));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -155,30 +136,5 @@ mod tests {
         cure: say which: --cluster NAME
         ");
         assert!(only(Vec::new()).is_err());
-    }
-
-    #[test]
-    fn a_load_is_told_node_by_node() {
-        let node = |node: &str, sent_bytes, sent_blobs, pin| NodeLoad {
-            node: node.into(),
-            sent_bytes,
-            sent_blobs,
-            skipped_blobs: 5 - sent_blobs,
-            seconds: 0.25,
-            pin,
-        };
-        let loaded = Loaded {
-            names: vec!["docker.io/library/app:dev".into()],
-            nodes: vec![
-                node("kind-control-plane", 3 << 20, 2, Pin::Held),
-                node("kind-worker", 0, 0, Pin::Ignored),
-            ],
-            seconds: 0.3,
-        };
-        insta::assert_snapshot!(told(&loaded), @"
-        docker.io/library/app:dev
-          kind-control-plane  3.0 MiB in 0.25 s, 2 of 5 blobs sent, pinned
-          kind-worker  0.0 MiB in 0.25 s, 0 of 5 blobs sent, not pinned: this containerd ignores pins
-        ");
     }
 }
