@@ -55,7 +55,8 @@ type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
 impl Docker {
-    /// Runs a command in a container to its end, whatever its exit status.
+    /// Runs a command in a container to its end, whatever its exit status. Without input, and
+    /// with an empty one, it reads from /dev/null.
     ///
     /// # Errors
     /// The container does not run, or the engine does not answer.
@@ -65,6 +66,8 @@ impl Docker {
         argv: &[impl AsRef<str> + Sync],
         stdin: Option<Vec<u8>>,
     ) -> Result<ExecOutput> {
+        // An input that has ended before the engine has opened it may never end for the command.
+        let stdin = stdin.filter(|bytes| !bytes.is_empty());
         self.exec_reading(container, argv, stdin.map(std::io::Cursor::new))
             .await
     }

@@ -11,7 +11,7 @@ use super::{
     image_volume,
     kubelet::Kubelet,
     loader,
-    shim::{Generation, Shim, candidates},
+    shim::{Generation, LIMIT, Shim, candidates},
 };
 use crate::{
     Context, Error, Result,
@@ -159,8 +159,7 @@ async fn shims(
     let daemon = Generation::of(&version.runtime_version);
     let input = daemon.map(Generation::parameters).unwrap_or_default();
     let found = lookups.iter().map(async |(runtime, places)| {
-        // Half of PATIENCE: nothing of a shim that hangs stays in the node.
-        let mut argv = vec!["timeout", "--signal=KILL", "10"];
+        let mut argv = vec!["timeout", "--signal=KILL", LIMIT];
         argv.extend(["sh", "-c", include_str!("shim.sh"), "shim"]);
         argv.extend(places.iter().map(String::as_str));
         let output = node.docker().exec(node.name(), &argv, Some(input.clone()));

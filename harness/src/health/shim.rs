@@ -11,6 +11,10 @@ use serde::Deserialize;
 use super::facts::{Daemon, Runtime, Seen};
 use crate::docker::ExecOutput;
 
+/// Seconds that a shim may take to answer: half of what a fact may take, and nothing of a shim
+/// that hangs stays in the node.
+pub(super) const LIMIT: &str = "10";
+
 /// A shim as containerd would find it for one runtime.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Shim {
@@ -155,6 +159,9 @@ impl Shim {
         };
         let answer = match status {
             0 => Ok(answer.to_vec()),
+            137 => Err(format!(
+                "it was killed, as is one that has not answered within {LIMIT} s"
+            )),
             _ => Err(words()),
         };
         let found = Some(FoundShim {
@@ -316,6 +323,12 @@ pub(super) mod tests {
             .expect("must parse")
             .expect("must be found");
         assert_eq!(found.answer, Err("status 1: no socket".to_owned()));
+        let late = parse(137, told.as_bytes(), "").map(|found| found.map(|found| found.answer));
+        let late = late.expect("must parse").expect("must be found");
+        insta::assert_snapshot!(
+            late.unwrap_err(),
+            @"it was killed, as is one that has not answered within 10 s"
+        );
         assert_eq!(parse(0, b"", ""), Ok(None));
         insta::assert_snapshot!(
             parse(1, b"/usr/bin/shim\n", "unshare: not permitted").unwrap_err(),

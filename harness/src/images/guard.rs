@@ -104,16 +104,12 @@ impl Lost {
     }
 }
 
-/// The kubelet's last words, each line with its time.
+/// The kubelet's last words, each line with its time; all that it has said, where the journal is
+/// not too busy to take it.
 async fn journal(node: &Node) -> Result<String> {
-    let argv = [
-        "journalctl",
-        "--unit=kubelet",
-        "--no-pager",
-        "--output=short-iso-precise",
-        "--since=-10min",
-    ];
-    Ok(node.exec_ok(&argv).await?.text())
+    const READ: &str = "timeout 2 journalctl --sync
+        exec journalctl --unit=kubelet --no-pager --output=short-iso-precise --since=-10min";
+    Ok(node.exec_ok(&["sh", "-c", READ]).await?.text())
 }
 
 /// The line by which a kubelet says that it removes the image of this id.

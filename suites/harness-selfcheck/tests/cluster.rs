@@ -82,6 +82,11 @@ async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
             let config: Value = serde_json::from_str(&status.info["config"])?;
             assert_eq!(config["maxContainerLogSize"], 4321, "{config}");
 
+            // A pipe of the engine's that has nothing in it does not always end.
+            let input = ["readlink", "/proc/self/fd/0"];
+            let input = node.exec_with(&input, Vec::new()).await?;
+            assert_eq!(input.text(), "/dev/null\n");
+
             assert_eq!(node.read_file("/from-host/note").await?, b"from the host");
             let written = node.exec(&["touch", "/from-host/note"]).await?;
             assert!(
