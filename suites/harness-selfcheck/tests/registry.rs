@@ -3,7 +3,10 @@
 //! The registry runs on an engine of the test's own, and nothing asks any other. The images
 //! are small: what is in them does not matter here.
 
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Result;
 use harness_selfcheck::{RECIPE, docker, on_own_engine};
@@ -15,9 +18,26 @@ use kubenest::{
     tools::LocalRegistry,
     wait,
 };
+use tokio::net::{TcpListener, TcpSocket};
 
 /// What a registry that does not answer may cost, on a busy machine too.
 const SOON: Duration = Duration::from_secs(60);
+
+/// An address at which nobody listens, nor will: another engine may take that of a registry that
+/// has ended.
+struct Absent(TcpSocket);
+
+impl Absent {
+    fn new() -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Ok(Self(socket))
+    }
+
+    fn address(&self) -> Result<SocketAddr> {
+        Ok(self.0.local_addr()?)
+    }
+}
 
 /// Somebody's part of the registry.
 fn team(registry: &LocalRegistry) -> String {
@@ -94,14 +114,18 @@ async fn an_image_of_another_recipe_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_silent_registry_costs_seconds_and_no_failure() -> Result<()> {
+async fn an_absent_or_silent_registry_costs_seconds_and_no_failure() -> Result<()> {
     on_own_engine(|engine| async move {
-        let registry = LocalRegistry::start(&engine).await?;
-        let address = team(&registry);
-        registry.stop().await?;
         let recipe = Recipe::named(RECIPE)?;
-        let pull = NodeImage::pull(&engine, &address, &recipe);
-        assert!(wait::within("no answer", SOON, pull).await?.is_none());
+        let (absent, silent) = (
+            Absent::new()?,
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?,
+        );
+        for address in [absent.address()?, silent.local_addr()?] {
+            let address = format!("{address}/team");
+            let pull = NodeImage::pull(&engine, &address, &recipe);
+            assert!(wait::within("no answer", SOON, pull).await?.is_none());
+        }
         Ok(())
     })
     .await
@@ -118,8 +142,8 @@ async fn the_default_node_is_chosen_once() -> Result<()> {
         small.remove().await?;
         assert!(engine.image(&published).await?.is_none());
         let folder = tempfile::tempdir()?;
-        let default = |record: &str| DefaultNode {
-            published: published.clone(),
+        let default = |published: &str, record: &str| DefaultNode {
+            published: published.into(),
             recipe: RECIPE.into(),
             record: folder.path().join(record),
         };
@@ -127,13 +151,18 @@ async fn the_default_node_is_chosen_once() -> Result<()> {
             Content::Image(image) => image.as_str() == published,
             Content::Parts(_) => false,
         };
-        assert!(is_published(&default("online").resolve(&engine).await?));
+        let online = default(&published, "online");
+        assert!(is_published(&online.resolve(&engine).await?));
 
+        let address = registry.address();
         registry.stop().await?;
-        let repeated = default("online").resolve(&engine).await?;
+        let repeated = online.resolve(&engine).await?;
         assert!(is_published(&repeated), "the choice was not repeated");
 
-        let unmade = default("no-cache-yet/offline");
+        let absent = Absent::new()?;
+        let nowhere = published.replace(&address, &absent.address()?.to_string());
+        assert_ne!(nowhere, published);
+        let unmade = default(&nowhere, "no-cache-yet/offline");
         let offline = wait::within("the choice", SOON, unmade.resolve(&engine)).await?;
         assert_eq!(offline.name, RECIPE);
         let record = std::fs::read_to_string(&unmade.record)?;
