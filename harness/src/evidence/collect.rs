@@ -267,8 +267,8 @@ impl Writer<'_> {
         if let Some(path) = full_path(&path) {
             return self.full()?.write(&path, "", &text, cut);
         }
-        let case = self.known.case.as_ref();
-        let case = case.filter(|_| path.ends_with(".log"));
+        let is_log = path.ends_with(".log");
+        let case = self.known.case.as_ref().filter(|_| is_log);
         let Some(case) = case else {
             return self.log(&path, &text, cut);
         };
