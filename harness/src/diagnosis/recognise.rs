@@ -10,7 +10,7 @@ use regex::{Regex, RegexSet};
 
 use super::{
     Diagnosis, Evidence, Source, Support,
-    causes::CAUSES,
+    causes::causes,
     clean::compiled,
     rule::{Cause, Facts, Role, Sign, filled},
 };
@@ -22,7 +22,7 @@ const VALUES: usize = 100;
 
 /// Recognises causes. The root of others comes first; what follows from it says so.
 pub fn diagnose(evidence: &[Evidence]) -> Vec<Diagnosis> {
-    let mut hits: Vec<Vec<Hit>> = CAUSES.iter().map(|_| Vec::new()).collect();
+    let mut hits: Vec<Vec<Hit>> = causes().map(|_| Vec::new()).collect();
     let mut seen = HashSet::new();
     for (at, line) in evidence.iter().enumerate() {
         let mut matches = TABLE.set.matches(&line.text).into_iter().peekable();
@@ -35,7 +35,7 @@ pub fn diagnose(evidence: &[Evidence]) -> Vec<Diagnosis> {
             hits[entry.cause].extend(entry.hit(at, line));
         }
     }
-    let found = CAUSES.iter().zip(&hits);
+    let found = causes().zip(&hits);
     let mut found: Vec<_> = found
         .filter_map(|(cause, hits)| recognise(cause, hits, evidence))
         .collect();
@@ -63,8 +63,7 @@ struct Entry {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let signs = CAUSES
-        .iter()
+    let signs = causes()
         .enumerate()
         .flat_map(|(at, cause)| cause.signs.iter().map(move |sign| (at, sign)));
     let entries: Vec<_> = signs

@@ -1,0 +1,40 @@
+//! The causes that are known, each with the lines it is recognised by: roots of others first.
+//!
+//! A pattern is matched against a line without headers, its quotes unescaped. It has to hold
+//! so much of the message that nothing else says it: the step that failed, not only the words
+//! at the end of the chain. Every cause has fixtures, see `tests.rs`.
+//!
+//! The table is in parts by what is at fault; a cause that leads to others stands before them.
+
+mod host;
+mod images;
+mod kubelet;
+mod network;
+mod runtime;
+
+use super::{
+    Source::{self, Cli, Cri, Event, Kubelet, Runtime, Unknown},
+    rule::Cause,
+};
+
+/// Where a refusal of the runtime shows: itself, those that called it, and what they told.
+const CALLS: &[Source] = &[Runtime, Kubelet, Event, Cri, Cli, Unknown];
+const RUNTIME: &[Source] = &[Runtime, Unknown];
+const KUBELET: &[Source] = &[Kubelet, Unknown];
+const COMMAND: &[Source] = &[Cli, Unknown];
+const PODS: &[Source] = &[Kubelet, Event, Unknown];
+/// The runtime's first words, with its version.
+const STARTED: &str = r"^starting containerd .*\bversion=v?(?<running>[0-9][^ ]*)";
+
+/// Every cause, the roots of others first.
+pub(super) fn causes() -> impl Iterator<Item = &'static Cause> {
+    [
+        host::CAUSES,
+        runtime::CAUSES,
+        kubelet::CAUSES,
+        images::CAUSES,
+        network::CAUSES,
+    ]
+    .into_iter()
+    .flatten()
+}

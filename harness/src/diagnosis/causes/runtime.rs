@@ -1,0 +1,190 @@
+//! Causes in the container runtime and its shims.
+
+use super::super::{
+    Source::{Cli, Cri, Kubelet, Unknown},
+    rule::{
+        Cause,
+        Role::{After, Before, Detail, Proof, Reset},
+        Sign,
+    },
+};
+use super::{CALLS, COMMAND, KUBELET, RUNTIME, STARTED};
+
+/// A 2.0 to 2.2 shim's answer as a 1.7 daemon refuses it, and as a 1.6 daemon dials it.
+const JSON_ON_1_7: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r"unsupported shim version \([3-9]\): not implemented"
+);
+const JSON_ON_1_6: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r#"dial unix (?:\\x00)?\{"version":[3-9],"address":"[^"]*","protocol":"[a-z]+"\}: "#,
+    r"connect: invalid argument"
+);
+/// A 2.3 shim's answer as older daemons dial it: protobuf, whose second field is the address.
+const PROTOBUF_ON_1_6: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r"dial unix (?:\\x00)?(?:\\x08|\\b)\\x03\\x12.{1,4}unix://.*?: connect: connection refused"
+);
+const PROTOBUF_ON_1_7: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r"failed to create TTRPC connection: dial unix (?:\\x00)?(?:\\x08|\\b)\\x03\\x12",
+    r".{1,4}unix://.*?: connect: connection refused"
+);
+const PROTOBUF_ON_2: &str = concat!(
+    r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
+    r"failed to create TTRPC connection: unsupported protocol: ",
+    r"(?:\\x08|\\b)\\x03\\x12.{1,4}unix"
+);
+
+pub(super) const CAUSES: &[Cause] = &[
+    Cause {
+        id: "containerd-config-unsupported",
+        title: "containerd does not read this version of its configuration",
+        cause: "containerd cannot start: its configuration file is of version {config}, \
+                and this release reads only older ones[, up to {most}]: version 3 needs \
+                containerd 2.0, version 4 needs 2.3",
+        cure: "write the file as version 2, which every containerd from 1.6 to 2.x reads, or \
+               install the containerd it was written for",
+        links: &["https://github.com/containerd/containerd/pull/10165"],
+        follows: None,
+        signs: &[
+            Sign::new(
+                Proof,
+                RUNTIME,
+                r"^containerd: failed to load TOML .*: unsupported config version `(?<config>[0-9]+)`",
+            ),
+            Sign::new(
+                Detail,
+                RUNTIME,
+                r"^containerd config version `[0-9]+` is not supported, the max version is `(?<most>[0-9]+)`",
+            ),
+        ],
+    },
+    Cause {
+        id: "registry-mirrors-and-config-path",
+        title: "registry mirrors are configured in two ways",
+        cause: "containerd runs without its CRI plugin: its configuration has registry.mirrors \
+                and config_path, and only one of them may be set; node images have set \
+                config_path since kind 0.27.0",
+        cure: "remove registry.mirrors and registry.configs from containerd's configuration (in \
+               kind, from containerdConfigPatches) and write /etc/containerd/certs.d/<registry>/\
+               hosts.toml instead",
+        links: &[
+            "https://github.com/containerd/containerd/blob/main/docs/hosts.md",
+            "https://kind.sigs.k8s.io/docs/user/local-registry/",
+        ],
+        follows: None,
+        signs: &[Sign::new(
+            Proof,
+            RUNTIME,
+            "invalid (?:plugin config|cri image config): .mirrors. cannot be set when \
+             .config_path. is provided",
+        )],
+    },
+    Cause {
+        id: "cri-plugin-missing",
+        title: "the runtime does not offer CRI",
+        cause: "the runtime at {socket} answers but does not serve CRI v1: containerd's cri \
+                plugin is disabled or did not load",
+        cure: "remove \"cri\" from disabled_plugins in /etc/containerd/config.toml (packages \
+               made for Docker put it there) and restart containerd; if it is not there, \
+               containerd's journal names what kept the plugin from loading",
+        links: &[
+            "https://github.com/containerd/containerd/issues/8139",
+            "https://github.com/kubernetes/kubernetes/issues/131164",
+        ],
+        follows: Some("registry-mirrors-and-config-path"),
+        signs: &[Sign::new(
+            Proof,
+            &[Kubelet, Cri, Cli, Unknown],
+            concat!(
+                r"validate service connection: (?:validate CRI v1 runtime API|CRI v1 runtime API ",
+                r#"is not implemented) for endpoint "(?<socket>[^"]+)": rpc error: "#,
+                r"code = Unimplemented desc = unknown service runtime\.v1\.RuntimeService"
+            ),
+        )],
+    },
+    Cause {
+        id: "containerd-not-restarted",
+        title: "containerd was upgraded under the running daemon",
+        cause: "the running daemon is older than the files on its disk[: {running} was started]; \
+                it started containers before, and now takes the new release's shim, or its own \
+                program file is gone",
+        cure: "systemctl restart containerd in the node; `containerd --version` reads the disk, \
+               only `crictl version` and `ctr version` ask the daemon",
+        links: &["https://github.com/containerd/containerd/issues/10984"],
+        follows: None,
+        signs: &[
+            Sign::new(
+                Before,
+                RUNTIME,
+                r"^(?:RunPodSandbox for .+ returns sandbox id|StartContainer for .+ returns successfully)",
+            ),
+            Sign::new(Reset, RUNTIME, r"^starting containerd "),
+            Sign::new(After, RUNTIME, JSON_ON_1_7),
+            Sign::new(After, RUNTIME, JSON_ON_1_6),
+            Sign::new(After, RUNTIME, PROTOBUF_ON_1_6),
+            Sign::new(After, RUNTIME, PROTOBUF_ON_1_7),
+            Sign::new(After, RUNTIME, PROTOBUF_ON_2),
+            Sign::new(
+                Proof,
+                COMMAND,
+                r"(?:^| )/proc/[0-9]+/exe -> /[^ ]*/containerd \(deleted\)$",
+            ),
+            Sign::new(Detail, RUNTIME, STARTED),
+        ],
+    },
+    Cause {
+        id: "shim-newer-than-daemon",
+        title: "the containerd shim is newer than the daemon",
+        cause: "a containerd {daemon} daemon[ (here {running})] was answered by the shim of \
+                containerd {shim}, in a form newer than it reads: no pod can start on the node",
+        cure: "give the node one generation of both: put the shim of containerd {daemon} where \
+               the daemon finds it (PATH of the service, not of a shell), or set runtime_path of \
+               the runtime to it; before 1.6.21 and in 1.7.0 only an absolute runtime_type works",
+        links: &[
+            "https://github.com/kubernetes/kubernetes/issues/130590",
+            "https://github.com/containerd/containerd/pull/11489",
+            "https://github.com/containerd/containerd/issues/13763",
+        ],
+        follows: Some("containerd-not-restarted"),
+        signs: &[
+            Sign::new(Proof, CALLS, JSON_ON_1_7)
+                .tells(&[("daemon", "1.7"), ("shim", "2.0 to 2.2")]),
+            Sign::new(Proof, CALLS, JSON_ON_1_6)
+                .tells(&[("daemon", "1.6"), ("shim", "2.0 to 2.2")]),
+            Sign::new(Proof, CALLS, PROTOBUF_ON_1_6)
+                .tells(&[("daemon", "1.6"), ("shim", "2.3 or newer")]),
+            Sign::new(Proof, CALLS, PROTOBUF_ON_1_7)
+                .tells(&[("daemon", "1.7"), ("shim", "2.3 or newer")]),
+            Sign::new(Proof, CALLS, PROTOBUF_ON_2)
+                .tells(&[("daemon", "2.0 to 2.2"), ("shim", "2.3 or newer")]),
+            Sign::new(Detail, RUNTIME, STARTED),
+        ],
+    },
+    Cause {
+        id: "oom-score-forbidden",
+        title: "the runtime may not lower an OOM score",
+        cause: "no pod can start: runc dies while it lowers a container's OOM score, which the \
+                kubelet was denied too: CAP_SYS_RESOURCE is not in the bounding set here",
+        cure: "set restrict_oom_score_adj = true in the CRI section of containerd's \
+               configuration, or give the machine CAP_SYS_RESOURCE",
+        links: &["https://github.com/containerd/containerd/blob/main/docs/cri/config.md"],
+        follows: None,
+        signs: &[
+            Sign::new(
+                Before,
+                KUBELET,
+                r#"^"Failed to ApplyOOMScoreAdj" err="write /proc/[^ ]+/oom_score_adj: permission denied""#,
+            ),
+            Sign::new(
+                After,
+                CALLS,
+                concat!(
+                    r"OCI runtime create failed: runc create failed: unable to start container ",
+                    r"process: can't get final child's PID from pipe: EOF"
+                ),
+            ),
+        ],
+    },
+];
