@@ -1,13 +1,31 @@
-//! Files that are written whole or not at all.
+//! Files that are written whole or not at all, and files of another root that are opened there.
 
 use std::{
     fs::{File, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::PermissionsExt,
+    os::{fd::AsFd, unix::fs::PermissionsExt},
     path::Path,
 };
 
+use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::Mode,
+};
+
 use crate::{Error, Result};
+
+/// Opens what a path names to those whose root is the folder `root`: an absolute link starts at
+/// that root, and nothing leads out of it.
+///
+/// # Errors
+/// Nothing is there, or the way to it goes through one of the kernel's magic links.
+pub(crate) fn open_inside(root: impl AsFd, path: &Path, flags: OFlag) -> io::Result<File> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(Mode::empty())
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    Ok(File::from(openat2(root, path, how)?))
+}
 
 /// Writes a file in one step: whoever reads it finds what was there before or all of
 /// `content`. What cannot be finished leaves nothing.

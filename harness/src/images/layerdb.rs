@@ -8,16 +8,13 @@
 use std::{
     fs::File,
     io::{self, BufReader, Read},
-    os::{fd::AsFd, unix::ffi::OsStrExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use flate2::read::GzDecoder;
-use nix::{
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::stat::Mode,
-};
+use nix::fcntl::OFlag;
 use serde::Deserialize;
 
 use super::{
@@ -26,7 +23,7 @@ use super::{
     reference::is_digest,
     saved::Layers,
 };
-use crate::{Context, Error, Result, docker::EngineInfo, recipe::sha256_hex};
+use crate::{Context, Error, Result, docker::EngineInfo, file, recipe::sha256_hex};
 
 /// The store of an engine on this machine.
 #[derive(Debug)]
@@ -194,11 +191,8 @@ impl Part {
         let name = raw.as_deref().unwrap_or(self.name.as_bytes());
         let name = Path::new(std::ffi::OsStr::from_bytes(name));
         // An image's author chose the name: it must not lead out of the layer.
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW)
-            .mode(Mode::empty())
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let file = File::from(openat2(root.as_fd(), name, how)?);
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+        let file = file::open_inside(root, name, flags)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::other(format!("'{}' is no file", name.display())));
         }

@@ -6,12 +6,16 @@ mod found;
 
 use std::{
     fmt,
+    fs::File,
+    io::{self, Read},
     net::IpAddr,
-    path::PathBuf,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::Path,
     pin::Pin,
     task::{self, Poll},
 };
 
+use nix::fcntl::OFlag;
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::UnixStream,
@@ -22,7 +26,11 @@ pub use self::found::{clusters, of_cluster};
 use crate::{
     Context, Error, Result,
     docker::{Docker, ExecOutput, FileEntry},
+    file,
 };
+
+/// More than the longest host name.
+const HOST_NAME_LIMIT: u64 = 1024;
 
 /// What a node does in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -160,12 +168,13 @@ impl Node {
     }
 
     /// The node's root folder as this machine sees it, if its engine is on this machine.
-    fn root(&self) -> Option<String> {
+    fn root(&self) -> Option<File> {
         self.docker.socket()?;
-        let root = format!("/proc/{}/root", self.pid);
+        let root = root_of(self.pid)?;
         // Behind a forwarded socket the number is some other process of this machine.
-        let host = std::fs::read_to_string(format!("{root}/etc/hostname")).ok()?;
-        (self.pid > 0 && host.trim() == self.name).then_some(root)
+        let host = file::open_inside(&root, Path::new("/etc/hostname"), OFlag::O_NONBLOCK);
+        let host = io::read_to_string(host.ok()?.take(HOST_NAME_LIMIT)).ok()?;
+        (host.trim() == self.name).then_some(root)
     }
 
     /// A byte stream to a unix socket inside the node.
@@ -176,11 +185,10 @@ impl Node {
     /// # Errors
     /// Nothing listens there.
     pub async fn dial(&self, socket: &str) -> Result<NodeStream> {
-        if let Some(root) = self.root() {
-            let path = PathBuf::from(format!("{root}{socket}"));
-            if let Ok(stream) = UnixStream::connect(&path).await {
-                return Ok(NodeStream::Direct(stream));
-            }
+        if let Some(root) = self.root()
+            && let Ok(stream) = connect_inside(&root, Path::new(socket)).await
+        {
+            return Ok(NodeStream::Direct(stream));
         }
         let target = format!("UNIX-CONNECT:{socket}");
         let argv = ["socat", "-", target.as_str()];
@@ -191,6 +199,23 @@ impl Node {
             .with_context(|| format!("reach '{socket}' of node '{}'", self.name))?;
         Ok(NodeStream::Piped(stream))
     }
+}
+
+/// The root folder of a process of this machine.
+fn root_of(pid: i32) -> Option<File> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let mut folder = File::options();
+    folder.read(true).custom_flags(flags.bits());
+    let folder = folder.open(format!("/proc/{pid}/root"));
+    folder.ok().filter(|_| pid > 0)
+}
+
+/// Connects to a unix socket by its path below a root folder. The path is followed as the
+/// processes with that root follow it: `/var/run` is a link to `/run`, and must not become
+/// this machine's.
+async fn connect_inside(root: &File, socket: &Path) -> io::Result<UnixStream> {
+    let socket = file::open_inside(root, socket, OFlag::O_PATH)?;
+    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
 }
 
 impl fmt::Display for Node {
@@ -248,5 +273,65 @@ impl AsyncWrite for NodeStream {
             Self::Direct(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Piped(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, os::unix::net::UnixListener};
+
+    use super::*;
+
+    /// A root folder with the links that a Debian node has, and a folder outside it.
+    fn root() -> (tempfile::TempDir, tempfile::TempDir) {
+        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for folder in ["run", "var"] {
+            fs::create_dir(root.path().join(folder)).unwrap();
+        }
+        symlink("/run", root.path().join("var/run")).unwrap();
+        symlink(outside.path(), root.path().join("var/out")).unwrap();
+        (root, outside)
+    }
+
+    #[tokio::test]
+    async fn an_absolute_link_on_the_way_starts_at_the_nodes_root() {
+        let (root, _outside) = root();
+        let _inside = UnixListener::bind(root.path().join("run/a.sock")).unwrap();
+        let folder = File::open(root.path()).unwrap();
+        for path in [
+            "/run/a.sock",
+            "/var/run/a.sock",
+            "/var/run/../../run/a.sock",
+        ] {
+            let connected = connect_inside(&folder, Path::new(path)).await;
+            assert!(connected.is_ok(), "{path}: {connected:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_this_machine_is_out_of_reach() {
+        let (root, outside) = root();
+        let _listener = UnixListener::bind(outside.path().join("b.sock")).unwrap();
+        let folder = File::open(root.path()).unwrap();
+        let absolute = outside.path().join("b.sock");
+        for path in [Path::new("/var/out/b.sock"), &absolute] {
+            let error = connect_inside(&folder, path).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{}", path.display());
+        }
+        // The kernel's own links would lead back out.
+        symlink("/proc/self/root", root.path().join("var/magic")).unwrap();
+        let magic = format!("/var/magic{}", absolute.display());
+        assert!(connect_inside(&folder, Path::new(&magic)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_root_of_a_process_is_opened_as_it_sees_it() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let root = root_of(own).unwrap();
+        let (_root, outside) = super::tests::root();
+        let path = outside.path().join("c.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        assert!(connect_inside(&root, &path).await.is_ok());
+        assert!(root_of(0).is_none() && root_of(-1).is_none());
     }
 }

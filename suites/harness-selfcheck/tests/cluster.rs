@@ -4,7 +4,11 @@ use std::{
     cell::RefCell,
     collections::BTreeSet,
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    io::ErrorKind,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixListener,
+    },
     path::Path,
     time::Duration,
 };
@@ -15,7 +19,7 @@ use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec, component,
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
     kube::Api,
-    node::{Node, containerd::Containerd},
+    node::{Node, NodeStream, containerd::Containerd},
     process::Command,
     recipe::{Content, Recipe},
     settings::settings,
@@ -94,6 +98,7 @@ async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
                 "{written:?}"
             );
 
+            a_socket_of_the_host_is_none_of_the_nodes(node).await?;
             a_mapped_port_answers_on_the_host(case).await
         })
         .await?;
@@ -353,6 +358,25 @@ async fn nothing_is_left_after_down(cluster: Cluster) -> Result<()> {
         );
     }
     assert!(!folder.exists(), "'{}' is left", folder.display());
+    Ok(())
+}
+
+/// `/var/run` is a link to `/run` in a node: it must not lead to the host's.
+async fn a_socket_of_the_host_is_none_of_the_nodes(node: &Node) -> Result<()> {
+    let name = format!("kubenest-{}.sock", std::process::id());
+    let on_host = Path::new("/run").join(&name);
+    let listener = UnixListener::bind(&on_host)?;
+    listener.set_nonblocking(true)?;
+    let dialled = node.dial(&format!("/var/run/{name}")).await;
+    fs::remove_file(on_host)?;
+    assert!(!matches!(dialled, Ok(NodeStream::Direct(_))), "{dialled:?}");
+    let came = listener.accept();
+    assert!(
+        came.is_err_and(|error| error.kind() == ErrorKind::WouldBlock),
+        "the host's socket was reached"
+    );
+    let own = node.dial("/var/run/containerd/containerd.sock").await?;
+    assert!(matches!(own, NodeStream::Direct(_)), "{own:?}");
     Ok(())
 }
 
