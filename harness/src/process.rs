@@ -205,6 +205,22 @@ impl std::fmt::Display for Command {
     }
 }
 
+/// Whether this process was started with a signal ignored, as `nohup` and shells have it for
+/// what is not to end by it: then it must not be listened for. Its number is the kernel's.
+#[must_use]
+pub fn ignores(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    is_ignored(&status, signal)
+}
+
+/// As [`ignores`], of what `/proc/<pid>/status` says.
+fn is_ignored(status: &str, signal: i32) -> bool {
+    let mut lines = status.lines();
+    let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+    ignored.is_some_and(|set| (1..=64).contains(&signal) && set >> (signal - 1) & 1 == 1)
+}
+
 /// Quotes a word for a POSIX shell, for showing only: nothing here runs a shell.
 pub(crate) fn quote(word: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
@@ -247,6 +263,23 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(output.stdout, "hello");
+    }
+
+    #[test]
+    fn signals_that_a_process_was_told_to_ignore_are_known() {
+        // Of `nohup sleep`: SIGHUP; the bit of SIGINT is the second.
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0\n";
+        let ignored = |signals: [i32; 4]| signals.map(|signal| is_ignored(status, signal));
+        assert_eq!(ignored([1, 2, 0, 65]), [true, false, false, false]);
+        assert!(is_ignored("SigIgn:\t8000000000000002\n", 64));
+        assert!(!is_ignored("", 1));
+    }
+
+    #[tokio::test]
+    async fn a_program_started_by_nohup_ignores_a_hangup() {
+        let look = ["-c", "grep SigIgn /proc/self/status"];
+        let told = Command::new("nohup").arg("sh").args(look).run().await;
+        assert!(is_ignored(&told.unwrap().stdout, 1));
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Running {
             {
                 timed_out = true;
                 asked_to_end = Some(Instant::now());
-                send(group, Signal::SIGINT);
+                send(group, request_to_end());
             }
             if asked_to_end.is_some_and(|at| at.elapsed() > CLEAN_UP) {
                 send(group, Signal::SIGKILL);
@@ -157,9 +157,18 @@ impl Running {
 
 /// Asks every running program to clean up and end.
 pub(crate) fn interrupt_all() {
-    groups()
-        .iter()
-        .for_each(|group| send(*group, Signal::SIGINT));
+    let signal = request_to_end();
+    groups().iter().for_each(|group| send(*group, signal));
+}
+
+/// What asks a program to clean up and end: an interrupt, unless this one was started to ignore
+/// those, as a shell's background job is, for then its children ignore them, too.
+fn request_to_end() -> Signal {
+    if signals::is_ignored(signal_hook::consts::SIGINT) {
+        Signal::SIGTERM
+    } else {
+        Signal::SIGINT
+    }
 }
 
 /// Ends every running program at once.

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{Why, collect, subject::Subject};
-use crate::{progress, wait};
+use crate::{process::ignores, progress, wait};
 
 /// Test runners send SIGKILL after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -58,8 +58,13 @@ async fn wait_and_end() {
         SignalKind::terminate(),
         SignalKind::hangup(),
     ];
-    let signals: Result<Vec<_>, _> = kinds.into_iter().map(listen).collect();
+    // One that was to be ignored when this process was started stays so: `nohup` protects.
+    let kinds = kinds
+        .into_iter()
+        .filter(|kind| !ignores(kind.as_raw_value()));
+    let signals: Result<Vec<_>, _> = kinds.map(listen).collect();
     let mut signals = match signals {
+        Ok(none) if none.is_empty() => return,
         Ok(signals) => signals,
         Err(error) => return tracing::warn!("signals are not watched: {error}"),
     };

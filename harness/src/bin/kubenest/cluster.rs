@@ -1,7 +1,7 @@
 //! `kubenest up` and `kubenest list`.
 
 use clap::Args;
-use kubenest::{ClusterSpec, Error, Result, docker::Docker};
+use kubenest::{ClusterSpec, Error, Result, docker::Docker, process::ignores};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args)]
@@ -38,13 +38,24 @@ pub(crate) async fn up(up: Up) -> Result<()> {
 
 /// Gives work until Ctrl-C or SIGTERM; dropping it removes what it made.
 async fn or_signal<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let handle = |kind| signal(kind).map_err(|cause| Error::setup("handle signals").because(cause));
-    let mut interrupt = handle(SignalKind::interrupt())?;
-    let mut terminate = handle(SignalKind::terminate())?;
     tokio::select! {
         done = work => done,
-        _ = interrupt.recv() => Err(Error::setup("interrupted; what was made is removed")),
-        _ = terminate.recv() => Err(Error::setup("terminated; what was made is removed")),
+        ended = received(SignalKind::interrupt(), "interrupted") => Err(ended),
+        ended = received(SignalKind::terminate(), "terminated") => Err(ended),
+    }
+}
+
+/// Waits for a signal; for ever, where this process was started to ignore it.
+async fn received(kind: SignalKind, what: &str) -> Error {
+    if ignores(kind.as_raw_value()) {
+        return std::future::pending().await;
+    }
+    match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+            Error::setup(format!("{what}; what was made is removed"))
+        }
+        Err(cause) => Error::setup("handle signals").because(cause),
     }
 }
 
