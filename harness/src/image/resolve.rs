@@ -1,8 +1,9 @@
 //! The node image of a spec that names none.
 //!
 //! A user with Docker and a network should not have to build anything: a published node image
-//! known to be good is taken when its registry answers, else the recipe is built. The choice
-//! is written down, so that the next run does not fall out differently.
+//! known to be good is taken when its registry has it, else the recipe is built. The choice is
+//! written down, so that the next run does not fall out differently; one that came of a registry
+//! that did not answer holds for this run only.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -16,8 +17,7 @@ use crate::{
     settings::settings,
 };
 
-/// How long the registry of the published image may take to answer. It is asked once, and what
-/// comes of that lasts.
+/// How long the registry of the published image may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// The recipe that is built when nothing better is known.
@@ -44,6 +44,9 @@ struct Choice {
     /// A node image by digest, or a recipe's name.
     node: String,
     why: String,
+    /// The run it holds for, when it is not to last: another run asks anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
 }
 
 /// The node of a spec that names none: the settings' own, else the default one.
@@ -75,19 +78,23 @@ impl DefaultNode {
     /// The written choice is damaged, or cannot be written.
     pub async fn resolve(&self, docker: &Docker) -> Result<Recipe> {
         let path = self.record.display();
-        if let Ok(text) = fs::read(&self.record) {
-            let choice: Choice = serde_json::from_slice(&text).map_err(|cause| {
-                Error::setup(format!(
-                    "the choice of the default node in '{path}' is damaged"
-                ))
-                .because(cause)
-                .cure(format!("rm '{path}'"))
-            })?;
+        let run = settings().run.as_str();
+        if let Some(choice) = self.written(run)? {
             return named(&choice.node).with_context(|| format!("the default node in '{path}'"));
         }
-        let choice = self.choose(docker).await?;
+        let has = docker.image(&self.published).await?.is_some();
+        let choice = if has {
+            self.take("the engine has it")
+        } else {
+            self.judge(docker.in_registry(&self.published, ANSWER).await, run)
+        };
+        let holds = if choice.run.is_some() {
+            ", for this run"
+        } else {
+            ""
+        };
         progress!(
-            "default node: {} ({}; noted in {path})",
+            "default node: {} ({}; noted in {path}{holds})",
             choice.node,
             choice.why
         );
@@ -100,26 +107,47 @@ impl DefaultNode {
         Ok(recipe)
     }
 
-    async fn choose(&self, docker: &Docker) -> Result<Choice> {
-        let published = |why: &str| Choice {
-            node: self.published.clone(),
-            why: why.to_owned(),
+    /// The choice that was written down, unless it was for another run.
+    fn written(&self, run: &str) -> Result<Option<Choice>> {
+        let Ok(text) = fs::read(&self.record) else {
+            return Ok(None);
         };
-        if docker.image(&self.published).await?.is_some() {
-            return Ok(published("the engine has it"));
-        }
-        let why = match docker.in_registry(&self.published, ANSWER).await {
-            Ok(true) => return Ok(published("its registry has it")),
-            Ok(false) => format!("the registry has no {}", self.published),
-            Err(error) => format!(
-                "the registry of {} does not answer: {error}",
-                self.published
+        let path = self.record.display();
+        let choice: Choice = serde_json::from_slice(&text).map_err(|cause| {
+            Error::setup(format!(
+                "the choice of the default node in '{path}' is damaged"
+            ))
+            .because(cause)
+            .cure(format!("rm '{path}'"))
+        })?;
+        let holds = choice.run.as_deref().is_none_or(|of| of == run);
+        Ok(holds.then_some(choice))
+    }
+
+    /// The choice by what a registry says. One that does not tell, be it out of reach, busy or
+    /// in want of a login, decides nothing for later.
+    fn judge(&self, asked: Result<bool>, run: &str) -> Choice {
+        let (why, lasts) = match asked {
+            Ok(true) => return self.take("its registry has it"),
+            Ok(false) => (format!("the registry has no {}", self.published), true),
+            Err(error) => (
+                format!("no word from its registry: {error:#}; `docker login` may help"),
+                false,
             ),
         };
-        Ok(Choice {
+        Choice {
             node: self.recipe.clone(),
             why,
-        })
+            run: (!lasts).then(|| run.to_owned()),
+        }
+    }
+
+    fn take(&self, why: &str) -> Choice {
+        Choice {
+            node: self.published.clone(),
+            why: why.to_owned(),
+            run: None,
+        }
     }
 }
 
@@ -155,3 +183,50 @@ mod tests {
         assert!(named("no-such-recipe").is_err());
     }
 }
+    fn default_in(folder: &std::path::Path) -> DefaultNode {
+        DefaultNode {
+            published: "reg.test/node@sha256:0".into(),
+            recipe: RECIPE.into(),
+            record: folder.join("node-default.json"),
+        }
+    }
+
+    #[test]
+    fn only_a_yes_or_a_no_of_the_registry_lasts() {
+        let default = default_in(std::path::Path::new("/nowhere"));
+        let yes = default.judge(Ok(true), "a");
+        assert_eq!((yes.node, yes.run), (default.published.clone(), None));
+        let no = default.judge(Ok(false), "a");
+        assert_eq!((no.node.as_str(), no.run), (RECIPE, None));
+        let limit = Error::setup("ask the registry").because(Error::setup("429 toomanyrequests"));
+        let refused = default.judge(Err(limit), "a");
+        assert_eq!(
+            (refused.node.as_str(), refused.run.as_deref()),
+            (RECIPE, Some("a"))
+        );
+        assert!(
+            refused.why.contains("429 toomanyrequests"),
+            "{}",
+            refused.why
+        );
+    }
+
+    #[test]
+    fn what_no_registry_said_is_repeated_in_its_own_run_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let default = default_in(folder.path());
+        assert!(default.written("a").unwrap().is_none());
+        let mut choice = default.judge(Err(Error::timeout("no answer")), "a");
+        let write = |choice: &Choice| {
+            fs::write(&default.record, serde_json::to_vec(choice).unwrap()).unwrap();
+        };
+        write(&choice);
+        assert!(default.written("a").unwrap().is_some(), "one run, one node");
+        assert!(default.written("b").unwrap().is_none());
+        choice.run = None;
+        write(&choice);
+        assert!(default.written("b").unwrap().is_some());
+        fs::write(&default.record, "{").unwrap();
+        assert!(default.written("a").is_err());
+    }
+
