@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     Context, Error, Result,
-    recipe::{Role, regular_files},
+    recipe::{Role, is_executable, regular_files},
 };
 
 /// The folder of what goes into the node, below a role's own.
@@ -154,7 +154,7 @@ pub(super) fn place(tree: &Path, dir: &Path) -> Result<()> {
 pub(super) fn check(dir: &Path, role: Role) -> Result<()> {
     let missing = |what: &str| {
         Error::input(format!("no executable file named '{what}'"))
-            .cure("take the component from a source that has it")
+            .cure("take the component from a source that has it; `chmod +x` what is there")
     };
     if role.is_os() {
         return dir
@@ -172,8 +172,4 @@ pub(super) fn check(dir: &Path, role: Role) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_executable(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0)
 }

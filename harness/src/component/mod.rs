@@ -2,6 +2,7 @@
 
 mod archive;
 mod debian;
+mod folder;
 pub(crate) mod go;
 mod layout;
 mod tether;
@@ -70,20 +71,22 @@ async fn provide_in(store: &Store, component: &Component) -> Result<Built> {
     let hash = sha256_hex(format!("{FORMAT}\n{arch}\n{kind}\n{}", source.hash()).as_bytes());
     let label = label(component);
     let key = format!("{label}-{}", &hash[..16]);
+    let lacking =
+        |missing| Error::input(format!("{label} does not hold {}", role.name())).because(missing);
     let entry = store
         .entry("component", &key, async |dir| {
             tracing::info!(target: "kubenest::progress", "{label}: {}", intent(source));
             let started = Instant::now();
             watched(&label, make(component, dir)).await?;
+            // Before it is kept: what is asked for later may be another role.
+            layout::check(&dir.join(role.name()), *role).map_err(lacking)?;
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(target: "kubenest::progress", "{label}: done in {seconds:.1} s");
             Ok(())
         })
         .await?;
     let dir = entry.join(role.name());
-    layout::check(&dir, *role).map_err(|missing| {
-        Error::input(format!("{label} does not hold {}", role.name())).because(missing)
-    })?;
+    layout::check(&dir, *role).map_err(lacking)?;
     let hash = sha256_hex(format!("{} {hash}", role.name()).as_bytes());
     Ok(Built {
         files: dir.join(layout::NODE),
@@ -156,7 +159,11 @@ async fn make(component: &Component, dir: &Path) -> Result<()> {
             archive::unpack(&file, *role, &unpacked)?;
             layout::place(&unpacked, dir)
         }
-        Source::Folder { path, .. } => layout::place(path, dir),
+        Source::Folder { path, sha256 } => {
+            let copy = tree.join("copy");
+            folder::take(path, sha256, &copy)?;
+            layout::place(&copy, dir)
+        }
         Source::Debian {
             suite, packages, ..
         } if role.is_os() => {
@@ -256,6 +263,52 @@ mod tests {
                 .report()
                 .contains("no executable file named 'portmap'"),
             "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_an_error_asked_for_helps() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = Store::open(cache.path());
+        let (place, runc) = folder(Role::Runc, &["runc"]);
+        let file = place.path().join("runc");
+        let with_mode = |mode| {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let source = Source::folder(place.path().into()).unwrap();
+            Component {
+                source,
+                ..runc.clone()
+            }
+        };
+        let error = provide_in(&store, &with_mode(0o644)).await.unwrap_err();
+        assert!(error.cure_text().unwrap().contains("chmod +x"), "{error:?}");
+        let left = fs::read_dir(cache.path().join("component"))
+            .unwrap()
+            .count();
+        assert_eq!(left, 0, "what lacks its program is not kept");
+        provide_in(&store, &with_mode(0o755)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_changes_is_never_kept_under_the_hash_it_had() {
+        let cache = tempfile::tempdir().unwrap();
+        let store = Store::open(cache.path());
+        let (place, runc) = folder(Role::Runc, &["runc"]);
+        let file = place.path().join("runc");
+        fs::write(&file, "of another build").unwrap();
+        let error = provide_in(&store, &runc).await.unwrap_err();
+        assert!(
+            error.to_string().contains("changed while it was taken"),
+            "{error:?}"
+        );
+        fs::write(&file, "runc").unwrap();
+        let built = provide_in(&store, &runc).await.unwrap();
+        let program = built.files.join("usr/local/sbin/runc");
+        assert_eq!(fs::read_to_string(program).unwrap(), "runc");
+        assert_eq!(
+            fs::read_to_string(&file).unwrap(),
+            "runc",
+            "the user's is left"
         );
     }
 

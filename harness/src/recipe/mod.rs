@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 pub use go::GoBuild;
 pub use image_ref::ImageRef;
 pub use source::Source;
-pub(crate) use source::{hash_file, regular_files};
+pub(crate) use source::{hash_file, hash_folder, is_executable, regular_files};
 
 use crate::{Error, Result};
 

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -39,7 +40,7 @@ pub enum Source {
     Folder {
         /// Where it is.
         path: PathBuf,
-        /// sha256 over the names and contents of its files, in hex.
+        /// sha256 over the names and contents of its files, and which of them can be run, in hex.
         sha256: String,
     },
 }
@@ -104,16 +105,24 @@ pub(crate) fn hash_file(path: &Path) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
-fn hash_folder(root: &Path) -> Result<String> {
+/// sha256, in hex, of what [`Source::Folder`] says.
+pub(crate) fn hash_folder(root: &Path) -> Result<String> {
     let mut lines = Vec::new();
     for file in regular_files(root)? {
         let name = file
             .strip_prefix(root)
             .expect("a walk must stay below its root");
-        lines.push(format!("{name:?} {}", hash_file(&file)?));
+        let mode = if is_executable(&file) { "x" } else { "-" };
+        lines.push(format!("{name:?} {mode} {}", hash_file(&file)?));
     }
     lines.sort_unstable();
     Ok(sha256_hex(lines.join("\n").as_bytes()))
+}
+
+/// Whether a file can be run.
+pub(crate) fn is_executable(file: &Path) -> bool {
+    file.metadata()
+        .is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
 }
 
 /// The regular files below a folder; links are not followed, so none leads outside.
@@ -151,6 +160,19 @@ mod tests {
         assert_eq!(hash(&one), hash(&two));
         std::fs::write(two.path().join("bin/runc"), "other").unwrap();
         assert_ne!(hash(&one), hash(&two));
+    }
+
+    #[test]
+    fn what_can_be_run_is_another_folder_than_what_cannot() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("runc");
+        std::fs::write(&file, "same").unwrap();
+        let hash = || hash_folder(folder.path()).unwrap();
+        let [plain, program] = [0o644, 0o755].map(|mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            hash()
+        });
+        assert_ne!(plain, program);
     }
 
     #[test]
