@@ -1,12 +1,18 @@
 //! The one reader of the environment: every setting of the crate, read once.
 
+pub(crate) mod trust;
+
 use std::{
     collections::HashMap,
     ffi::OsString,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+use nix::unistd::{User, geteuid};
+
+use crate::{Error, Result};
 
 /// Names one run: all that one `xtask` call, or one bare test process, makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,15 +70,25 @@ pub struct DockerEnv {
     pub cert_path: Option<PathBuf>,
     /// `XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
-    /// `HOME`.
+    /// `HOME`, else what the user's account says.
     pub home: Option<PathBuf>,
+}
+
+/// What programs read to reach the network, in capitals or small letters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ProxyEnv {
+    /// Those of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` that are set, by their names.
+    pub(crate) set: Vec<String>,
+    /// `NO_PROXY`: hosts, domains and address ranges that are reached directly.
+    pub(crate) no_proxy: Option<String>,
 }
 
 /// Every setting, from the environment.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where components, images' parts and the embedded engine live
-    /// (`KUBENEST_CACHE`, else `$XDG_CACHE_HOME/kubenest`, else `~/.cache/kubenest`).
+    /// (`KUBENEST_CACHE`, else `$XDG_CACHE_HOME/kubenest`, else `~/.cache/kubenest`); see
+    /// [`check`](Settings::check).
     pub cache: PathBuf,
     /// This run (`KUBENEST_RUN`, else made up).
     pub run: RunId,
@@ -110,13 +126,33 @@ pub struct Settings {
     /// What starts with `KUBENEST_` and means nothing: names of set variables, or one with a
     /// value that is none of its own.
     pub unknown: Vec<String>,
+    /// What stands between this process and the network.
+    pub(crate) proxy: ProxyEnv,
+    /// Why the settings cannot be used, and what to set instead.
+    refused: Option<(String, String)>,
 }
 
 /// The settings of this process; read from the environment on first use.
 pub fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
-    SETTINGS.get_or_init(|| Settings::from_vars(std::env::vars_os()))
+    SETTINGS.get_or_init(|| {
+        let account = User::from_uid(geteuid()).ok().flatten();
+        Settings::from_vars(std::env::vars_os(), account.map(|user| user.dir))
+    })
 }
+
+/// No folder can be made below it.
+const NOWHERE: &str = "/dev/null/kubenest";
+
+/// Those that name files and folders: a relative one would be another file to each test program,
+/// as cargo runs each in the folder of its crate.
+const PATHS: [&str; 5] = [
+    "KUBENEST_CACHE",
+    "KUBENEST_LOCK",
+    "KUBENEST_VERDICTS",
+    "KUBENEST_CRIO",
+    "KUBENEST_EVIDENCE",
+];
 
 const KNOWN: [&str; 14] = [
     "KUBENEST_CACHE",
@@ -136,17 +172,38 @@ const KNOWN: [&str; 14] = [
 ];
 
 impl Settings {
-    fn from_vars(vars: impl Iterator<Item = (OsString, OsString)>) -> Self {
+    /// Refuses settings that cannot be used, and a cache into which others can put something.
+    ///
+    /// # Errors
+    /// A relative path, no place for a cache, or a cache that is not this user's alone.
+    pub fn check(&self) -> Result<()> {
+        if let Some((what, cure)) = &self.refused {
+            return Err(Error::input(what).cure(cure));
+        }
+        trust::check(&self.cache)
+    }
+
+    /// `account_home` is the home of the user's account, for where there is no `HOME`.
+    fn from_vars(
+        vars: impl Iterator<Item = (OsString, OsString)>,
+        account_home: Option<PathBuf>,
+    ) -> Self {
         let vars: HashMap<OsString, OsString> = vars.filter(|(_, v)| !v.is_empty()).collect();
         let get = |name: &str| vars.get(&OsString::from(name)).cloned();
         let text = |name: &str| get(name).and_then(|v| v.into_string().ok());
         let flag = |name: &str| text(name).is_some_and(|v| v != "0" && v != "false");
         let path = |name: &str| get(name).map(PathBuf::from);
-        let home = path("HOME");
+        let home = path("HOME").or(account_home);
+        // The specification of XDG_CACHE_HOME has a relative one ignored.
+        let whole = |path: &PathBuf| path.is_absolute();
         let cache = path("KUBENEST_CACHE")
-            .or_else(|| path("XDG_CACHE_HOME").map(|dir| dir.join("kubenest")))
-            .or_else(|| home.as_ref().map(|home| home.join(".cache/kubenest")))
-            .unwrap_or_else(|| std::env::temp_dir().join("kubenest"));
+            .or_else(|| Some(path("XDG_CACHE_HOME").filter(whole)?.join("kubenest")))
+            .or_else(|| Some(home.as_ref().filter(|h| whole(h))?.join(".cache/kubenest")));
+        let refused = PATHS
+            .into_iter()
+            .find_map(|name| relative(name, &path(name)?))
+            .or_else(|| cache.is_none().then(no_cache));
+        let cache = cache.unwrap_or_else(|| NOWHERE.into());
         let mut unknown: Vec<String> = vars
             .keys()
             .filter_map(|name| name.to_str())
@@ -196,8 +253,43 @@ impl Settings {
             path: get("PATH").unwrap_or_default(),
             no_color: get("NO_COLOR").is_some(),
             unknown,
+            proxy: proxy_of(text),
+            refused,
         }
     }
+}
+
+fn proxy_of(text: impl Fn(&str) -> Option<String>) -> ProxyEnv {
+    let either = |name: &str| {
+        let names = [name.to_owned(), name.to_lowercase()];
+        names
+            .into_iter()
+            .find_map(|name| Some((text(&name)?, name)))
+    };
+    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    ProxyEnv {
+        set: proxies
+            .into_iter()
+            .filter_map(|name| Some(either(name)?.1))
+            .collect(),
+        no_proxy: either("NO_PROXY").map(|(value, _)| value),
+    }
+}
+
+/// Why a path that is not absolute is refused, and the one that it would be here.
+fn relative(name: &str, path: &Path) -> Option<(String, String)> {
+    let absolute = (!path.is_absolute()).then(|| std::path::absolute(path).ok())??;
+    let what = format!(
+        "{name}={} is relative, and cargo runs each crate's tests in a folder of their own",
+        path.display()
+    );
+    Some((what, format!("{name}={}", absolute.display())))
+}
+
+fn no_cache() -> (String, String) {
+    let what = "there is no place for the cache: no HOME is set, and this user's account has none";
+    let cure = "set KUBENEST_CACHE to a folder that only this user can write to";
+    (what.to_owned(), cure.to_owned())
 }
 
 fn is_run_id(id: &str) -> bool {
@@ -216,10 +308,13 @@ mod tests {
     use super::*;
 
     fn read(vars: &[(&str, &str)]) -> Settings {
-        Settings::from_vars(
-            vars.iter()
-                .map(|(k, v)| (OsString::from(k), OsString::from(v))),
-        )
+        read_as(vars, Some("/home/account"))
+    }
+
+    fn read_as(vars: &[(&str, &str)], account_home: Option<&str>) -> Settings {
+        let vars = vars.iter();
+        let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Settings::from_vars(vars, account_home.map(PathBuf::from))
     }
 
     #[test]
@@ -235,6 +330,42 @@ mod tests {
             read(&[home, xdg, ("KUBENEST_CACHE", "/c")]).cache,
             PathBuf::from("/c")
         );
+    }
+
+    #[test]
+    fn without_home_the_account_says_where_and_else_nobody_does() {
+        let own = PathBuf::from("/home/account/.cache/kubenest");
+        assert_eq!(read(&[]).cache, own);
+        assert_eq!(read(&[("HOME", "")]).cache, own);
+        assert_eq!(read(&[("XDG_CACHE_HOME", "cache")]).cache, own);
+        let nowhere = read_as(&[("HOME", "relative")], None);
+        let error = nowhere.check().unwrap_err();
+        assert!(error.cure_text().unwrap().contains("KUBENEST_CACHE"));
+        assert!(!nowhere.cache.starts_with(std::env::temp_dir()));
+        assert!(std::fs::create_dir_all(&nowhere.cache).is_err());
+    }
+
+    #[test]
+    fn a_relative_path_is_refused_with_the_absolute_one() {
+        for name in PATHS {
+            let error = read(&[(name, "some/where")]).check().unwrap_err();
+            let absolute = std::path::absolute("some/where").unwrap();
+            assert!(error.to_string().starts_with(name), "{error}");
+            let cure = format!("{name}={}", absolute.display());
+            assert_eq!(error.cure_text(), Some(cure.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_read_in_either_case() {
+        let proxy = read(&[
+            ("https_proxy", "p:1"),
+            ("ALL_PROXY", "p:2"),
+            ("no_proxy", "a,b"),
+        ])
+        .proxy;
+        assert_eq!(proxy.set, ["https_proxy", "ALL_PROXY"]);
+        assert_eq!(proxy.no_proxy.as_deref(), Some("a,b"));
     }
 
     #[test]

@@ -13,7 +13,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, Error, Result, file, lock::FileLock, settings::settings};
+use crate::{
+    Context, Error, Result, file,
+    lock::FileLock,
+    settings::{settings, trust},
+};
 
 /// Name of the list of files in a finished entry.
 const MANIFEST: &str = ".kubenest-entry.json";
@@ -52,9 +56,12 @@ impl Store {
     /// The finished entry of this kind and key, if there is one.
     ///
     /// # Errors
-    /// The entry is there but damaged; the cure names the folder to remove.
+    /// The entry is there but damaged, where the cure names the folder to remove; or somebody
+    /// else can write to it.
     pub fn get(&self, kind: &str, key: &str) -> Result<Option<PathBuf>> {
         let path = self.path(kind, key)?;
+        // Its files will be run: they must be nobody else's.
+        trust::check_as_it_is(&path)?;
         if !path.exists() {
             return Ok(None);
         }
@@ -205,6 +212,8 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     async fn build(store: &Store, text: &str) -> Result<PathBuf> {
@@ -274,6 +283,19 @@ mod tests {
         let error = store.require_free(u64::MAX, "a test").unwrap_err();
         assert!(error.to_string().starts_with("a test needs "), "{error}");
         assert!(error.cure_text().unwrap().contains("KUBENEST_CACHE"));
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_others_can_write_to_is_not_used() {
+        // The way to it is open to all, which that to the user's own TMPDIR need not be.
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let store = Store::open(dir.path());
+        build(&store, "one").await.unwrap();
+        let kind = dir.path().join("part");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&kind, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = build(&store, "one").await.unwrap_err();
+        assert!(error.to_string().contains("part' may hold"), "{error}");
     }
 
     #[test]

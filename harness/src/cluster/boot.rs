@@ -62,6 +62,7 @@ impl Clock {
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
+    settings().check()?;
     evidence::check()?;
     parent::watch();
     evidence::watch();

@@ -69,6 +69,7 @@ impl Docker {
         let settings = settings();
         if !matches!(settings.engine, EngineChoice::Embedded(_)) {
             if let Some(endpoint) = discover(&settings.docker)? {
+        settings.check()?;
                 return Self::at(&endpoint).await;
             }
             if settings.engine == EngineChoice::Host {

@@ -100,11 +100,12 @@ impl Engine {
     /// The engine of this release in the settings' cache, shared by all who use that.
     ///
     /// # Errors
-    /// As [`Engine::open`].
+    /// As [`Engine::open`], or the cache is not this user's alone.
     pub fn embedded(release: EngineRelease) -> Result<Self> {
         Self::open(&shared_folder(release), release, Store::default_cache())
     }
 
+        settings().check()?;
     /// The engines that were ever started from the settings' cache, and do not have to run.
     ///
     /// # Errors

@@ -18,7 +18,9 @@ use clap::{Parser, Subcommand};
 use kubenest::{
     Context, ErrorKind, Result,
     docker::{self, Docker, Scope},
-    doctor, evidence, telemetry,
+    doctor, evidence,
+    settings::settings,
+    telemetry,
 };
 
 /// Boot real Kubernetes nodes in containers, look at them, remove them.
@@ -131,6 +133,10 @@ async fn main() -> ExitCode {
 }
 
 async fn dispatch(command: Command) -> Result<ExitCode> {
+    // Logs are read on machines that are not set up for anything else; doctor tells it as a check.
+    if !matches!(command, Command::Diagnose(_) | Command::Doctor { .. }) {
+        settings().check()?;
+    }
     match command {
         Command::Up(up) => cluster::up(up).await?,
         Command::Down { name } => {
