@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 use super::{network::Pool, packages::Binaries};
 use crate::{Context, Result};
 
+/// How the names of engines' bridges begin.
+const BRIDGE: &str = "kn-";
+
 /// The names of one engine's things.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
@@ -20,6 +23,12 @@ pub(super) struct Layout {
     pub(super) home: PathBuf,
     /// For the running engine only; short, as a socket's path has at most 108 bytes.
     pub(super) run: PathBuf,
+}
+
+/// Whether an interface of that name is the bridge of an engine of kubenest's.
+pub(super) fn is_bridge(name: &str) -> bool {
+    let id = name.strip_prefix(BRIDGE).unwrap_or_default();
+    id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 impl Layout {
@@ -50,6 +59,11 @@ impl Layout {
         self.home.join("pool")
     }
 
+    /// File that has what was mounted on the machine before this start.
+    pub(super) fn former_mounts(&self) -> PathBuf {
+        self.run.join("former-mounts")
+    }
+
     pub(super) fn data(&self) -> PathBuf {
         self.home.join("data")
     }
@@ -59,7 +73,7 @@ impl Layout {
     }
 
     pub(super) fn bridge(&self) -> String {
-        format!("kn-{}", self.id)
+        format!("{BRIDGE}{}", self.id)
     }
 
     pub(super) fn chain(&self) -> String {
@@ -98,6 +112,8 @@ impl Layout {
             "live-restore": true,
             "iptables": false,
             "ip6tables": false,
+            // The daemon would have the machine forward everybody's packets: see `forwarding`.
+            "ip-forward": false,
             "userland-proxy-path": binaries.proxy(),
             // systemd's driver would put containers in slices shared with other engines.
             "exec-opts": ["native.cgroupdriver=cgroupfs"],
@@ -126,6 +142,7 @@ mod tests {
     fn names_fit_the_kernels_limits() {
         let layout = Layout::of(Path::new("/")).unwrap();
         assert!(layout.bridge().len() <= 15, "an interface's name");
+        assert!(is_bridge(&layout.bridge()) && !is_bridge("kn-lan"));
         assert!(layout.chain().len() <= 28, "a chain's name");
         let longest = layout.exec().join("containerd/containerd-debug.sock");
         assert!(longest.as_os_str().len() < 108, "a socket's path");

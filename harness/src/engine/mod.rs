@@ -6,13 +6,16 @@
 //! instead of Docker's iptables chains, which two engines would fight over, it has one
 //! chain that lets its address range out. What that costs: a user network with a
 //! subnet outside the range has no way out, and published ports go through Docker's
-//! userland proxy.
+//! userland proxy. Where the machine did not forward packets, it forwards this engine's alone
+//! while the engine runs. What the user has mounted in its folder stays mounted.
 //!
 //! One engine serves all processes that use the same cache. It outlives them and runs
 //! until [`Engine::stop`].
 
+mod forwarding;
 mod health;
 mod layout;
+mod mounts;
 mod network;
 mod packages;
 mod remains;
@@ -102,10 +105,10 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`], or the cache is not this user's alone.
     pub fn embedded(release: EngineRelease) -> Result<Self> {
+        settings().check()?;
         Self::open(&shared_folder(release), release, Store::default_cache())
     }
 
-        settings().check()?;
     /// The engines that were ever started from the settings' cache, and do not have to run.
     ///
     /// # Errors
@@ -230,6 +233,7 @@ impl Engine {
         let layout = &self.layout;
         fs::create_dir_all(&layout.run)
             .with_context(|| format!("make '{}'", layout.run.display()))?;
+        mounts::note(layout)?;
         let tools = binaries.tools(&layout.run).await?;
         let pool = network::set_up(layout, &tools).await?;
         let config = layout.run.join("daemon.json");

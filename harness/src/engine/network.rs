@@ -5,10 +5,15 @@ use std::{fmt, fs, net::Ipv4Addr, path::Path};
 
 use serde::Deserialize;
 
-use super::{layout::Layout, packages::Tools};
+use super::{
+    forwarding,
+    layout::{self, Layout},
+    packages::Tools,
+};
 use crate::{Context, Error, Result, lock::FileLock};
 
-/// Held from the look at the machine's routes until the bridge's own route is there.
+/// Held from the look at the machine's routes until the bridge's own route is there, and while
+/// the machine's forwarding is changed.
 const MACHINE_LOCK: &str = "/run/kubenest-network.lock";
 
 /// Where the chain is called from.
@@ -55,6 +60,8 @@ pub(super) async fn set_up(layout: &Layout, tools: &Tools) -> Result<Pool> {
         // First, as another engine sets the policy of the hook to drop.
         iptables().args(["-I", hook, "-j", &chain]).run().await?;
     }
+    let _lock = FileLock::exclusive(Path::new(MACHINE_LOCK), "forward packets").await?;
+    forwarding::open(tools).await?;
     Ok(pool)
 }
 
@@ -82,7 +89,18 @@ pub(super) async fn tear_down(layout: &Layout, tools: &Tools) -> Result<()> {
             .run()
             .await?;
     }
-    Ok(())
+    let _lock = FileLock::exclusive(Path::new(MACHINE_LOCK), "forward packets").await?;
+    if any_engine()? {
+        return Ok(());
+    }
+    forwarding::close(tools).await
+}
+
+/// Whether the bridge of an engine of kubenest's is there, whoever's it is.
+fn any_engine() -> Result<bool> {
+    let entries = fs::read_dir("/sys/class/net").context("list network interfaces")?;
+    let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.any(|name| layout::is_bridge(&name)))
 }
 
 async fn add_bridge(layout: &Layout, tools: &Tools) -> Result<Pool> {

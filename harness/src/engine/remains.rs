@@ -2,22 +2,20 @@
 //! control groups, sockets, its network.
 
 use std::{
-    ffi::OsString,
     fs,
     io::ErrorKind,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use nix::{
-    mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::Value;
 
-use super::{layout::Layout, network, packages::Binaries};
+use super::{layout::Layout, mounts, network, packages::Binaries};
 use crate::{
     Context, Result,
     wait::{self, Probe},
@@ -73,7 +71,7 @@ pub(super) async fn end_daemon(layout: &Layout) {
 pub(super) async fn clear(layout: &Layout, binaries: &Binaries) -> Result<()> {
     end_processes(layout).await?;
     remove_shim_sockets(layout);
-    unmount(layout)?;
+    mounts::undo(layout)?;
     remove_control_groups(layout).await;
     network::tear_down(layout, &binaries.tools(&layout.run).await?).await?;
     match fs::remove_dir_all(&layout.run) {
@@ -179,44 +177,6 @@ fn shim_address(task: &Path) -> Option<String> {
     })
 }
 
-fn unmount(layout: &Layout) -> Result<()> {
-    let table = fs::read("/proc/self/mountinfo").context("list mounts")?;
-    for point in mounts_below(&table, &[&layout.home, &layout.run]) {
-        umount2(&point, MntFlags::MNT_DETACH)
-            .with_context(|| format!("unmount '{}'", point.display()))?;
-    }
-    Ok(())
-}
-
-/// The mount points below these folders, last mounted first.
-fn mounts_below(table: &[u8], folders: &[&Path]) -> Vec<PathBuf> {
-    let lines = table.split(|b| *b == b'\n');
-    let points = lines.filter_map(|line| line.split(|b| *b == b' ').nth(4).map(unescaped));
-    let mut points: Vec<PathBuf> = points
-        .filter(|point| folders.iter().any(|folder| point.starts_with(folder)))
-        .collect();
-    points.reverse();
-    points
-}
-
-/// The kernel writes space, tab, newline and backslash of a path as octal numbers.
-fn unescaped(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = field;
-    while let Some((first, tail)) = rest.split_first() {
-        let octal = tail
-            .get(..3)
-            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        let (byte, next) = match octal {
-            Some(byte) if *first == b'\\' => (byte, &tail[3..]),
-            _ => (*first, tail),
-        };
-        bytes.push(byte);
-        rest = next;
-    }
-    PathBuf::from(OsString::from_vec(bytes))
-}
-
 /// Control groups, in each hierarchy of version 1 or the one of version 2. The kernel
 /// takes a moment to let go of those whose processes just died.
 async fn remove_control_groups(layout: &Layout) {
@@ -257,33 +217,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_found_by_whole_folder_names_last_first() {
-        let table = b"\
-22 1 0:5 / / rw - ext4 /dev/a rw
-30 22 0:6 / /c/engine/data rw - ext4 /dev/a rw
-31 22 0:7 / /c/engine/data/with\\040space rw - overlay overlay rw
-32 22 0:8 / /c/engine-other rw - tmpfs tmpfs rw
-";
-        assert_eq!(
-            mounts_below(table, &[Path::new("/c/engine"), Path::new("/run/k")]),
-            [
-                Path::new("/c/engine/data/with space"),
-                Path::new("/c/engine/data")
-            ]
-        );
-    }
-
-    #[test]
     fn a_zombie_is_dead_whatever_its_name() {
         assert!(is_dead(b"12 (a) R b) Z 1 1"));
         assert!(!is_dead(b"12 (dockerd) S 1 1"));
         assert!(is_dead(b""), "gone while it was looked at");
-    }
-
-    #[test]
-    fn a_path_without_escapes_stays() {
-        assert_eq!(unescaped(b"/a\\134b"), Path::new("/a\\b"));
-        assert_eq!(unescaped(b"/a\\"), Path::new("/a\\"));
-        assert_eq!(unescaped("/ü".as_bytes()), Path::new("/ü"));
     }
 }

@@ -225,6 +225,81 @@ async fn starts_anew_when_its_folder_was_emptied() {
     .await;
 }
 
+/// A disk that the user has given to the engine, and one for its volumes, stay mounted.
+#[tokio::test]
+async fn leaves_the_users_mounts_alone() {
+    with_engine("users-mounts", |engine| async move {
+        let folder = engine.status().await.folder;
+        let volumes = folder.join("data/volumes");
+        mount(&["--types=tmpfs", "of-the-user"], &folder).await;
+        fs::create_dir_all(&volumes).unwrap();
+        mount(&["--types=tmpfs", "of-the-user"], &volumes).await;
+        for _ in 0..2 {
+            engine.ensure().await.unwrap();
+            sleeper(&engine).await;
+            kill(&daemons(&engine)).await;
+            engine.stop().await.unwrap();
+        }
+        let left = mounted(&folder);
+        for point in [&volumes, &folder] {
+            Command::new("umount").arg(point).run().await.unwrap();
+        }
+        assert_eq!(left, [folder, volumes]);
+    })
+    .await;
+}
+
+async fn mount(what: &[&str], point: &Path) {
+    let mount = Command::new("mount").args(what).arg(point);
+    mount.run().await.unwrap();
+}
+
+/// The mount points at and below a folder, first mounted first.
+fn mounted(folder: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    points
+        .map(PathBuf::from)
+        .filter(|point| point.starts_with(folder))
+        .collect()
+}
+
+/// In a network of its own, as this machine's forwarding is needed by other tests.
+#[tokio::test]
+async fn the_machine_forwards_for_engines_only_and_then_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Command::new("unshare")
+        .args(["--net", "--mount", "--propagation", "private"])
+        .arg(env!("CARGO_BIN_EXE_routing"))
+        .arg(folder.path())
+        .run()
+        .await
+        .unwrap()
+        .stdout;
+    let seen: Vec<_> = told
+        .lines()
+        .map(|line| {
+            let told: serde_json::Value = serde_json::from_str(line).unwrap();
+            let flags = ["forwards", "forwards6", "ours"].map(|name| told[name] == true);
+            let words = ["step", "policy"].map(|name| told[name].as_str().unwrap().to_owned());
+            (words, flags)
+        })
+        .collect();
+    let (accept, drop) = ("-P FORWARD ACCEPT", "-P FORWARD DROP");
+    let expected = [
+        (["before", accept], [false, false, false]),
+        (["one runs", drop], [true, false, true]),
+        (["the other runs", drop], [true, false, true]),
+        (["after both", accept], [false, false, false]),
+        (["needed by another", drop], [true, false, true]),
+        (["not needed any more", accept], [false, false, false]),
+        (["a router", accept], [true, false, true]),
+        (["a router as before", accept], [true, false, false]),
+    ];
+    let expected = expected.map(|(words, flags)| (words.map(str::to_owned), flags));
+    assert_eq!(seen, expected);
+}
+
 /// Docker's own bridge is not this engine's to touch, whoever it belongs to.
 #[tokio::test]
 async fn leaves_docker0_alone() {

@@ -1,0 +1,102 @@
+//! Starts and stops embedded engines in a network of its own, and says after each step what the
+//! machine does with packets: one line of JSON each. To be run by `unshare --net --mount`.
+#![expect(clippy::print_stdout, reason = "it says what it sees")]
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use kubenest::{engine::Engine, process::Command, settings::EngineRelease, store::Store};
+use serde_json::json;
+
+/// What an engine that comes later than ours may add.
+const ANOTHERS: [&str; 6] = ["FORWARD", "-i", "lo", "-o", "lo", "-j"];
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let folder = std::env::args().nth(1).context("usage: routing FOLDER")?;
+    let folder = Path::new(&folder);
+    own_machine(&folder.join("groups")).await?;
+    let engine = |name: &str| {
+        let home = folder.join(name);
+        Engine::open(&home, EngineRelease::Docker26, Store::default_cache())
+    };
+    let (one, other) = (engine("one")?, engine("other")?);
+    fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
+
+    tell("before").await?;
+    one.ensure().await?;
+    tell("one runs").await?;
+    other.ensure().await?;
+    one.stop().await?;
+    tell("the other runs").await?;
+    other.stop().await?;
+    tell("after both").await?;
+
+    one.ensure().await?;
+    iptables(&[&["-A"], &ANOTHERS[..], &["ACCEPT"]].concat()).await?;
+    one.stop().await?;
+    tell("needed by another").await?;
+    one.ensure().await?;
+    iptables(&[&["-D"], &ANOTHERS[..], &["ACCEPT"]].concat()).await?;
+    one.stop().await?;
+    tell("not needed any more").await?;
+
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    one.ensure().await?;
+    tell("a router").await?;
+    one.stop().await?;
+    tell("a router as before").await
+}
+
+/// Shows this process a machine with no interfaces but its own, and control groups as they were.
+async fn own_machine(groups: &Path) -> Result<()> {
+    fs::create_dir_all(groups)?;
+    let groups = groups.to_str().context("a plain path")?;
+    for arguments in [
+        ["--rbind", "/sys/fs/cgroup", groups],
+        ["--types=sysfs", "sysfs", "/sys"],
+        ["--rbind", groups, "/sys/fs/cgroup"],
+        ["--types=tmpfs", "tmpfs", "/run"],
+    ] {
+        Command::new("mount").args(arguments).run().await?;
+    }
+    Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .run()
+        .await?;
+    Ok(())
+}
+
+async fn tell(step: &str) -> Result<()> {
+    let value = |path: &str| fs::read_to_string(path).map(|text| text.trim() == "1");
+    let forward = iptables(&["-S", "FORWARD"]).await?;
+    let policy = forward.lines().next().unwrap_or_default().to_owned();
+    println!(
+        "{}",
+        json!({
+            "step": step,
+            "forwards": value("/proc/sys/net/ipv4/ip_forward")?,
+            "forwards6": value("/proc/sys/net/ipv6/conf/all/forwarding")?,
+            "policy": policy,
+            "ours": forward.contains("KUBENEST"),
+        })
+    );
+    Ok(())
+}
+
+/// Runs iptables as the engines' own packages have it.
+async fn iptables(arguments: &[&str]) -> Result<String> {
+    let cli = kubenest::engine::cli().await?;
+    let usr = cli.ancestors().nth(2).context("the packages' usr")?;
+    let libraries = fs::read_dir(usr.join("lib"))?.flatten();
+    let libraries = libraries
+        .map(|entry| entry.path())
+        .find(|path| path.join("xtables").is_dir())
+        .context("the packages' libraries")?;
+    let ran = Command::new(usr.join("sbin/iptables-nft"))
+        .env("LD_LIBRARY_PATH", &libraries)
+        .env("XTABLES_LIBDIR", libraries.join("xtables"))
+        .arg("-w")
+        .args(arguments);
+    Ok(ran.run().await?.stdout)
+}
