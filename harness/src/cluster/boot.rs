@@ -85,6 +85,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         Some(docker) => docker,
         None => Docker::find().await?,
     };
+    docker.nature().await?.require_nodes_can_run()?;
     // The sweep would end guards that are still saving.
     let finished = evidence::finish().await.map(drop);
     // What others left in the way of their own removal is no reason not to boot.

@@ -24,6 +24,9 @@ use crate::{
 /// How long a removal by somebody else may take.
 const REMOVAL: Duration = Duration::from_secs(120);
 
+/// A container whose root is the engine's own, where others' root is not (userns-remap).
+pub(super) const HOST_USERS: &str = "host";
+
 /// What a container is made of.
 #[derive(Debug, Clone, Default)]
 pub struct ContainerSpec {
@@ -330,6 +333,10 @@ impl ContainerSpec {
             host_config: Some(HostConfig {
                 privileged: Some(self.privileged),
                 init: Some(false),
+                // Where the engine has its containers' root be another user, privileged ones are
+                // refused without it, and their volumes are out of reach of others.
+                userns_mode: (self.privileged || self.volumes_from.is_some())
+                    .then(|| HOST_USERS.to_owned()),
                 cgroupns_mode: self.privileged.then_some(CgroupNs::PRIVATE),
                 security_opt: self.privileged.then(|| {
                     vec![
@@ -386,5 +393,27 @@ fn state(found: ContainerInspectResponse) -> ContainerState {
             .config
             .and_then(|config| config.labels)
             .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_needs_it_has_the_engines_own_root() {
+        let users = |spec: ContainerSpec| spec.body().host_config.unwrap().userns_mode;
+        let host = Some("host".to_owned());
+        assert_eq!(users(ContainerSpec::default()), None);
+        let node = ContainerSpec {
+            privileged: true,
+            ..ContainerSpec::default()
+        };
+        assert_eq!(users(node), host);
+        let reader = ContainerSpec {
+            volumes_from: Some("a".into()),
+            ..ContainerSpec::default()
+        };
+        assert_eq!(users(reader), host);
     }
 }

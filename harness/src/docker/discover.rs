@@ -234,7 +234,7 @@ fn usual_socket(env: &DockerEnv, system: &Path) -> Result<Option<Endpoint>> {
             path.display()
         ))
         .because(cause)
-        .cure("add the user to the group `docker` and log in again, or run rootless Docker"))
+        .cure("add the user to the group `docker` and log in again"))
     })
 }
 

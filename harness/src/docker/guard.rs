@@ -18,6 +18,7 @@ use tokio::io::AsyncWrite;
 
 use super::{
     Docker,
+    container::HOST_USERS,
     explain::Explain,
     labels::{CLUSTER, GUARD, Labels, OWNER, Owner},
 };
@@ -244,6 +245,8 @@ fn body(
             auto_remove: Some(true),
             init: Some(false),
             network_mode: Some("none".into()),
+            // Only the engine's own root may open its socket.
+            userns_mode: Some(HOST_USERS.into()),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".into()]),
             // The folder is the owner's, whoever that is, and nobody else's.
@@ -285,6 +288,7 @@ mod tests {
         assert_eq!(body.labels.unwrap()[OWNER], Owner::current().to_string());
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("none"));
+        assert_eq!(host.userns_mode.as_deref(), Some("host"));
         assert_eq!(
             (host.readonly_rootfs, host.auto_remove),
             (Some(true), Some(true))

@@ -9,6 +9,7 @@ mod freezer;
 mod guard;
 mod image;
 pub mod labels;
+mod nature;
 mod network;
 mod registry;
 mod sweep;
@@ -24,6 +25,7 @@ pub use guard::Guard;
 pub(crate) use guard::Saving;
 pub use image::ImageInfo;
 pub use labels::Labels;
+pub use nature::Nature;
 pub use sweep::{Removed, Scope, sweep};
 
 use self::{
@@ -67,9 +69,9 @@ impl Docker {
     /// An engine was named and does not answer, or there is none and none can be brought.
     pub async fn find() -> Result<Self> {
         let settings = settings();
+        settings.check()?;
         if !matches!(settings.engine, EngineChoice::Embedded(_)) {
             if let Some(endpoint) = discover(&settings.docker)? {
-        settings.check()?;
                 return Self::at(&endpoint).await;
             }
             if settings.engine == EngineChoice::Host {

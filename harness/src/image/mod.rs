@@ -112,6 +112,7 @@ impl NodeImage {
             ..self.machine(name)
         };
         docker.run(&spec).await?;
+        docker.nature().await?.require_nodes_can_run()?;
         Node::attach(docker, name, node::Role::Worker).await
     }
 
