@@ -1,11 +1,6 @@
 //! The engine's mounts, told from those that were there before it.
 
-use std::{
-    ffi::OsString,
-    fs,
-    os::unix::ffi::OsStringExt,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::PathBuf};
 
 use nix::mount::{MntFlags, umount2};
 
@@ -93,6 +88,8 @@ fn unescaped(field: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// A disk of the user's for the engine, one for its volumes, and a neighbour.

@@ -22,7 +22,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    archive::ImageSpec, layer::Layer, resolve::default_recipe, small::tiny_archive,
+    archive::ImageSpec, layer::Layer, resolve::default_recipe, resolve::likely_recipe,
+    small::tiny_archive,
 };
 pub use self::{archive::architecture, resolve::DefaultNode, small::SmallImage};
 use crate::{
@@ -111,8 +112,8 @@ impl NodeImage {
             network: Some("bridge".into()),
             ..self.machine(name)
         };
-        docker.run(&spec).await?;
         docker.nature().await?.require_nodes_can_run()?;
+        docker.run(&spec).await?;
         Node::attach(docker, name, node::Role::Worker).await
     }
 

@@ -71,6 +71,15 @@ pub(crate) async fn default_recipe(docker: &Docker) -> Result<Recipe> {
     default.resolve(docker).await
 }
 
+/// As [`default_recipe`], without asking anybody: what a boot would most likely take.
+pub(crate) fn likely_recipe(engine: Option<&Origin>) -> Result<Recipe> {
+    match &settings().node {
+        Some(node) => named(node).context("KUBENEST_NODE"),
+        None if engine == Some(&Origin::Embedded) => Recipe::named(RECIPE),
+        None => named(compat::default_node(&KIND).expect("the table must have the release")),
+    }
+}
+
 impl DefaultNode {
     /// Repeats the written choice; without one, chooses and writes it down.
     ///
@@ -177,12 +186,6 @@ mod tests {
         assert!(matches!(named(RECIPE).unwrap().content, Content::Parts(_)));
     }
 
-    #[test]
-    fn a_tag_without_a_digest_is_no_node() {
-        assert!(named("kindest/node:v1.32.2").is_err());
-        assert!(named("no-such-recipe").is_err());
-    }
-}
     fn default_in(folder: &std::path::Path) -> DefaultNode {
         DefaultNode {
             published: "reg.test/node@sha256:0".into(),
@@ -230,3 +233,9 @@ mod tests {
         assert!(default.written("a").is_err());
     }
 
+    #[test]
+    fn a_tag_without_a_digest_is_no_node() {
+        assert!(named("kindest/node:v1.32.2").is_err());
+        assert!(named("no-such-recipe").is_err());
+    }
+}

@@ -156,14 +156,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
 }
 
 async fn host_report(json: bool) -> Result<ExitCode> {
-    let engine = match Docker::find().await {
-        Ok(docker) => docker
-            .info()
-            .await
-            .map(|info| format!("Docker {}", info.version)),
-        Err(error) => Err(error),
-    };
-    let report = doctor::host_checks(engine);
+    let report = doctor::examine().await;
     if json {
         println!("{}", json_of(&report)?);
     } else {
