@@ -5,6 +5,7 @@ pub(crate) mod trust;
 use std::{
     collections::HashMap,
     ffi::OsString,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
@@ -115,6 +116,9 @@ pub struct Settings {
     /// `KUBENEST_REDACT`: regular expressions, one a line or with `;` between them; what they
     /// match is kept out of all that is written of a failure.
     pub redact: Option<String>,
+    /// `KUBENEST_PATIENCE`: a number that every deadline is multiplied by, 0.5 to 20; else it is
+    /// measured ([`patience`](crate::wait::patience)).
+    pub patience: Option<f64>,
     /// `KUBENEST_LOG`: what to log, in tracing's filter syntax.
     pub log: Option<String>,
     /// What Docker's own clients read.
@@ -154,7 +158,7 @@ const PATHS: [&str; 5] = [
     "KUBENEST_EVIDENCE",
 ];
 
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "KUBENEST_CACHE",
     "KUBENEST_RUN",
     "KUBENEST_ENGINE",
@@ -168,8 +172,12 @@ const KNOWN: [&str; 14] = [
     "KUBENEST_EVIDENCE",
     "KUBENEST_EVIDENCE_ALWAYS",
     "KUBENEST_REDACT",
+    "KUBENEST_PATIENCE",
     "KUBENEST_LOG",
 ];
+
+/// What `KUBENEST_PATIENCE` may be.
+const PATIENCE: RangeInclusive<f64> = 0.5..=20.0;
 
 impl Settings {
     /// Refuses settings that cannot be used, and a cache into which others can put something.
@@ -220,6 +228,13 @@ impl Settings {
                 EngineChoice::Auto
             }
         };
+        let patience = text("KUBENEST_PATIENCE").and_then(|text| {
+            let factor = text.parse().ok().filter(|factor| PATIENCE.contains(factor));
+            if factor.is_none() {
+                unknown.push(format!("KUBENEST_PATIENCE={text}"));
+            }
+            factor
+        });
         unknown.sort();
         Self {
             cache: std::path::absolute(&cache).unwrap_or(cache),
@@ -239,6 +254,7 @@ impl Settings {
             evidence: path("KUBENEST_EVIDENCE"),
             evidence_always: flag("KUBENEST_EVIDENCE_ALWAYS"),
             redact: text("KUBENEST_REDACT"),
+            patience,
             log: text("KUBENEST_LOG"),
             docker: DockerEnv {
                 host: text("DOCKER_HOST"),
@@ -376,6 +392,19 @@ mod tests {
         let settings = read(&[("KUBENEST_ENGINE", "embeded")]);
         assert_eq!(settings.unknown, ["KUBENEST_ENGINE=embeded"]);
         assert!(read(&[("KUBENEST_ENGINE", "auto")]).unknown.is_empty());
+    }
+
+    #[test]
+    fn a_patience_that_is_none_is_named() {
+        let of = |text| read(&[("KUBENEST_PATIENCE", text)]);
+        assert_eq!(of("3").patience, Some(3.0));
+        assert_eq!(of("0.5").patience, Some(0.5));
+        for wrong in ["fast", "0", "-1", "21", "NaN", "inf", "3x"] {
+            let settings = of(wrong);
+            assert_eq!(settings.patience, None, "{wrong}");
+            assert_eq!(settings.unknown, [format!("KUBENEST_PATIENCE={wrong}")]);
+        }
+        assert_eq!(read(&[]).patience, None);
     }
 
     #[test]

@@ -1,13 +1,22 @@
 //! The one way to wait: a condition, a deadline, and the last thing seen.
 //!
-//! Nothing else in the crate sleeps. A timeout is an error that says what was
-//! waited for, how long, and what was seen last.
+//! Nothing else in the crate sleeps or cuts work off. A timeout is an error that says what was
+//! waited for, how long, and what was seen last; when the machine is why, that is its cause.
+//!
+//! A deadline is what an ordinary machine needs at most. Each is multiplied by one factor
+//! ([`patience`]), those that a test gives, too: on a slow machine they mean the same.
+
+mod machine;
+mod patience;
 
 use std::{future::Future, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 
+use self::machine::Sample;
+pub(crate) use self::patience::with_factor;
+pub use self::patience::{Patience, patience, scaled};
 use crate::{Error, Result};
 
 /// The pauses between two looks; they never end.
@@ -68,11 +77,11 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
     deadline: Duration,
     mut probe: impl FnMut() -> F,
 ) -> Result<T> {
-    let start = Instant::now();
+    let deadline = Deadline::begin(deadline);
     let mut last = "nothing".to_owned();
     for pause in PAUSES.build() {
-        let left = deadline.saturating_sub(start.elapsed());
-        match tokio::time::timeout(left.max(Duration::from_millis(1)), probe()).await {
+        let left = deadline.left().max(Duration::from_millis(1));
+        match tokio::time::timeout(left, probe()).await {
             Ok(Probe::Ready(value)) => return Ok(value),
             Ok(Probe::Failed(error)) => return Err(error),
             Ok(Probe::Pending(seen)) => last = seen,
@@ -81,12 +90,12 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
                 break;
             }
         }
-        if start.elapsed() + pause >= deadline {
+        if deadline.left() <= pause {
             break;
         }
         pace(pause).await;
     }
-    Err(timed_out(what, deadline, &last))
+    Err(deadline.missed(what, &last))
 }
 
 /// Gives `work` until the deadline.
@@ -98,10 +107,82 @@ pub async fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    match tokio::time::timeout(deadline, work).await {
-        Ok(result) => result,
-        Err(_) => Err(timed_out(what, deadline, "no end of it")),
+    let deadline = Deadline::begin(deadline);
+    match deadline.give(work).await {
+        Some(result) => result,
+        None => Err(deadline.missed(what, "no end of it")),
     }
+}
+
+/// Gives `work` until the deadline; `None` when it has not ended by then.
+pub(crate) async fn at_most<T>(deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(scaled(deadline), work).await.ok()
+}
+
+/// A deadline that runs, for those who see more of the work than that it has not ended.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    begun: Instant,
+    allowed: Duration,
+    machine: Option<Sample>,
+}
+
+impl Deadline {
+    pub(crate) fn begin(deadline: Duration) -> Self {
+        Self {
+            begun: Instant::now(),
+            allowed: scaled(deadline),
+            machine: Sample::recent(),
+        }
+    }
+
+    /// How much of it is left.
+    fn left(&self) -> Duration {
+        self.allowed.saturating_sub(self.begun.elapsed())
+    }
+
+    /// The work's result, or `None` when it has not ended by the deadline.
+    pub(crate) async fn give<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(self.left(), work).await.ok()
+    }
+
+    /// The error for `what` was waited for in vain; the machine is its cause if it had no time
+    /// to give.
+    pub(crate) fn missed(&self, what: &str, last: &str) -> Error {
+        let allowed = self.allowed.as_secs_f64();
+        let error = Error::timeout(format!(
+            "waited {allowed:.1} s for {what}; last seen: {last}"
+        ));
+        match self.machine.and_then(machine::trouble_since) {
+            Some(trouble) => too_slow(error, &trouble, patience().factor),
+            None => error,
+        }
+    }
+}
+
+/// How an error begins that the machine is the cause of.
+const TOO_SLOW: &str = "the machine is too slow: ";
+
+fn too_slow(error: Error, trouble: &str, factor: f64) -> Error {
+    let more = (factor * 2.0).max(2.0).ceil();
+    let cure = format!(
+        "run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE={more} \
+         (now {factor:.1})"
+    );
+    error.because(Error::setup(format!("{TOO_SLOW}{trouble}")).cure(cure))
+}
+
+/// The error among an error's causes that says that the machine is too slow.
+pub(crate) fn machine_cause(error: &Error) -> Option<&Error> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        let ours = cause.downcast_ref::<Error>();
+        if let Some(found) = ours.filter(|ours| ours.to_string().starts_with(TOO_SLOW)) {
+            return Some(found);
+        }
+        next = cause.source();
+    }
+    None
 }
 
 /// A pause between two looks of a loop that runs for as long as something lives.
@@ -110,17 +191,10 @@ pub(crate) async fn pace(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
-fn timed_out(what: &str, deadline: Duration, last: &str) -> Error {
-    Error::timeout(format!(
-        "waited {:.1} s for {what}; last seen: {last}",
-        deadline.as_secs_f64()
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use crate::{Context, ErrorKind};
 
     #[tokio::test(start_paused = true)]
     async fn a_timeout_says_what_was_seen_last() {
@@ -159,5 +233,42 @@ mod tests {
             error.to_string().ends_with("nothing, then no answer"),
             "{error}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_factor_scales_every_wait() {
+        let begun = Instant::now();
+        let never = async || Probe::<()>::Pending("no".into());
+        let error = with_factor(3.0, until("x", Duration::from_secs(2), never)).await;
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "waited 6.0 s for x; last seen: no");
+        let work = std::future::pending::<Result<()>>();
+        let error = with_factor(0.5, within("x", Duration::from_secs(2), work)).await;
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "waited 1.0 s for x; last seen: no end of it");
+        let none = with_factor(
+            2.0,
+            at_most(Duration::from_secs(1), std::future::pending::<()>()),
+        );
+        assert_eq!(none.await, None);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_machine_that_is_the_cause_is_named_with_the_cure() {
+        let error = Error::timeout("waited 180.0 s for kubeadm init; last seen: [certs]");
+        let error = too_slow(
+            error,
+            "its 2 processors were 99 % busy, at a load of 14.2",
+            1.4,
+        );
+        let error = Err::<(), _>(error).context("boot cluster 'a'").unwrap_err();
+        insta::assert_snapshot!(error.report(), @r"
+        boot cluster 'a': waited 180.0 s for kubeadm init; last seen: [certs]: the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2
+        cure: run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE=3 (now 1.4)
+        ");
+        assert!(machine_cause(&error).is_some());
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(machine_cause(&Error::timeout("waited")).is_none());
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     image,
     process::Command,
     settings::{ProxyEnv, settings},
+    wait::{Patience, patience},
 };
 
 /// All that the checks judge.
@@ -38,6 +39,8 @@ pub(super) struct Facts {
     pub(super) disks: Vec<Disk>,
     /// The time by this machine's clock.
     pub(super) now: SystemTime,
+    /// The factor of every deadline.
+    pub(super) patience: Patience,
     /// What stands between this process and the network.
     pub(super) proxy: ProxyEnv,
     /// What only a Linux machine has, when the engine's is this one.
@@ -125,6 +128,7 @@ impl Facts {
                 .filter_map(|folder| Disk::of(folder))
                 .collect(),
             now: SystemTime::now(),
+            patience: patience().clone(),
             proxy: settings.proxy.clone(),
             machine,
         }
@@ -360,6 +364,10 @@ pub(super) mod tests {
                 disk("/var/lib/docker", 40),
             ],
             now,
+            patience: Patience {
+                factor: 1.0,
+                reason: "as on an ordinary machine".into(),
+            },
             proxy: ProxyEnv::default(),
             machine: Machine {
                 cgroups: Cgroups {

@@ -10,17 +10,21 @@ mod network;
 mod quotas;
 
 use self::facts::Facts;
-use crate::health::{Outcome, Report};
+use crate::{
+    health::{Outcome, Report},
+    wait::Patience,
+};
 
 type Judge = fn(&Facts) -> Outcome;
 
 /// What any machine is asked.
-const CHECKS: [(&str, Judge); 6] = [
+const CHECKS: [(&str, Judge); 7] = [
     ("engine", engine::engine),
     ("engine-kind", engine::kind),
     ("cache", disk::cache),
     ("disk", disk::disk),
     ("clock", engine::clock),
+    ("patience", tell_patience),
     ("proxy", network::proxy),
 ];
 
@@ -54,6 +58,12 @@ fn judge(facts: &Facts) -> Report {
     Report {
         findings: findings.collect(),
     }
+}
+
+/// The factor is told and never a trouble: no value of it keeps nodes from running.
+fn tell_patience(facts: &Facts) -> Outcome {
+    let Patience { factor, reason } = &facts.patience;
+    Outcome::passed(format!("deadlines are multiplied by {factor:.1}, {reason}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,188 @@
+//! What the machine did while something was waited for: whether it is why it did not come.
+
+use std::{
+    fs,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A begin of a wait may be told from a sample that is as old as this.
+const FRESH: Duration = Duration::from_secs(1);
+/// Processor time, in seconds, that must have passed for a judgement.
+const ENOUGH: f64 = 2.0;
+/// The kernel's unit of processor time.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Parts of processor time that make a machine the cause: given to others, spent waiting for a
+/// disk, and in use while more wanted to run.
+const STOLEN: f64 = 0.2;
+const WAITED: f64 = 0.5;
+const BUSY: f64 = 0.9;
+/// As many programs for each processor are a crowd.
+const CROWD: f64 = 2.0;
+
+/// What all processors have done since the machine started, in the kernel's ticks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Sample {
+    busy: u64,
+    disk: u64,
+    stolen: u64,
+    all: u64,
+}
+
+impl Sample {
+    /// None where there is no /proc.
+    pub(super) fn now() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// One that is at most a second old: many waits begin at once.
+    pub(super) fn recent() -> Option<Self> {
+        static LAST: Mutex<Option<(Instant, Sample)>> = Mutex::new(None);
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = last.filter(|(at, _)| at.elapsed() < FRESH);
+        *last = fresh.or_else(|| Some((Instant::now(), Self::now()?)));
+        last.map(|(_, sample)| sample)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+        let ticks: Vec<u64> = line
+            .split_whitespace()
+            .map_while(|word| word.parse().ok())
+            .collect();
+        // In this order; guests' time, behind it, is in the users' already.
+        let [user, nice, system, idle, disk, irq, softirq, stolen, ..] = ticks[..] else {
+            return None;
+        };
+        let busy = user + nice + system + irq + softirq;
+        Some(Self {
+            busy,
+            disk,
+            stolen,
+            all: busy + idle + disk + stolen,
+        })
+    }
+
+    /// The part of processor time that the machine's host gave to others.
+    pub(super) fn stolen(self) -> f64 {
+        part(self.stolen, self.all)
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            busy: self.busy.saturating_sub(before.busy),
+            disk: self.disk.saturating_sub(before.disk),
+            stolen: self.stolen.saturating_sub(before.stolen),
+            all: self.all.saturating_sub(before.all),
+        }
+    }
+
+    /// Why nothing could go on as fast as it should, if the machine is the cause.
+    fn trouble(self, load: f64, processors: usize) -> Option<String> {
+        if (self.all as f64) < ENOUGH * TICKS_PER_SECOND {
+            return None;
+        }
+        let percent = |ticks| part(ticks, self.all) * 100.0;
+        let crowded = load >= CROWD * processors as f64;
+        if self.stolen() >= STOLEN {
+            let stolen = percent(self.stolen);
+            return Some(format!(
+                "its host gave {stolen:.0} % of its processor time to others (steal)"
+            ));
+        }
+        if part(self.disk, self.all) >= WAITED {
+            let disk = percent(self.disk);
+            return Some(format!(
+                "its processors waited for a disk {disk:.0} % of the time"
+            ));
+        }
+        let busy = percent(self.busy + self.stolen);
+        (crowded && busy >= BUSY * 100.0).then(|| {
+            format!("its {processors} processors were {busy:.0} % busy, at a load of {load:.1}")
+        })
+    }
+}
+
+/// Why the machine is the cause of what took too long since then, if it is.
+pub(super) fn trouble_since(before: Sample) -> Option<String> {
+    Sample::now()?.since(before).trouble(load(), processors())
+}
+
+/// Programs that wanted to run in the last minute, on average.
+pub(super) fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split(' ').next();
+    first.and_then(|word| word.parse().ok()).unwrap_or(0.0)
+}
+
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn part(ticks: u64, all: u64) -> f64 {
+    if all == 0 {
+        return 0.0;
+    }
+    ticks as f64 / all as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A minute of two processors, as percents: busy, waiting for a disk, given to others.
+    fn minute(busy: u64, disk: u64, stolen: u64) -> Sample {
+        Sample {
+            busy: busy * 120,
+            disk: disk * 120,
+            stolen: stolen * 120,
+            all: 12_000,
+        }
+    }
+
+    #[test]
+    fn the_kernels_table_is_read() {
+        let stat = "cpu  142627 4556 19234 20925 519 0 177 366 12 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
+        let sample = Sample::parse(stat).unwrap();
+        assert_eq!(sample.busy, 142_627 + 4556 + 19_234 + 177);
+        assert_eq!((sample.disk, sample.stolen), (519, 366));
+        assert_eq!(sample.all, sample.busy + 20_925 + 519 + 366);
+        assert_eq!(Sample::parse("cpu  1 2 3\n"), None);
+        assert_eq!(Sample::parse(""), None);
+    }
+
+    #[test]
+    fn a_machine_is_the_cause_when_it_had_no_time_to_give() {
+        let told = [
+            minute(99, 0, 1).trouble(14.2, 2),
+            minute(60, 0, 34).trouble(3.0, 2),
+            minute(20, 70, 0).trouble(5.0, 2),
+        ];
+        insta::assert_snapshot!(told.map(Option::unwrap).join("\n"), @r"
+        its 2 processors were 100 % busy, at a load of 14.2
+        its host gave 34 % of its processor time to others (steal)
+        its processors waited for a disk 70 % of the time
+        ");
+    }
+
+    #[test]
+    fn a_machine_with_time_to_give_is_not_the_cause() {
+        let innocent = [
+            // Busy, but with nobody in the queue: this is what a build looks like.
+            minute(99, 0, 0).trouble(2.1, 2),
+            // A queue that is gone already.
+            minute(40, 10, 5).trouble(14.2, 2),
+            minute(5, 30, 1).trouble(0.4, 2),
+            // Too short a time to say.
+            Sample {
+                busy: 90,
+                disk: 0,
+                stolen: 0,
+                all: 90,
+            }
+            .trouble(14.2, 2),
+        ];
+        assert_eq!(innocent, [None, None, None, None]);
+    }
+}
