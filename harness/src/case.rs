@@ -206,10 +206,11 @@ impl Cluster {
         namespace.metadata.generate_name = Some("case-".into());
         let labels = Labels::new("case").cluster(self.name()).map();
         namespace.metadata.labels = Some(labels.into_iter().filter(is_label).collect());
-        let namespace = Api::<Namespace>::all(self.client())
-            .create(&PostParams::default(), &namespace)
-            .await
-            .context("create the case's namespace")?;
+        let api = Api::<Namespace>::all(self.client());
+        let (params, what) = (PostParams::default(), || {
+            "create the case's namespace".to_owned()
+        });
+        let namespace = objects::answer(what, api.create(&params, &namespace)).await?;
         let name = namespace.metadata.name.unwrap_or_default();
         objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
         self.subject().open_case(&name).await;
@@ -363,8 +364,11 @@ impl<'a> Case<'a> {
     async fn close(&self) {
         self.remember_secrets().await;
         let api = Api::<Namespace>::all(self.client());
-        if let Err(error) = api.delete(&self.namespace, &DeleteParams::default()).await {
-            tracing::debug!("remove namespace '{}': {error}", self.namespace);
+        let (params, what) = (DeleteParams::default(), || {
+            format!("remove namespace '{}'", self.namespace)
+        });
+        if let Err(error) = objects::answer(what, api.delete(&self.namespace, &params)).await {
+            tracing::debug!("{}", error.report());
         }
         self.cluster.subject().close_case().await;
     }

@@ -66,6 +66,7 @@ pub mod engine;
 pub mod tools;
 
 // What all of it stands on.
+mod background;
 mod debian;
 mod error;
 mod file;

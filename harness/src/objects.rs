@@ -13,8 +13,23 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Context, Error, Result,
-    wait::{self, Probe},
+    wait::{self, Deadline, Probe},
 };
+
+/// How long an API server may take for one answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// One answer of an API server.
+///
+/// # Errors
+/// Its refusal, or that it does not answer in time.
+pub(crate) async fn answer<T>(
+    what: impl Fn() -> String,
+    answer: impl Future<Output = kube::Result<T>>,
+) -> Result<T> {
+    let answer = async { answer.await.with_context(&what) };
+    wait::within("the API server's answer", ANSWER, answer).await
+}
 
 /// Watches one object until `look` is ready; it is shown `None` while there is no object.
 ///
@@ -30,6 +45,7 @@ pub async fn until<K, T>(
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    let deadline = Deadline::begin(deadline);
     let mut last = "nothing".to_owned();
     let watched = async {
         let mut changes = Box::pin(watcher::watch_object(api, name).default_backoff());
@@ -46,12 +62,9 @@ where
         }
         Err(Error::setup(format!("the watch of {what} ended")))
     };
-    match tokio::time::timeout(deadline, watched).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::timeout(format!(
-            "waited {:.1} s for {what}; last seen: {last}",
-            deadline.as_secs_f64()
-        ))),
+    match deadline.give(watched).await {
+        Some(result) => result,
+        None => Err(deadline.missed(what, &last)),
     }
 }
 
@@ -66,10 +79,10 @@ where
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
     let name = object.meta().name.clone().unwrap_or_default();
-    Api::<K>::namespaced(client.clone(), namespace)
-        .create(&PostParams::default(), object)
-        .await
-        .with_context(|| format!("create {kind} '{namespace}/{name}'"))
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let params = PostParams::default();
+    let created = api.create(&params, object);
+    answer(|| format!("create {kind} '{namespace}/{name}'"), created).await
 }
 
 /// Waits until a namespace's `default` service account is there: pods need it.

@@ -5,11 +5,17 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use tokio::io::AsyncWriteExt;
 
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, wait};
+
+/// How long a program may run for which nobody says how long: builds are the longest.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// How long it may take to start one that goes on by itself.
+const START: Duration = Duration::from_secs(60);
 
 /// A program to run to its end.
 #[derive(Debug, Clone)]
@@ -19,6 +25,7 @@ pub struct Command {
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
+    deadline: Duration,
 }
 
 /// What a program left.
@@ -41,6 +48,7 @@ impl Command {
             env: Vec::new(),
             dir: None,
             stdin: None,
+            deadline: LONGEST,
         }
     }
 
@@ -81,11 +89,18 @@ impl Command {
         self
     }
 
+    /// Gives it this long to end, and not an hour.
+    #[must_use]
+    pub fn within(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     /// Runs the program and returns what it left, whatever its exit code.
-    /// It is killed when the future is dropped.
+    /// It is killed when it does not end in time, and when the future is dropped.
     ///
     /// # Errors
-    /// The program cannot be started.
+    /// The program cannot be started, or does not end in time.
     pub async fn output(&self) -> Result<Output> {
         #[expect(
             clippy::disallowed_methods,
@@ -117,7 +132,8 @@ impl Command {
                 pipe.write_all(&bytes).await.ok();
             }
         };
-        let ((), output) = tokio::join!(feed, child.wait_with_output());
+        let ended = async { Ok(tokio::join!(feed, child.wait_with_output()).1) };
+        let output = wait::within(&format!("`{self}` to end"), self.deadline, ended).await?;
         let output = output.with_context(|| format!("wait for `{self}`"))?;
         Ok(Output {
             status: output.status,
@@ -170,8 +186,8 @@ impl Command {
             .stdout(log.try_clone().with_context(open)?)
             .stderr(log);
         command.current_dir(self.dir.as_deref().unwrap_or(Path::new("/")));
-        let status = command
-            .status()
+        let started = async { command.status().await.context("setsid") };
+        let status = wait::within("it to start", START, started)
             .await
             .with_context(|| format!("start `{self}`"))?;
         if !status.success() {
@@ -252,6 +268,18 @@ mod tests {
         assert_eq!(
             error.unwrap_err().to_string(),
             "`sh -c 'echo broken pipe >&2; exit 3'` ended with exit status: 3: broken pipe"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_end_is_cut_off() {
+        let endless = Command::new("sleep")
+            .arg("600")
+            .within(Duration::from_millis(50));
+        let error = endless.run().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "waited 0.1 s for `sleep 600` to end; last seen: no end of it"
         );
     }
 

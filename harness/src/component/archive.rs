@@ -5,14 +5,18 @@ use std::{
     io::{self, BufReader, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Component, Path},
+    thread,
+    time::Duration,
 };
 
 use flate2::read::MultiGzDecoder;
+use tokio::sync::oneshot;
 
 use super::layout;
 use crate::{
     Context, Error, Result,
     recipe::{Role, hash_file},
+    wait,
 };
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -20,11 +24,15 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Fetches `url` to `file` and refuses anything but the bytes of `sha256`.
 pub(super) async fn fetch(url: &str, sha256: &str, file: &Path) -> Result<()> {
     let (from, to) = (url.to_owned(), file.to_owned());
-    let fetched = tokio::task::spawn_blocking(move || match from.strip_prefix("file://") {
-        Some(path) => fs::copy(path, &to)
-            .map(drop)
-            .with_context(|| format!("read '{path}'")),
-        None => download(&from, &to),
+    let (sender, fetched) = oneshot::channel();
+    // No thread of the runtime's: that would not end while a server is silent.
+    thread::spawn(move || {
+        sender.send(match from.strip_prefix("file://") {
+            Some(path) => fs::copy(path, &to)
+                .map(drop)
+                .with_context(|| format!("read '{path}'")),
+            None => download(&from, &to, &Patience::default()),
+        })
     });
     fetched
         .await
@@ -82,11 +90,39 @@ pub(super) fn unpack(file: &Path, role: Role, out: &Path) -> Result<()> {
     Ok(())
 }
 
-fn download(url: &str, file: &Path) -> Result<()> {
+/// How long a server may take.
+struct Patience {
+    /// To be found and to take the connection.
+    connect: Duration,
+    /// For the next bytes, the first ones too.
+    silence: Duration,
+    /// For all of it.
+    all: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let [connect, silence, all] = [30, 60, 60 * 60].map(Duration::from_secs).map(wait::scaled);
+        Self {
+            connect,
+            silence,
+            all,
+        }
+    }
+}
+
+fn download(url: &str, file: &Path, patience: &Patience) -> Result<()> {
     let tls = ureq::tls::TlsConfig::builder()
         .root_certs(ureq::tls::RootCerts::PlatformVerifier)
         .build();
-    let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(tls).build().into();
+    let config = ureq::Agent::config_builder()
+        .tls_config(tls)
+        .timeout_resolve(Some(patience.connect))
+        .timeout_connect(Some(patience.connect))
+        .timeout_per_read(Some(patience.silence))
+        .timeout_per_write(Some(patience.silence))
+        .timeout_global(Some(patience.all));
+    let agent: ureq::Agent = config.build().into();
     let mut response = agent
         .get(url)
         .call()

@@ -47,7 +47,7 @@ impl Docker {
             ..Default::default()
         };
         self.raw()
-            .upload_to_container(container, Some(options), bollard::body_full(archive.into()))
+            .upload_to_container(container, Some(options), archive.into())
             .await
             .explain(|| format!("put files into container '{container}'"))
     }

@@ -13,8 +13,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Docker, TIMEOUT_SECONDS};
-use crate::{Error, Result, settings::DockerEnv};
+use super::{
+    Docker,
+    client::{Client, NEVER},
+};
+use crate::{Error, Result, settings::DockerEnv, wait};
 
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
 
@@ -137,7 +140,7 @@ impl Docker {
     /// # Errors
     /// It does not answer; the error says who named it.
     pub async fn at(endpoint: &Endpoint) -> Result<Self> {
-        let (timeout, version) = (TIMEOUT_SECONDS, bollard::API_DEFAULT_VERSION);
+        let (timeout, version) = (NEVER, bollard::API_DEFAULT_VERSION);
         let address = endpoint.to_string();
         let raw = match &endpoint.address {
             Address::Unix(_) => bollard::Docker::connect_with_unix(&address, timeout, version),
@@ -149,16 +152,18 @@ impl Docker {
                 bollard::Docker::connect_with_ssl(&address, &key, &cert, &ca, timeout, version)
             }
         };
-        let answered = async { raw?.negotiate_version().await };
-        let answer = tokio::time::timeout(ANSWER, answered).await;
-        match answer {
-            Ok(Ok(raw)) => Ok(Self {
-                raw,
+        let answered = async { Ok(raw?.negotiate_version().await?) };
+        let answer: Result<_, Box<dyn std::error::Error + Send + Sync>> =
+            match wait::at_most(ANSWER, answered).await {
+                Some(answer) => answer,
+                None => Err(format!("no answer within {ANSWER:?}").into()),
+            };
+        answer
+            .map(|raw: bollard::Docker| Self {
+                raw: Client::new(raw),
                 endpoint: endpoint.clone(),
-            }),
-            Ok(Err(cause)) => Err(endpoint.silent(cause)),
-            Err(cause) => Err(endpoint.silent(cause)),
-        }
+            })
+            .map_err(|cause| endpoint.silent(cause))
     }
 }
 

@@ -14,8 +14,11 @@ use super::{Docker, explain::Explain};
 use crate::{
     Context, Error, Result,
     process::{last_lines, quote},
-    wait::{self, Probe},
+    wait::{self, Deadline, Probe},
 };
+
+/// How long a command may run for which nobody says how long.
+pub const RUN: Duration = Duration::from_secs(15 * 60);
 
 /// What a command in a container left.
 #[derive(Debug, Clone)]
@@ -51,28 +54,81 @@ impl ExecOutput {
     }
 }
 
+/// What a command has written so far.
+#[derive(Default)]
+struct Said {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// The end of both, in the order they came.
+    tail: Vec<u8>,
+}
+
+impl Said {
+    fn add(&mut self, part: LogOutput) {
+        let of_stderr = matches!(part, LogOutput::StdErr { .. });
+        let bytes = part.into_bytes();
+        let stream = if of_stderr {
+            &mut self.stderr
+        } else {
+            &mut self.stdout
+        };
+        stream.extend_from_slice(&bytes);
+        self.tail.extend_from_slice(&bytes);
+        let old = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..old);
+    }
+
+    fn last_line(&self) -> String {
+        let line = last_lines(&String::from_utf8_lossy(&self.tail), 1);
+        if line.is_empty() {
+            "no output".into()
+        } else {
+            line
+        }
+    }
+}
+
+/// As many bytes are enough for the line that a command wrote last.
+const TAIL: usize = 4096;
+
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
 impl Docker {
     /// Runs a command in a container to its end, whatever its exit status. Without input, and
-    /// with an empty one, it reads from /dev/null.
+    /// with an empty one, it reads from /dev/null. It has 15 minutes.
     ///
     /// # Errors
-    /// The container does not run, or the engine does not answer.
+    /// The container does not run, the engine does not answer, or the command does not end in
+    /// time: the error has the last line it wrote.
     pub async fn exec(
         &self,
         container: &str,
         argv: &[impl AsRef<str> + Sync],
         stdin: Option<Vec<u8>>,
     ) -> Result<ExecOutput> {
-        // An input that has ended before the engine has opened it may never end for the command.
-        let stdin = stdin.filter(|bytes| !bytes.is_empty());
-        self.exec_reading(container, argv, stdin.map(std::io::Cursor::new))
-            .await
+        self.exec_within(container, argv, stdin, RUN).await
     }
 
-    /// Runs a command in a container to its end, fed from a reader of any length.
+    /// As [`exec`](Docker::exec), with a deadline.
+    ///
+    /// # Errors
+    /// As [`exec`](Docker::exec).
+    pub async fn exec_within(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<ExecOutput> {
+        // An input that has ended before the engine has opened it may never end for the command.
+        let stdin = stdin.filter(|bytes| !bytes.is_empty());
+        let stdin = stdin.map(std::io::Cursor::new);
+        self.run_to_end(container, argv, stdin, deadline).await
+    }
+
+    /// Runs a command in a container to its end, fed from a reader of any length. It has 15
+    /// minutes.
     ///
     /// # Errors
     /// As [`exec`](Docker::exec).
@@ -82,47 +138,61 @@ impl Docker {
         argv: &[impl AsRef<str> + Sync],
         stdin: Option<impl AsyncRead + Unpin>,
     ) -> Result<ExecOutput> {
+        self.run_to_end(container, argv, stdin, RUN).await
+    }
+
+    async fn run_to_end(
+        &self,
+        container: &str,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<impl AsyncRead + Unpin>,
+        deadline: Duration,
+    ) -> Result<ExecOutput> {
         let what = || format!("run `{}` in '{container}'", Argv(argv));
-        let (id, mut output, mut input) = self
-            .start_exec(container, argv, stdin.is_some())
-            .await
-            .with_context(what)?;
-        let feed = async {
-            if let Some(mut reader) = stdin {
-                // A command that stops reading early says so by its status.
-                tokio::io::copy(&mut reader, &mut input).await.ok();
-                input.shutdown().await.ok();
-            }
-        };
-        let read = async {
-            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-            while let Some(part) = output.next().await {
-                match part.explain(what)? {
-                    LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
-                    other => stdout.extend_from_slice(&other.into_bytes()),
+        let deadline = Deadline::begin(deadline);
+        let mut said = Said::default();
+        let run = async {
+            let (id, mut output, mut input) =
+                self.start_exec(container, argv, stdin.is_some()).await?;
+            let feed = async {
+                if let Some(mut reader) = stdin {
+                    // A command that stops reading early says so by its status.
+                    tokio::io::copy(&mut reader, &mut input).await.ok();
+                    input.shutdown().await.ok();
                 }
-            }
-            Result::Ok((stdout, stderr))
+            };
+            let read = async {
+                while let Some(part) = output.next().await {
+                    said.add(part.explain(|| "read its output".into())?);
+                }
+                Result::Ok(())
+            };
+            let ((), read) = tokio::join!(feed, read);
+            read?;
+            self.exit_status(&id).await
         };
-        let ((), read) = tokio::join!(feed, read);
-        let (stdout, stderr) = read?;
-        // The streams can close a moment before the engine has noted the exit.
-        let status = wait::until(
-            "an exit status",
-            Duration::from_secs(60),
-            async || match self.raw().inspect_exec(&id).await.explain(what) {
+        let status = match deadline.give(run).await {
+            Some(status) => status,
+            None => Err(deadline.missed("its end", &said.last_line())),
+        };
+        Ok(ExecOutput {
+            status: status.with_context(what)?,
+            stdout: said.stdout,
+            stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
+        })
+    }
+
+    /// The streams can close a moment before the engine has noted the exit.
+    async fn exit_status(&self, exec: &str) -> Result<i64> {
+        wait::until("an exit status", Duration::from_secs(60), async || {
+            let found = self.raw().inspect_exec(exec).await;
+            match found.explain(|| "ask for its exit status".into()) {
                 Ok(found) if found.running == Some(true) => Probe::Pending("running".into()),
                 Ok(found) => Probe::from_option(found.exit_code, || "no exit status".into()),
                 Err(error) => Probe::Failed(error),
-            },
-        )
-        .await
-        .with_context(what)?;
-        Ok(ExecOutput {
-            status,
-            stdout,
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+            }
         })
+        .await
     }
 
     /// Runs a command in a container and demands success.
@@ -172,16 +242,14 @@ impl Docker {
             }
             Result::Ok(true)
         };
-        let whole = match tokio::time::timeout(deadline, read).await {
-            Ok(whole) => whole.with_context(what)?,
-            Err(_) if stdout.is_empty() => {
-                return Err(Error::timeout(format!(
-                    "no answer within {:.0} s",
-                    deadline.as_secs_f64()
-                )))
-                .with_context(what);
+        let whole = match wait::at_most(deadline, read).await {
+            Some(whole) => whole.with_context(what)?,
+            None if stdout.is_empty() => {
+                let seconds = wait::scaled(deadline).as_secs_f64();
+                return Err(Error::timeout(format!("no answer within {seconds:.0} s")))
+                    .with_context(what);
             }
-            Err(_) => false,
+            None => false,
         };
         Ok((stdout, whole))
     }

@@ -23,7 +23,7 @@ use super::{
     labels::{CLUSTER, GUARD, Labels, OWNER, Owner},
 };
 use crate::{
-    Context, Error, Result,
+    Context, Error, Result, background,
     wait::{self, Probe},
 };
 
@@ -145,21 +145,10 @@ impl Guard {
         };
         let created = docker.raw().create_container(Some(options), body).await;
         let id = created.explain(|| format!("create container '{name}'"))?.id;
-        let started = wait::within("the guard to reach the engine", START, async {
-            let options = AttachContainerOptions {
-                stream: true,
-                stdin: true,
-                stdout: true,
-                stderr: true,
-                ..Default::default()
-            };
-            let attached = docker.raw().attach_container(&id, Some(options)).await;
-            let mut attached = attached.explain(|| "attach to the guard".into())?;
-            docker.start_container(&id).await?;
-            reaches_engine(&mut attached, &id).await?;
-            Ok(attached.input)
-        })
-        .await;
+        let attached = attach(docker.clone(), id.clone());
+        // The cluster may outlive this runtime, and with it the stream that the guard lives by.
+        let attached = background::run(attached);
+        let started = wait::within("the guard to reach the engine", START, attached).await;
         match started {
             Ok(input) => Ok(Self {
                 docker: docker.clone(),
@@ -173,6 +162,22 @@ impl Guard {
             }
         }
     }
+}
+
+/// Starts a guard; returns the stream that it lives by.
+async fn attach(docker: Docker, id: String) -> Result<Pin<Box<dyn AsyncWrite + Send>>> {
+    let options = AttachContainerOptions {
+        stream: true,
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        ..Default::default()
+    };
+    let attached = docker.raw().attach_container(&id, Some(options)).await;
+    let mut attached = attached.explain(|| "attach to the guard".into())?;
+    docker.start_container(&id).await?;
+    reaches_engine(&mut attached, &id).await?;
+    Ok(attached.input)
 }
 
 /// The guard looks itself up through its socket: that it finds itself proves that it talks to

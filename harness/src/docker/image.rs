@@ -78,7 +78,7 @@ impl Docker {
             quiet: true,
             platform: None,
         };
-        let mut answers = Box::pin(self.raw().import_image_stream(options, stream, None));
+        let mut answers = Box::pin(self.raw().import_image_stream(options, stream));
         while let Some(answer) = answers.next().await {
             let answer = answer.explain(|| "load an image".into())?;
             if let Some(detail) = answer.error_detail {
@@ -113,14 +113,7 @@ impl Docker {
             // bollard has no parameter for it.
             Some(query) => self
                 .raw()
-                .clone()
-                .with_request_modifier(move |mut request| {
-                    if let Ok(uri) = format!("{}?{query}", request.uri()).parse() {
-                        *request.uri_mut() = uri;
-                    }
-                    request
-                })
-                .export_image(reference)
+                .export_image_where(reference, query)
                 .left_stream(),
             None => self.raw().export_image(reference).right_stream(),
         };

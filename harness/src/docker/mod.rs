@@ -1,6 +1,7 @@
 //! The one door to Docker: everything goes through bollard, nothing else names it.
 
 mod archive;
+mod client;
 mod container;
 pub mod discover;
 mod exec;
@@ -19,8 +20,8 @@ use std::path::{Path, PathBuf};
 pub use archive::FileEntry;
 pub(crate) use archive::pack;
 pub use container::{ContainerSpec, ContainerState};
-pub use exec::ExecOutput;
 pub(crate) use exec::demux;
+pub use exec::{ExecOutput, RUN};
 pub use guard::Guard;
 pub(crate) use guard::Saving;
 pub use image::ImageInfo;
@@ -41,7 +42,7 @@ use crate::{
 /// A Docker engine that answered.
 #[derive(Debug, Clone)]
 pub struct Docker {
-    raw: bollard::Docker,
+    raw: client::Client,
     endpoint: Endpoint,
 }
 
@@ -130,13 +131,10 @@ impl Docker {
         })
     }
 
-    pub(crate) fn raw(&self) -> &bollard::Docker {
+    fn raw(&self) -> &client::Client {
         &self.raw
     }
 }
-
-/// Seconds an engine has for one answer; loading a node image takes a while.
-const TIMEOUT_SECONDS: u64 = 300;
 
 /// The engine says that there is no such thing.
 fn is_gone(error: &bollard::errors::Error) -> bool {
@@ -148,3 +146,6 @@ fn is_gone(error: &bollard::errors::Error) -> bool {
         }
     )
 }
+
+#[cfg(test)]
+mod tests;

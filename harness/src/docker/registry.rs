@@ -8,7 +8,7 @@ use bollard::query_parameters::{CreateImageOptions, PushImageOptions};
 use futures::StreamExt;
 
 use super::{Docker, explain::Explain, is_gone};
-use crate::{Context, Error, Result, settings::settings};
+use crate::{Context, Error, Result, settings::settings, wait};
 
 impl Docker {
     /// Whether a registry has an image.
@@ -33,11 +33,11 @@ impl Docker {
         let login = credentials::of(&settings().docker, reference).await;
         let asked = self.raw().inspect_registry_image(reference, login);
         let what = || format!("ask the registry for '{reference}'");
-        match tokio::time::timeout(deadline, asked).await {
-            Ok(Ok(found)) => Ok(Some(found.descriptor.digest.unwrap_or_default())),
-            Ok(Err(error)) if is_gone(&error) => Ok(None),
-            Ok(Err(error)) => Err(error).with_context(what),
-            Err(late) => Err(Error::timeout(what()).because(late)),
+        let asked = wait::within("the registry's answer", deadline, async { Ok(asked.await) });
+        match asked.await.with_context(what)? {
+            Ok(found) => Ok(Some(found.descriptor.digest.unwrap_or_default())),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error).with_context(what),
         }
     }
 
@@ -55,7 +55,7 @@ impl Docker {
             ..Default::default()
         };
         let login = credentials::of(&settings().docker, reference).await;
-        let mut answers = Box::pin(self.raw().create_image(Some(options), None, login));
+        let mut answers = Box::pin(self.raw().create_image(Some(options), login));
         while let Some(answer) = answers.next().await {
             answer.explain(what)?;
         }

@@ -11,7 +11,7 @@ use super::{
     image_volume,
     kubelet::Kubelet,
     loader,
-    shim::{Generation, LIMIT, Shim, candidates},
+    shim::{Generation, Shim, candidates, limit},
 };
 use crate::{
     Context, Error, Result,
@@ -20,6 +20,7 @@ use crate::{
         containerd::{Containerd, Plugin},
         cri::{CgroupDriver, Condition, Version},
     },
+    wait,
 };
 
 /// How long one look may take; a node that needs longer is sick.
@@ -158,8 +159,9 @@ async fn shims(
     }
     let daemon = Generation::of(&version.runtime_version);
     let input = daemon.map(Generation::parameters).unwrap_or_default();
+    let limit = &limit();
     let found = lookups.iter().map(async |(runtime, places)| {
-        let mut argv = vec!["timeout", "--signal=KILL", LIMIT];
+        let mut argv = vec!["timeout", "--signal=KILL", limit.as_str()];
         argv.extend(["sh", "-c", include_str!("shim.sh"), "shim"]);
         argv.extend(places.iter().map(String::as_str));
         let output = node.docker().exec(node.name(), &argv, Some(input.clone()));
@@ -202,11 +204,11 @@ async fn run(node: &Node, argv: &[&str]) -> Result<String> {
 
 /// A fact from a fallible call.
 async fn within<T>(call: impl Future<Output = Result<T>>) -> Seen<T> {
-    let late = |_| Error::timeout(format!("no answer within {PATIENCE:?}"));
-    let result = tokio::time::timeout(PATIENCE, call)
-        .await
-        .map_err(late)
-        .flatten();
+    let late = || {
+        let seconds = wait::scaled(PATIENCE).as_secs_f64();
+        Err(Error::timeout(format!("no answer within {seconds:.0} s")))
+    };
+    let result = wait::at_most(PATIENCE, call).await.unwrap_or_else(late);
     result.map_err(in_one_line)
 }
 

@@ -58,8 +58,8 @@ pub(super) async fn kubelets(
 }
 
 async fn one(node: &Node, client: &Client) -> Result<()> {
-    wait::within("kubeadm's kubelet-config", PATIENCE, node.exec_ok(&WRITE)).await?;
-    node.exec_ok(&RESTART).await?;
+    node.within(PATIENCE).exec_ok(&WRITE).await?;
+    node.within(PATIENCE).exec_ok(&RESTART).await?;
     // The old one has ended: whatever answers has read the file.
     let what = format!("the restarted kubelet of node '{node}'");
     wait::until(&what, PATIENCE, async || {

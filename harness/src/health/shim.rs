@@ -3,17 +3,19 @@
 //! A shim answers the daemon in a form that changed twice. A daemon reads its own form and
 //! older ones, never a newer one: then no pod starts on the node.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use prost::Message;
 use serde::Deserialize;
 
 use super::facts::{Daemon, Runtime, Seen};
-use crate::docker::ExecOutput;
+use crate::{docker::ExecOutput, wait};
 
 /// Seconds that a shim may take to answer: half of what a fact may take, and nothing of a shim
 /// that hangs stays in the node.
-pub(super) const LIMIT: &str = "10";
+pub(super) fn limit() -> String {
+    wait::scaled(Duration::from_secs(10)).as_secs().to_string()
+}
 
 /// A shim as containerd would find it for one runtime.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,7 +162,8 @@ impl Shim {
         let answer = match status {
             0 => Ok(answer.to_vec()),
             137 => Err(format!(
-                "it was killed, as is one that has not answered within {LIMIT} s"
+                "it was killed, as is one that has not answered within {} s",
+                limit()
             )),
             _ => Err(words()),
         };

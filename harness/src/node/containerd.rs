@@ -124,7 +124,7 @@ impl Containerd {
             async move { stream }
         });
         let channel = Endpoint::from_static("http://localhost")
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(wait::scaled(Duration::from_secs(5)))
             .connect_with_connector(once)
             .await
             .with_context(|| format!("connect to containerd in node '{node}'"))?;
@@ -219,12 +219,16 @@ impl Containerd {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
-        request.set_timeout(deadline);
-        let mut grpc = Grpc::new(self.channel.clone());
-        grpc.ready().await.map_err(unreachable)?;
-        let codec = ProstCodec::<Q, A>::default();
-        let path = PathAndQuery::from_static(path);
-        Ok(grpc.unary(request, path, codec).await?.into_inner())
+        // For the daemon to give up, too: a moment after this side has, which tells it better.
+        request.set_timeout(wait::scaled(deadline) + Duration::from_secs(1));
+        let answer = async {
+            let mut grpc = Grpc::new(self.channel.clone());
+            grpc.ready().await.map_err(unreachable)?;
+            let codec = ProstCodec::<Q, A>::default();
+            let path = PathAndQuery::from_static(path);
+            Ok(grpc.unary(request, path, codec).await?.into_inner())
+        };
+        in_time(deadline, answer).await
     }
 
     /// The error of a refused call, with the cure where its words have a known one.
@@ -255,6 +259,20 @@ fn starting(status: &Status) -> bool {
     status.message().contains("server is not initialized yet")
 }
 
+/// The daemon's answer, or that there was none.
+async fn in_time<T>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let late = || {
+        let seconds = wait::scaled(deadline).as_secs_f64();
+        Status::deadline_exceeded(format!("no answer within {seconds:.0} s"))
+    };
+    wait::at_most(deadline, answer)
+        .await
+        .unwrap_or_else(|| Err(late()))
+}
+
 fn unreachable(cause: tonic::transport::Error) -> Status {
     Status::from_error(Box::new(cause))
 }
@@ -283,6 +301,16 @@ mod tests {
         insta::assert_snapshot!(
             error.report(),
             @"connect to containerd in node 'cp-1': transport error: connection error: broken pipe"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_says_nothing_is_an_error_within_its_bound() {
+        let (near, _far) = tokio::io::duplex(64);
+        let error = Containerd::over("cp-1", near).await.expect_err("must fail");
+        insta::assert_snapshot!(
+            error.report(),
+            @"call /containerd.services.version.v1.Version/Version in node 'cp-1': DeadlineExceeded: no answer within 10 s"
         );
     }
 

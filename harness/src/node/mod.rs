@@ -13,6 +13,7 @@ use std::{
     path::Path,
     pin::Pin,
     task::{self, Poll},
+    time::Duration,
 };
 
 use nix::fcntl::OFlag;
@@ -25,7 +26,7 @@ pub(crate) use self::found::{KIND_CLUSTER, KIND_ROLE, found};
 pub use self::found::{clusters, of_cluster};
 use crate::{
     Context, Error, Result,
-    docker::{Docker, ExecOutput, FileEntry},
+    docker::{Docker, ExecOutput, FileEntry, RUN},
     file,
 };
 
@@ -66,6 +67,7 @@ pub struct Node {
     role: Role,
     pid: i32,
     ip: IpAddr,
+    deadline: Duration,
 }
 
 impl Node {
@@ -96,6 +98,7 @@ impl Node {
             role,
             pid: state.pid,
             ip,
+            deadline: RUN,
         })
     }
 
@@ -119,12 +122,44 @@ impl Node {
         &self.docker
     }
 
+    /// The same node, with another deadline for each command that runs in it than 15 minutes.
+    ///
+    /// ```no_run
+    /// # async fn example(node: &kubenest::node::Node) -> kubenest::Result<()> {
+    /// let soon = std::time::Duration::from_secs(10);
+    /// node.within(soon).exec_ok(&["crictl", "ps"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        Self {
+            deadline,
+            ..self.clone()
+        }
+    }
+
     /// Runs a command to its end, whatever its status.
     ///
     /// # Errors
-    /// The node does not run, or the engine does not answer.
+    /// The node does not run, the engine does not answer, or the command does not end in time:
+    /// the error has the last line it wrote.
     pub async fn exec(&self, argv: &[impl AsRef<str> + Sync]) -> Result<ExecOutput> {
-        self.docker.exec(&self.name, argv, None).await
+        self.run(argv, None).await
+    }
+
+    async fn run(
+        &self,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<Vec<u8>>,
+    ) -> Result<ExecOutput> {
+        let Self {
+            docker,
+            name,
+            deadline,
+            ..
+        } = self;
+        docker.exec_within(name, argv, stdin, *deadline).await
     }
 
     /// Runs a command and demands success.
@@ -132,7 +167,7 @@ impl Node {
     /// # Errors
     /// The command fails: the error has the command, its status and its last lines.
     pub async fn exec_ok(&self, argv: &[impl AsRef<str> + Sync]) -> Result<ExecOutput> {
-        self.docker.exec_ok(&self.name, argv, None).await
+        self.run(argv, None).await?.demand(&self.name, argv)
     }
 
     /// Runs a command with something on its standard input and demands success.
@@ -144,7 +179,7 @@ impl Node {
         argv: &[impl AsRef<str> + Sync],
         stdin: Vec<u8>,
     ) -> Result<ExecOutput> {
-        self.docker.exec_ok(&self.name, argv, Some(stdin)).await
+        self.run(argv, Some(stdin)).await?.demand(&self.name, argv)
     }
 
     /// A file of the running node, mounts and all.
@@ -190,14 +225,26 @@ impl Node {
         {
             return Ok(NodeStream::Direct(stream));
         }
-        let target = format!("UNIX-CONNECT:{socket}");
-        let argv = ["socat", "-", target.as_str()];
-        let stream = self
-            .docker
-            .pipe(&self.name, &argv)
-            .await
-            .with_context(|| format!("reach '{socket}' of node '{}'", self.name))?;
+        let stream = self.pipe(&format!("UNIX-CONNECT:{socket}")).await?;
         Ok(NodeStream::Piped(stream))
+    }
+
+    /// A byte stream to a TCP port of the node's own, through an attached exec: for a machine
+    /// that none of the node's addresses lead to.
+    ///
+    /// # Errors
+    /// The node does not run, or the engine does not answer; a stream that ends at once when
+    /// nothing listens there.
+    pub(crate) async fn dial_port(&self, port: u16) -> Result<DuplexStream> {
+        self.pipe(&format!("TCP:127.0.0.1:{port}")).await
+    }
+
+    /// A byte stream to an address of socat's, as seen in the node.
+    async fn pipe(&self, address: &str) -> Result<DuplexStream> {
+        self.docker
+            .pipe(&self.name, &["socat", "-", address])
+            .await
+            .with_context(|| format!("reach '{address}' of node '{}'", self.name))
     }
 }
 

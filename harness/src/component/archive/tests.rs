@@ -1,6 +1,6 @@
 //! Archives: what is taken from them, and what is refused.
 
-use std::{io::Write, os::unix::fs::PermissionsExt};
+use std::{io::Write, net::TcpListener, os::unix::fs::PermissionsExt, sync::mpsc};
 
 use flate2::{Compression, write::GzEncoder};
 use tar::{Builder, EntryType, Header};
@@ -123,4 +123,60 @@ async fn other_bytes_than_pinned_are_refused() {
         .await
         .unwrap_err();
     assert!(error.report().contains("/nowhere/x"));
+}
+
+/// An address whose server sends this and then nothing, or again and again.
+fn served(said: &'static str, again: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(said.as_bytes()).ok();
+        while again && stream.write_all(b"x").is_ok() {}
+        // Until the client is gone.
+        io::copy(&mut stream, &mut io::sink()).ok();
+    });
+    format!("http://{address}/runc")
+}
+
+const BEGUN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\nbegun";
+
+#[test]
+fn a_server_that_falls_silent_ends_a_download() {
+    let place = tempfile::tempdir().unwrap();
+    let short = Duration::from_millis(200);
+    let patience = |silence, all| Patience {
+        connect: Duration::from_secs(30),
+        silence,
+        all,
+    };
+    let long = Duration::from_secs(600);
+    for (said, again, patience) in [
+        ("", false, patience(short, long)),
+        (BEGUN, false, patience(short, long)),
+        // One that never comes to its end.
+        (BEGUN, true, patience(long, short)),
+    ] {
+        let file = place.path().join("file");
+        let error = download(&served(said, again), &file, &patience).unwrap_err();
+        assert!(error.report().contains("timeout"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_download_that_is_given_up_holds_no_runtime_up() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("file");
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let url = served(BEGUN, false);
+        let fetch = fetch(&url, "", &file);
+        let soon = Duration::from_millis(50);
+        let given_up = runtime.block_on(async { wait::at_most(soon, fetch).await });
+        drop(runtime);
+        ended.send(given_up.is_none()).unwrap();
+    });
+    // Less than a server may be silent.
+    assert_eq!(end.recv_timeout(Duration::from_secs(45)), Ok(true));
 }

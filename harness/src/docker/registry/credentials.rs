@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 
-use crate::{Context, Error, ErrorKind, Result, process::Command, settings::DockerEnv, wait};
+use crate::{Context, Error, ErrorKind, Result, process::Command, settings::DockerEnv};
 
 /// The name of Docker Hub's login, whatever names an image has: in the file and to helpers.
 const HUB: &str = "https://index.docker.io/v1/";
@@ -103,8 +103,11 @@ async fn from_helper(helper: &str, server: &str) -> Result<DockerCredentials> {
 }
 
 async fn ask(program: &str, server: &str, bound: Duration) -> Result<Secret> {
-    let asked = Command::new(program).arg("get").stdin_bytes(server);
-    let answer = wait::within(program, bound, asked.run()).await;
+    let asked = Command::new(program)
+        .arg("get")
+        .stdin_bytes(server)
+        .within(bound);
+    let answer = asked.run().await;
     if let Err(error) = &answer
         && error.kind() == ErrorKind::Timeout
     {

@@ -87,6 +87,10 @@ const COMMIT: i32 = 2;
 /// Messages of one write that are under way at a time.
 const UNDER_WAY: usize = 4;
 
+/// How long the daemon may take for one piece: for the last one also to hold all against the
+/// digest. Where the pieces come from is not its fault.
+const SILENCE: Duration = Duration::from_secs(10 * 60);
+
 const WRITE_PATH: &str = "/containerd.services.content.v1.Content/Write";
 
 /// Every method fails when the daemon does not answer or refuses.
@@ -202,8 +206,9 @@ impl ImageStore {
         let path = PathAndQuery::from_static(WRITE_PATH);
         let codec = ProstCodec::<Write, Written>::default();
         let request = self.request(messages);
-        let mut answers = grpc.streaming(request, path, codec).await?.into_inner();
-        while answers.message().await?.is_some() {}
+        let answers = async { grpc.streaming(request, path, codec).await };
+        let mut answers = super::in_time(SILENCE, answers).await?.into_inner();
+        while super::in_time(SILENCE, answers.message()).await?.is_some() {}
         Ok(())
     }
 
