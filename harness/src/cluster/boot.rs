@@ -2,7 +2,9 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Cluster, ClusterSpec, Phase, made::Made, pairs, steps, watchdog};
+use super::{
+    BOOT, Cluster, ClusterSpec, Phase, clients::Clients, made::Made, pairs, steps, watchdog,
+};
 use crate::{
     Error, ErrorKind, Result,
     compat::Stack,
@@ -15,6 +17,7 @@ use crate::{
     lockfile, parent, progress,
     settings::settings,
     verdict::{self, Record},
+    wait::{self, Deadline},
 };
 
 /// Keeps the time of each step.
@@ -43,6 +46,14 @@ impl Clock {
     fn told(&self, phase: &Phase) {
         if let Some(subject) = &self.subject {
             subject.booted(format!("boot: {} took {:.2} s", phase.name, phase.seconds));
+        }
+    }
+
+    /// The step that ended last, in words.
+    fn last(&self) -> String {
+        match self.phases.last() {
+            Some(phase) => format!("the end of step '{}'", phase.name),
+            None => "no step's end".into(),
         }
     }
 
@@ -116,7 +127,12 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         spec.nodes.len()
     );
     let mut made = Made::new(docker, name, keep);
-    let booted = steps_of(&spec, &planned, image, &mut made, &mut clock).await;
+    let deadline = Deadline::begin(BOOT);
+    let steps = Box::pin(steps_of(&spec, &planned, image, &mut made, &mut clock));
+    let booted = match deadline.give(steps).await {
+        Some(booted) => booted,
+        None => Err(deadline.missed("all steps of the boot", &clock.last())),
+    };
     match booted {
         Ok(booted) => {
             let seconds = started.elapsed().as_secs_f64();
@@ -126,7 +142,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
             );
             Ok(Cluster {
                 nodes: booted.nodes,
-                client: booted.client,
+                clients: booted.clients,
                 kubeconfig: booted.kubeconfig,
                 image: booted.image,
                 protection: booted.protection,
@@ -167,18 +183,25 @@ fn why(error: &Error) -> Why {
 fn told(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
     let boot = format!("boot cluster '{cluster}'");
     let kind = error.kind();
+    // What else the nodes say comes of it.
+    let machine = wait::machine_cause(&error);
+    let machine = machine.map(|cause| (cause.to_string(), cause.cure_text().map(str::to_owned)));
     let known = match kind {
+        _ if machine.is_some() => None,
         // A refusal has found its cause itself.
         ErrorKind::Refused => None,
         _ => diagnose(&diagnosis::Evidence::error(&error))
             .into_iter()
             .next(),
     };
-    let told = match known {
-        Some(known) => Error::new(kind, format!("{boot}: {}", known.cause))
+    let told = match (machine, known) {
+        (Some((cause, cure)), _) => Error::new(kind, format!("{boot}: {cause}"))
+            .because(error)
+            .cure(cure.unwrap_or_default()),
+        (None, Some(known)) => Error::new(kind, format!("{boot}: {}", known.cause))
             .because(error)
             .cure(format!("{}; see {}", known.cure, known.links.join(" "))),
-        None => Error::new(kind, boot).because(error),
+        (None, None) => Error::new(kind, boot).because(error),
     };
     match kept {
         Some(kept) => told.note(kept.to_string()),
@@ -188,7 +211,7 @@ fn told(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
 
 struct Booted {
     nodes: Vec<crate::node::Node>,
-    client: kube::Client,
+    clients: Clients,
     kubeconfig: std::path::PathBuf,
     image: NodeImage,
     protection: Protection,
@@ -237,7 +260,7 @@ async fn steps_of(
         // As soon as the API server answers: node, account and pod network come by themselves.
         let usable = async {
             let reached = steps::init::reach(made.name(), control_plane, port).await?;
-            steps::usable::wait(&reached.1, &nodes).await?;
+            steps::usable::wait(&reached.clients.here(), &nodes).await?;
             Ok(reached)
         };
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
@@ -246,14 +269,16 @@ async fn steps_of(
                 .await
                 .inspect_err(|error| sick(spec, error))
         };
-        let (_, (kubeconfig, client), _) = tokio::try_join!(run, usable, fit)?;
+        let (_, reached, _) = tokio::try_join!(run, usable, fit)?;
         clock.lap("usable");
-        Result::Ok((kubeconfig, client))
+        Result::Ok(reached)
     };
-    let (kubeconfig, client) = tokio::select! {
+    let reached = tokio::select! {
         done = Box::pin(work) => done?,
         error = watchdog::watch(&nodes) => return Err(error),
     };
+    let client = reached.clients.here();
+    made.through(reached.tunnel);
     health::gate_running(&nodes, &client, &spec.expected)
         .await
         .and_then(|running| pairs::after(spec, planned, &running))
@@ -265,8 +290,8 @@ async fn steps_of(
     clock.lap("gate");
     Ok(Booted {
         nodes,
-        client,
-        kubeconfig,
+        clients: reached.clients,
+        kubeconfig: reached.kubeconfig,
         image,
         protection,
     })

@@ -1,10 +1,10 @@
 //! The documents that kubeadm is given.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::{Context, Error, Result};
+use crate::{Context, Error, Result, wait};
 
 /// All pods' addresses.
 pub(super) const POD_SUBNET: &str = "10.244.0.0/16";
@@ -14,6 +14,9 @@ pub(super) const SERVICE_SUBNET: &str = "10.96.0.0/16";
 const API: &str = "kubeadm.k8s.io/v1beta4";
 /// Before 1.31 kubeadm reads the older version only.
 const OLD_API: &str = "kubeadm.k8s.io/v1beta3";
+/// How long kubeadm waits for a part of the cluster: less than the boot waits for kubeadm, so
+/// that it tells itself what does not come.
+const CHECK: Duration = Duration::from_secs(150);
 const KINDS: [&str; 5] = [
     "ClusterConfiguration",
     "InitConfiguration",
@@ -102,7 +105,7 @@ impl Documents<'_> {
     /// The YAML for `kubeadm init`, for the node at this address.
     pub(super) fn init(&self, ip: IpAddr) -> Result<String> {
         let no_election = json!([{"name": "leader-elect", "value": "false"}]);
-        let cluster = json!({
+        let mut cluster = json!({
             "kind": "ClusterConfiguration",
             "clusterName": self.cluster,
             "kubernetesVersion": format!("v{}", self.kubernetes),
@@ -119,18 +122,23 @@ impl Documents<'_> {
             "scheduler": {"extraArgs": no_election},
             "networking": {"podSubnet": POD_SUBNET, "serviceSubnet": SERVICE_SUBNET},
         });
-        let init = json!({
+        let mut init = json!({
             "kind": "InitConfiguration",
             "bootstrapTokens": [{"token": self.token, "ttl": "24h0m0s"}],
             "localAPIEndpoint": {"advertiseAddress": ip, "bindPort": 6443},
             "nodeRegistration": registration(ip),
         });
+        if self.is_old() {
+            cluster["apiServer"]["timeoutForControlPlane"] = json!(scaled(CHECK));
+        } else {
+            init["timeouts"] = timeouts();
+        }
         self.write(vec![cluster, init, kubelet(), proxy()])
     }
 
     /// The YAML for `kubeadm join`, for the worker at this address.
     pub(super) fn join(&self, ip: IpAddr, discovery: &str) -> Result<String> {
-        let join = json!({
+        let mut join = json!({
             "kind": "JoinConfiguration",
             "discovery": {
                 "file": {"kubeConfigPath": discovery},
@@ -138,7 +146,17 @@ impl Documents<'_> {
             },
             "nodeRegistration": registration(ip),
         });
+        if self.is_old() {
+            join["discovery"]["timeout"] = json!(scaled(CHECK));
+        } else {
+            join["timeouts"] = timeouts();
+        }
         self.write(vec![join])
+    }
+
+    /// Whether kubeadm reads the older version only.
+    fn is_old(&self) -> bool {
+        minor(self.kubernetes) < 31
     }
 
     fn write(&self, documents: Vec<Value>) -> Result<String> {
@@ -148,7 +166,7 @@ impl Documents<'_> {
             document["apiVersion"] = json!(match kind.as_str() {
                 Some("KubeletConfiguration") => "kubelet.config.k8s.io/v1beta1",
                 Some("KubeProxyConfiguration") => "kubeproxy.config.k8s.io/v1alpha1",
-                _ if minor(self.kubernetes) < 31 => OLD_API,
+                _ if self.is_old() => OLD_API,
                 _ => API,
             });
             for patch in self.patches.iter().filter(|patch| patch["kind"] == kind) {
@@ -184,6 +202,23 @@ fn registration(ip: IpAddr) -> Value {
         // The control plane runs workloads too, so that one node is enough for a test.
         "taints": [],
     })
+}
+
+/// kubeadm's own deadlines.
+fn timeouts() -> Value {
+    json!({
+        "controlPlaneComponentHealthCheck": scaled(CHECK),
+        "kubeletHealthCheck": scaled(CHECK),
+        "tlsBootstrap": scaled(CHECK),
+        "discovery": scaled(CHECK),
+        "kubernetesAPICall": scaled(Duration::from_secs(60)),
+        "etcdAPICall": scaled(Duration::from_secs(120)),
+    })
+}
+
+/// A deadline as kubeadm reads it.
+fn scaled(deadline: Duration) -> String {
+    format!("{}s", wait::scaled(deadline).as_secs().max(1))
 }
 
 fn kubelet() -> Value {
@@ -325,6 +360,40 @@ mod tests {
         assert!(check(&[high]).unwrap_err().ends_with("80"));
         let lower = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 5}";
         assert_eq!(check(&[high, lower]), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn kubeadms_own_deadlines_are_scaled_in_the_version_that_it_reads() {
+        let patch = patch("{kind: InitConfiguration, timeouts: {etcdAPICall: 9s}}").unwrap();
+        let text = |kubernetes: &'static str| {
+            let patches = std::slice::from_ref(&patch);
+            let documents = documents(
+                kubernetes,
+                if kubernetes == "1.32.1" { patches } else { &[] },
+            );
+            let ip = [10, 0, 0, 2].into();
+            (
+                documents.init(ip).unwrap(),
+                documents.join(ip, "/d").unwrap(),
+            )
+        };
+        let (init, join) = wait::with_factor(3.0, async { text("1.32.1") }).await;
+        assert!(
+            init.contains("controlPlaneComponentHealthCheck: 450s"),
+            "{init}"
+        );
+        assert!(
+            init.contains("etcdAPICall: 9s"),
+            "the user's counts: {init}"
+        );
+        assert!(join.contains("tlsBootstrap: 450s"), "{join}");
+        let (init, join) = wait::with_factor(3.0, async { text("1.30.8") }).await;
+        assert!(init.contains("timeoutForControlPlane: 450s"), "{init}");
+        assert!(join.contains("timeout: 450s"), "{join}");
+        assert!(
+            !init.contains("timeouts:") && !join.contains("timeouts:"),
+            "{init}{join}"
+        );
     }
 
     #[test]

@@ -5,24 +5,40 @@ use std::{
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::PathBuf,
+    time::Duration,
 };
 
 use kube::{
-    Client, Config,
+    Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-use super::made;
-use crate::{Context, Error, Result, node::Node};
+use super::{STEP, made};
+use crate::{Context, Error, Result, node::Node, wait};
 
 /// Where kubeadm leaves the administrator's.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
 
-/// Reads the administrator's kubeconfig off the control plane, points it at this host's
-/// port and writes it to the cluster's own file.
-pub(super) async fn write(name: &str, control_plane: &Node, port: u16) -> Result<PathBuf> {
-    let text = control_plane.read_file(ADMIN).await?;
-    let text = on_host(&String::from_utf8_lossy(&text), name, port)?;
+/// How long a connection may be silent: longer than a watch is that sees no change, which the
+/// API server ends after five minutes.
+const SILENCE: Duration = Duration::from_secs(310);
+
+/// Reads the administrator's kubeconfig off the control plane.
+pub(super) async fn read(control_plane: &Node) -> Result<String> {
+    let text = control_plane.within(STEP).read_file(ADMIN).await?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Points the cluster's own file at another port of this host.
+pub(super) fn point_at(name: &str, port: u16) -> Result<()> {
+    let path = made::kubeconfig_path(name);
+    let text = fs::read_to_string(&path).with_context(|| format!("read '{}'", path.display()))?;
+    write(name, &text, port).map(drop)
+}
+
+/// Points a kubeconfig at this port of 127.0.0.1 and writes it to the cluster's own file.
+pub(super) fn write(name: &str, text: &str, port: u16) -> Result<PathBuf> {
+    let text = on_host(text, name, port)?;
     let path = made::kubeconfig_path(name);
     let what = || format!("write '{}'", path.display());
     let folder = made::folder(name);
@@ -38,8 +54,8 @@ pub(super) async fn write(name: &str, control_plane: &Node, port: u16) -> Result
     Ok(path)
 }
 
-/// A client for the cluster of this kubeconfig.
-pub(super) async fn client(path: &std::path::Path) -> Result<Client> {
+/// The way to the cluster of this kubeconfig.
+pub(super) async fn config(path: &std::path::Path) -> Result<Config> {
     let what = || format!("use kubeconfig '{}'", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(what)?;
     let options = KubeConfigOptions::default();
@@ -48,7 +64,10 @@ pub(super) async fn client(path: &std::path::Path) -> Result<Client> {
         .with_context(what)?;
     // The port is on loopback; a proxy of the environment is not on the way to it.
     config.proxy_url = None;
-    Client::try_from(config).with_context(what)
+    // Of itself kube waits for an answer without end.
+    config.read_timeout = Some(wait::scaled(SILENCE));
+    config.reset_reader_on_write = true;
+    Ok(config)
 }
 
 fn on_host(text: &str, name: &str, port: u16) -> Result<String> {

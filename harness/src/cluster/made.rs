@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::PathBuf};
 
 use futures::future::join_all;
 
+use super::{kubeconfig, tunnel::Tunnel};
 use crate::{
     Error, Result,
     docker::{
@@ -29,6 +30,8 @@ pub(super) struct Made {
     guard: Option<Guard>,
     /// What evidence is collected of, from the first container on.
     subject: Option<Subject>,
+    /// The way to the API server, where its port is not on this machine.
+    tunnel: Option<Tunnel>,
 }
 
 impl Made {
@@ -42,7 +45,13 @@ impl Made {
             network: None,
             guard: None,
             subject: None,
+            tunnel: None,
         }
+    }
+
+    /// Keeps the way to the API server open for as long as the cluster is in use here.
+    pub(super) fn through(&mut self, tunnel: Option<Tunnel>) {
+        self.tunnel = tunnel;
     }
 
     pub(super) fn name(&self) -> &str {
@@ -157,19 +166,34 @@ impl Made {
     /// Lets go of everything without removing it.
     pub(super) fn leave(&mut self) -> String {
         let hint = self.hint();
+        if let Some(tunnel) = &self.tunnel
+            && let Err(error) = kubeconfig::point_at(&self.name, tunnel.published)
+        {
+            tracing::warn!("{}", error.report());
+        }
         self.forget();
         hint
     }
 
     fn hint(&self) -> String {
         let kubeconfig = kubeconfig_path(&self.name);
-        let engine = match self.docker.socket() {
-            Some(socket) => format!("DOCKER_HOST=unix://{} ", socket.display()),
-            None => String::new(),
-        };
+        let engine: String = self
+            .docker
+            .endpoint()
+            .variables()
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name}={} ", quote(value)))
+            .collect();
         let mut text = format!("cluster '{}' is kept; look inside with\n", self.name);
         let kubeconfig = quote(&kubeconfig.to_string_lossy());
         text.push_str(&format!("  export KUBECONFIG={kubeconfig}\n"));
+        if let Some(Tunnel { published, .. }) = &self.tunnel {
+            text.push_str(&format!(
+                "  # whose address, 127.0.0.1:{published}, is on the engine's machine only; here, \
+                 forward it:\n  # ssh -NL {published}:127.0.0.1:{published} THAT-MACHINE\n"
+            ));
+        }
         for container in &self.containers {
             text.push_str(&format!("  {engine}docker exec -it {container} bash\n"));
         }
@@ -202,11 +226,13 @@ impl Made {
         }
         let removals = self.containers.iter().map(|name| self.remove_own(name));
         let removed = join_all(removals).await;
+        let mut failed = failed.or_else(|| removed.into_iter().find_map(Result::err));
         if let Some(network) = &self.network {
-            self.docker.remove_network(network).await?;
+            let removed = self.docker.remove_network(network).await;
             std::fs::remove_dir_all(folder(&self.name)).ok();
+            // A container that is left holds it: that one is the cause.
+            failed = failed.or(removed.err());
         }
-        let failed = failed.or_else(|| removed.into_iter().find_map(Result::err));
         if let Some(error) = failed {
             return Err(error);
         }
@@ -236,6 +262,7 @@ impl Made {
         self.containers.clear();
         self.network = None;
         self.guard = None;
+        self.tunnel = None;
     }
 
     /// Why it is dropped without having been removed, if that is worth its evidence.

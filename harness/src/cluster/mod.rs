@@ -1,6 +1,7 @@
 //! Clusters: from a spec, by a list of steps, to a handle.
 
 mod boot;
+mod clients;
 mod config;
 mod kubeadm;
 mod kubeconfig;
@@ -9,6 +10,7 @@ mod pairs;
 mod probe;
 mod spec;
 mod steps;
+mod tunnel;
 mod watchdog;
 
 use std::{
@@ -20,7 +22,7 @@ use std::{
 use kube::Client;
 use serde::{Deserialize, Serialize};
 
-use self::made::Made;
+use self::{clients::Clients, made::Made};
 pub use self::{
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
@@ -48,7 +50,7 @@ pub struct Phase {
 /// does the same and tells of trouble.
 pub struct Cluster {
     nodes: Vec<Node>,
-    client: Client,
+    clients: Clients,
     kubeconfig: PathBuf,
     image: NodeImage,
     expected: Expected,
@@ -64,12 +66,16 @@ impl Cluster {
         self.made.name()
     }
 
-    /// A client with administrator's rights, on 127.0.0.1.
+    /// A client with administrator's rights, on 127.0.0.1. It works in the runtime that it is
+    /// asked for in, and ends with that; the cluster does not.
     pub fn client(&self) -> Client {
-        self.client.clone()
+        self.clients.here()
     }
 
     /// A kubeconfig file of its own; `~/.kube/config` is never touched.
+    ///
+    /// Where the engine is on another machine, or in another network than this process, its
+    /// address leads through this process, and ends with it.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
@@ -144,14 +150,14 @@ impl Cluster {
     /// # Errors
     /// A check failed: the error names it, the node, what was observed and the cure.
     pub async fn health(&self) -> Result<Report> {
-        health::gate(&self.nodes, &self.client, &self.expected).await
+        health::gate(&self.nodes, &self.client(), &self.expected).await
     }
 
     /// As [`health`](Self::health), before a test: settings of the kubelets that a test before
     /// it has changed are put back first.
     pub(crate) async fn restored_health(&self) -> Result<Report> {
         let tell = |line: &str| self.subject().booted(format!("gate: {line}"));
-        health::gate_restoring(&self.nodes, &self.client, &self.expected, tell).await
+        health::gate_restoring(&self.nodes, &self.client(), &self.expected, tell).await
     }
 
     /// The images that have to stay in its nodes.
@@ -232,5 +238,11 @@ pub async fn remove(docker: &Docker, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Deadline of a boot whose node images are there: longer than all its steps take together.
+const BOOT: Duration = Duration::from_secs(15 * 60);
 /// Deadline of steps that wait for the control plane.
 const SLOW: Duration = Duration::from_secs(180);
+/// Deadline of a command in a node that waits for nothing.
+const STEP: Duration = Duration::from_secs(60);
+/// The API server's port in the control plane's node.
+const API_PORT: u16 = 6443;

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::{Api, Client, api::DeleteParams};
 
-use super::SLOW;
+use super::{SLOW, STEP};
 use crate::{
-    Context, Error, Result,
+    Error, Result,
     docker::labels,
     node::Node,
     objects,
@@ -23,7 +23,7 @@ copy=$(mktemp --tmpdir=/run) && cat \"/proc/$1/root/etc/resolv.conf\" > \"$copy\
 mount --bind \"$copy\" /etc/resolv.conf || exit 3
 rm \"$copy\"
 # A query that was lost before CoreDNS was there is not waited for.
-export RES_OPTIONS='timeout:1 attempts:1'
+export RES_OPTIONS=\"timeout:$2 attempts:1\"
 read -r address _ < <(getent ahostsv4 kubernetes.default.svc.cluster.local) || true
 [[ -n $address ]] || { echo 'kubernetes.default.svc.cluster.local does not resolve'; exit 4; }
 exec 3<> \"/dev/tcp/$address/443\" || { echo \"no connection to $address:443\"; exit 5; }
@@ -38,9 +38,9 @@ pub(super) async fn prove(client: &Client, node: &Node) -> Result<()> {
     objects::create(client, NAMESPACE, &pod).await?;
     let pod = objects::pod_ready(client, NAMESPACE, &name, SLOW).await?;
     let proved = usable(node, &pod).await;
-    api.delete(&name, &DeleteParams::default().grace_period(0))
-        .await
-        .with_context(|| format!("remove pod '{name}'"))?;
+    let at_once = DeleteParams::default().grace_period(0);
+    let removed = api.delete(&name, &at_once);
+    objects::answer(|| format!("remove pod '{name}'"), removed).await?;
     proved
 }
 
@@ -72,7 +72,14 @@ async fn usable(node: &Node, pod: &Pod) -> Result<()> {
         container_id(pod).ok_or_else(|| Error::setup("the probe pod's container has no id"))?;
     let pid = pid(node, &id).await?;
     let argv = ["nsenter", "--target", &pid, "--net", "unshare", "--mount"];
-    let script = ["timeout", "5", "bash", "-c", SCRIPT, "probe", &pid];
+    let seconds = |seconds| {
+        wait::scaled(Duration::from_secs(seconds))
+            .as_secs()
+            .max(1)
+            .to_string()
+    };
+    let (all, query) = (seconds(5), seconds(1));
+    let script = ["timeout", &all, "bash", "-c", SCRIPT, "probe", &pid, &query];
     let argv = [argv.as_slice(), &script].concat();
     let what = format!(
         "a pod on node '{}' to resolve and reach a Service",
@@ -94,7 +101,7 @@ async fn usable(node: &Node, pod: &Pod) -> Result<()> {
 /// The sandbox image that this node's containerd uses.
 async fn sandbox_image(node: &Node) -> Result<String> {
     let argv = ["ctr", "--namespace", "k8s.io", "images", "ls", "--quiet"];
-    let images = node.exec_ok(&argv).await?.text();
+    let images = node.within(STEP).exec_ok(&argv).await?.text();
     let found = images.lines().find(|name| name.contains("/pause:"));
     found.map(str::to_owned).ok_or_else(|| {
         Error::not_found(format!("node '{}' has no pause image", node.name()))
@@ -104,7 +111,7 @@ async fn sandbox_image(node: &Node) -> Result<String> {
 
 async fn pid(node: &Node, container: &str) -> Result<String> {
     let argv = ["ctr", "--namespace", "k8s.io", "tasks", "ls"];
-    let tasks = node.exec_ok(&argv).await?.text();
+    let tasks = node.within(STEP).exec_ok(&argv).await?.text();
     let row = tasks.lines().find(|row| row.starts_with(container));
     let pid = row.and_then(|row| row.split_whitespace().nth(1));
     pid.map(str::to_owned).ok_or_else(|| {

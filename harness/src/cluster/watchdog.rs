@@ -7,7 +7,8 @@ use std::{convert::Infallible, time::Duration};
 
 use futures::future::select_all;
 
-use crate::{Error, Result, node::Node, wait};
+use super::STEP;
+use crate::{Error, ErrorKind, Result, node::Node, wait};
 
 /// So often may a service or a control-plane container be restarted before it counts as
 /// one that cannot run: an API server may lose its first race with etcd.
@@ -49,9 +50,14 @@ pub(super) async fn watch(nodes: &[Node]) -> Error {
 async fn one(node: &Node) -> Result<Infallible> {
     loop {
         wait::pace(Duration::from_millis(700)).await;
-        let look = node.exec(&["bash", "-c", LOOK]).await;
+        let look = node.within(STEP).exec(&["bash", "-c", LOOK]).await;
         let look = match look {
             Ok(look) => look,
+            // A node that is stuck ends the boot by what waits for it, or goes on.
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                tracing::debug!("{}", error.report());
+                continue;
+            }
             // The node itself may be gone; attaching tells, with its last words.
             Err(error) => {
                 Node::attach(node.docker(), node.name(), node.role()).await?;
@@ -91,7 +97,7 @@ async fn last_words(node: &Node, what: &str) -> Error {
             what,
         ],
     };
-    let words = match node.exec(&argv).await {
+    let words = match node.within(STEP).exec(&argv).await {
         Ok(output) => output.text(),
         Err(error) => error.report(),
     };

@@ -1,8 +1,7 @@
 //! `kubenest up` and `kubenest list`.
 
 use clap::Args;
-use kubenest::{ClusterSpec, Error, Result, docker::Docker, process::ignores};
-use tokio::signal::unix::{SignalKind, signal};
+use kubenest::{ClusterSpec, Result, docker::Docker};
 
 #[derive(Args)]
 pub(crate) struct Up {
@@ -30,33 +29,11 @@ pub(crate) async fn up(up: Up) -> Result<()> {
     for check in &up.tolerate {
         spec = spec.tolerating(check);
     }
-    let cluster = or_signal(spec.boot()).await?;
+    // A signal ends the boot by itself, with what the nodes say and what a shell expects.
+    let cluster = spec.boot().await?;
     println!("{}", cluster.health().await?);
     println!("{}", cluster.leave());
     Ok(())
-}
-
-/// Gives work until Ctrl-C or SIGTERM; dropping it removes what it made.
-async fn or_signal<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::select! {
-        done = work => done,
-        ended = received(SignalKind::interrupt(), "interrupted") => Err(ended),
-        ended = received(SignalKind::terminate(), "terminated") => Err(ended),
-    }
-}
-
-/// Waits for a signal; for ever, where this process was started to ignore it.
-async fn received(kind: SignalKind, what: &str) -> Error {
-    if ignores(kind.as_raw_value()) {
-        return std::future::pending().await;
-    }
-    match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-            Error::setup(format!("{what}; what was made is removed"))
-        }
-        Err(cause) => Error::setup("handle signals").because(cause),
-    }
 }
 
 pub(crate) async fn list(docker: &Docker) -> Result<()> {

@@ -6,14 +6,13 @@ use futures::future::try_join_all;
 
 use crate::{
     Error, Result,
-    cluster::{ClusterSpec, config, made::Made, spec::NodeSpec, watchdog},
+    cluster::{API_PORT, ClusterSpec, STEP, config, made::Made, spec::NodeSpec, watchdog},
     docker::{ContainerSpec, FileEntry},
     image::NodeImage,
     node::{Node, Role, containerd::Containerd},
     wait::{self, Probe},
 };
 
-const API_PORT: u16 = 6443;
 const MODULES: &str = "/lib/modules";
 const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";
 const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
@@ -49,7 +48,7 @@ pub(in crate::cluster) async fn start(
 
 /// The Kubernetes version that a node image says it has.
 pub(in crate::cluster) async fn kubernetes_version(node: &Node) -> Result<String> {
-    let text = node.read_file("/kind/version").await?;
+    let text = node.within(STEP).read_file("/kind/version").await?;
     Ok(String::from_utf8_lossy(&text)
         .trim()
         .trim_start_matches('v')

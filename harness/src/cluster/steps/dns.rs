@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::init::CONFIG;
+use super::{init::CONFIG, parts};
 use crate::{
     Context, Error, Result,
-    cluster::SLOW,
+    cluster::{SLOW, STEP},
     node::Node,
     wait::{self, Probe},
 };
@@ -29,9 +29,9 @@ const CREATE: [&str; 7] = [
 /// fails its first calls to the API server and backs off for seconds.
 pub(in crate::cluster) async fn run(node: &Node) -> Result<()> {
     let print = [ADDON.as_slice(), &["--print-manifest"]].concat();
-    let printed = node.exec(&print).await?;
+    let printed = node.within(STEP).exec(&print).await?;
     let rules = ["iptables-save", "--table", "nat"];
-    wait::until(
+    let served = wait::until(
         "kube-proxy to serve the API server's Service",
         SLOW,
         async || match node.exec(&rules).await {
@@ -39,8 +39,9 @@ pub(in crate::cluster) async fn run(node: &Node) -> Result<()> {
             Ok(output) => Probe::Pending(format!("{} rules", output.text().lines().count())),
             Err(error) => Probe::Failed(error),
         },
-    )
-    .await?;
+    );
+    parts::explain(served.await, node, &["kube-proxy"]).await?;
+    let node = node.within(SLOW);
     // An older kubeadm only installs it.
     if printed.status == 0 {
         let objects = soon_ready(&printed.text())?;

@@ -4,10 +4,9 @@ use futures::future::try_join_all;
 
 use crate::{
     Result,
-    cluster::{SLOW, kubeadm::Documents},
+    cluster::{SLOW, STEP, kubeadm::Documents},
     docker::FileEntry,
     node::{Node, Role},
-    wait,
 };
 
 const CONFIG: &str = "/kind/kubeadm.conf";
@@ -31,6 +30,7 @@ pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -
     ];
     let admin = ["--kubeconfig", "/etc/kubernetes/admin.conf"];
     let admin = control_plane
+        .within(STEP)
         .exec_ok(&[argv.as_slice(), &admin].concat())
         .await?
         .text();
@@ -46,7 +46,7 @@ pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -
                     FileEntry::new(CONFIG, config),
                     FileEntry::new(DISCOVERY, discovery),
                 ];
-                node.write_files(&files).await?;
+                node.within(STEP).write_files(&files).await?;
                 let argv = [
                     "kubeadm",
                     "join",
@@ -54,7 +54,7 @@ pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -
                     CONFIG,
                     "--skip-phases=preflight",
                 ];
-                wait::within("kubeadm join", SLOW, async { node.exec_ok(&argv).await }).await
+                node.within(SLOW).exec_ok(&argv).await
             }
         });
     try_join_all(joins).await?;

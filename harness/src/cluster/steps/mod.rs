@@ -5,4 +5,5 @@ pub(super) mod dns;
 pub(super) mod init;
 pub(super) mod join;
 pub(super) mod network;
+mod parts;
 pub(super) mod usable;

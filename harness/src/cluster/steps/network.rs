@@ -8,7 +8,10 @@ use futures::future::try_join_all;
 
 use crate::{
     Result,
-    cluster::kubeadm::{POD_SUBNET, SERVICE_SUBNET, node_subnet},
+    cluster::{
+        STEP,
+        kubeadm::{POD_SUBNET, SERVICE_SUBNET, node_subnet},
+    },
     docker::FileEntry,
     node::Node,
 };
@@ -36,6 +39,7 @@ async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
         mode: 0o755,
         content: CONTENT.into(),
     };
+    let node = node.within(STEP);
     node.write_files(&[script]).await?;
     let subnets = [
         POD_SUBNET.to_owned(),

@@ -17,11 +17,11 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    Context, Error, Result,
+    Error, Result,
     cluster::{SLOW, kubeadm::node_subnet, probe},
     node::Node,
     objects,
-    wait::Probe,
+    wait::{self, Probe},
 };
 
 /// How old the kubelet's word may be. Its first status comes with the node; its lease, which
@@ -56,9 +56,9 @@ async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
     // What a controller would hand out, had the boot waited for it.
     let subnet = node_subnet(index);
     let patch = json!({"spec": {"podCIDR": subnet, "podCIDRs": [subnet]}});
-    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .with_context(|| format!("give node '{name}' its pods' subnet"))?;
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    let given = api.patch(name, &params, &patch);
+    objects::answer(|| format!("give node '{name}' its pods' subnet"), given).await?;
     objects::until(
         api,
         name,
@@ -71,7 +71,7 @@ async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
 
 fn is_fresh(heartbeat: &Time) -> bool {
     let age = Timestamp::now().duration_since(heartbeat.0);
-    age.unsigned_abs() < HEARTBEAT
+    age.unsigned_abs() < wait::scaled(HEARTBEAT)
 }
 
 fn node_ready(node: Option<&KubeNode>) -> Probe<()> {

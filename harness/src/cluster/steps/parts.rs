@@ -1,0 +1,79 @@
+//! What the parts of a cluster that run in containers do, for the error of a step that has waited
+//! for them in vain.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    Error, ErrorKind, Result,
+    node::{Node, containerd::Containerd},
+    wait,
+};
+
+/// How long the runtime may take to tell.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// Adds to an error of a wait what the runtime of the node says of these containers.
+pub(super) async fn explain<T>(waited: Result<T>, node: &Node, names: &[&str]) -> Result<T> {
+    match waited {
+        Err(error) if error.kind() == ErrorKind::Timeout => {
+            let asked = async { Containerd::connect(node).await?.cri().containers().await };
+            let states = match wait::within("the runtime's answer", ANSWER, asked).await {
+                Ok(pods) => states(&pods, names),
+                Err(silent) => format!("the runtime does not tell: {}", silent.report()),
+            };
+            Err(Error::timeout(format!("on node '{node}' {states}")).because(error))
+        }
+        waited => waited,
+    }
+}
+
+/// The state of each of these containers, of its latest attempt.
+fn states(pods: &Value, names: &[&str]) -> String {
+    let state = |name: &&str| {
+        let pods = pods.as_array().into_iter().flatten();
+        let containers = pods.flat_map(|pod| pod["containers"].as_array().into_iter().flatten());
+        let named = containers.filter(|container| container["name"] == **name);
+        let Some(latest) = named.max_by_key(|container| container["attempt"].as_u64()) else {
+            return format!("{name} has no container");
+        };
+        let word = |key: &str| latest[key].as_str().unwrap_or_default();
+        let mut text = format!("{name} is {}", word("state"));
+        if word("state") == "exited" {
+            text.push_str(&format!(" with {} {}", latest["exit_code"], word("reason")));
+        }
+        match latest["attempt"].as_u64() {
+            None | Some(0) => text,
+            Some(attempt) => format!("{text}, at attempt {}", attempt + 1),
+        }
+    };
+    names.iter().map(state).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_attempt_of_each_part_is_told() {
+        let container = |name: &str, attempt: u32, state: &str| {
+            let code = if state == "exited" { 1 } else { 0 };
+            json!({"name": name, "attempt": attempt, "state": state, "exit_code": code,
+                "reason": if code == 0 { "" } else { "Error" }})
+        };
+        let pods = json!([
+            {"name": "etcd-a", "containers": [container("etcd", 0, "running")]},
+            {"name": "kube-apiserver-a", "containers": [
+                container("kube-apiserver", 2, "exited"), container("kube-apiserver", 1, "exited"),
+            ]},
+            {"name": "other", "containers": []},
+        ]);
+        insta::assert_snapshot!(
+            states(&pods, &["etcd", "kube-apiserver", "kube-scheduler"]),
+            @"etcd is running, kube-apiserver is exited with 1 Error, at attempt 3, kube-scheduler has no container"
+        );
+    }
+}
