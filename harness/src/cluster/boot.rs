@@ -127,13 +127,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         spec.nodes.len()
     );
     let mut made = Made::new(docker, name, keep);
-    let deadline = Deadline::begin(BOOT);
-    let steps = Box::pin(steps_of(&spec, &planned, image, &mut made, &mut clock));
-    let booted = match deadline.give(steps).await {
-        Some(booted) => booted,
-        None => Err(deadline.missed("all steps of the boot", &clock.last())),
-    };
-    match booted {
+    match steps_in_time(&spec, &planned, image, &mut made, &mut clock).await {
         Ok(booted) => {
             let seconds = started.elapsed().as_secs_f64();
             progress!(
@@ -215,6 +209,22 @@ struct Booted {
     kubeconfig: std::path::PathBuf,
     image: NodeImage,
     protection: Protection,
+}
+
+/// Does all steps, or ends the boot at its deadline.
+async fn steps_in_time(
+    spec: &ClusterSpec,
+    planned: &Stack,
+    image: NodeImage,
+    made: &mut Made,
+    clock: &mut Clock,
+) -> Result<Booted> {
+    let deadline = Deadline::begin(BOOT);
+    let steps = Box::pin(steps_of(spec, planned, image, made, clock));
+    match deadline.give(steps).await {
+        Some(booted) => booted,
+        None => Err(deadline.missed("all steps of the boot", &clock.last())),
+    }
 }
 
 async fn steps_of(

@@ -7,7 +7,7 @@ pub mod planted;
 use std::{
     fs,
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -21,6 +21,8 @@ use kubenest::{
         labels,
     },
     engine::{self, Engine},
+    k8s_openapi::api::core::v1::Node as KubeNode,
+    kube::{Api, Client, Config, config::Kubeconfig},
     lock::FileLock,
     node::Node,
     process::Command,
@@ -132,6 +134,19 @@ pub async fn drift(node: &Node) -> Result<String> {
         "imageGCHighThresholdPercent 99 ({KUBELET_CONFIG}), asked 100; \
          evictionHard imagefs.available<1% ({KUBELET_CONFIG}), asked 0%"
     ))
+}
+
+/// Names of the nodes, asked for by a client that knows the kubeconfig and nothing else.
+pub async fn nodes_by_kubeconfig(path: &Path) -> Result<Vec<String>> {
+    let kubeconfig = Kubeconfig::read_from(path)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+    let nodes = Api::<KubeNode>::all(Client::try_from(config)?);
+    let nodes = nodes.list(&Default::default()).await?;
+    let names = nodes
+        .items
+        .into_iter()
+        .filter_map(|node| node.metadata.name);
+    Ok(names.collect())
 }
 
 /// The containers, networks and volumes that bear the label of this cluster.

@@ -7,6 +7,7 @@ use super::{Finding, TextFile, Tree, code_lines};
 /// The layers of `harness/src`, lowest first; docs/architecture.md tells what each is for.
 const LAYERS: [&[&str]; 8] = [
     &[
+        "background",
         "debian",
         "diagnosis",
         "error",
@@ -51,6 +52,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             }
         }
         findings.extend(bollard(file, module));
+        findings.extend(cut_off(file, module));
     }
     findings.extend(circles(&seen));
     findings.extend(tree.files.iter().flat_map(crates));
@@ -164,6 +166,21 @@ fn bollard(file: &TextFile, module: &str) -> Option<Finding> {
     })
 }
 
+/// A deadline that `wait` does not know of is not scaled, and tells nothing when it is missed.
+fn cut_off(file: &TextFile, module: &str) -> Option<Finding> {
+    let code = code_lines(&file.text);
+    let named = code
+        .iter()
+        .find(|(_, words)| words.contains("time::timeout"));
+    let (line, _) = named.filter(|_| module != "wait")?;
+    Some(Finding {
+        place: format!("{}:{line}", file.path),
+        expected: "only harness/src/wait cuts work off".to_owned(),
+        actual: format!("{module} does it itself"),
+        cure: "use wait::within, wait::at_most or wait::Deadline".to_owned(),
+    })
+}
+
 /// Crates point one way: suites to fixtures to harness; xtask to none of them.
 fn crates(file: &TextFile) -> Vec<Finding> {
     let Some(folder) = file.path.strip_suffix("/Cargo.toml") else {
@@ -224,6 +241,25 @@ mod tests {
                 ("harness/src/helpers.rs", "//! Helpers."),
             ]
         ));
+    }
+
+    #[test]
+    fn deadlines_outside_of_wait_are_named() {
+        insta::assert_snapshot!(
+            told(
+                check,
+                &[
+                    ("harness/src/wait.rs", "tokio::time::timeout(left, work).await"),
+                    ("harness/src/health/collect.rs", "use tokio::time::timeout;"),
+                ]
+            ),
+            @r"
+        tidy: harness/src/health/collect.rs:1
+          expected  only harness/src/wait cuts work off
+          actual    health does it itself
+          cure      use wait::within, wait::at_most or wait::Deadline
+        "
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ use kubenest::{
 /// (auto, embedded, embedded-29, host), KUBENEST_NODE (default recipe or image),
 /// KUBENEST_REGISTRY (where node images are shared), KUBENEST_KEEP, KUBENEST_LOCK (file of what
 /// nodes are made of; a drift is refused), KUBENEST_EVIDENCE (where evidence of failures is kept),
-/// KUBENEST_REDACT, KUBENEST_LOG; and Docker's own.
+/// KUBENEST_REDACT, KUBENEST_PATIENCE (a number that every deadline is multiplied by),
+/// KUBENEST_LOG; and Docker's own.
 ///
 /// Exit codes: 0 done, 2 wrong usage, 4 nothing diagnosed, 100 a check failed, 105 set-up
 /// failed.
