@@ -7,11 +7,15 @@ use std::{
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
 
-use crate::{Context, Result};
+use crate::{Context, Result, wait::Deadline};
+
+/// How long somebody else may hold a lock: whoever builds has an hour for each program.
+const LONGEST: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// A held lock; dropping it, or dying, lets go.
 #[derive(Debug)]
@@ -25,13 +29,21 @@ impl FileLock {
     /// say for whom.
     ///
     /// # Errors
-    /// The file cannot be made or locked.
+    /// The file cannot be made or locked, or its holder does not let go of it for hours.
     pub async fn exclusive(path: &Path, what: &str) -> Result<Self> {
-        let (path, what) = (path.to_owned(), what.to_owned());
+        let deadline = Deadline::begin(LONGEST);
+        let (wanted, named) = (path.to_owned(), what.to_owned());
         let (sender, taken) = oneshot::channel();
         // No thread of the runtime's: that would not end while one of them still waits.
-        thread::spawn(move || sender.send(Self::take(path, &what)));
-        taken.await.context("wait for a lock")?
+        thread::spawn(move || sender.send(Self::take(wanted, &named)));
+        match deadline.give(taken).await {
+            Some(taken) => taken.context("wait for a lock")?,
+            None => {
+                let holder = std::fs::read_to_string(path).unwrap_or_default();
+                let seen = format!("{} has it", holder.trim());
+                Err(deadline.missed(what, &seen).cure("end that process"))
+            }
+        }
     }
 
     /// Takes the lock if nobody has it.
@@ -97,7 +109,7 @@ fn open(path: &Path) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, time::Duration};
+    use std::sync::mpsc;
 
     use tokio::runtime::Runtime;
 
@@ -112,6 +124,19 @@ mod tests {
         assert!(std::fs::read_to_string(&path).unwrap().contains("(a test)"));
         drop(held);
         assert!(FileLock::try_exclusive(&path, "another").unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_that_never_lets_go_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let _held = FileLock::try_exclusive(&path, "a test").unwrap();
+        let error = FileLock::exclusive(&path, "the engine").await.unwrap_err();
+        let holder = std::process::id();
+        assert_eq!(
+            error.to_string(),
+            format!("waited 10800.0 s for the engine; last seen: process {holder} (a test) has it")
+        );
     }
 
     #[test]

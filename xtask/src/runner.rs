@@ -129,6 +129,7 @@ impl<'a> Runner<'a> {
         fs::create_dir_all(&verdicts).with_context(|| format!("make {}", verdicts.display()))?;
         let mut command = self.command(test, log, &verdicts)?;
         let limit = test.suite.manifest.budget()? + COLD_BUILD;
+        let limit = limit.mul_f64(patience());
         let running = Running::start(&mut command)?;
         let mut line = progress.start(test);
         let ended = running.wait(Some(limit), || line.tick(log));
@@ -219,6 +220,17 @@ impl<'a> Runner<'a> {
 fn evidence_always() -> bool {
     let set = std::env::var("KUBENEST_EVIDENCE_ALWAYS").unwrap_or_default();
     !matches!(set.as_str(), "" | "0" | "false")
+}
+
+/// What the tests' own deadlines are multiplied by where the user has them take longer.
+#[expect(clippy::disallowed_methods, reason = "the library's own setting")]
+fn patience() -> f64 {
+    let set = std::env::var("KUBENEST_PATIENCE").unwrap_or_default();
+    let factor = set
+        .parse()
+        .ok()
+        .filter(|factor| (1.0..=20.0).contains(factor));
+    factor.unwrap_or(1.0)
 }
 
 /// The end of a file that another process may be writing; nothing if it cannot be read.

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client, api::ListParams};
 use serde_json::Value;
 
 use crate::{
     Error, ErrorKind, Result,
     node::{Node, containerd::Containerd},
-    wait,
+    objects, wait,
 };
 
 /// How long the runtime may take to tell.
@@ -26,6 +28,41 @@ pub(super) async fn explain<T>(waited: Result<T>, node: &Node, names: &[&str]) -
             Err(Error::timeout(format!("on node '{node}' {states}")).because(error))
         }
         waited => waited,
+    }
+}
+
+/// Adds to an error of a wait which pods of the cluster's own are not Ready, and why.
+pub(super) async fn explain_pods<T>(waited: Result<T>, client: &Client) -> Result<T> {
+    match waited {
+        Err(error) if error.kind() == ErrorKind::Timeout => {
+            let api = Api::<Pod>::namespaced(client.clone(), "kube-system");
+            let (all, what) = (ListParams::default(), || "list pods".to_owned());
+            let asked = objects::answer(what, api.list(&all));
+            let told = match wait::within("the API server's answer", ANSWER, asked).await {
+                Ok(pods) => unready(&pods.items),
+                Err(silent) => format!("the API server does not tell: {}", silent.report()),
+            };
+            Err(Error::timeout(told).because(error))
+        }
+        waited => waited,
+    }
+}
+
+fn unready(pods: &[Pod]) -> String {
+    let is_ready = |pod: &&Pod| {
+        let conditions = pod.status.as_ref().and_then(|it| it.conditions.as_ref());
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|it| it.type_ == "Ready" && it.status == "True")
+    };
+    let unready = pods.iter().filter(|pod| !is_ready(pod));
+    let told = unready.map(|pod| {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        format!("{name}: {}", objects::seen(pod))
+    });
+    let told: Vec<_> = told.collect();
+    match told.is_empty() {
+        true => format!("all {} pods of kube-system are Ready", pods.len()),
+        false => format!("pods of kube-system are not Ready: {}", told.join("; ")),
     }
 }
 
@@ -56,6 +93,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn pods_that_are_not_ready_are_told_with_what_they_wait_for() {
+        let pods = json!([
+            {"metadata": {"name": "etcd-a"},
+             "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
+            {"metadata": {"name": "coredns-5d-x"}, "status": {
+                "phase": "Pending",
+                "containerStatuses": [{"name": "coredns", "image": "", "imageID": "",
+                    "ready": false, "restartCount": 0,
+                    "state": {"waiting": {"reason": "ErrImagePull", "message": "no such host"}}}],
+            }},
+        ]);
+        let pods: Vec<Pod> = serde_json::from_value(pods).unwrap();
+        insta::assert_snapshot!(
+            unready(&pods),
+            @"pods of kube-system are not Ready: coredns-5d-x: phase Pending; coredns waits: ErrImagePull no such host"
+        );
+        assert_eq!(unready(&pods[..1]), "all 1 pods of kube-system are Ready");
+    }
 
     #[test]
     fn the_latest_attempt_of_each_part_is_told() {

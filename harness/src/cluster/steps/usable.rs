@@ -16,6 +16,7 @@ use kube::{
 };
 use serde_json::json;
 
+use super::parts;
 use crate::{
     Error, Result,
     cluster::{SLOW, kubeadm::node_subnet, probe},
@@ -37,8 +38,11 @@ pub(in crate::cluster) async fn wait(client: &Client, nodes: &[Node]) -> Result<
             .enumerate()
             .map(|(i, node)| ready(client, i, node)),
     );
-    tokio::try_join!(account, ready)?;
-    try_join_all(nodes.iter().map(|node| probe::prove(client, node))).await?;
+    let usable = async {
+        tokio::try_join!(account, ready)?;
+        try_join_all(nodes.iter().map(|node| probe::prove(client, node))).await
+    };
+    parts::explain_pods(usable.await, client).await?;
     Ok(())
 }
 
