@@ -340,3 +340,37 @@ fn random_hex(bytes: usize) -> String {
     text.truncate(bytes * 2);
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Context;
+
+    /// What a boot is told of a `kubeadm init` that did not end.
+    fn init_timed_out(machine: Option<Error>) -> Error {
+        let last = "[control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez";
+        let waited = format!("waited 180.0 s for its end; last seen: {last}");
+        let mut error = Error::timeout(waited);
+        if let Some(machine) = machine {
+            error = error.because(machine);
+        }
+        let run = "run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane'";
+        let error = Err::<(), _>(error).context(run).unwrap_err();
+        let parts = "on node 'a-control-plane' etcd is running, kube-apiserver is created";
+        Error::timeout(parts).because(error)
+    }
+
+    #[test]
+    fn a_boot_that_took_too_long_says_what_was_being_waited_for() {
+        insta::assert_snapshot!(told(init_timed_out(None), "a", None).report(), @"");
+    }
+
+    #[test]
+    fn a_machine_that_is_too_slow_is_the_cause_that_a_boot_names() {
+        let machine = "the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2";
+        let machine = Error::setup(machine).cure("run fewer tests or clusters at once");
+        let told = told(init_timed_out(Some(machine)), "a", None);
+        assert_eq!(told.kind(), ErrorKind::Timeout);
+        insta::assert_snapshot!(told.report(), @"");
+    }
+}

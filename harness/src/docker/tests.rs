@@ -20,30 +20,55 @@ use crate::{Context, ErrorKind, Result};
 /// Longer than any call may take: half an hour for an image that is loaded, and its begin.
 const LONGEST: Duration = Duration::from_secs(40 * 60);
 
-/// Says nothing.
-const SILENT: &str = "";
-/// Begins an answer.
-const STALLED: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
-                       Transfer-Encoding: chunked\r\n\r\n";
+/// What an engine says to a question before it falls silent.
+type Answer = fn(&str) -> Vec<u8>;
 
-/// An engine of which each connection takes questions and falls silent after this answer.
-fn falls_silent(place: &TempDir, answer: &'static str) -> Docker {
+fn nothing(_: &str) -> Vec<u8> {
+    Vec::new()
+}
+
+/// The begin of an answer.
+fn a_head(_: &str) -> Vec<u8> {
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".into()
+}
+
+/// What a command has written that goes on without end.
+const SAID: &str = "[certs] Using certificateDir folder\n\
+     [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez\n";
+
+/// All that it takes to start a command, and what that writes.
+fn a_command(asked: &str) -> Vec<u8> {
+    if !asked
+        .lines()
+        .next()
+        .is_some_and(|line| line.contains("/start"))
+    {
+        let head = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n";
+        return format!("{head}Content-Length: 10\r\n\r\n{{\"Id\":\"1\"}}").into();
+    }
+    let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    let frame = [1, 0, 0, 0, 0, 0, 0, u8::try_from(SAID.len()).unwrap()];
+    [head.as_bytes(), &frame, SAID.as_bytes()].concat()
+}
+
+/// An engine of which each connection takes a question, and falls silent after this answer.
+fn falls_silent(place: &TempDir, after: Answer) -> Docker {
     let socket = place.path().join("engine.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move { say_once(stream, answer).await });
+            tokio::spawn(say_once(stream, after));
         }
     });
     docker(&socket)
 }
 
-async fn say_once(mut stream: UnixStream, answer: &str) {
+async fn say_once(mut stream: UnixStream, answer: Answer) {
     let mut asked = [0; 4096];
-    if stream.read(&mut asked).await.is_ok_and(|length| length > 0) {
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    }
+    let length = stream.read(&mut asked).await.unwrap();
+    let answer = answer(&String::from_utf8_lossy(&asked[..length]));
+    stream.write_all(&answer).await.unwrap();
     while stream.read(&mut asked).await.is_ok_and(|length| length > 0) {}
 }
 
@@ -122,7 +147,7 @@ fn calls<'a>(docker: &'a Docker, place: &'a Path) -> Vec<Call<'a>> {
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_says_nothing_ends_every_call_with_an_error_in_time() {
     let place = tempfile::tempdir().unwrap();
-    let docker = falls_silent(&place, SILENT);
+    let docker = falls_silent(&place, nothing);
     for (name, call) in calls(&docker, place.path()) {
         let begun = Instant::now();
         let error = call.await.expect_err(name).report();
@@ -137,7 +162,7 @@ async fn an_engine_that_says_nothing_ends_every_call_with_an_error_in_time() {
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_stops_in_its_answer_ends_every_call_in_time() {
     let place = tempfile::tempdir().unwrap();
-    let docker = falls_silent(&place, STALLED);
+    let docker = falls_silent(&place, a_head);
     for (name, call) in calls(&docker, place.path()) {
         let begun = Instant::now();
         // Of some questions the first line is all the answer.
@@ -149,7 +174,7 @@ async fn an_engine_that_stops_in_its_answer_ends_every_call_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_patient_user_waits_longer_for_an_answer() {
     let place = tempfile::tempdir().unwrap();
-    let docker = falls_silent(&place, SILENT);
+    let docker = falls_silent(&place, nothing);
     let begun = Instant::now();
     let error = crate::wait::with_factor(3.0, docker.container("a"))
         .await
@@ -161,50 +186,10 @@ async fn a_patient_user_waits_longer_for_an_answer() {
     assert!(begun.elapsed() >= Duration::from_secs(180));
 }
 
-/// An engine in which a command writes this and then goes on without end.
-fn runs_without_end(place: &TempDir, said: &'static str) -> Docker {
-    let socket = place.path().join("engine.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            tokio::spawn(async move { execute(stream, said).await });
-        }
-    });
-    docker(&socket)
-}
-
-async fn execute(mut stream: UnixStream, said: &str) {
-    let mut asked = [0; 4096];
-    let length = stream.read(&mut asked).await.unwrap();
-    let asked = String::from_utf8_lossy(&asked[..length]).into_owned();
-    let answer = if asked
-        .lines()
-        .next()
-        .is_some_and(|line| line.contains("/start"))
-    {
-        let mut frame = vec![1, 0, 0, 0, 0, 0, 0, u8::try_from(said.len()).unwrap()];
-        frame.extend_from_slice(said.as_bytes());
-        let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
-        [head.as_bytes(), &frame].concat()
-    } else {
-        let head = "HTTP/1.1 201 Created\r\nContent-Type: application/json\r\n";
-        format!("{head}Content-Length: 10\r\n\r\n{{\"Id\":\"1\"}}").into_bytes()
-    };
-    stream.write_all(&answer).await.unwrap();
-    while stream
-        .read(&mut [0; 64])
-        .await
-        .is_ok_and(|length| length > 0)
-    {}
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_command_without_end_is_cut_off_and_its_last_line_told() {
     let place = tempfile::tempdir().unwrap();
-    let said = "[certs] Using certificateDir folder\n\
-                [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez\n";
-    let docker = runs_without_end(&place, said);
+    let docker = falls_silent(&place, a_command);
     let argv = ["kubeadm", "init", "--config", "/kind/kubeadm.conf"];
     let deadline = Duration::from_secs(180);
     let run = docker.exec_within("a-control-plane", &argv, None, deadline);
