@@ -13,7 +13,8 @@ use bollard::{
         BuildInfo, ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse,
         ContainerSummary, CreateImageInfo, DistributionInspect, ExecConfig, ExecInspectResponse,
         ImageDeleteResponseItem, ImageInspect, ImageSummary, Network, NetworkCreateRequest,
-        NetworkCreateResponse, NetworkInspect, PushImageInfo, SystemInfo, VolumeListResponse,
+        NetworkCreateResponse, NetworkInspect, PushImageInfo, SystemInfo, SystemVersion,
+        VolumeListResponse,
     },
     query_parameters::{
         AttachContainerOptions, CreateContainerOptions, CreateImageOptions,
@@ -71,6 +72,7 @@ macro_rules! streams {
 
 answers! {
     QUICK info() -> SystemInfo;
+    QUICK version() -> SystemVersion;
     SLOW create_container(options: Option<CreateContainerOptions>, body: ContainerCreateBody)
         -> ContainerCreateResponse;
     SLOW start_container(name: &str, options: Option<StartContainerOptions>) -> ();
