@@ -4,14 +4,20 @@
 //! cluster and a riddle, and once more when the node can say what really runs in it. Pure: the
 //! answers come from a table, `fixtures/data/compat.yaml`.
 
+mod check;
+mod kubernetes;
 mod stack;
 mod table;
 
 use semver::Version;
 
-pub(crate) use self::stack::version;
 pub use self::stack::{Finding, ImageStore, Stack, after_boot, before_boot, refuse_known_bad};
-use self::table::{Form, Kind, Line, minor, table};
+use self::table::{Form, Kind, Line, table};
+pub use self::{
+    check::Check,
+    kubernetes::{cgroup_v1, end_of_life, kubeadm, kubelet_flag, kubernetes, registry_mirrors},
+};
+pub(crate) use self::{kubernetes::refuses_cgroup_v1, stack::version};
 use crate::{Error, Result};
 
 /// What is known of a pair of versions.
@@ -214,31 +220,6 @@ pub fn cri_client(revision: &Version) -> Verdict {
     }
 }
 
-/// Whether containerd recommends this release of its own for this Kubernetes. What it does not
-/// recommend is untested, not known to fail.
-pub fn kubernetes(kubernetes: &Version, containerd: &Version) -> Verdict {
-    let Some(row) = table().recommended(kubernetes) else {
-        return Verdict::unknown(format!(
-            "Kubernetes {} is not in the table",
-            minor(kubernetes)
-        ));
-    };
-    let line = minor(containerd);
-    let oldest = row.containerd.iter().find(|oldest| minor(oldest) == line);
-    match (oldest, row.containerd.last()) {
-        (Some(oldest), _) if containerd >= oldest => Verdict::KnownGood,
-        (Some(oldest), _) => Verdict::unknown(format!(
-            "for Kubernetes {} containerd recommends {oldest} or newer of its {line} line",
-            row.minor
-        )),
-        (None, Some(newest)) if containerd > newest => Verdict::KnownGood,
-        (None, _) => Verdict::unknown(format!(
-            "for Kubernetes {} containerd recommends no release of its {line} line",
-            row.minor
-        )),
-    }
-}
-
 /// Whether `kind load docker-image` gets whole images out of an engine. Out of containerd's
 /// store that depends on the image, which is not known before it is loaded.
 pub fn image_store(store: ImageStore) -> Verdict {
@@ -257,19 +238,30 @@ pub fn image_store(store: ImageStore) -> Verdict {
 /// The containerd in a published node image, if the table has that image. Only the digest
 /// counts: tags are pushed again with other content.
 pub fn containerd_in(image: &str) -> Option<&'static Version> {
+    published(image).map(|(_, containerd)| containerd)
+}
+
+/// The Kubernetes in a published node image, if the table has that image.
+pub fn kubernetes_in(image: &str) -> Option<Version> {
+    let (node, _) = published(image)?;
+    let (name, _) = node.split_once('@')?;
+    version(name.rsplit_once(':')?.1)
+}
+
+/// The table's image of the same digest, and its containerd.
+fn published(image: &str) -> Option<(&'static str, &'static Version)> {
     let digest = image.split_once('@')?.1;
     let releases = table().kind.iter().flat_map(|kind| {
         let images = std::iter::once(&kind.node).chain(&kind.others);
-        images.map(|node| (node, &kind.containerd))
+        images.map(|node| (node.as_str(), &kind.containerd))
     });
     let strays = table()
         .strays
         .iter()
-        .map(|stray| (&stray.node, &stray.containerd));
+        .map(|stray| (stray.node.as_str(), &stray.containerd));
     releases
         .chain(strays)
         .find(|(node, _)| node.ends_with(&format!("@{digest}")))
-        .map(|(_, containerd)| containerd)
 }
 
 /// The default node image of a kind release, `name:tag@sha256:…`.

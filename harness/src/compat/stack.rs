@@ -5,8 +5,8 @@ use std::fmt;
 use semver::Version;
 
 use super::{
-    Verdict, containerd_in, cri_client, image_store, image_volume, known_kind, known_line,
-    kubernetes, load, shim, table::table,
+    Check, Verdict, cgroup_v1, containerd_in, cri_client, image_store, image_volume, known_kind,
+    known_line, kubeadm, kubernetes, kubernetes_in, load, registry_mirrors, shim, table::table,
 };
 use crate::{
     Result,
@@ -39,6 +39,10 @@ pub struct Stack {
     pub engine_image_store: Option<ImageStore>,
     /// Kubernetes.
     pub kubernetes: Option<Version>,
+    /// The host has cgroup v1, and nothing tells the kubelets to run there.
+    pub refused_cgroup_v1: bool,
+    /// containerd's configuration has registry mirrors and no `config_path`.
+    pub registry_mirrors: bool,
 }
 
 /// Where a Docker engine keeps its images.
@@ -53,8 +57,7 @@ pub enum ImageStore {
 /// What is known of one pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What the pair is needed for, in the words of the health check that looks at the same:
-    /// `loader`, `shim`, `image_volume`, `image_store`, `kubernetes` or `drift`.
+    /// What the pair is needed for: the name of a [`Check`], which a health check may bear too.
     pub name: &'static str,
     /// The two parts, as `kind 0.26.0 with containerd 2.0.2`.
     pub pair: String,
@@ -79,9 +82,9 @@ pub struct Finding {
 /// ```
 pub fn before_boot(stack: &Stack) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut found = |name, pair: String, verdict| {
+    let mut found = |check: Check, pair: String, verdict| {
         findings.push(Finding {
-            name,
+            name: check.name(),
             pair,
             verdict,
         });
@@ -94,30 +97,45 @@ pub fn before_boot(stack: &Stack) -> Vec<Finding> {
             (None, None) => "an unknown node".to_owned(),
         };
         found(
-            "loader",
+            Check::Loader,
             format!("kind {kind} with {node}"),
             stack.loads(kind),
         );
         if let Some(store) = stack.store() {
             let pair = format!("kind {kind} with the engine's image store");
-            found("image_store", pair, image_store(store));
+            found(Check::ImageStore, pair, image_store(store));
         }
     }
     if let (Some(daemon), Some(theirs)) = (containerd, &stack.shim) {
         let pair = format!("containerd {daemon} with the shim of {theirs}");
-        found("shim", pair, shim(daemon, theirs));
+        found(Check::Shim, pair, shim(daemon, theirs));
     }
     if let Some(revision) = &stack.cri_api {
         let client = format!("a CRI client of cri-api {revision}");
-        found("image_volume", client.clone(), cri_client(revision));
+        found(Check::ImageVolume, client.clone(), cri_client(revision));
         if let Some(containerd) = containerd {
             let pair = format!("{client} with containerd {containerd}");
-            found("image_volume", pair, image_volume(containerd));
+            found(Check::ImageVolume, pair, image_volume(containerd));
         }
     }
-    if let (Some(release), Some(containerd)) = (&stack.kubernetes, containerd) {
+    if let (Some(containerd), true) = (containerd, stack.registry_mirrors) {
+        let pair = format!("containerd {containerd} with registry mirrors");
+        found(Check::Plugins, pair, registry_mirrors(containerd));
+    }
+    let Some(release) = stack.kubernetes() else {
+        return findings;
+    };
+    if let Some(containerd) = containerd {
         let pair = format!("Kubernetes {release} with containerd {containerd}");
-        found("kubernetes", pair, kubernetes(release, containerd));
+        found(Check::Kubernetes, pair, kubernetes(&release, containerd));
+    }
+    if let Some(kind) = &stack.kind {
+        let pair = format!("kind {kind} with Kubernetes {release}");
+        found(Check::Kubeadm, pair, kubeadm(kind, &release));
+    }
+    if stack.refused_cgroup_v1 {
+        let pair = format!("Kubernetes {release} with cgroup v1");
+        found(Check::Cgroup, pair, cgroup_v1(&release));
     }
     findings
 }
@@ -130,7 +148,7 @@ pub fn after_boot(planned: &Stack, running: &Stack) -> Vec<Finding> {
         // Distributions add words of their own after the three numbers.
         let numbers = |v: &Version| (v.major, v.minor, v.patch);
         (numbers(planned) != numbers(running)).then(|| Finding {
-            name: "drift",
+            name: Check::Drift.name(),
             pair: format!("{part} {running} in place of {planned}"),
             verdict: Verdict::unknown("it is not what was planned"),
         })
@@ -140,8 +158,8 @@ pub fn after_boot(planned: &Stack, running: &Stack) -> Vec<Finding> {
         differs("the shim of", planned.shim.as_ref(), running.shim.as_ref()),
         differs(
             "Kubernetes",
-            planned.kubernetes.as_ref(),
-            running.kubernetes.as_ref(),
+            planned.kubernetes().as_ref(),
+            running.kubernetes().as_ref(),
         ),
     ]
     .into_iter()
@@ -215,11 +233,19 @@ impl Stack {
             engine: theirs.engine.or(ours.engine),
             engine_image_store: theirs.engine_image_store.or(ours.engine_image_store),
             kubernetes: theirs.kubernetes.or(ours.kubernetes),
+            refused_cgroup_v1: theirs.refused_cgroup_v1 || ours.refused_cgroup_v1,
+            registry_mirrors: theirs.registry_mirrors || ours.registry_mirrors,
         }
     }
 
+    /// The Kubernetes, said or known from the node image's digest.
+    pub(crate) fn kubernetes(&self) -> Option<Version> {
+        let known = || kubernetes_in(self.node_image.as_deref()?);
+        self.kubernetes.clone().or_else(known)
+    }
+
     /// The containerd, said or known from the node image's digest.
-    fn containerd(&self) -> Option<&Version> {
+    pub(super) fn containerd(&self) -> Option<&Version> {
         let known = || containerd_in(self.node_image.as_deref()?);
         self.containerd.as_ref().or_else(known)
     }
@@ -320,11 +346,12 @@ mod tests {
         let names: Vec<_> = findings.iter().map(|f| f.name).collect();
         let all = [
             "loader",
-            "image_store",
+            "image-store",
             "shim",
-            "image_volume",
-            "image_volume",
+            "image-volume",
+            "image-volume",
             "kubernetes",
+            "kubeadm",
         ];
         assert_eq!(names, all);
         for finding in &findings {
@@ -344,11 +371,11 @@ mod tests {
         assert_eq!(trouble(&worse(|s| s.shim = v("2.3.4"))).0, [""; 0]);
         assert_eq!(
             trouble(&worse(|s| s.containerd = v("1.7.24"))).0,
-            ["shim", "image_volume"]
+            ["shim", "image-volume"]
         );
         assert_eq!(
             trouble(&worse(|s| s.cri_api = v("0.30.2"))).0,
-            ["image_volume"]
+            ["image-volume"]
         );
         assert_eq!(
             trouble(&worse(|s| s.kubernetes = v("1.99.0"))).1,
@@ -356,7 +383,7 @@ mod tests {
         );
         assert_eq!(
             trouble(&worse(|s| s.engine = v("29.0.0"))).1,
-            ["image_store"]
+            ["image-store"]
         );
         let told = worse(|s| {
             (s.engine, s.engine_image_store) = (v("29.0.0"), Some(ImageStore::Graph));

@@ -19,6 +19,11 @@ pub(super) struct Table {
     /// Oldest first.
     pub(super) kind: Vec<Kind>,
     pub(super) strays: Vec<NodeImage>,
+    pub(super) cri: Cri,
+    pub(super) kubeadm: Kubeadm,
+    pub(super) cgroup_v1: CgroupV1,
+    pub(super) removed_flags: RemovedFlags,
+    pub(super) mirrors: Mirrors,
 }
 
 /// A release line of containerd.
@@ -32,6 +37,8 @@ pub(super) struct Line {
     pub(super) image_volume: bool,
     /// `ctr images import` goes through the transfer service.
     pub(super) transfer: bool,
+    /// The last day of its patches.
+    pub(super) until: String,
 }
 
 /// How a shim tells where it listens; a daemon reads its own form and older ones.
@@ -105,6 +112,82 @@ pub(super) struct Recommended {
     pub(super) minor: String,
     /// The oldest release of each line, oldest line first.
     pub(super) containerd: Vec<Version>,
+    /// The last day of its patches.
+    pub(super) until: String,
+}
+
+/// Which versions of the CRI kubelets and containerds speak. Of a Kubernetes and of a containerd
+/// without v1alpha2, major and minor count.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cri {
+    /// The first containerd with v1.
+    pub(super) containerd_v1: Version,
+    pub(super) containerd_without_v1alpha2: Version,
+    /// The first kubelet with v1.
+    pub(super) kubelet_v1: Version,
+    /// The first kubelet without v1alpha2.
+    pub(super) kubelet_v1_only: Version,
+    pub(super) link: String,
+    pub(super) runtime_config: RuntimeConfig,
+}
+
+/// A call that kubelets are announced to demand.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuntimeConfig {
+    pub(super) kubelet: Version,
+    /// The first that answers it.
+    pub(super) containerd: Version,
+    pub(super) link: String,
+}
+
+/// The versions of kubeadm's API.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kubeadm {
+    /// The first Kubernetes whose kubeadm does not read v1beta3.
+    pub(super) without_v1beta3: Version,
+    /// The first kind that writes v1beta4 where v1beta3 is not read.
+    pub(super) kind_writes_v1beta4: Version,
+    pub(super) link: String,
+}
+
+/// When kubelets refuse a host with cgroup v1.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CgroupV1 {
+    /// The first that does, unless it is told otherwise.
+    pub(super) kubelet: Version,
+    pub(super) says: String,
+    pub(super) link: String,
+}
+
+/// Flags that kubelets had.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemovedFlags {
+    pub(super) link: String,
+    pub(super) flags: Vec<RemovedFlag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemovedFlag {
+    pub(super) flag: String,
+    /// The first Kubernetes known to lack it.
+    pub(super) since: Version,
+    pub(super) cure: String,
+}
+
+/// When registry mirrors keep the CRI plugin from loading.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mirrors {
+    pub(super) broken: Vec<Version>,
+    pub(super) fixed: Version,
+    pub(super) says: String,
+    pub(super) link: String,
 }
 
 /// A release of kind.

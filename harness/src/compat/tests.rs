@@ -216,7 +216,11 @@ fn kubernetes_has_a_containerd_that_is_recommended_for_it() {
     let good = |release: &str, containerd: &str| {
         let verdict = kubernetes(&v(release), &v(containerd));
         let failed = matches!(verdict, Verdict::KnownBad { .. });
-        assert!(!failed, "what is not recommended is not known to fail");
+        let no_cri = v(containerd) < v("1.6.0");
+        assert_eq!(
+            failed, no_cri,
+            "what is not recommended is not known to fail"
+        );
         verdict == Verdict::KnownGood
     };
     for row in &table().kubernetes {
@@ -238,12 +242,216 @@ fn kubernetes_has_a_containerd_that_is_recommended_for_it() {
         ("1.35.0", "2.0.6"),
         ("1.36.0", "2.1.9"),
         ("1.29.0", "1.7.24"),
-        ("1.37.0", "2.3.4"),
+        ("1.37.0", "2.2.5"),
+        ("1.38.0", "2.4.2"),
+        ("1.38.0", "1.7.30"),
     ] {
         assert!(!good(release, containerd), "{release} {containerd}");
     }
     assert!(good("1.32.1", "1.7.24"));
     assert!(good("1.35.0", "1.7.29"));
+    assert!(good("1.37.0", "2.3.4"));
+    let Verdict::Unknown { why } = kubernetes(&v("1.38.0"), &v("1.7.30")) else {
+        panic!("must be unknown")
+    };
+    assert!(why.contains("RuntimeConfig"), "{why}");
+}
+
+#[test]
+fn every_table_of_lines_is_in_order_and_its_days_are_days() {
+    let minors = |minors: Vec<&str>| -> Vec<Version> {
+        minors
+            .into_iter()
+            .map(|minor| v(&format!("{minor}.0")))
+            .collect()
+    };
+    let lines = minors(
+        table()
+            .containerd
+            .iter()
+            .map(|row| row.line.as_str())
+            .collect(),
+    );
+    let rows = minors(
+        table()
+            .kubernetes
+            .iter()
+            .map(|row| row.minor.as_str())
+            .collect(),
+    );
+    for all in [&lines, &rows] {
+        assert!(all.is_sorted(), "{all:?}");
+    }
+    assert_eq!(
+        (lines.last(), rows.last()),
+        (Some(&v("2.4.0")), Some(&v("1.37.0")))
+    );
+    let days = table().containerd.iter().map(|row| &row.until);
+    for day in days.chain(table().kubernetes.iter().map(|row| &row.until)) {
+        assert!(
+            day.parse::<k8s_openapi::jiff::civil::Date>().is_ok(),
+            "{day}"
+        );
+    }
+}
+
+/// <https://github.com/flatcar/Flatcar/issues/916>
+#[test]
+fn a_kubelet_and_a_runtime_need_a_cri_in_common() {
+    for (release, containerd, works) in [
+        ("1.25.16", "1.5.13", true),
+        ("1.26.0", "1.5.13", false),
+        ("1.26.0-alpha.1", "1.5.13", false),
+        ("1.26.0", "1.6.0", true),
+        ("1.32.1", "1.5.18", false),
+        ("1.32.1", "1.6.20", true),
+        ("1.22.17", "1.7.24", true),
+        ("1.22.17", "2.0.0", false),
+        ("1.23.0", "2.0.0", true),
+    ] {
+        let verdict = kubernetes(&v(release), &v(containerd));
+        let bad = matches!(verdict, Verdict::KnownBad { .. });
+        assert_eq!(!bad, works, "{release} {containerd}: {verdict:?}");
+    }
+    let (cause, cure) = cause_and_cure(kubernetes(&v("1.26.0"), &v("1.5.13")));
+    assert!(
+        cause.contains("unknown service runtime.v1.RuntimeService"),
+        "{cause}"
+    );
+    assert!(cure.contains("containerd 1.6.0 or newer"), "{cure}");
+}
+
+/// <https://github.com/etcd-io/etcd/pull/21888>
+#[test]
+fn a_kind_writes_what_kubeadm_reads() {
+    for kind in &table().kind {
+        for release in ["1.30.8", "1.32.1", "1.36.4", "1.37.0", "1.38.0-alpha.2"].map(v) {
+            let works = release.minor < 37 || kind.release >= v("0.32.0");
+            let verdict = kubeadm(&kind.release, &release);
+            assert_eq!(
+                verdict == Verdict::KnownGood,
+                works,
+                "{} {release}",
+                kind.release
+            );
+        }
+    }
+    let (cause, cure) = cause_and_cure(kubeadm(&v("0.31.0"), &v("1.37.0")));
+    assert!(cause.contains("kubeadm.k8s.io/v1beta3"), "{cause}");
+    assert_eq!(
+        cure,
+        "use kind 0.32.0 or newer, or a node of Kubernetes 1.36 or older"
+    );
+
+    let image = "kindest/node:v1.37.0@sha256:\
+                 a1ed56cfb0e7b93589bdf97c8cd566405a265939e3620fc4f5de89adff580ae5";
+    assert_eq!(kubernetes_in(image), Some(v("1.37.0")));
+    for (kind, works) in [("0.31.0", false), ("0.32.0", true), ("0.33.0", true)] {
+        let stack = Stack {
+            kind: Some(v(kind)),
+            node_image: Some(image.to_owned()),
+            ..Stack::default()
+        };
+        let refused = refuse_known_bad(&before_boot(&stack), &[]);
+        assert_eq!(refused.is_ok(), works, "{kind}");
+    }
+}
+
+/// <https://github.com/NVIDIA/OpenShell/pull/360>
+#[test]
+fn kubelets_since_1_35_refuse_cgroup_v1() {
+    for (release, works) in [("1.34.3", true), ("1.35.0", false), ("1.36.1", false)] {
+        let release = v(release);
+        let good = cgroup_v1(&release) == Verdict::KnownGood;
+        assert_eq!(good, works, "{release}");
+        assert_eq!(refuses_cgroup_v1(&release), !works, "{release}");
+        let stack = |refused_cgroup_v1| Stack {
+            kubernetes: Some(release.clone()),
+            refused_cgroup_v1,
+            ..Stack::default()
+        };
+        assert_eq!(
+            refuse_known_bad(&before_boot(&stack(true)), &[]).is_ok(),
+            works
+        );
+        refuse_known_bad(&before_boot(&stack(false)), &[]).unwrap();
+    }
+    let (cause, cure) = cause_and_cure(cgroup_v1(&v("1.36.1")));
+    assert!(
+        cause.contains("configured to not run on a host using cgroup v1"),
+        "{cause}"
+    );
+    assert!(cure.contains("failCgroupV1: false"), "{cure}");
+}
+
+#[test]
+fn a_removed_flag_is_known_from_its_minor_on() {
+    for removed in &table().removed_flags.flags {
+        let since = &removed.since;
+        let before = Version::new(since.major, since.minor - 1, 9);
+        assert_eq!(kubelet_flag(&before, &removed.flag), Verdict::KnownGood);
+        let (cause, _) = cause_and_cure(kubelet_flag(since, &removed.flag));
+        assert!(
+            cause.contains(&format!("unknown flag: --{}", removed.flag)),
+            "{cause}"
+        );
+    }
+    let other = kubelet_flag(&v("1.36.1"), "v");
+    assert!(matches!(other, Verdict::Unknown { .. }), "{other:?}");
+}
+
+/// <https://github.com/containerd/containerd/issues/12612>
+#[test]
+fn registry_mirrors_alone_break_two_releases_of_containerd() {
+    for (containerd, works) in [
+        ("1.7.24", true),
+        ("2.1.9", true),
+        ("2.2.0", false),
+        ("2.2.1", false),
+        ("2.2.2", true),
+        ("2.3.4", true),
+    ] {
+        let stack = |registry_mirrors| Stack {
+            containerd: Some(v(containerd)),
+            registry_mirrors,
+            ..Stack::default()
+        };
+        let refused = refuse_known_bad(&before_boot(&stack(true)), &[]);
+        assert_eq!(refused.is_ok(), works, "{containerd}");
+        refuse_known_bad(&before_boot(&stack(false)), &[]).unwrap();
+    }
+    let (cause, cure) = cause_and_cure(registry_mirrors(&v("2.2.0")));
+    assert!(cause.contains("adds a config_path of its own"), "{cause}");
+    assert!(
+        cure.contains("hosts.toml") && cure.contains("2.2.2"),
+        "{cure}"
+    );
+}
+
+#[test]
+fn what_has_ended_is_a_note_and_no_refusal() {
+    let stack = Stack {
+        kubernetes: Some(v("1.32.1")),
+        containerd: Some(v("2.3.4")),
+        ..Stack::default()
+    };
+    let on = |day: &str| end_of_life(&stack, day.parse().unwrap());
+    assert_eq!(on("2026-02-28"), Vec::<String>::new());
+    let ended = on("2026-03-01");
+    assert_eq!(
+        ended,
+        ["Kubernetes 1.32.1 gets no patches since 2026-02-28: its line is at its end"]
+    );
+    assert_eq!(on("2028-05-01").len(), 2);
+    refuse_known_bad(&before_boot(&stack), &[]).unwrap();
+}
+
+#[test]
+fn each_check_is_found_by_its_name() {
+    for check in Check::ALL {
+        assert_eq!(Check::named(check.name()).ok(), Some(check));
+    }
+    assert!(Check::named("image_volume").is_err());
 }
 
 #[test]

@@ -5,15 +5,14 @@ use std::{collections::BTreeMap, fmt};
 use semver::Version;
 use serde_json::Value;
 
-use super::checks::{CHECKS, IMAGE_VOLUME, LOADER};
-use crate::{Error, Result};
+use crate::{Result, compat::Check};
 
 /// What the spec asked of every node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
     /// containerd's snapshotter; none means that of the node's recipe, else `overlayfs`.
     pub snapshotter: Option<String>,
-    /// Names of checks that may fail: their findings are reported and refuse nothing.
+    /// Names of [checks](Check) that may fail: their findings are reported and refuse nothing.
     pub tolerated: Vec<String>,
     /// The kubelet's effective configuration.
     pub kubelet: ExpectedKubelet,
@@ -49,19 +48,10 @@ impl Expected {
         self.snapshotter.as_deref().unwrap_or("overlayfs")
     }
 
-    /// A misspelt name would tolerate nothing and say nothing.
-    pub(super) fn validate(&self) -> Result<()> {
-        let checks = CHECKS.iter().chain([&IMAGE_VOLUME, &LOADER]);
-        let names: Vec<_> = checks.map(|check| check.name).collect();
-        match self
-            .tolerated
-            .iter()
-            .find(|name| !names.contains(&name.as_str()))
-        {
-            Some(name) => Err(Error::input(format!("no health check is named '{name}'"))
-                .cure(format!("one of {}", names.join(", ")))),
-            None => Ok(()),
-        }
+    /// Refuses names that no check has.
+    pub(crate) fn validate(&self) -> Result<()> {
+        let mut names = self.tolerated.iter();
+        names.try_for_each(|name| Check::named(name).map(drop))
     }
 }
 

@@ -13,30 +13,31 @@ use super::{
     facts::{Facts, Seen},
     report::{Finding, Verdict},
 };
+use crate::compat::Check as Name;
 
 /// Every check, in the order of the report: a sick part is named before what suffers from it.
 pub(super) const CHECKS: &[Check] = &[
-    late("cri", runtime::cri),
-    early("snapshotter", runtime::snapshotter),
-    early("plugins", runtime::plugins),
-    early("daemon", runtime::daemon),
-    early("shim", runtime::shim),
-    early("overlay", machine::overlay),
-    late("disk", machine::disk),
-    early("inodes", machine::inodes),
-    late(KUBELET, kubelet::config),
-    late("cgroup", machine::cgroup),
-    early("inotify", machine::inotify),
-    early("clock", machine::clock),
+    late(Name::Cri, runtime::cri),
+    early(Name::Snapshotter, runtime::snapshotter),
+    early(Name::Plugins, runtime::plugins),
+    early(Name::Daemon, runtime::daemon),
+    early(Name::Shim, runtime::shim),
+    early(Name::Overlay, machine::overlay),
+    late(Name::Disk, machine::disk),
+    early(Name::Inodes, machine::inodes),
+    late(Name::Kubelet, kubelet::config),
+    late(Name::Cgroup, machine::cgroup),
+    early(Name::Inotify, machine::inotify),
+    early(Name::Clock, machine::clock),
 ];
 
 /// The check of what a kubelet deletes, by name.
-pub(super) const KUBELET: &str = "kubelet";
+pub(super) const KUBELET: &str = Name::Kubelet.name();
 
 /// Runs only where the spec asks for image volumes: it makes and removes a container.
-pub(super) const IMAGE_VOLUME: Check = early("image-volume", runtime::image_volume);
+pub(super) const IMAGE_VOLUME: Check = early(Name::ImageVolume, runtime::image_volume);
 /// Runs only where the spec names a loader: it imports an image.
-pub(super) const LOADER: Check = early("loader", loader::judge);
+pub(super) const LOADER: Check = early(Name::Loader, loader::judge);
 
 /// A named judgement of what was seen on a node.
 #[derive(Debug, Clone, Copy)]
@@ -49,17 +50,17 @@ pub(super) struct Check {
 
 type Judge = fn(&Facts, &Expected) -> Seen<Outcome>;
 
-const fn early(name: &'static str, run: Judge) -> Check {
+const fn early(name: Name, run: Judge) -> Check {
     Check {
-        name,
+        name: name.name(),
         early: true,
         run,
     }
 }
 
-const fn late(name: &'static str, run: Judge) -> Check {
+const fn late(name: Name, run: Judge) -> Check {
     Check {
-        name,
+        name: name.name(),
         early: false,
         run,
     }
