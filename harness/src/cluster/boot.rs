@@ -247,11 +247,13 @@ async fn steps_of(
     let control_plane = &nodes[0];
     let kubernetes = steps::containers::kubernetes_version(control_plane).await?;
     let token = bootstrap_token();
+    let told_cgroup_v1 = pairs::before_kubeadm(spec, &kubernetes, made.docker()).await?;
     let documents = super::kubeadm::Documents {
         kubernetes: &kubernetes,
         cluster: made.name(),
         control_plane: control_plane.name(),
         token: &token,
+        told_cgroup_v1,
         patches: &spec.kubeadm_patches,
     };
     // From here on the nodes' own services can give up: whoever does ends the boot.

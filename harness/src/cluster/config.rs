@@ -1,39 +1,116 @@
 //! containerd's configuration with the user's changes.
 
-use crate::{Context, Result};
+use serde_json::{Value, json};
+
+use super::merge::{merge, replaced};
+use crate::{Context, Error, Result, progress};
+
+/// Which plugin has the registries, in each version of the configuration.
+const PLUGINS: [&str; 3] = [
+    "cri",
+    "io.containerd.grpc.v1.cri",
+    "io.containerd.cri.v1.images",
+];
 
 /// Merges patches into a configuration, table by table.
+///
+/// containerd takes registry mirrors or a `config_path`, not both: where the user gives mirrors,
+/// the image's own `config_path` gives way.
 pub(super) fn patched(config: &str, patches: &[toml::Table]) -> Result<String> {
-    let mut table: toml::Table = config
+    let table: toml::Table = config
         .parse()
         .context("the node image's containerd configuration is no TOML")?;
+    let mut value = as_value(&table)?;
+    let mut theirs = json!({});
     for patch in patches {
-        merge(&mut table, patch);
+        merge(&mut theirs, &as_value(patch)?, replaced);
     }
-    toml::to_string_pretty(&table).context("write containerd's configuration")
-}
-
-fn merge(target: &mut toml::Table, patch: &toml::Table) {
-    for (key, value) in patch {
-        match (target.get_mut(key), value) {
-            (Some(toml::Value::Table(target)), toml::Value::Table(patch)) => merge(target, patch),
-            _ => {
-                target.insert(key.clone(), value.clone());
-            }
+    let mirrors = has_mirrors(&theirs);
+    if mirrors
+        && PLUGINS
+            .iter()
+            .any(|plugin| has_config_path(&theirs, plugin))
+    {
+        return Err(Error::input(
+            "the containerd patches give registry mirrors and a config_path, with which there is \
+             no CRI plugin (`mirrors` cannot be set when `config_path` is provided)",
+        )
+        .cure("give one of them: mirrors can be hosts.toml files below the config_path"));
+    }
+    for plugin in PLUGINS {
+        if mirrors && has_config_path(&value, plugin) {
+            value["plugins"][plugin]["registry"]["config_path"] = json!("");
+            progress!("registry mirrors take the place of the node image's config_path");
         }
     }
+    merge(&mut value, &theirs, replaced);
+    toml::to_string_pretty(&value).context("write containerd's configuration")
+}
+
+/// Whether patches give containerd registry mirrors.
+pub(super) fn set_mirrors(patches: &[toml::Table]) -> bool {
+    let values = patches.iter().filter_map(|patch| as_value(patch).ok());
+    values.into_iter().any(|value| has_mirrors(&value))
+}
+
+fn has_mirrors(config: &Value) -> bool {
+    PLUGINS.iter().any(|plugin| {
+        let mirrors = config["plugins"][plugin]["registry"]["mirrors"].as_object();
+        mirrors.is_some_and(|mirrors| !mirrors.is_empty())
+    })
+}
+
+fn has_config_path(config: &Value, plugin: &str) -> bool {
+    let path = config["plugins"][plugin]["registry"]["config_path"].as_str();
+    path.is_some_and(|path| !path.is_empty())
+}
+
+fn as_value(table: &toml::Table) -> Result<Value> {
+    serde_json::to_value(table).context("read TOML")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MIRRORS: &str = "[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']
+                           endpoint = ['https://registry.example.com']";
+
+    fn table(text: &str) -> toml::Table {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn a_patch_reaches_into_nested_tables() {
-        let patch = "[plugins.cri]\nsandbox = 'b'".parse().unwrap();
-        let text = patched("version = 2\n[plugins.cri]\nsandbox = 'a'\nx = 1", &[patch]).unwrap();
-        let table: toml::Table = text.parse().unwrap();
-        assert_eq!(table["plugins"]["cri"]["sandbox"].as_str(), Some("b"));
-        assert_eq!(table["plugins"]["cri"]["x"].as_integer(), Some(1));
+        let patch = table("[plugins.cri]\nsandbox = 'b'\nlist = [3]");
+        let config = "version = 2\n[plugins.cri]\nsandbox = 'a'\nx = 1\nlist = [1, 2]";
+        let table = table(&patched(config, &[patch]).unwrap());
+        let cri = &table["plugins"]["cri"];
+        assert_eq!(cri["sandbox"].as_str(), Some("b"));
+        assert_eq!(cri["x"].as_integer(), Some(1));
+        assert_eq!(cri["list"].as_array().map(Vec::len), Some(1));
+        assert_eq!(table["version"].as_integer(), Some(2));
+    }
+
+    #[test]
+    fn mirrors_take_the_place_of_the_images_config_path() {
+        let patches = [table(MIRRORS)];
+        assert!(set_mirrors(&patches));
+        assert!(!set_mirrors(&[table("version = 2")]));
+        let path = "[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/certs.d'";
+        let merged = table(&patched(path, &patches).unwrap());
+        let registry = &merged["plugins"]["io.containerd.grpc.v1.cri"]["registry"];
+        assert_eq!(registry["config_path"].as_str(), Some(""));
+        let endpoint = &registry["mirrors"]["docker.io"]["endpoint"][0];
+        assert_eq!(endpoint.as_str(), Some("https://registry.example.com"));
+        let merged = patched(path, &[]).unwrap();
+        assert!(merged.contains("/certs.d"), "{merged}");
+
+        let error = patched("", &[patches[0].clone(), table(path)]).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Input);
+        assert!(
+            error.to_string().contains("`config_path` is provided"),
+            "{error}"
+        );
     }
 }

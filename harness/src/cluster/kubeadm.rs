@@ -1,29 +1,51 @@
 //! The documents that kubeadm is given.
 
-use std::{net::IpAddr, time::Duration};
+mod fields;
+mod patch;
 
+use std::{fmt, net::IpAddr, time::Duration};
+
+use semver::Version;
 use serde_json::{Value, json};
 
-use crate::{Context, Error, Result, wait};
+pub(super) use self::patch::{fits, read};
+use super::STEP;
+use crate::{Context, Error, Result, compat, node::Node, process::last_lines, wait};
 
 /// All pods' addresses.
 pub(super) const POD_SUBNET: &str = "10.244.0.0/16";
 /// All Services' addresses.
 pub(super) const SERVICE_SUBNET: &str = "10.96.0.0/16";
 
-const API: &str = "kubeadm.k8s.io/v1beta4";
-/// Before 1.31 kubeadm reads the older version only.
-const OLD_API: &str = "kubeadm.k8s.io/v1beta3";
+/// The versions of kubeadm's API that are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Api {
+    V1beta3,
+    V1beta4,
+}
+
+impl Api {
+    /// The newest that kubeadm of this release reads: before 1.31 only the older, from 1.37 on
+    /// only the newer.
+    fn of(kubernetes: &Version) -> Self {
+        match (kubernetes.major, kubernetes.minor) < (1, 31) {
+            true => Self::V1beta3,
+            false => Self::V1beta4,
+        }
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1beta3 => "kubeadm.k8s.io/v1beta3",
+            Self::V1beta4 => "kubeadm.k8s.io/v1beta4",
+        })
+    }
+}
 /// How long kubeadm waits for a part of the cluster: less than the boot waits for kubeadm, so
 /// that it tells itself what does not come.
 const CHECK: Duration = Duration::from_secs(150);
-const KINDS: [&str; 5] = [
-    "ClusterConfiguration",
-    "InitConfiguration",
-    "JoinConfiguration",
-    "KubeletConfiguration",
-    "KubeProxyConfiguration",
-];
 
 /// What the documents are made for.
 pub(super) struct Documents<'a> {
@@ -35,23 +57,10 @@ pub(super) struct Documents<'a> {
     pub control_plane: &'a str,
     /// A bootstrap token for the workers.
     pub token: &'a str,
+    /// The kubelets are told to run on cgroup v1, which they refuse by themselves since 1.35.
+    pub told_cgroup_v1: bool,
     /// The user's changes, in order.
     pub patches: &'a [Value],
-}
-
-/// Reads one of the user's changes.
-pub(super) fn patch(yaml: &str) -> Result<Value> {
-    let value: Value = serde_saphyr::from_str(yaml)
-        .map_err(|cause| Error::input("the kubeadm patch is no YAML").because(cause))?;
-    let kind = value
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !KINDS.contains(&kind) {
-        return Err(Error::input(format!("the kubeadm patch has kind '{kind}'"))
-            .cure(format!("give it one of {}", KINDS.join(", "))));
-    }
-    Ok(value)
 }
 
 /// Refuses the user's changes when they leave the kubelets with thresholds of image garbage
@@ -60,7 +69,7 @@ pub(super) fn check(patches: &[Value]) -> Result<()> {
     let mut kubelet = kubelet();
     let kind = kubelet["kind"].clone();
     for patch in patches.iter().filter(|patch| patch["kind"] == kind) {
-        merge(&mut kubelet, patch);
+        patch::apply(&mut kubelet, patch);
     }
     for kind in ["InitConfiguration", "JoinConfiguration"] {
         let threshold = |key: &str, flag: &str, default: i64| {
@@ -87,13 +96,32 @@ pub(super) fn check(patches: &[Value]) -> Result<()> {
 /// The number that a patch of this kind gives the kubelet as a flag.
 fn flag_of(patches: &[Value], kind: &str, flag: &str) -> Option<i64> {
     let latest_first = patches.iter().rev().filter(|patch| patch["kind"] == kind);
-    let mut given = latest_first.filter_map(
-        |patch| match &patch["nodeRegistration"]["kubeletExtraArgs"] {
-            Value::Array(list) => list.iter().rfind(|arg| arg["name"] == flag)?["value"].as_str(),
-            args => args[flag].as_str(),
-        },
-    );
+    let mut given = latest_first.filter_map(|patch| {
+        let list = patch["nodeRegistration"]["kubeletExtraArgs"].as_array()?;
+        list.iter().rfind(|arg| arg["name"] == flag)?["value"].as_str()
+    });
     given.next()?.parse().ok()
+}
+
+/// Has kubeadm itself look at documents that the user has changed, before it acts on them: it
+/// would only warn of what it drops.
+pub(super) async fn validate(node: &Node, file: &str, documents: &Documents<'_>) -> Result<()> {
+    let release = compat::version(documents.kubernetes);
+    // Older ones have no such command.
+    if documents.patches.is_empty() || release.is_some_and(|it| (it.major, it.minor) < (1, 27)) {
+        return Ok(());
+    }
+    let argv = ["kubeadm", "config", "validate", "--config", file];
+    let told = node.within(STEP).exec(&argv).await?;
+    if told.status == 0 {
+        return Ok(());
+    }
+    let words = last_lines(&format!("{}{}", told.text(), told.stderr), 6);
+    Err(Error::input(format!(
+        "kubeadm {} does not take what the patches ask for: {words}",
+        documents.kubernetes
+    ))
+    .cure("change the patch; what kubeadm calls unknown this release would drop without a word"))
 }
 
 /// The subnet of the pods on the node of this index.
@@ -128,7 +156,7 @@ impl Documents<'_> {
             "localAPIEndpoint": {"advertiseAddress": ip, "bindPort": 6443},
             "nodeRegistration": registration(ip),
         });
-        if self.is_old() {
+        if self.api() == Api::V1beta3 {
             cluster["apiServer"]["timeoutForControlPlane"] = json!(scaled(CHECK));
         } else {
             init["timeouts"] = timeouts();
@@ -146,7 +174,7 @@ impl Documents<'_> {
             },
             "nodeRegistration": registration(ip),
         });
-        if self.is_old() {
+        if self.api() == Api::V1beta3 {
             join["discovery"]["timeout"] = json!(scaled(CHECK));
         } else {
             join["timeouts"] = timeouts();
@@ -154,26 +182,30 @@ impl Documents<'_> {
         self.write(vec![join])
     }
 
-    /// Whether kubeadm reads the older version only.
-    fn is_old(&self) -> bool {
-        minor(self.kubernetes) < 31
+    /// The version that kubeadm reads. Of a node that does not say its release, the newest is
+    /// expected.
+    fn api(&self) -> Api {
+        compat::version(self.kubernetes).map_or(Api::V1beta4, |release| Api::of(&release))
     }
 
     fn write(&self, documents: Vec<Value>) -> Result<String> {
+        let api = self.api();
         let mut text = String::new();
         for mut document in documents {
             let kind = document["kind"].clone();
-            document["apiVersion"] = json!(match kind.as_str() {
-                Some("KubeletConfiguration") => "kubelet.config.k8s.io/v1beta1",
-                Some("KubeProxyConfiguration") => "kubeproxy.config.k8s.io/v1alpha1",
-                _ if self.is_old() => OLD_API,
-                _ => API,
-            });
-            for patch in self.patches.iter().filter(|patch| patch["kind"] == kind) {
-                merge(&mut document, patch);
+            document["apiVersion"] = match kind.as_str() {
+                Some("KubeletConfiguration") => json!("kubelet.config.k8s.io/v1beta1"),
+                Some("KubeProxyConfiguration") => json!("kubeproxy.config.k8s.io/v1alpha1"),
+                _ => json!(api.to_string()),
+            };
+            if kind == "KubeletConfiguration" && self.told_cgroup_v1 {
+                document["failCgroupV1"] = json!(false);
             }
-            if document["apiVersion"] == OLD_API {
-                maps_for_lists(&mut document);
+            for patch in self.patches.iter().filter(|patch| patch["kind"] == kind) {
+                patch::apply(&mut document, patch);
+            }
+            if api == Api::V1beta3 {
+                patch::map_arguments(&mut document);
             }
             let yaml = serde_saphyr::to_string(&document).context("write kubeadm's YAML")?;
             text.push_str("---\n");
@@ -252,155 +284,5 @@ fn proxy() -> Value {
     })
 }
 
-/// Merges as JSON merge patches do: mappings merge, `null` removes, all else replaces.
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let Value::Object(target) = target else {
-        return;
-    };
-    for (key, value) in patch {
-        if value.is_null() {
-            target.remove(key);
-        } else {
-            merge(target.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
-}
-
-/// v1beta3 has extra arguments as a mapping, v1beta4 as a list of names and values.
-fn maps_for_lists(value: &mut Value) {
-    let Value::Object(fields) = value else { return };
-    for (key, field) in fields {
-        match field {
-            Value::Array(list) if key == "extraArgs" || key == "kubeletExtraArgs" => {
-                let pairs = list.iter().filter_map(|arg| {
-                    Some((arg["name"].as_str()?.to_owned(), arg["value"].clone()))
-                });
-                *field = Value::Object(pairs.collect());
-            }
-            _ => maps_for_lists(field),
-        }
-    }
-}
-
-fn minor(version: &str) -> u32 {
-    version
-        .split('.')
-        .nth(1)
-        .and_then(|minor| minor.parse().ok())
-        .unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn documents<'a>(kubernetes: &'a str, patches: &'a [Value]) -> Documents<'a> {
-        Documents {
-            kubernetes,
-            cluster: "a",
-            control_plane: "a-control-plane",
-            token: "abcdef.0123456789abcdef",
-            patches,
-        }
-    }
-
-    #[test]
-    fn a_patch_changes_the_document_of_its_kind() {
-        let patches = [patch(
-            "{kind: KubeletConfiguration, maxPods: 20, failSwapOn: null}",
-        )];
-        let patches = patches.map(Result::unwrap);
-        let text = documents("1.32.1", &patches)
-            .init([10, 0, 0, 2].into())
-            .unwrap();
-        assert!(text.contains("maxPods: 20"), "{text}");
-        assert!(!text.contains("failSwapOn"), "{text}");
-    }
-
-    #[test]
-    fn a_patch_of_no_known_kind_is_refused() {
-        let error = patch("{kind: KubletConfiguration}").unwrap_err();
-        assert!(
-            error.report().contains("'KubletConfiguration'"),
-            "{error:?}"
-        );
-        assert!(error.cure_text().unwrap().contains("KubeletConfiguration"));
-    }
-
-    #[test]
-    fn thresholds_no_kubelet_starts_with_are_refused_in_its_own_words() {
-        let check = |patches: &[&str]| {
-            let patches = patches.iter().map(|text| patch(text).unwrap());
-            check(&patches.collect::<Vec<_>>()).map_err(|error| error.to_string())
-        };
-        assert_eq!(check(&[]), Ok(()));
-        let both = "{kind: KubeletConfiguration, imageGCHighThresholdPercent: 100, \
-                     imageGCLowThresholdPercent: 100}";
-        let words = "no kubelet starts with this: invalid configuration: \
-             imageGCLowThresholdPercent (--image-gc-low-threshold) 100 must be less than \
-             imageGCHighThresholdPercent (--image-gc-high-threshold) 100";
-        assert_eq!(check(&[both]), Err(words.to_owned()));
-        let low = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
-        assert_eq!(check(&[low]), Err(words.to_owned()));
-        let flag = "{kind: InitConfiguration, nodeRegistration: {kubeletExtraArgs: \
-                     [{name: image-gc-low-threshold, value: '100'}]}}";
-        assert_eq!(check(&[flag]), Err(words.to_owned()));
-        // Without a high threshold it is the kubelet's own 85, without a low one 80.
-        let none = "{kind: KubeletConfiguration, imageGCHighThresholdPercent: null, \
-                     imageGCLowThresholdPercent: 85}";
-        assert!(check(&[none]).unwrap_err().ends_with("85"));
-        let high = "{kind: KubeletConfiguration, imageGCHighThresholdPercent: 80}";
-        assert!(check(&[high]).unwrap_err().ends_with("80"));
-        let lower = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 5}";
-        assert_eq!(check(&[high, lower]), Ok(()));
-    }
-
-    #[tokio::test]
-    async fn kubeadms_own_deadlines_are_scaled_in_the_version_that_it_reads() {
-        let patch = patch("{kind: InitConfiguration, timeouts: {etcdAPICall: 9s}}").unwrap();
-        let text = |kubernetes: &'static str| {
-            let patches = std::slice::from_ref(&patch);
-            let documents = documents(
-                kubernetes,
-                if kubernetes == "1.32.1" { patches } else { &[] },
-            );
-            let ip = [10, 0, 0, 2].into();
-            (
-                documents.init(ip).unwrap(),
-                documents.join(ip, "/d").unwrap(),
-            )
-        };
-        let (init, join) = wait::with_factor(3.0, async { text("1.32.1") }).await;
-        assert!(
-            init.contains("controlPlaneComponentHealthCheck: 450s"),
-            "{init}"
-        );
-        assert!(
-            init.contains("etcdAPICall: 9s"),
-            "the user's counts: {init}"
-        );
-        assert!(join.contains("tlsBootstrap: 450s"), "{join}");
-        let (init, join) = wait::with_factor(3.0, async { text("1.30.8") }).await;
-        assert!(init.contains("timeoutForControlPlane: 450s"), "{init}");
-        assert!(join.contains("timeout: 450s"), "{join}");
-        assert!(
-            !init.contains("timeouts:") && !join.contains("timeouts:"),
-            "{init}{join}"
-        );
-    }
-
-    #[test]
-    fn older_kubeadms_get_their_own_version() {
-        let text = documents("1.30.8", &[]).init([10, 0, 0, 2].into()).unwrap();
-        assert!(text.contains("kubeadm.k8s.io/v1beta3"), "{text}");
-        assert!(!text.contains("v1beta4"), "{text}");
-        assert!(text.contains("leader-elect: "), "{text}");
-    }
-}
+mod tests;

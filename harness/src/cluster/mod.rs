@@ -6,6 +6,7 @@ mod config;
 mod kubeadm;
 mod kubeconfig;
 mod made;
+mod merge;
 mod pairs;
 mod probe;
 mod spec;

@@ -1,14 +1,16 @@
 //! The pairs of versions that meet in a cluster: judged before anything is started, and once
 //! more by what the nodes say.
 
+use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
 use semver::Version;
 
-use super::ClusterSpec;
+use super::{ClusterSpec, config, kubeadm};
 use crate::{
     Error, Result,
     compat::{self, Finding, ImageStore, Stack, version},
     docker::Docker,
     image::Versions,
+    progress,
     recipe::{Content, Recipe, Runtime},
 };
 
@@ -17,9 +19,10 @@ use crate::{
 pub(super) async fn before(spec: &ClusterSpec, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
     refuse_crio(recipe)?;
     let mut planned = planned(spec, recipe);
+    let engine = docker.info().await?;
+    planned.refused_cgroup_v1 = engine.cgroup_version == "1" && demands_cgroup_v2(spec);
     // Only a loader meets the engine's own images.
     if planned.kind.is_some() {
-        let engine = docker.info().await?;
         planned.engine = version(&engine.version);
         planned.engine_image_store = Some(match engine.containerd_store {
             true => ImageStore::Containerd,
@@ -27,6 +30,11 @@ pub(super) async fn before(spec: &ClusterSpec, recipe: &Recipe, docker: &Docker)
         });
     }
     judge(spec, &compat::before_boot(&planned), &[])?;
+    patches_fit(spec, &planned)?;
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    for ended in compat::end_of_life(&planned, today) {
+        tracing::info!("{ended}");
+    }
     Ok(planned)
 }
 
@@ -36,8 +44,9 @@ pub(super) fn at_once(spec: &ClusterSpec) -> Result<()> {
         return Ok(());
     };
     refuse_crio(recipe)?;
-    let findings = compat::before_boot(&planned(spec, recipe));
-    compat::refuse_known_bad(&findings, &spec.expected.tolerated)
+    let planned = planned(spec, recipe);
+    compat::refuse_known_bad(&compat::before_boot(&planned), &spec.expected.tolerated)?;
+    patches_fit(spec, &planned)
 }
 
 /// As [`before`], with what the labels of an image add to what was planned: a node image that
@@ -51,7 +60,31 @@ pub(super) fn by_labels(spec: &ClusterSpec, planned: Stack, labels: &Versions) -
         ..planned
     };
     judge(spec, &compat::before_boot(&labelled), &known)?;
+    patches_fit(spec, &labelled)?;
     Ok(labelled)
+}
+
+/// Refuses kubeadm patches that the nodes' Kubernetes does not know, now that they say which it
+/// is; returns whether its kubelets have to be told to run on cgroup v1, and says so.
+pub(super) async fn before_kubeadm(
+    spec: &ClusterSpec,
+    kubernetes: &str,
+    docker: &Docker,
+) -> Result<bool> {
+    let release = version(kubernetes);
+    if let Some(release) = &release {
+        kubeadm::fits(&spec.kubeadm_patches, release)?;
+    }
+    let cgroup_v1 = docker.info().await?.cgroup_version == "1";
+    // Of a node that does not say, the newest is expected.
+    let refuses = release.is_none_or(|release| compat::refuses_cgroup_v1(&release));
+    if cgroup_v1 && refuses {
+        progress!(
+            "the host has cgroup v1, which kubelet {kubernetes} refuses by itself: it is given \
+             failCgroupV1: false"
+        );
+    }
+    Ok(cgroup_v1 && refuses)
 }
 
 /// Refuses what turns out not to work, now that the nodes say what they run.
@@ -67,9 +100,25 @@ fn planned(spec: &ClusterSpec, recipe: &Recipe) -> Stack {
     let image_volumes = spec.expected.image_volumes;
     Stack {
         kind: spec.loader.clone(),
-        cri_api: image_volumes.then(|| cri_api(spec, stack.kubernetes.as_ref())),
+        cri_api: image_volumes.then(|| cri_api(spec, stack.kubernetes().as_ref())),
+        registry_mirrors: config::set_mirrors(&spec.containerd_patches),
         ..stack
     }
+}
+
+/// Refuses kubeadm patches that this Kubernetes does not know, as far as it is known.
+fn patches_fit(spec: &ClusterSpec, planned: &Stack) -> Result<()> {
+    let release = planned.kubernetes();
+    release.map_or(Ok(()), |release| {
+        kubeadm::fits(&spec.kubeadm_patches, &release)
+    })
+}
+
+/// Whether the user has the kubelets refuse cgroup v1.
+fn demands_cgroup_v2(spec: &ClusterSpec) -> bool {
+    let patches = spec.kubeadm_patches.iter().rev();
+    let mut told = patches.filter_map(|patch| patch["failCgroupV1"].as_bool());
+    told.next().unwrap_or(false)
 }
 
 /// The release of cri-api that asks for image volumes: a client's, else the kubelet's own. Of a

@@ -179,10 +179,15 @@ impl ClusterSpec {
     /// Merges YAML into the kubeadm document of the same `kind`, for example
     /// `{kind: KubeletConfiguration, maxPods: 20}`; `null` removes a key.
     ///
+    /// It may be written for kubeadm's v1beta3 or v1beta4: extra arguments as a mapping and as a
+    /// list are translated to what the node's kubeadm reads. They are added to the boot's own by
+    /// name, as are `certSANs` and the like; what the user gives wins. What kubeadm would drop
+    /// without a word is refused at [`boot`](Self::boot).
+    ///
     /// # Errors
-    /// It is no YAML mapping, or its `kind` is none of kubeadm's.
+    /// It is no YAML mapping, or its `kind` or `apiVersion` is none of kubeadm's.
     pub fn with_kubeadm_patch(mut self, yaml: &str) -> Result<Self> {
-        let patch = super::kubeadm::patch(yaml)?;
+        let patch = super::kubeadm::read(yaml)?;
         if patch["kind"] == "KubeletConfiguration" {
             self.expected.kubelet.ask(&patch);
         }
@@ -211,7 +216,9 @@ impl ClusterSpec {
         self
     }
 
-    /// Lets one health check fail: for a suite that reproduces a sick node on purpose.
+    /// Lets one health check fail, and pairs that it looks at be known not to work: for a suite
+    /// that reproduces a sick node on purpose. The names are those of
+    /// [`Check`](crate::compat::Check).
     #[must_use]
     pub fn tolerating(mut self, check: &str) -> Self {
         self.expected = self.expected.tolerating(check);
@@ -324,6 +331,7 @@ impl ClusterSpec {
         if let Some(name) = &self.name {
             check_name(name)?;
         }
+        self.expected.validate()?;
         super::kubeadm::check(&self.kubeadm_patches)?;
         if !self.collecting && self.expected.kubelet != ExpectedKubelet::default() {
             return Err(Error::input(format!(
@@ -392,6 +400,21 @@ mod tests {
              cure: where that is what is tested, say so: ClusterSpec::collecting_images()"
         );
         assert!(spec.collecting_images().check().is_ok());
+    }
+
+    #[test]
+    fn a_misspelt_check_is_refused_before_anything_boots() {
+        let check = |name| ClusterSpec::single_node().tolerating(name).check();
+        for name in ["image-volume", "loader", "disk", "kubeadm"] {
+            assert!(check(name).is_ok(), "{name}");
+        }
+        let error = check("image_volume").unwrap_err();
+        assert_eq!(error.to_string(), "no health check is named 'image_volume'");
+        assert!(
+            error
+                .cure_text()
+                .is_some_and(|cure| cure.contains("image-volume"))
+        );
     }
 
     #[test]

@@ -37,6 +37,53 @@ async fn an_api_server_that_keeps_exiting_ends_the_boot_with_its_own_words() -> 
     Ok(())
 }
 
+/// What a kubelet says of a flag that its release has removed: the same as of one that never was.
+#[tokio::test]
+async fn a_flag_that_the_kubelet_does_not_know_ends_the_boot_with_its_own_words() -> Result<()> {
+    let patch = "{kind: InitConfiguration, nodeRegistration: {kubeletExtraArgs: {no-such: x}}}";
+    let error = failed(ClusterSpec::single_node().with_kubeadm_patch(patch)?).await?;
+    says(&error, &["kubelet", "unknown flag: --no-such"]);
+    Ok(())
+}
+
+/// A field of a later kubelet: kubeadm itself would only warn, and leave it out.
+#[tokio::test]
+async fn what_kubeadm_of_this_release_would_drop_ends_the_boot() -> Result<()> {
+    let patch = "{kind: KubeletConfiguration, tlsCurvePreferences: [X25519]}";
+    let error = failed(ClusterSpec::single_node().with_kubeadm_patch(patch)?).await?;
+    says(
+        &error,
+        &["kubeadm 1.32.1", "unknown field \"tlsCurvePreferences\""],
+    );
+    assert!(
+        error
+            .cure_text()
+            .is_some_and(|cure| cure.contains("change the patch"))
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_patch_that_would_be_dropped_is_refused_before_anything_starts() -> Result<()> {
+    let patch = "{kind: ClusterConfiguration, apiServer: {extraArg: {v: 4}}}";
+    let spec = ClusterSpec::single_node().with_kubeadm_patch(patch)?;
+    let error = spec
+        .with_recipe(RECIPE)?
+        .boot()
+        .await
+        .err()
+        .context("it booted")?;
+    assert_eq!(error.kind(), ErrorKind::Input);
+    says(
+        &error,
+        &[
+            "ClusterConfiguration has no 'apiServer.extraArg'",
+            "extraArgs",
+        ],
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_containerd_that_cannot_start_ends_the_boot_with_its_own_words() -> Result<()> {
     let spec = ClusterSpec::single_node().with_containerd_patch("version = 99")?;

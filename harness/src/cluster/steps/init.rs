@@ -13,7 +13,11 @@ use super::parts;
 use crate::{
     Context, Error, Result,
     cluster::{
-        API_PORT, SLOW, STEP, clients::Clients, kubeadm::Documents, kubeconfig, tunnel::Tunnel,
+        API_PORT, SLOW, STEP,
+        clients::Clients,
+        kubeadm::{self, Documents},
+        kubeconfig,
+        tunnel::Tunnel,
     },
     docker::FileEntry,
     node::Node,
@@ -52,6 +56,7 @@ pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> R
     let config = documents.init(node.ip())?;
     let files = [FileEntry::new(CONFIG, config)];
     node.within(STEP).write_files(&files).await?;
+    kubeadm::validate(node, CONFIG, documents).await?;
     let patient = node.within(SLOW);
     let init = patient.exec_ok(&[
         "kubeadm",

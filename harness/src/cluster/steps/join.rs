@@ -4,7 +4,10 @@ use futures::future::try_join_all;
 
 use crate::{
     Result,
-    cluster::{SLOW, STEP, kubeadm::Documents},
+    cluster::{
+        SLOW, STEP,
+        kubeadm::{self, Documents},
+    },
     docker::FileEntry,
     node::{Node, Role},
 };
@@ -47,6 +50,7 @@ pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -
                     FileEntry::new(DISCOVERY, discovery),
                 ];
                 node.within(STEP).write_files(&files).await?;
+                kubeadm::validate(node, CONFIG, documents).await?;
                 let argv = [
                     "kubeadm",
                     "join",

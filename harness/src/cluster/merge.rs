@@ -1,0 +1,39 @@
+//! The user's changes, merged into documents.
+
+use serde_json::{Value, json};
+
+/// How two lists of one name become one; `None` where the later replaces the earlier.
+pub(super) type Lists = fn(name: &str, ours: &[Value], theirs: &[Value]) -> Option<Vec<Value>>;
+
+/// Merges as JSON merge patches do: mappings merge, `null` removes, all else replaces, but for
+/// the lists that `lists` joins.
+pub(super) fn merge(target: &mut Value, patch: &Value, lists: Lists) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(key);
+            continue;
+        }
+        let entry = target.entry(key.clone()).or_insert(Value::Null);
+        let ours = entry.as_array().map(Vec::as_slice).unwrap_or_default();
+        let joined = value.as_array().and_then(|theirs| lists(key, ours, theirs));
+        match joined {
+            Some(list) => *entry = Value::Array(list),
+            None => merge(entry, value, lists),
+        }
+    }
+}
+
+/// Every list replaces the one before.
+pub(super) fn replaced(_: &str, _: &[Value], _: &[Value]) -> Option<Vec<Value>> {
+    None
+}
