@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::{join_all, select_all};
 use k8s_openapi::jiff::Timestamp;
 
-use super::protect::{Daemon, Lost, Protection};
+use super::protect::{Daemon, Lost, Protection, REMOVERS};
 use crate::{
     Error, ErrorKind, Result,
     node::Node,
@@ -96,9 +96,7 @@ impl Lost {
             None => {
                 let now = Timestamp::now();
                 let what = format!("{gone} since {now:.0}: no line of its kubelet names it");
-                Error::refused(what).cure(format!(
-                    "look for who calls `crictl rmi`, `ctr images rm` or RemoveImage; {release}"
-                ))
+                Error::refused(what).cure(format!("{REMOVERS}; {release}"))
             }
         }
     }

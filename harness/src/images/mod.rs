@@ -230,7 +230,8 @@ impl<'a> Images<'a> {
             }
         };
         if let Some(protection) = self.protection {
-            protection.add(&loaded.names);
+            let given = targets.iter();
+            try_join_all(given.map(|target| protection.given(target, &loaded.names))).await?;
             for load in &mut loaded.nodes {
                 load.pin = protection.worth(load.pin);
             }
@@ -265,17 +266,20 @@ impl<'a> Images<'a> {
     /// No node has it.
     pub async fn protect(&self, name: &str) -> Result<Pin> {
         let name = Reference::parse(name)?.to_string();
-        let pins = self.on_nodes_with(&name, async |daemon: &Daemon| daemon.pin(&name).await);
-        let pins = pins.await?;
+        let pin = async |daemon: &Daemon, id: &str| {
+            let pin = daemon.pin(&name).await?;
+            if let Some(protection) = self.protection {
+                protection.note(daemon.node(), &name, id);
+            }
+            Ok(pin)
+        };
+        let pins = self.on_nodes_with(&name, pin).await?;
         let pin = pins.into_iter().max().ok_or_else(|| {
             Error::not_found(format!("no node has image '{name}'"))
                 .cure("load it first: cluster.images().load(…)")
         })?;
-        let Some(protection) = self.protection else {
-            return Ok(pin);
-        };
-        protection.add(&[name]);
-        Ok(protection.worth(pin))
+        let worth = |protection: &Protection| protection.worth(pin);
+        Ok(self.protection.map_or(pin, worth))
     }
 
     /// Takes an image's pins, and misses it no more: for a test that removes it on purpose, or
@@ -288,7 +292,7 @@ impl<'a> Images<'a> {
         if let Some(protection) = self.protection {
             protection.forget(&name).await;
         }
-        let unpin = async |daemon: &Daemon| daemon.unpin(&name).await;
+        let unpin = async |daemon: &Daemon, _: &str| daemon.unpin(&name).await;
         self.on_nodes_with(&name, unpin).await?;
         Ok(())
     }
@@ -301,13 +305,13 @@ impl<'a> Images<'a> {
     async fn on_nodes_with<T>(
         &self,
         name: &str,
-        act: impl AsyncFn(&Daemon) -> Result<T>,
+        act: impl AsyncFn(&Daemon, &str) -> Result<T>,
     ) -> Result<Vec<T>> {
         let acts = self.nodes.iter().map(async |node| {
             let daemon = Daemon::open(node).await?;
-            match daemon.has(name).await? {
-                true => act(&daemon).await.map(Some),
-                false => Ok(None),
+            match daemon.image(name).await? {
+                Some(image) => act(&daemon, &image.id).await.map(Some),
+                None => Ok(None),
             }
         });
         Ok(try_join_all(acts).await?.into_iter().flatten().collect())

@@ -10,9 +10,12 @@ use futures::future::try_join_all;
 use semver::Version;
 use tokio::sync::RwLock;
 
-use super::{Pin, target::heeds_pins};
+use super::{
+    Pin,
+    target::{Target, heeds_pins},
+};
 use crate::{
-    Result,
+    Error, Result,
     node::{
         Node,
         containerd::{Containerd, ImageStore, Record},
@@ -24,6 +27,9 @@ use crate::{
 
 /// The label by which the kubelet's garbage collection knows an image to leave alone.
 pub(super) const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
+
+/// What else than a kubelet removes images.
+pub(super) const REMOVERS: &str = "look for who calls `crictl rmi`, `ctr images rm` or RemoveImage";
 
 /// How soon CRI sees a changed label.
 const SEEN: Duration = Duration::from_secs(30);
@@ -94,8 +100,23 @@ impl Protection {
         self.state().names.iter().cloned().collect()
     }
 
-    pub(super) fn add(&self, names: &[String]) {
-        self.state().names.extend(names.iter().cloned());
+    /// Protects images that a load has just given a node, by the ids that CRI has for them now:
+    /// whatever happens to them from here on is noticed.
+    ///
+    /// # Errors
+    /// One is gone already, or the node does not answer.
+    pub(super) async fn given(&self, target: &Target, names: &[String]) -> Result<()> {
+        for name in names {
+            let Some(id) = target.id_of(name).await? else {
+                return Err(Error::refused(format!(
+                    "image '{name}' is gone from node '{}' right after it was loaded",
+                    target.node
+                ))
+                .cure(REMOVERS));
+            };
+            self.note(&target.node, name, &id);
+        }
+        Ok(())
     }
 
     /// What a pin that the daemon reports is worth.
@@ -134,7 +155,14 @@ impl Protection {
             };
             self.note(&daemon.node, &name, &image.id);
             if daemon.heeds_pins && !image.pinned {
-                daemon.pin(&name).await?;
+                if let Err(error) = daemon.pin(&name).await {
+                    // It may have gone since the list was made.
+                    let id = image.id.clone();
+                    return match daemon.image(&name).await? {
+                        None => Ok(Some(Lost { image: name, id })),
+                        Some(_) => Err(error),
+                    };
+                }
                 progress!(
                     "pinned '{name}' on node '{}' again: something had taken its pin",
                     daemon.node
@@ -144,7 +172,8 @@ impl Protection {
         Ok(None)
     }
 
-    fn note(&self, node: &str, name: &str, id: &str) {
+    /// Protects an image that a node has by this id: from now on it is missed there.
+    pub(super) fn note(&self, node: &str, name: &str, id: &str) {
         let mut state = self.state();
         state.names.insert(name.to_owned());
         let key = (node.to_owned(), name.to_owned());
@@ -173,8 +202,14 @@ impl Daemon {
         })
     }
 
-    pub(super) async fn has(&self, name: &str) -> Result<bool> {
-        Ok(self.cri.image(name).await?.is_some())
+    /// The node's name.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The image of this name, if the node has it.
+    pub(super) async fn image(&self, name: &str) -> Result<Option<cri::Image>> {
+        self.cri.image(name).await
     }
 
     /// Pins an image and reads that back.

@@ -139,6 +139,11 @@ impl Target {
         })
     }
 
+    /// The id by which CRI has the image of this name, if it has one.
+    pub(super) async fn id_of(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.cri.image(name).await?.map(|image| image.id))
+    }
+
     /// Whether the node has the image: by every name, unpacked, and pinned if it can be.
     pub(super) async fn has(&self, wanted: &Wanted) -> Result<bool> {
         for name in &wanted.names {
