@@ -77,6 +77,10 @@ impl Files for Content {
     fn place(&self) -> String {
         format!("the engine's store '{}'", self.blobs.0.display())
     }
+
+    fn is_engines_store(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,39 @@ pub(super) async fn load(
     Ok(report(targets, &names, blobs, loaded, since))
 }
 
+/// Refuses an image that cannot become whole on a node: a layer is neither there nor in the
+/// source. Nothing is written to find out.
+pub(super) async fn check(
+    targets: &[Target],
+    image: &Image,
+    layers: &Arc<dyn Layers>,
+) -> Result<()> {
+    let (wanted, source) = (image.layers.clone(), Arc::clone(layers));
+    let look = tokio::task::spawn_blocking(move || {
+        let mut absent = Vec::new();
+        for layer in &wanted {
+            if source.open(layer)?.is_none() {
+                absent.push(layer.blob.digest.clone());
+            }
+        }
+        Ok(absent)
+    });
+    let absent: Vec<String> = look.await.context("look for layers").flatten()?;
+    if absent.is_empty() {
+        return Ok(());
+    }
+    for target in targets {
+        let lacking = target.lacks(image, &absent).await?;
+        if !lacking.is_empty() {
+            let (lacking, node) = (lacking.join(", layer "), &target.node);
+            let names = image.names.join("', '");
+            let parts = format!("layer {lacking} of '{names}', as does node '{node}'");
+            return Err(layers.absent(&parts));
+        }
+    }
+    Ok(())
+}
+
 /// A session with each node that does not have the image.
 pub(super) async fn begin<'t>(targets: &'t [Target], wanted: &Wanted) -> Result<Vec<Session<'t>>> {
     let has = try_join_all(targets.iter().map(|target| target.has(wanted))).await?;
@@ -212,8 +245,8 @@ fn feed(
 
 fn open<'l>(layers: &'l dyn Layers, layer: &Layer) -> Result<super::files::Reader<'l>> {
     layers.open(layer)?.ok_or_else(|| {
-        let (place, digest) = (layers.place(), &layer.blob.digest);
-        broken(format!("{place} lacks layer {digest}, and so does a node"))
+        let digest = &layer.blob.digest;
+        layers.absent(&format!("layer {digest}, as does a node"))
     })
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::fs::FileExt,
     path::{Component, Path, PathBuf},
 };
@@ -24,6 +24,21 @@ pub(super) trait Files: Send + Sync {
 
     /// Where they are, for messages.
     fn place(&self) -> String;
+
+    /// Whether layers are among them, or have passed elsewhere.
+    fn has_layers(&self) -> bool {
+        true
+    }
+
+    /// Whether an engine keeps its images in them.
+    fn is_engines_store(&self) -> bool {
+        false
+    }
+
+    /// The folder that has a file of this name, where it is not at the top.
+    fn folder_of(&self, _file: &str) -> Option<String> {
+        None
+    }
 
     /// A small file.
     fn json(&self, name: &str) -> Result<Option<Vec<u8>>> {
@@ -86,18 +101,24 @@ impl Archive {
             return Err(Error::input(format!("'{}' is no file", path.display()))
                 .cure("a folder is an OCI layout: load it with Source::oci_layout"));
         }
-        let mut magic = [0; 4];
+        let mut magic = [0; MAGIC as usize];
         file.read_at(&mut magic, 0).with_context(what)?;
+        let by_hand = match compression(&magic) {
+            "+zstd" => Some("zstd"),
+            _ => unread_compression(&magic),
+        };
+        if let Some(tool) = by_hand {
+            let path = path.display();
+            return Err(
+                Error::input(format!("'{path}' is compressed with {tool}")).cure(format!(
+                    "unpack it, and load what comes out: {tool} --decompress --keep {path}"
+                )),
+            );
+        }
         let file = match compression(&magic) {
-            "" => file,
             "+gzip" => unpacked(MultiGzDecoder::new(BufReader::new(file)))
                 .with_context(|| format!("unpack '{}'", path.display()))?,
-            _ => {
-                return Err(
-                    Error::input(format!("'{}' is compressed with zstd", path.display()))
-                        .cure("unpack it: unzstd FILE"),
-                );
-            }
+            _ => file,
         };
         Self::index(file, path)
     }
@@ -181,6 +202,11 @@ impl Files for Archive {
     fn place(&self) -> String {
         format!("archive '{}'", self.path.display())
     }
+
+    fn folder_of(&self, file: &str) -> Option<String> {
+        let mut names = self.entries.keys();
+        names.find_map(|name| Some(name.strip_suffix(file)?.strip_suffix('/')?.to_owned()))
+    }
 }
 
 /// A part of a file; several can be read at the same time.
@@ -247,7 +273,14 @@ impl Files for Memory {
     fn place(&self) -> String {
         self.place.clone()
     }
+
+    fn has_layers(&self) -> bool {
+        false
+    }
 }
+
+/// How many bytes tell how something is compressed.
+pub(super) const MAGIC: u64 = 6;
 
 /// How bytes that begin like this are compressed, as media types say it.
 pub(super) fn compression(magic: &[u8]) -> &'static str {
@@ -255,6 +288,15 @@ pub(super) fn compression(magic: &[u8]) -> &'static str {
         [0x1f, 0x8b, ..] => "+gzip",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "+zstd",
         _ => "",
+    }
+}
+
+/// The compression of bytes that begin like this, where Docker reads it and a node does not.
+pub(super) fn unread_compression(magic: &[u8]) -> Option<&'static str> {
+    match magic {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [b'B', b'Z', b'h', ..] => Some("bzip2"),
+        _ => None,
     }
 }
 
@@ -295,14 +337,21 @@ pub(super) fn unpacked(mut reader: impl Read) -> Result<File> {
     };
     std::fs::create_dir_all(folder).map_err(trouble)?;
     let mut file = tempfile::tempfile_in(folder).map_err(trouble)?;
-    io::copy(&mut reader, &mut file).map_err(trouble)?;
-    Ok(file)
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        // What cannot be read is the source's fault, and no disk's.
+        let read = match reader.read(&mut piece) {
+            Ok(0) => return Ok(file),
+            Ok(read) => read,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
+            Err(cause) => return Err(broken("it is cut off or corrupt").because(cause)),
+        };
+        file.write_all(&piece[..read]).map_err(trouble)?;
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn archive(write: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Result<Archive> {

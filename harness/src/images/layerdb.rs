@@ -81,7 +81,9 @@ impl LayerDb {
         for (diff_id, chain) in rootfs.diff_ids.iter().zip(chains(&rootfs.diff_ids)?) {
             let size = self.parts(&chain)?.try_fold(0_u64, |size, part| {
                 let more = part.and_then(|part| part.length());
-                Ok::<_, Error>(size + more.with_context(|| format!("read layer {diff_id}"))?)
+                let more = more.with_context(|| format!("read layer {diff_id}"))?;
+                let size = size.checked_add(more);
+                size.ok_or_else(|| broken(format!("layer {diff_id} has no size that can be")))
             })?;
             layers.push(Descriptor::layer(diff_id.clone(), size, ""));
         }

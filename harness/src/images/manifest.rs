@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::reference::is_digest;
@@ -65,13 +65,16 @@ pub(super) struct Descriptor {
     pub(super) size: i64,
     #[serde(default, skip_serializing)]
     pub(super) platform: Option<PlatformJson>,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing, deserialize_with = "null_as_default")]
     pub(super) annotations: HashMap<String, String>,
 }
 
+/// Signatures and the like are manifests too, of no platform.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct PlatformJson {
+    #[serde(default)]
     pub(super) os: String,
+    #[serde(default)]
     pub(super) architecture: String,
     #[serde(default)]
     variant: String,
@@ -79,7 +82,8 @@ pub(super) struct PlatformJson {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Index {
-    #[serde(default)]
+    /// Docker 25.0 writes `null` when an image is saved by digest.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(super) manifests: Vec<Descriptor>,
 }
 
@@ -89,6 +93,7 @@ pub(super) struct Manifest {
     schema_version: u32,
     media_type: Option<String>,
     pub(super) config: Descriptor,
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(super) layers: Vec<Descriptor>,
 }
 
@@ -102,19 +107,26 @@ pub(super) struct Config {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct RootFs {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(super) diff_ids: Vec<String>,
 }
 
 /// One image of a docker-archive's `manifest.json`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DockerImage {
     pub(super) config: String,
     #[serde(default)]
     pub(super) repo_tags: Option<Vec<String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(super) layers: Vec<String>,
+}
+
+/// Go's encoders write an empty list or mapping as `null`.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Image {
@@ -138,11 +150,18 @@ impl Image {
                 chain,
             })
         };
+        let layers: Vec<Layer> = layers.map(layer).collect::<Result<_>>()?;
+        let mut sizes = layers.iter().map(|layer| layer.blob.size);
+        if sizes.try_fold(0_i64, i64::checked_add).is_none() {
+            return Err(broken(format!(
+                "the sizes of its {blobs} layers add up to more than any image has"
+            )));
+        }
         Ok(Self {
             names: Vec::new(),
             manifest,
             config,
-            layers: layers.map(layer).collect::<Result<_>>()?,
+            layers,
             platform: platform.into(),
             origin: None,
         })
@@ -361,5 +380,24 @@ mod tests {
             error.to_string(),
             "the manifest has 0 layers and the configuration 1"
         );
+    }
+
+    #[test]
+    fn sizes_that_no_image_has_are_refused() {
+        let ids = ["a", "b"].map(|letter| format!("sha256:{}", letter.repeat(64)));
+        let config = serde_json::json!({
+            "os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": ids},
+        });
+        let config = config.to_string().into_bytes();
+        let image = |sizes: [u64; 2]| {
+            let layers = ids.iter().zip(sizes);
+            let layers = layers.map(|(id, size)| Descriptor::layer(id.clone(), size, ""));
+            Image::made(config.clone(), &layers.collect::<Vec<_>>())
+        };
+        let most = u64::try_from(i64::MAX).unwrap();
+        assert!(image([most - 1, 1]).is_ok());
+        let error = image([most, most]).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Input);
+        assert!(error.to_string().contains("add up to more"), "{error}");
     }
 }

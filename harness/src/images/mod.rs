@@ -14,6 +14,7 @@ mod export;
 mod files;
 mod guard;
 mod layerdb;
+mod layout;
 mod manifest;
 mod protect;
 mod reference;
@@ -371,28 +372,51 @@ async fn from_files(
     let read = tokio::task::spawn_blocking(move || saved::read(open()?, &platform));
     let (mut images, saved) = read.await.context("read images")??;
     let place = saved::Layers::place(&saved);
+    name_all(&mut images, name, &place)?;
+    let saved: Arc<dyn saved::Layers> = Arc::new(saved);
+    // All of them or none: what one lacks is known before another is written.
+    for image in &images {
+        deliver::check(targets, image, &saved).await?;
+    }
+    let mut all: Option<Loaded> = None;
+    for image in images {
+        let one = deliver::load(targets, image, Arc::clone(&saved)).await;
+        all = Some(match all {
+            Some(all) => {
+                let done = || format!("'{}' is loaded", all.names.join("', '"));
+                let one = one.with_context(|| format!("{}; then", done()))?;
+                all.and(one)
+            }
+            None => one?,
+        });
+    }
+    all.ok_or_else(|| Error::input(format!("{place} has no image")))
+}
+
+/// Gives the only image a name, or sees that all have theirs.
+fn name_all(images: &mut [manifest::Image], name: Option<&Reference>, place: &str) -> Result<()> {
+    let count = images.len();
     if let Some(name) = name {
-        let [image] = images.as_mut_slice() else {
-            let count = images.len();
+        let [image] = images else {
             let what = format!("{place} has {count} images, which cannot all be '{name}'");
             return Err(Error::input(what).cure("save the one that is meant alone"));
         };
         image.names = vec![name.to_string()];
     }
-    if images.iter().any(|image| image.names.is_empty()) {
-        return Err(Error::input(format!("an image of {place} has no name"))
-            .cure("give it one that pods can use: Source::named(\"name:tag\")"));
-    }
-    let saved: Arc<dyn saved::Layers> = Arc::new(saved);
-    let mut all: Option<Loaded> = None;
-    for image in images {
-        let one = deliver::load(targets, image, Arc::clone(&saved)).await?;
-        all = Some(match all {
-            Some(all) => all.and(one),
-            None => one,
-        });
-    }
-    all.ok_or_else(|| Error::input(format!("{place} has no image")))
+    let Some(unnamed) = images.iter().find(|image| image.names.is_empty()) else {
+        return Ok(());
+    };
+    let what = match count {
+        1 => format!("the image of {place} has no name"),
+        _ => {
+            let id = &unnamed.config.blob.digest;
+            format!("one of the {count} images of {place} has no name: {id}")
+        }
+    };
+    Err(Error::input(what).cure(match count {
+        1 => "give it one that pods can use: Source::named(\"name:tag\"), or --name name:tag",
+        _ => "save it by a name that pods can use, or alone",
+    }))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::{collections::HashMap, io::Read};
 use sha2::{Digest, Sha256};
 
 use super::{
-    files::{Files, Reader, blob_name, compression},
+    files::{Files, MAGIC, Reader, blob_name, compression, unread_compression},
+    layout::spelled,
     manifest::{
-        Config, Descriptor, DockerImage, Image, Index, Json, Layer, Manifest, broken, parse,
-        runs_on, show,
+        Config, Descriptor, DockerImage, Image, Index, Layer, broken, parse, runs_on, show,
     },
-    reference::{Reference, is_digest},
+    reference::is_digest,
 };
 use crate::{
     Context, Error, Result,
@@ -25,6 +25,11 @@ pub(super) trait Layers: Send + Sync {
 
     /// Where they are, for messages.
     fn place(&self) -> String;
+
+    /// The error for parts of an image that are not there.
+    fn absent(&self, parts: &str) -> Error {
+        absent(&self.place(), parts, false)
+    }
 }
 
 /// Images in files.
@@ -32,10 +37,9 @@ pub(super) struct Saved {
     files: Box<dyn Files>,
     /// Digests of layers whose files have other names than layouts give them.
     names: HashMap<String, String>,
+    /// An engine wrote them that leaves out blobs.
+    left_out: bool,
 }
-
-/// An index within an index is rare, and within that one an attack.
-const DEPTH: usize = 3;
 
 impl Layers for Saved {
     fn open(&self, layer: &Layer) -> Result<Option<Reader<'_>>> {
@@ -57,6 +61,10 @@ impl Layers for Saved {
     fn place(&self) -> String {
         self.files.place()
     }
+
+    fn absent(&self, parts: &str) -> Error {
+        absent(&self.files.place(), parts, self.left_out)
+    }
 }
 
 /// As [`read`], of files that must have one image.
@@ -74,201 +82,195 @@ pub(super) fn read(files: Box<dyn Files>, platform: &Platform) -> Result<(Vec<Im
     let place = files.place();
     let index = files.json("index.json")?;
     let docker = files.json("manifest.json")?;
+    if index.is_none() && docker.is_none() {
+        return Err(no_image(&*files));
+    }
     let docker: Option<Vec<DockerImage>> = docker
         .map(|bytes| parse(&bytes, &format!("'manifest.json' of {place}")))
         .transpose()?;
-    let mut names = HashMap::new();
-    let images = match (index, docker) {
-        (Some(index), docker) => {
-            let index: Index = parse(&index, &format!("'index.json' of {place}"))?;
-            layout(&*files, &index, &docker.unwrap_or_default(), platform)?
-        }
-        (None, Some(docker)) => docker
-            .iter()
-            .map(|image| docker_image(&*files, image, &mut names))
-            .collect::<Result<_>>()?,
-        (None, None) => {
-            return Err(Error::input(format!(
-                "{place} has neither 'index.json' nor 'manifest.json'"
-            ))
-            .cure("load what `docker save` writes, or an OCI layout"));
-        }
+    let docker = docker.unwrap_or_default();
+    let mut reading = Reading {
+        files: &*files,
+        platform,
+        left_out: files.is_engines_store() || (index.is_some() && !docker.is_empty()),
+        docker,
+        names: HashMap::new(),
     };
-    for image in &images {
-        if !runs_on(&image.platform, platform) {
-            return Err(wrong_platform(&place, platform, &[show(&image.platform)]));
+    let mut images = match &index {
+        Some(index) => {
+            let index: Index = parse(index, &format!("'index.json' of {place}"))?;
+            reading.indexed(&index)?
         }
-    }
-    Ok((images, Saved { files, names }))
-}
-
-/// The images of an OCI layout; `docker` has names that older tools write beside it.
-fn layout(
-    files: &dyn Files,
-    index: &Index,
-    docker: &[DockerImage],
-    platform: &Platform,
-) -> Result<Vec<Image>> {
-    let mut images: Vec<Image> = Vec::new();
-    let mut others = Vec::new();
-    for found in &index.manifests {
-        let Some(manifest) = pick(files, found, platform, DEPTH, &mut others)? else {
-            continue;
-        };
-        let told: Manifest = parse(&manifest.bytes, "the manifest")?;
-        let config = blob(files, &told.config)?.ok_or_else(|| {
-            broken(format!(
-                "{} lacks the configuration {}",
-                files.place(),
-                told.config.digest
-            ))
-        })?;
-        let mut image = Image::new(manifest, config)?;
-        if !runs_on(&image.platform, platform) {
-            others.push(show(&image.platform));
-            continue;
-        }
-        let file = blob_name(&image.config.blob.digest);
-        let tags = docker.iter().filter(|image| image.config == file);
-        let tags = tags.flat_map(|image| image.repo_tags.iter().flatten());
-        let names = names(found).into_iter().chain(tags.cloned());
-        image = image.also_named(spelled(names)?);
-        match images
-            .iter_mut()
-            .find(|other| other.manifest.blob.digest == image.manifest.blob.digest)
-        {
-            Some(same) => *same = same.clone().also_named(image.names),
-            None => images.push(image),
-        }
-    }
+        None => Vec::new(),
+    };
+    reading.add_unindexed(&mut images)?;
     if images.is_empty() {
-        return Err(wrong_platform(&files.place(), platform, &others));
+        return Err(Error::input(format!("{place} has no image"))
+            .cure("save it again, and name the images that are meant"));
     }
-    Ok(images)
+    let (names, left_out) = (reading.names, reading.left_out);
+    let saved = Saved {
+        files,
+        names,
+        left_out,
+    };
+    Ok((images, saved))
 }
 
-/// The manifest that a descriptor leads to; what it passes by on the way goes to `others`.
-fn pick(
-    files: &dyn Files,
-    found: &Descriptor,
-    platform: &Platform,
-    depth: usize,
-    others: &mut Vec<String>,
-) -> Result<Option<Json>> {
-    let told = found.platform.clone().map(Platform::from);
-    if let Some(told) = &told
-        && !runs_on(told, platform)
-    {
-        // What tools write beside an image to tell of its making.
-        if told.os != "unknown" {
-            others.push(show(told));
+/// Images that are being read.
+pub(super) struct Reading<'a> {
+    pub(super) files: &'a dyn Files,
+    pub(super) platform: &'a Platform,
+    /// What `manifest.json` says, if there is one.
+    pub(super) docker: Vec<DockerImage>,
+    /// See [`Saved`].
+    left_out: bool,
+    names: HashMap<String, String>,
+}
+
+impl Reading<'_> {
+    /// The images of `manifest.json` that no index names.
+    fn add_unindexed(&mut self, images: &mut Vec<Image>) -> Result<()> {
+        for image in self.docker.clone() {
+            let there = |other: &Image| blob_name(&other.config.blob.digest) == image.config;
+            let names = image.names();
+            let named = |name: &String| images.iter().any(|other| other.names.contains(name));
+            if images.iter().any(there) || (!names.is_empty() && names.iter().all(named)) {
+                continue;
+            }
+            let image = self.docker_image(&image)?;
+            if !runs_on(&image.platform, self.platform) {
+                let place = self.files.place();
+                let place = match image.names.first() {
+                    Some(name) if self.docker.len() > 1 => format!("'{name}' of {place}"),
+                    _ => place,
+                };
+                let other = show(&image.platform);
+                return Err(wrong_platform(&place, self.platform, &[other]));
+            }
+            self.add(images, image)?;
         }
-        return Ok(None);
+        Ok(())
     }
-    let Some(json) = blob(files, found)? else {
-        let told = told.map_or_else(|| "an image".to_owned(), |told| show(&told));
-        others.push(format!("{told} by name only ({} is absent)", found.digest));
-        return Ok(None);
-    };
-    if !found.is_index() {
-        return Ok(Some(json));
-    }
-    let Some(depth) = depth.checked_sub(1) else {
-        return Err(broken(format!(
-            "the indexes of {} are too deep",
-            files.place()
-        )));
-    };
-    let index: Index = parse(&json.bytes, &format!("index {}", found.digest))?;
-    for child in &index.manifests {
-        if let Some(json) = pick(files, child, platform, depth, others)? {
-            return Ok(Some(json));
+
+    /// One image of `manifest.json`.
+    fn docker_image(&mut self, image: &DockerImage) -> Result<Image> {
+        let place = self.files.place();
+        let Some(config) = self.files.json(&image.config)? else {
+            return Err(self.absent(&format!("the configuration '{}'", image.config)));
+        };
+        let stem = image.config.trim_end_matches(".json");
+        let stem = stem.rsplit(['/', ':']).next().unwrap_or(stem);
+        let told = format!("sha256:{stem}");
+        if is_digest(&told) && told != format!("sha256:{}", sha256_hex(&config)) {
+            return Err(broken(format!(
+                "'{}' of {place} is not what its name says",
+                image.config
+            )));
         }
+        let Config { rootfs, .. } = parse(&config, "the configuration")?;
+        let layers = self.docker_layers(image, &rootfs.diff_ids, &[])?;
+        Ok(Image::made(config, &layers)?.also_named(image.names()))
     }
-    Ok(None)
+
+    /// The layers of an image of `manifest.json`; those that are not in the files may be `known`
+    /// otherwise.
+    pub(super) fn docker_layers(
+        &mut self,
+        image: &DockerImage,
+        diff_ids: &[String],
+        known: &[Descriptor],
+    ) -> Result<Vec<Descriptor>> {
+        let place = self.files.place();
+        let (told, wanted) = (image.layers.len(), diff_ids.len());
+        if told != wanted {
+            return Err(broken(format!(
+                "'manifest.json' of {place} has {told} layers and the configuration {wanted}"
+            )));
+        }
+        let mut layers = Vec::new();
+        for (name, diff_id) in image.layers.iter().zip(diff_ids) {
+            let known = known.iter().find(|layer| blob_name(&layer.digest) == *name);
+            layers.push(match (self.files.open(name)?, known) {
+                (Some((size, reader)), _) => {
+                    let (digest, kind) = digest_of(reader, diff_id)
+                        .with_context(|| format!("read layer '{name}' of {place}"))?;
+                    self.names.insert(digest.clone(), name.clone());
+                    Descriptor::layer(digest, size, kind)
+                }
+                (None, Some(known)) => known.clone(),
+                (None, None) => return Err(self.absent(&format!("the layer '{name}'"))),
+            });
+        }
+        Ok(layers)
+    }
+
+    /// The error for parts that are not in the files.
+    pub(super) fn absent(&self, parts: &str) -> Error {
+        absent(&self.files.place(), parts, self.left_out)
+    }
 }
 
-/// A small blob, which is what its digest says.
-fn blob(files: &dyn Files, found: &Descriptor) -> Result<Option<Json>> {
-    let checked = found.clone().checked()?;
-    let Some(bytes) = files.json(&blob_name(&checked.digest))? else {
-        return Ok(None);
-    };
-    Json::verified(found, bytes)
-        .with_context(|| format!("read {}", files.place()))
-        .map(Some)
+impl DockerImage {
+    /// Its names, as CRI spells them; podman writes `<none>:<none>` for none.
+    pub(super) fn names(&self) -> Vec<String> {
+        let tags = self.repo_tags.iter().flatten();
+        tags.filter_map(|tag| spelled(tag)).collect()
+    }
 }
 
-/// The names that a layout's index gives an image.
-fn names(found: &Descriptor) -> Vec<String> {
-    let full = found.annotations.get("io.containerd.image.name");
-    let short = found.annotations.get("org.opencontainers.image.ref.name");
-    // Docker and others write a bare tag here, which names nothing.
-    let short = short.filter(|name| name.contains(['/', ':']));
-    full.or(short).cloned().into_iter().collect()
-}
-
-fn spelled(names: impl Iterator<Item = String>) -> Result<Vec<String>> {
-    names
-        .map(|name| Ok(Reference::parse(&name)?.to_string()))
-        .collect()
-}
-
-/// One image of a docker-archive; the names of its layers' files go to `names`.
-fn docker_image(
-    files: &dyn Files,
-    image: &DockerImage,
-    names: &mut HashMap<String, String>,
-) -> Result<Image> {
+/// The error for files that are no saved image.
+fn no_image(files: &dyn Files) -> Error {
     let place = files.place();
-    let config = files.json(&image.config)?.ok_or_else(|| {
-        broken(format!(
-            "{place} lacks the configuration '{}'",
-            image.config
+    match files
+        .folder_of("index.json")
+        .or_else(|| files.folder_of("manifest.json"))
+    {
+        Some(folder) => Error::input(format!("{place} has its images in the folder '{folder}'"))
+            .cure(format!(
+                "pack what is in the folder, not the folder: tar -C {folder} -cf FILE ."
+            )),
+        None => Error::input(format!(
+            "{place} has neither 'index.json' nor 'manifest.json'"
         ))
-    })?;
-    let stem = image.config.trim_end_matches(".json");
-    let told = format!("sha256:{}", stem.rsplit('/').next().unwrap_or(stem));
-    if is_digest(&told) && told != format!("sha256:{}", sha256_hex(&config)) {
-        return Err(broken(format!(
-            "'{}' of {place} is not what its name says",
-            image.config
-        )));
+        .cure("load what `docker save` writes, or an OCI layout; a cut off file lacks them too"),
     }
-    let Config { rootfs, .. } = parse(&config, "the configuration")?;
-    if rootfs.diff_ids.len() != image.layers.len() {
-        return Err(broken(format!(
-            "'manifest.json' of {place} has {} layers and the configuration {}",
-            image.layers.len(),
-            rootfs.diff_ids.len()
-        )));
+}
+
+/// The error for parts of an image that are absent; with `left_out` it is the engine's doing.
+pub(super) fn absent(place: &str, parts: &str, left_out: bool) -> Error {
+    let lacks = format!("{place} lacks {parts}");
+    if !left_out {
+        return broken(lacks);
     }
-    let mut layers = Vec::new();
-    for (name, diff_id) in image.layers.iter().zip(rootfs.diff_ids) {
-        let (size, reader) = files
-            .open(name)?
-            .ok_or_else(|| broken(format!("{place} lacks the layer '{name}'")))?;
-        let (digest, kind) = digest_of(reader, diff_id)
-            .with_context(|| format!("read layer '{name}' of {place}"))?;
-        names.insert(digest.clone(), name.clone());
-        layers.push(Descriptor::layer(digest, size, kind));
-    }
-    let tags = image.repo_tags.iter().flatten().cloned();
-    Ok(Image::made(config, &layers)?.also_named(spelled(tags)?))
+    Error::input(format!(
+        "{lacks}: the engine left out what it had unpacked for another image"
+    ))
+    .cure(
+        "saving it again gives the same: remove the images and containers that share layers \
+             with it, pull or build it again and save it then, or turn off the engine's containerd \
+             image store; see https://github.com/moby/moby/issues/49473",
+    )
 }
 
 /// The digest of a layer's file and how it is compressed. Without compression it is the diff id,
 /// which is held against the bytes when they are sent.
-fn digest_of(mut reader: Reader<'_>, diff_id: String) -> Result<(String, &'static str)> {
+fn digest_of(mut reader: Reader<'_>, diff_id: &str) -> Result<(String, &'static str)> {
     let mut magic = Vec::new();
     reader
         .by_ref()
-        .take(4)
+        .take(MAGIC)
         .read_to_end(&mut magic)
         .context("read")?;
     let kind = compression(&magic);
+    if let Some(unread) = unread_compression(&magic) {
+        return Err(Error::input(format!(
+            "it is compressed with {unread}, which no node unpacks"
+        ))
+        .cure("save the image with layers that are gzipped or not compressed"));
+    }
     if kind.is_empty() {
-        return Ok((diff_id, kind));
+        return Ok((diff_id.to_owned(), kind));
     }
     let mut hash = Sha256::new_with_prefix(&magic);
     let mut piece = vec![0; 1 << 18];
@@ -282,18 +284,25 @@ fn digest_of(mut reader: Reader<'_>, diff_id: String) -> Result<(String, &'stati
 
 /// The error for an image that does not run on the nodes; `others` is what there is.
 pub(super) fn wrong_platform(place: &str, platform: &Platform, others: &[String]) -> Error {
+    let platform = show(platform);
+    let named = format!("{platform} by name only");
+    let cure = match others.iter().any(|other| other.starts_with(&named)) {
+        true => format!(
+            "the engine has not pulled it: `docker pull --platform {platform}`, and save it then"
+        ),
+        false => format!(
+            "build it, or save it whole, for that platform: `docker build --platform {platform}`, \
+             `docker save --platform {platform}`"
+        ),
+    };
     let others = match others {
         [] => "none".to_owned(),
         others => others.join(", "),
     };
-    let platform = show(platform);
     Error::input(format!(
         "{place} has no image for the node's {platform}; it has {others}"
     ))
-    .cure(format!(
-        "build it, or save it whole, for that platform: `docker build --platform {platform}`, \
-         `docker save --platform {platform}`"
-    ))
+    .cure(cure)
 }
 
 #[cfg(test)]

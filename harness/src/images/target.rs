@@ -144,6 +144,22 @@ impl Target {
         Ok(self.cri.image(name).await?.map(|image| image.id))
     }
 
+    /// Which of an image's layers the node lacks, among those that its source lacks.
+    pub(super) async fn lacks(&self, image: &Image, absent: &[String]) -> Result<Vec<String>> {
+        let mut lacking = Vec::new();
+        for layer in image.layers.iter().rev() {
+            let chain = &layer.chain;
+            if self.store.has_snapshot(&self.snapshotter, chain).await? {
+                break;
+            }
+            let digest = &layer.blob.digest;
+            if absent.contains(digest) && !self.store.has_blob(digest).await? {
+                lacking.push(digest.clone());
+            }
+        }
+        Ok(lacking)
+    }
+
     /// Whether the node has the image: by every name, unpacked, and pinned if it can be.
     pub(super) async fn has(&self, wanted: &Wanted) -> Result<bool> {
         for name in &wanted.names {

@@ -9,7 +9,13 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::images::files::{Archive, Folder};
+use crate::images::{
+    files::{Archive, Folder},
+    layout::DEPTH,
+    manifest::Manifest,
+};
+
+mod makers;
 
 /// Files by name, as they go into an archive.
 type Entries = Vec<(String, Vec<u8>)>;
@@ -256,4 +262,9 @@ fn a_gzipped_archive_is_read_too() {
     std::fs::write(&path, bytes).unwrap();
     let (images, saved) = read(Box::new(Archive::open(&path).unwrap()), &node()).unwrap();
     assert_eq!(bytes_of(&saved, &images[0].layers[0]), b"lower");
+
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let error = Archive::open(&path).unwrap_err();
+    assert!(error.report().contains("cut off or corrupt"), "{error:?}");
 }
