@@ -106,7 +106,7 @@ impl Built {
         let index = index.to_string();
         let file = layout.join("blobs/sha256/index");
         fs::write(&file, &index)?;
-        let digest = digest(&file).await?;
+        let digest = digest_of(&file).await?;
         fs::rename(&file, file.with_file_name(&digest))?;
         let (_, tag) = name.rsplit_once(':').context("a tag is needed")?;
         let top = json!({
@@ -188,7 +188,7 @@ pub async fn archive(path: &Path, name: &str, architecture: &str, zeros: u64) ->
     header.set_size(zeros);
     tar.append_data(&mut header, "zeros", repeat(0).take(zeros))?;
     tar.into_inner()?;
-    let digest = digest(&layer).await?;
+    let digest = digest_of(&layer).await?;
     let config = json!({
         "os": "linux", "architecture": architecture,
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
@@ -209,7 +209,8 @@ pub async fn archive(path: &Path, name: &str, architecture: &str, zeros: u64) ->
     Ok(digest)
 }
 
-async fn digest(path: &Path) -> Result<String> {
+/// A file's SHA-256, without `sha256:`.
+pub async fn digest_of(path: &Path) -> Result<String> {
     let told = Command::new("sha256sum").arg(path).run().await?;
     let digest = told.stdout.split_whitespace().next();
     Ok(digest.unwrap_or_default().to_owned())

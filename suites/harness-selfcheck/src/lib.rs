@@ -1,5 +1,6 @@
 //! Helpers of the tests that look at the engine and at clusters from outside; see `tests/`.
 
+pub mod archives;
 pub mod browser;
 pub mod built;
 pub mod planted;

@@ -8,6 +8,7 @@ use std::{fs, path::Path, process::Stdio, time::Duration};
 use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{
     RECIPE,
+    archives::{ctr, state},
     built::{Built, archive, sent},
     docker, drift, left_of,
 };
@@ -434,29 +435,6 @@ const LARGE: u64 = 512 << 20;
 
 async fn load(case: &Case<'_>, source: impl Into<Source>) -> Result<Loaded> {
     Ok(case.cluster().images().load(source).await?)
-}
-
-/// The witness that shares no code with kubenest.
-async fn ctr(node: &Node, args: &[&str]) -> Result<String> {
-    let argv = [&["ctr", "--namespace", "k8s.io"], args].concat();
-    Ok(node.exec_ok(&argv).await?.text())
-}
-
-/// All that containerd holds, but for what a cluster does beside the test.
-async fn state(node: &Node) -> Result<String> {
-    let lists: [&[&str]; 4] = [
-        &["images", "list", "--quiet"],
-        &["content", "list", "--quiet"],
-        &["content", "active"],
-        &["leases", "list", "--quiet"],
-    ];
-    // What nothing holds any more goes now, not in the middle of a comparison.
-    ctr(node, &["leases", "create", "--id", "settle"]).await?;
-    let mut text = ctr(node, &["leases", "delete", "--sync", "settle"]).await?;
-    for list in lists {
-        text.push_str(&ctr(node, list).await?);
-    }
-    Ok(text)
 }
 
 async fn find(node: &Node, name: &str) -> Result<Option<kubenest::node::cri::Image>> {
