@@ -73,6 +73,7 @@ mod file;
 pub mod lock;
 mod parent;
 pub mod process;
+mod random;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

@@ -13,7 +13,7 @@ use std::{
 
 use nix::unistd::{User, geteuid};
 
-use crate::{Error, Result};
+use crate::{Error, Result, random};
 
 /// Names one run: all that one `xtask` call, or one bare test process, makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -316,7 +316,9 @@ fn new_run() -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    format!("{}-{}", now.as_secs(), std::process::id())
+    // In containers that start in one second every process may have the same number.
+    let (second, process) = (now.as_secs(), std::process::id());
+    format!("{second}-{process}-{}", random::hex(4))
 }
 
 #[cfg(test)]
@@ -411,5 +413,12 @@ mod tests {
     fn a_run_id_that_is_no_label_is_replaced() {
         assert_eq!(read(&[("KUBENEST_RUN", "a-1")]).run.as_str(), "a-1");
         assert_ne!(read(&[("KUBENEST_RUN", "a b;c")]).run.as_str(), "a b;c");
+    }
+
+    #[test]
+    fn two_processes_of_one_number_and_second_are_two_runs() {
+        let (one, other) = (new_run(), new_run());
+        assert_ne!(one, other);
+        assert!(is_run_id(&one), "{one}");
     }
 }

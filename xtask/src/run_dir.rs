@@ -1,6 +1,7 @@
 //! `target/e2e/<run>`: where one run leaves its results, and the link `latest`.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,10 @@ pub(crate) struct RunDir {
 impl RunDir {
     /// Makes the folder. `all` holds one folder per run.
     pub(crate) fn create(all: &Path, started: DateTime<Utc>) -> anyhow::Result<Self> {
-        let run = format!("{}-{}", started.format("%Y%m%d-%H%M%S"), std::process::id());
+        // Two containers may begin in one second, each with this process number.
+        let random = RandomState::new().hash_one(&started) as u32;
+        let (time, process) = (started.format("%Y%m%d-%H%M%S"), std::process::id());
+        let run = format!("{time}-{process}-{random:08x}");
         let path = all.join(&run);
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         Ok(Self { run, path })
@@ -125,13 +129,19 @@ fn prune(all: &Path) -> std::io::Result<()> {
         })
 }
 
-/// `20260131-235959-4242`; anything else in the folder is not ours to remove.
+/// `20260131-235959-4242-0a1b2c3d`, or without the last part, as runs were once named; anything
+/// else in the folder is not ours to remove.
 fn is_run(name: &str) -> bool {
     let parts: Vec<_> = name.split('-').collect();
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    matches!(parts[..], [day, time, process]
-        if day.len() == 8 && time.len() == 6 && !process.is_empty())
-        && parts.into_iter().all(digits)
+    let hex = |part: &str| part.len() == 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let ([day, time, process, rest @ ..], true) = (&parts[..], parts.len() <= 4) else {
+        return false;
+    };
+    (day.len(), time.len()) == (8, 6)
+        && !process.is_empty()
+        && [day, time, process].into_iter().all(|part| digits(part))
+        && rest.iter().all(|part| hex(part))
 }
 
 /// A test's name as a file name.
@@ -166,16 +176,29 @@ mod tests {
         runs.sort();
         let process = std::process::id();
         assert_eq!(runs.len(), KEPT + 2, "ten runs, latest and notes: {runs:?}");
-        assert_eq!(runs[0], format!("20260101-000002-{process}"));
+        let oldest = format!("20260101-000002-{process}-");
+        assert!(runs[0].starts_with(&oldest), "{runs:?}");
         let latest = fs::read_link(all.path().join("latest")).unwrap();
-        assert_eq!(latest, PathBuf::from(format!("20260101-000011-{process}")));
+        let latest = latest.to_str().unwrap();
+        let newest = format!("20260101-000011-{process}-");
+        assert!(latest.starts_with(&newest), "{latest}");
         assert!(all.path().join("latest/report.json").exists());
     }
 
     #[test]
+    fn two_runs_of_one_second_and_process_number_are_two() {
+        let all = tempfile::tempdir().unwrap();
+        let make = || RunDir::create(all.path(), at(0)).unwrap().run;
+        assert_ne!(make(), make());
+    }
+
+    #[test]
     fn only_runs_are_pruned() {
-        assert!(is_run("20260131-235959-4242"));
+        assert!(is_run("20260131-235959-4242-0a1b2c3d"));
+        assert!(is_run("20260131-235959-4242"), "an older release's");
         for name in [
+            "20260131-235959-4242-0a1b",
+            "20260131-235959-4242-0a1b2c3d-1",
             "latest",
             "notes",
             "20260131-235959",

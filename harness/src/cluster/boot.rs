@@ -1,6 +1,6 @@
 //! The boot: from a spec to a cluster, by a list of steps.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use super::{
     BOOT, Cluster, ClusterSpec, Phase, clients::Clients, made::Made, pairs, steps, watchdog,
@@ -14,7 +14,7 @@ use crate::{
     health,
     image::{self, NodeImage},
     images::Protection,
-    lockfile, parent, progress,
+    lockfile, parent, progress, random,
     settings::settings,
     verdict::{self, Record},
     wait::{self, Deadline},
@@ -319,28 +319,11 @@ fn sick(spec: &ClusterSpec, error: &Error) {
 
 /// Short, so that node names stay below the 63 characters of a host name.
 fn made_up_name() -> String {
-    format!("kn-{}", random_hex(4))
+    format!("kn-{}", random::hex(4))
 }
 
 fn bootstrap_token() -> String {
-    format!("{}.{}", random_hex(3), random_hex(8))
-}
-
-/// As many random bytes, in hex.
-fn random_hex(bytes: usize) -> String {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    let mut text = String::new();
-    while text.len() < bytes * 2 {
-        // Each state is seeded by the system's random numbers.
-        let mut hasher = RandomState::new().build_hasher();
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        hasher.write_u128(now.as_nanos());
-        text.push_str(&format!("{:016x}", hasher.finish()));
-    }
-    text.truncate(bytes * 2);
-    text
+    format!("{}.{}", random::hex(3), random::hex(8))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 8] = [
         "file",
         "lock",
         "process",
+        "random",
         "settings",
         "store",
         "telemetry",
