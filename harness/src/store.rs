@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,15 @@ use crate::{
 
 /// Name of the list of files in a finished entry.
 const MANIFEST: &str = ".kubenest-entry.json";
+
+/// How names of entries begin that are being built.
+const HALF: &str = ".half-";
+
+/// How names of scratch folders begin that earlier releases made beside the kinds.
+const SCRATCH: &str = ".tmp";
+
+/// How old such a folder must be: of these nobody has a lock.
+const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder of entries.
 #[derive(Debug, Clone)]
@@ -84,12 +94,11 @@ impl Store {
             return Ok(path);
         }
         let path = self.path(kind, key)?;
-        let lock_path = self.root.join("locks").join(format!("{kind}-{key}.lock"));
-        let _lock = FileLock::exclusive(&lock_path, &format!("{kind} {key}")).await?;
+        let _lock = FileLock::exclusive(&self.lock(kind, key), &format!("{kind} {key}")).await?;
         if let Some(path) = self.get(kind, key)? {
             return Ok(path);
         }
-        let half = path.with_file_name(format!(".half-{key}"));
+        let half = path.with_file_name(format!("{HALF}{key}"));
         // Left by a process that died while it held the lock.
         remove(&half)?;
         fs::create_dir_all(&half).with_context(|| format!("make '{}'", half.display()))?;
@@ -107,6 +116,40 @@ impl Store {
     /// The folder cannot be removed.
     pub fn forget(&self, kind: &str, key: &str) -> Result<()> {
         remove(&self.path(kind, key)?)
+    }
+
+    /// Removes what builds left that were killed: entries that are not finished and that nobody
+    /// is building. Returns the folders.
+    ///
+    /// # Errors
+    /// A folder cannot be listed, locked or removed.
+    pub fn prune_unfinished(&self) -> Result<Vec<PathBuf>> {
+        let mut removed = Vec::new();
+        for (name, path) in folders(&self.root)? {
+            if name.starts_with(SCRATCH) {
+                if is_older(&path, SCRATCH_AGE) {
+                    remove(&path)?;
+                    removed.push(path);
+                }
+                continue;
+            }
+            for (entry, half) in folders(&path)? {
+                let Some(key) = entry.strip_prefix(HALF) else {
+                    continue;
+                };
+                // Whoever builds it holds this lock.
+                let lock = FileLock::try_exclusive(&self.lock(&name, key), "removal")?;
+                if lock.is_some() {
+                    remove(&half)?;
+                    removed.push(half);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    fn lock(&self, kind: &str, key: &str) -> PathBuf {
+        self.root.join("locks").join(format!("{kind}-{key}.lock"))
     }
 
     /// Refuses to begin what the disk has no room for.
@@ -201,6 +244,29 @@ fn sizes(dir: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     Ok(found)
 }
 
+/// The folders in a folder, by name; none where it is none.
+fn folders(path: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let what = || format!("list '{}'", path.display());
+    let list = match fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        list => list.with_context(what)?,
+    };
+    let mut found = Vec::new();
+    for item in list {
+        let item = item.with_context(what)?;
+        if item.file_type().with_context(what)?.is_dir() {
+            let name = item.file_name().to_string_lossy().into_owned();
+            found.push((name, item.path()));
+        }
+    }
+    Ok(found)
+}
+
+fn is_older(path: &Path, age: Duration) -> bool {
+    let changed = fs::symlink_metadata(path).and_then(|found| found.modified());
+    changed.is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age))
+}
+
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -257,6 +323,34 @@ mod tests {
         fs::write(half.join("junk"), "x").unwrap();
         let path = build(&store, "one").await.unwrap();
         assert!(!path.join("junk").exists());
+    }
+
+    #[tokio::test]
+    async fn what_killed_builds_left_is_pruned_and_what_is_built_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let finished = build(&store, "one").await.unwrap();
+        let left = dir.path().join("layer/.half-b-2");
+        fs::create_dir_all(left.join(".tmpscratch")).unwrap();
+        fs::write(left.join(".tmpscratch/images.tar"), "x").unwrap();
+        let scratch = dir.path().join(".tmpold");
+        let young = dir.path().join(".tmpyoung");
+        for folder in [&scratch, &young] {
+            fs::create_dir(folder).unwrap();
+        }
+        let old = std::time::SystemTime::now() - 2 * SCRATCH_AGE;
+        fs::File::open(&scratch).unwrap().set_modified(old).unwrap();
+        let built = store.entry("layer", "c-3", async |half| {
+            let mut pruned = store.prune_unfinished()?;
+            pruned.sort();
+            assert_eq!(pruned, [scratch.clone(), left.clone()]);
+            assert!(half.is_dir());
+            Ok(())
+        });
+        let built = built.await.unwrap();
+        assert!(finished.is_dir() && built.is_dir() && young.is_dir());
+        assert!(!left.exists() && !scratch.exists());
+        assert!(store.prune_unfinished().unwrap().is_empty());
     }
 
     #[tokio::test]

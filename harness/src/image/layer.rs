@@ -25,6 +25,7 @@ pub(crate) struct Layer {
 /// same content is the same layer on every machine.
 pub(crate) struct LayerWriter {
     builder: Builder<HashWriter<BufWriter<File>>>,
+    folder: PathBuf,
 }
 
 impl Layer {
@@ -39,7 +40,7 @@ impl Layer {
     ) -> Result<Self> {
         let dir = store
             .entry("layer", key, async |dir| {
-                let mut writer = LayerWriter::create(&dir.join("layer.tar"))?;
+                let mut writer = LayerWriter::create(dir)?;
                 write(&mut writer).await?;
                 let diff_id = writer.finish()?;
                 fs::write(dir.join("diff-id"), diff_id).context("write a layer's diff id")
@@ -59,11 +60,22 @@ impl Layer {
 }
 
 impl LayerWriter {
-    fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("create '{}'", path.display()))?;
+    fn create(dir: &Path) -> Result<Self> {
+        let path = dir.join("layer.tar");
+        let file = File::create(&path).with_context(|| format!("create '{}'", path.display()))?;
         let mut builder = Builder::new(HashWriter::new(BufWriter::with_capacity(1 << 20, file)));
         builder.mode(tar::HeaderMode::Deterministic);
-        Ok(Self { builder })
+        Ok(Self {
+            builder,
+            folder: dir.to_owned(),
+        })
+    }
+
+    /// A folder for what is needed only until the layer is written. It is below the unfinished
+    /// entry, and goes with that when the build is killed.
+    pub(crate) fn scratch(&self) -> Result<tempfile::TempDir> {
+        tempfile::tempdir_in(&self.folder)
+            .with_context(|| format!("make a scratch folder in '{}'", self.folder.display()))
     }
 
     /// Adds everything below `root`, laid out as below the image's root.

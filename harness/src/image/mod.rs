@@ -184,8 +184,6 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
     store.require_free(BUILD_BYTES, "building a node image")?;
     let mut layers = base_layers(&store, parts).await?;
     let images = control_plane::images(&store, parts).await?;
-    let base_key = key("base", layers.iter().map(|layer| layer.diff_id.as_str()));
-    let base = format!("kubenest/base:{base_key}");
     let diff_ids = images.iter().flat_map(|image| {
         image
             .layers
@@ -198,19 +196,8 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
         "preload",
         diff_ids.chain(written_by.iter().map(String::as_str)),
     );
-    if store.get("layer", &preload_key)?.is_none() {
-        let spec = ImageSpec {
-            tags: vec![base.clone()],
-            layers: layers.clone(),
-            labels: Labels::new("base-image").map().into_iter().collect(),
-            ..ImageSpec::default()
-        };
-        spec.load(docker).await?;
-    }
-    let preload = preload::layer(docker, &store, &preload_key, &base, parts, &images).await;
-    let removed = docker.remove_image(&base).await;
-    layers.push(preload?);
-    removed?;
+    let preload = preload::layer(docker, &store, &preload_key, &layers, parts, &images).await?;
+    layers.push(preload);
     let mut labels: BTreeMap<String, String> = Labels::new(labels::NODE_IMAGE)
         .keep(true)
         .map()

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     Context, Result,
     docker::{ContainerSpec, Docker, Labels},
+    random,
     recipe::{Parts, Runtime},
     store::Store,
     wait::{self, Probe},
@@ -33,38 +34,79 @@ pub(crate) fn written_by(parts: &Parts) -> [String; 2] {
     }
 }
 
-/// The layer of `images` as the runtime of `base` keeps them. `key` names all that the layer
-/// depends on.
+/// The layer of `images` as the runtime of the image of the layers below, `base`, keeps them.
+/// `key` names all that the layer depends on.
 pub(crate) async fn layer(
     docker: &Docker,
     store: &Store,
     key: &str,
-    base: &str,
+    base: &[Layer],
     parts: &Parts,
     images: &[ImageSpec],
 ) -> Result<Layer> {
     Layer::cached(store, key, async |layer: &mut LayerWriter| {
-        let scratch = tempfile::tempdir_in(store.root()).context("make a scratch folder")?;
-        let archive = scratch.path().join("images.tar");
-        let (specs, path) = (images.to_vec(), archive.clone());
-        tokio::task::spawn_blocking(move || write_archive_file(&specs, &path))
-            .await
-            .context("pack images")??;
-        // A process may build several node images at once.
-        let name = format!("kubenest-{key}-{}", std::process::id());
-        let state = scratch.path().join("state.tar");
-        let by = By::of(parts);
-        let filled = fill(docker, &name, base, by, &archive, images).await;
-        let taken = match filled {
-            Ok(()) => docker.get_archive(&name, by.state(), &state).await,
-            Err(error) => Err(error),
-        };
-        let removed = docker.remove_container(&name).await;
-        taken.context("take the images out of the runtime's store")?;
-        removed?;
-        layer.archive(&state, |path| moved(by, path))
+        let base = Base::load(docker, base).await?;
+        let filled = fill_layer(docker, key, &base.reference, parts, images, layer).await;
+        base.remove(docker).await;
+        filled
     })
     .await
+}
+
+async fn fill_layer(
+    docker: &Docker,
+    key: &str,
+    base: &str,
+    parts: &Parts,
+    images: &[ImageSpec],
+    layer: &mut LayerWriter,
+) -> Result<()> {
+    let scratch = layer.scratch()?;
+    let archive = scratch.path().join("images.tar");
+    let (specs, path) = (images.to_vec(), archive.clone());
+    tokio::task::spawn_blocking(move || write_archive_file(&specs, &path))
+        .await
+        .context("pack images")??;
+    // Others may be making the same layer on this engine, for a cache of their own.
+    let name = format!("kubenest-{key}-{}", random::hex(8));
+    let state = scratch.path().join("state.tar");
+    let by = By::of(parts);
+    let filled = fill(docker, &name, base, by, &archive, images).await;
+    let taken = match filled {
+        Ok(()) => docker.get_archive(&name, by.state(), &state).await,
+        Err(error) => Err(error),
+    };
+    let removed = docker.remove_container(&name).await;
+    taken.context("take the images out of the runtime's store")?;
+    removed?;
+    layer.archive(&state, |path| moved(by, path))
+}
+
+/// The image of the layers below, in the engine for as long as a layer upon it is made.
+struct Base {
+    reference: String,
+}
+
+impl Base {
+    /// Loads it under a name that nobody else has: others may build upon the same layers.
+    async fn load(docker: &Docker, layers: &[Layer]) -> Result<Self> {
+        let reference = format!("kubenest/base:{}", random::hex(8));
+        let spec = ImageSpec {
+            tags: vec![reference.clone()],
+            layers: layers.to_vec(),
+            labels: Labels::new("base-image").map().into_iter().collect(),
+            ..ImageSpec::default()
+        };
+        spec.load(docker).await?;
+        Ok(Self { reference })
+    }
+
+    /// Removes it. Trouble with that does not make the layer a worse one; a sweep will.
+    async fn remove(self, docker: &Docker) {
+        if let Err(error) = docker.remove_image(&self.reference).await {
+            tracing::warn!("{}", error.report());
+        }
+    }
 }
 
 /// Who fills the store.
