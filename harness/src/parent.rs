@@ -3,14 +3,14 @@
 //! A test runner that gets `kill -9` cannot end its tests. Each of them watches it
 //! instead; the guards of their clusters do the rest.
 
-use std::{sync::Once, thread};
+use std::{os::fd::OwnedFd, sync::Once, thread};
 
 use rustix::{
     event::{PollFd, PollFlags, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::{docker::labels::start_ticks, settings::settings};
+use crate::{docker::labels::Process, settings::settings};
 
 /// What a shell says of a program that was killed.
 const KILLED: i32 = 137;
@@ -41,11 +41,22 @@ fn parse(text: &str) -> Option<(u32, u64)> {
 /// on an old kernel and in containers that do not allow one.
 fn has_ended(pid: u32, start: u64) -> bool {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let Some(handle) = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
-        return start_ticks(pid) != Some(start);
+    let handle = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    waited_for(handle, start, || Process::of(pid))
+}
+
+fn waited_for(handle: Option<OwnedFd>, start: u64, look: impl Fn() -> Process) -> bool {
+    // A parent that /proc hides lives.
+    let may_run = || match look() {
+        Process::Since(since) => since == start,
+        Process::Hidden => true,
+        Process::Gone => false,
+    };
+    let Some(handle) = handle else {
+        return !may_run();
     };
     // The number may have passed to another process before the handle was had.
-    while start_ticks(pid) == Some(start) {
+    while may_run() {
         let mut events = [PollFd::new(&handle, PollFlags::IN)];
         if poll(&mut events, None).is_ok() {
             break;
@@ -66,7 +77,9 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = child.id().unwrap();
-        let start = start_ticks(pid).unwrap();
+        let Process::Since(start) = Process::of(pid) else {
+            panic!("a child must be seen")
+        };
         let watch = thread::spawn(move || has_ended(pid, start));
         child.start_kill().unwrap();
         child.wait().await.unwrap();
@@ -76,6 +89,12 @@ mod tests {
     #[test]
     fn another_process_of_that_number_is_not_waited_for() {
         assert!(has_ended(std::process::id(), 1));
+    }
+
+    #[test]
+    fn a_parent_that_is_hidden_has_not_ended() {
+        assert!(!waited_for(None, 1, || Process::Hidden));
+        assert!(waited_for(None, 1, || Process::Gone));
     }
 
     #[test]

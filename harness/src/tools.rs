@@ -37,7 +37,14 @@ IFS='
 '
 [ \"$1\" = run ] || exec \"$KUBENEST_DOCKER_CLI\" \"$@\"
 shift
-exec \"$KUBENEST_DOCKER_CLI\" run $KUBENEST_DOCKER_LABELS \"$@\"
+# The name goes among the labels, else that of the image is inherited.
+before= name=
+for word; do
+    [ \"$before\" != --name ] || name=$word
+    before=$word
+done
+exec \"$KUBENEST_DOCKER_CLI\" run $KUBENEST_DOCKER_LABELS ${name:+\"--label=dev.kubenest.name=$name\"} \\
+    \"$@\"
 ";
 
 /// The kind CLI of one release.
@@ -209,7 +216,11 @@ mod tests {
         };
         assert_eq!(
             call(&["run", "--name", "x y"]).await,
-            "[run][--label=a=b c*][--label=d=e][--name][x y]"
+            "[run][--label=a=b c*][--label=d=e][--label=dev.kubenest.name=x y][--name][x y]"
+        );
+        assert_eq!(
+            call(&["run", "--rm", "image"]).await,
+            "[run][--label=a=b c*][--label=d=e][--rm][image]"
         );
         assert_eq!(call(&["network", "ls"]).await, "[network][ls]");
     }

@@ -126,7 +126,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
         recipe.name,
         spec.nodes.len()
     );
-    let mut made = Made::new(docker, name, keep);
+    let mut made = Made::new(docker, name, keep, spec.lifetime);
     match steps_in_time(&spec, &planned, image, &mut made, &mut clock).await {
         Ok(booted) => {
             let seconds = started.elapsed().as_secs_f64();

@@ -1,15 +1,20 @@
 //! What a boot has made so far, and its removal: when asked, on failure, when dropped.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::future::join_all;
 
-use super::{kubeconfig, tunnel::Tunnel};
+use super::{kubeconfig, leftovers, tunnel::Tunnel};
 use crate::{
-    Error, Result,
+    Context, Error, Result,
     docker::{
         Docker, Guard, Labels, Saving,
-        labels::{CLUSTER, OWNER, Owner},
+        labels::{BOOT, BootId, CLUSTER, OWNER, Owner},
     },
     evidence::{self, Subject, Why},
     node::{KIND_CLUSTER, KIND_ROLE, Role},
@@ -18,34 +23,73 @@ use crate::{
     settings::settings,
 };
 
+/// The names of the clusters of this process, whatever engine they are on: a name is also that
+/// of folders.
+static CLAIMED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// A cluster's name that nothing else in this process has, until it is dropped.
+struct Claim(String);
+
+impl Claim {
+    fn take(name: &str) -> Option<Self> {
+        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed
+            .insert(name.to_owned())
+            .then(|| Self(name.to_owned()))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.remove(&self.0);
+    }
+}
+
 /// The things of one cluster.
 pub(super) struct Made {
     docker: Docker,
     name: String,
     keep: bool,
+    lifetime: Option<Duration>,
+    /// Tells its things from those of another cluster of this name.
+    boot: BootId,
     booted: bool,
     containers: Vec<String>,
+    /// By its id.
     network: Option<String>,
+    /// A guard was asked for; it may be there although nobody holds it.
+    guarded: bool,
     /// Removes all of it when this process is killed.
     guard: Option<Guard>,
     /// What evidence is collected of, from the first container on.
     subject: Option<Subject>,
     /// The way to the API server, where its port is not on this machine.
     tunnel: Option<Tunnel>,
+    claim: Option<Claim>,
 }
 
 impl Made {
-    pub(super) fn new(docker: Docker, name: String, keep: bool) -> Self {
+    pub(super) fn new(
+        docker: Docker,
+        name: String,
+        keep: bool,
+        lifetime: Option<Duration>,
+    ) -> Self {
         Self {
             docker,
             name,
             keep,
+            lifetime,
+            boot: BootId::random(),
             booted: false,
             containers: Vec::new(),
             network: None,
+            guarded: false,
             guard: None,
             subject: None,
             tunnel: None,
+            claim: None,
         }
     }
 
@@ -67,6 +111,12 @@ impl Made {
     /// From here on what bears them is removed, unless somebody else's label is on it.
     pub(super) async fn claim_names(&mut self, nodes: usize) -> Result<()> {
         let cluster = &self.name;
+        let claim = Claim::take(cluster).ok_or_else(|| {
+            Error::input(format!("cluster name '{cluster}' is taken in this process")).cure(
+                "give each cluster a name of its own, or none: then one is made up; or remove the \
+                 other first: Cluster::down()",
+            )
+        })?;
         let name = |index| match index {
             0 => format!("{cluster}-control-plane"),
             1 => format!("{cluster}-worker"),
@@ -84,6 +134,7 @@ impl Made {
         }
         self.subject = Some(Subject::new(&self.docker, cluster, &names));
         self.containers = names;
+        self.claim = Some(claim);
         Ok(())
     }
 
@@ -103,23 +154,24 @@ impl Made {
 
     /// Has the death of this process watched, before anything else is made.
     pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
-        if !settings().keep {
-            let folder = evidence::prepare(&self.name)?;
-            if let Some(subject) = &self.subject {
-                subject.note();
-            }
-            let saving = Saving {
-                folder: &folder,
-                script: evidence::LOOK,
-            };
-            let (docker, containers) = (&self.docker, &self.containers);
-            let guard = Guard::start_saving(docker, image, &self.name, containers, Some(saving));
-            let guard = guard.await?;
-            if !guard.saves() {
-                evidence::unprepare(&self.name);
-            }
-            self.guard = Some(guard);
+        let Some(subject) = self.subject.as_ref().filter(|_| !settings().keep) else {
+            return Ok(());
+        };
+        let folder = evidence::place(&self.name)?;
+        let saving = Saving {
+            folder: &folder,
+            script: evidence::LOOK,
+            prepare: &|| subject.take_place(),
+        };
+        self.guarded = true;
+        let of = (self.name.as_str(), &self.boot);
+        let guard =
+            Guard::start_saving(&self.docker, image, of, &self.containers, Some(saving)).await;
+        if !guard.as_ref().is_ok_and(Guard::saves) {
+            subject.leave_place();
+            evidence::unplace(&self.name);
         }
+        self.guard = Some(guard?);
         Ok(())
     }
 
@@ -143,36 +195,60 @@ impl Made {
         }
     }
 
+    fn ours(&self, role: &str) -> Labels {
+        let labels = Labels::new(role)
+            .cluster(&self.name)
+            .boot(&self.boot)
+            .keep(self.keep);
+        match self.lifetime {
+            Some(lifetime) => labels.lifetime(lifetime),
+            None => labels,
+        }
+    }
+
     /// Labels of a node: ours, and kind's.
     pub(super) fn labels(&self, role: Role) -> HashMap<String, String> {
-        let ours = Labels::new(role.as_str())
-            .cluster(&self.name)
-            .keep(self.keep);
-        let mut labels = ours.map();
+        let mut labels = self.ours(role.as_str()).map();
         labels.insert(KIND_CLUSTER.into(), self.name.clone());
         labels.insert(KIND_ROLE.into(), role.as_str().into());
         labels
     }
 
-    /// Makes the cluster's network.
+    /// Makes the cluster's network, and its folder.
     pub(super) async fn make_network(&mut self) -> Result<String> {
         let name = format!("kubenest-{}", self.name);
-        let labels = Labels::new("network").cluster(&self.name).keep(self.keep);
-        self.docker.create_network(&name, labels.map()).await?;
-        self.network = Some(name.clone());
+        let labels = self.ours("network").map();
+        self.network = Some(self.docker.create_network(&name, labels).await?);
+        leftovers::make_folder(&self.docker, &self.name, &self.boot)?;
         Ok(name)
     }
 
     /// Lets go of everything without removing it.
-    pub(super) fn leave(&mut self) -> String {
+    ///
+    /// # Errors
+    /// The engine refuses. The cluster then stays as long as this process.
+    pub(super) async fn leave(&mut self) -> Result<String> {
         let hint = self.hint();
         if let Some(tunnel) = &self.tunnel
             && let Err(error) = kubeconfig::point_at(&self.name, tunnel.published)
         {
             tracing::warn!("{}", error.report());
         }
+        let marked = match self.keep {
+            true => Ok(()),
+            false => self.docker.keep_cluster(&self.name, &self.boot).await,
+        };
+        let released = match (marked, self.guard.take()) {
+            (Ok(()), Some(guard)) => guard.release().await,
+            (Err(error), Some(guard)) => {
+                guard.hold();
+                Err(error)
+            }
+            (marked, None) => marked,
+        };
         self.forget();
-        hint
+        released.with_context(|| format!("leave cluster '{}' up", self.name))?;
+        Ok(hint)
     }
 
     fn hint(&self) -> String {
@@ -208,7 +284,8 @@ impl Made {
     pub(super) async fn remove(&mut self) -> Result<()> {
         if self.kept() {
             if !self.containers.is_empty() {
-                progress!("{}", self.leave());
+                progress!("{}", self.hint());
+                self.forget();
             }
             return Ok(());
         }
@@ -236,8 +313,10 @@ impl Made {
         if let Some(error) = failed {
             return Err(error);
         }
-        // Last, so that it goes on if this process dies on the way.
-        self.remove_own(&self.guard_name()).await?;
+        if self.guarded {
+            // Last, so that it goes on if this process dies on the way.
+            self.remove_own(&self.guard_name()).await?;
+        }
         self.forget();
         Ok(())
     }
@@ -249,7 +328,8 @@ impl Made {
         };
         let owner = Owner::current().to_string();
         let is = |key: &str, value: &str| found.labels.get(key).is_some_and(|is| is == value);
-        if is(OWNER, &owner) && is(CLUSTER, &self.name) {
+        let ours = is(OWNER, &owner) && is(CLUSTER, &self.name);
+        if ours && is(BOOT, self.boot.as_str()) {
             self.docker.remove_container(&found.id).await?;
         }
         Ok(())
@@ -258,6 +338,9 @@ impl Made {
     fn forget(&mut self) {
         if let Some(subject) = self.subject.take() {
             subject.forget();
+        }
+        if self.guarded {
+            evidence::unplace(&self.name);
         }
         self.containers.clear();
         self.network = None;
@@ -320,4 +403,19 @@ pub(super) fn folder(name: &str) -> PathBuf {
 /// The cluster's kubeconfig.
 pub(super) fn kubeconfig_path(name: &str) -> PathBuf {
     folder(name).join("kubeconfig")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_claimed_once_at_a_time() {
+        let first = Claim::take("claimed-once");
+        assert!(first.is_some());
+        assert!(Claim::take("claimed-once").is_none());
+        assert!(Claim::take("claimed-otherwise").is_some());
+        drop(first);
+        assert!(Claim::take("claimed-once").is_some());
+    }
 }

@@ -5,6 +5,7 @@ mod clients;
 mod config;
 mod kubeadm;
 mod kubeconfig;
+mod leftovers;
 mod made;
 mod merge;
 mod pairs;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{clients::Clients, made::Made};
 pub use self::{
+    leftovers::prune_folders,
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
 };
@@ -168,8 +170,11 @@ impl Cluster {
 
     /// Leaves the cluster up when this process ends. Returns how to look inside and how
     /// to remove it, for people.
-    pub fn leave(mut self) -> String {
-        self.made.leave()
+    ///
+    /// # Errors
+    /// The engine cannot be told that it is kept: it then stays as long as this process.
+    pub async fn leave(mut self) -> Result<String> {
+        self.made.leave().await
     }
 
     /// Removes the cluster and all that was made for it; a kept one stays, and how to look
@@ -207,12 +212,16 @@ pub struct Listed {
 /// The engine does not answer.
 pub async fn list(docker: &Docker) -> Result<Vec<Listed>> {
     let mut found: BTreeMap<String, Listed> = BTreeMap::new();
+    let left = docker.kept_boots().await?;
     for labels in docker.labelled(labels::OWNER).await? {
         let (Some(name), true) = (labels.get(labels::CLUSTER), labels.contains_key(KIND_ROLE))
         else {
             continue;
         };
-        let kept = labels.get(labels::KEEP).is_some_and(|keep| keep == "true");
+        let left = labels
+            .get(labels::BOOT)
+            .is_some_and(|boot| left.contains(boot));
+        let kept = left || labels.get(labels::KEEP).is_some_and(|keep| keep == "true");
         let cluster = found.entry(name.clone()).or_insert(Listed {
             name: name.clone(),
             nodes: 0,

@@ -1,6 +1,6 @@
 //! What a cluster is to be: its nodes, their image, and how it differs from the usual.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use semver::Version;
 use serde_json::Value;
@@ -41,6 +41,7 @@ pub struct ClusterSpec {
     pub(super) loader: Option<Version>,
     pub(super) cri_client: Option<Version>,
     pub(super) keep: Option<bool>,
+    pub(super) lifetime: Option<Duration>,
     /// The kubelets may delete what they were asked to.
     pub(super) collecting: bool,
     /// A test wants to see the refusal.
@@ -140,6 +141,7 @@ impl ClusterSpec {
             loader: None,
             cri_client: None,
             keep: None,
+            lifetime: None,
             collecting: false,
             to_be_refused: false,
         }
@@ -277,6 +279,16 @@ impl ClusterSpec {
     #[must_use]
     pub fn keep(mut self, keep: bool) -> Self {
         self.keep = Some(keep);
+        self
+    }
+
+    /// How old it may get before others on its engine remove it, where they cannot tell whether
+    /// this process lives: those of another host, container or user. Its guard shows them for a
+    /// day that it does; after that, or where the guard cannot run, this counts. Two hours if
+    /// unset.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = Some(lifetime);
         self
     }
 

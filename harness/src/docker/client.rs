@@ -13,8 +13,8 @@ use bollard::{
         BuildInfo, ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse,
         ContainerSummary, CreateImageInfo, DistributionInspect, ExecConfig, ExecInspectResponse,
         ImageDeleteResponseItem, ImageInspect, ImageSummary, Network, NetworkCreateRequest,
-        NetworkCreateResponse, NetworkInspect, PushImageInfo, SystemInfo, SystemVersion,
-        VolumeListResponse,
+        NetworkCreateResponse, NetworkInspect, PushImageInfo, SystemInfo, SystemVersion, Volume,
+        VolumeCreateRequest, VolumeListResponse,
     },
     query_parameters::{
         AttachContainerOptions, CreateContainerOptions, CreateImageOptions,
@@ -90,6 +90,7 @@ answers! {
     QUICK inspect_network(name: &str, options: Option<InspectNetworkOptions>) -> NetworkInspect;
     QUICK list_networks(options: Option<ListNetworksOptions>) -> Vec<Network>;
     QUICK remove_network(name: &str) -> ();
+    QUICK create_volume(request: VolumeCreateRequest) -> Volume;
     QUICK list_volumes(options: Option<ListVolumesOptions>) -> VolumeListResponse;
     SLOW remove_volume(name: &str, options: Option<RemoveVolumeOptions>) -> ();
     QUICK inspect_image(name: &str) -> ImageInspect;

@@ -15,7 +15,7 @@ use bollard::{
 };
 use futures::StreamExt;
 
-use super::{Docker, explain::Explain, freezer, is_gone};
+use super::{Docker, explain::Explain, freezer, is_gone, labels};
 use crate::{
     Context, Result,
     wait::{self, Probe},
@@ -238,16 +238,24 @@ impl Docker {
         Ok(named.collect())
     }
 
-    /// Labels of every container, running or not, that has this label.
+    /// Labels of every container, running or not, that has this label and was made with it: not
+    /// of one that inherited it from `docker commit` of another.
     ///
     /// # Errors
     /// The engine does not answer.
     pub async fn labelled(&self, label: &str) -> Result<Vec<HashMap<String, String>>> {
         let found = self.list_labelled(label).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|container| container.labels)
-            .collect())
+        let own = found.into_iter().filter_map(|container| {
+            let labels = container.labels.unwrap_or_default();
+            let names = container.names.unwrap_or_default();
+            let is_name =
+                |own: &String| names.iter().any(|name| name.trim_start_matches('/') == own);
+            labels
+                .get(labels::NAME)
+                .is_none_or(is_name)
+                .then_some(labels)
+        });
+        Ok(own.collect())
     }
 
     async fn list_labelled(&self, label: &str) -> Result<Vec<ContainerSummary>> {
@@ -318,10 +326,12 @@ impl ContainerSpec {
             };
             (format!("{inside}/tcp"), Some(vec![binding]))
         };
+        let mut labels = self.labels.clone();
+        labels.extend(labels::name_label(self.labels.keys(), &self.name));
         ContainerCreateBody {
             hostname: Some(self.name.clone()),
             image: Some(self.image.clone()),
-            labels: Some(self.labels.clone()),
+            labels: Some(labels),
             entrypoint: self.entrypoint.clone(),
             cmd: some(&self.cmd),
             env: some(&self.env),

@@ -2,7 +2,7 @@
 //!
 //! A process that gets `kill -9` can do nothing any more, so somebody else has to. The guard
 //! holds the other end of a stream that this process keeps open; when the stream ends without
-//! a [`release`](Guard::release), it removes what bears the owner's and the cluster's labels
+//! a [`release`](Guard::release), it removes what bears the labels of owner, cluster and boot
 //! through the engine's socket, and then itself. It has no network, and cannot write but to the
 //! folder in which it may have to save what nodes say.
 
@@ -20,7 +20,7 @@ use super::{
     Docker,
     container::HOST_USERS,
     explain::Explain,
-    labels::{CLUSTER, GUARD, Labels, OWNER, Owner},
+    labels::{BOOT, BootId, CLUSTER, GUARD, Labels, OWNER, Owner, name_label},
 };
 use crate::{
     Context, Error, Result, background,
@@ -38,13 +38,16 @@ const FINISH: Duration = Duration::from_secs(180);
 
 /// What a guard saves of nodes before it removes them: what a script says that it runs in each,
 /// to a folder that only its owner can look into.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Saving<'a> {
     /// A folder of this machine. The script runs while `known.json` is in it, with what `case`
     /// holds; its raw output is `<container>.raw`, and `saved` is there when all is done.
     pub(crate) folder: &'a Path,
     /// For bash; its arguments are a folder of the case and its name, or two empty words.
     pub(crate) script: &'a str,
+    /// Empties the folder. It is called when the guard has its name, before it starts: until
+    /// then the folder may be that of another cluster of this name.
+    pub(crate) prepare: &'a (dyn Fn() -> Result<()> + Sync),
 }
 
 /// A running guard. Dropped without [`release`](Guard::release), it removes the cluster.
@@ -57,8 +60,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts a guard over the things of this process and cluster, made or yet to be made.
-    /// `image` needs bash, jq, and curl or socat: every node image does. `containers` names
+    /// Starts a guard over the things of this process and boot of a cluster, made or yet to be
+    /// made. `image` needs bash, jq, and curl or socat: every node image does. `containers` names
     /// those to be made: of these it also sees that they are just being made.
     ///
     /// # Errors
@@ -67,9 +70,10 @@ impl Guard {
         docker: &Docker,
         image: &str,
         cluster: &str,
+        boot: &BootId,
         containers: &[String],
     ) -> Result<Self> {
-        Self::start_saving(docker, image, cluster, containers, None).await
+        Self::start_saving(docker, image, (cluster, boot), containers, None).await
     }
 
     /// As [`start`](Guard::start); before it removes nodes, the guard saves what they say. Where
@@ -77,7 +81,7 @@ impl Guard {
     pub(crate) async fn start_saving(
         docker: &Docker,
         image: &str,
-        cluster: &str,
+        (cluster, boot): (&str, &BootId),
         containers: &[String],
         saving: Option<Saving<'_>>,
     ) -> Result<Self> {
@@ -85,9 +89,10 @@ impl Guard {
         let near = docker.socket().unwrap_or(usual);
         let what = || format!("start the guard of cluster '{cluster}'");
         let name = format!("{cluster}-guard");
-        if docker.socket().is_some() && saving.is_some() {
-            let body = body(image, cluster, &name, containers, near, saving)?;
-            match Self::start_with(docker, &name, body).await {
+        let body = |socket, saving| body(image, (cluster, boot), containers, socket, saving);
+        if let (Some(_), Some(saving)) = (docker.socket(), saving) {
+            let body = body(near, Some(saving))?;
+            match Self::start_with(docker, &name, body, saving.prepare).await {
                 Ok(started) => {
                     return Ok(Self {
                         saves: true,
@@ -97,14 +102,17 @@ impl Guard {
                 Err(error) => tracing::debug!("a guard that saves: {}", error.report()),
             }
         }
-        let body = |socket| body(image, cluster, &name, containers, socket, None);
-        let error = match Self::start_with(docker, &name, body(near)?).await {
+        let start = async |socket| {
+            let body = body(socket, None)?;
+            Self::start_with(docker, &name, body, &|| Ok(())).await
+        };
+        let error = match start(near).await {
             Err(error) if near != usual => error,
             started => return started.with_context(what),
         };
         // A client's path to a remote engine, or to one in a virtual machine, means nothing on
         // the engine's side; its usual path may.
-        let started = Self::start_with(docker, &name, body(usual)?).await;
+        let started = start(usual).await;
         started.map_err(|_| error).with_context(what)
     }
 
@@ -116,9 +124,18 @@ impl Guard {
     /// Ends the guard: the cluster is gone already, or is kept on purpose.
     ///
     /// # Errors
-    /// The engine does not answer.
+    /// The engine does not answer; the guard then [stays](Guard::hold).
     pub async fn release(self) -> Result<()> {
-        self.docker.remove_container(&self.id).await
+        let released = self.docker.remove_container(&self.id).await;
+        if released.is_err() {
+            self.hold();
+        }
+        released
+    }
+
+    /// Leaves the guard alone until this process ends, when it removes the cluster.
+    pub(crate) fn hold(self) {
+        std::mem::forget(self);
     }
 
     /// Has the guard remove the cluster now, with what is still being made, and waits for it.
@@ -138,16 +155,23 @@ impl Guard {
         .await
     }
 
-    async fn start_with(docker: &Docker, name: &str, body: ContainerCreateBody) -> Result<Self> {
+    async fn start_with(
+        docker: &Docker,
+        name: &str,
+        body: ContainerCreateBody,
+        prepare: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<Self> {
         let options = CreateContainerOptions {
             name: Some(name.to_owned()),
             ..Default::default()
         };
         let created = docker.raw().create_container(Some(options), body).await;
         let id = created.explain(|| format!("create container '{name}'"))?.id;
-        let attached = attach(docker.clone(), id.clone());
         // The cluster may outlive this runtime, and with it the stream that the guard lives by.
-        let attached = background::run(attached);
+        let attached = async {
+            prepare()?;
+            background::run(attach(docker.clone(), id.clone())).await
+        };
         let started = wait::within("the guard to reach the engine", START, attached).await;
         match started {
             Ok(input) => Ok(Self {
@@ -206,16 +230,19 @@ async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Resu
 
 fn body(
     image: &str,
-    cluster: &str,
-    name: &str,
+    (cluster, boot): (&str, &BootId),
     containers: &[String],
     socket: &Path,
     saving: Option<Saving<'_>>,
 ) -> Result<ContainerCreateBody> {
+    let name = format!("{cluster}-guard");
     let want = HashMap::from([
         (OWNER, Owner::current().to_string()),
         (CLUSTER, cluster.to_owned()),
+        (BOOT, boot.as_str().to_owned()),
     ]);
+    let mut own = Labels::new(GUARD).cluster(cluster).boot(boot).map();
+    own.extend(name_label([OWNER.to_owned()].iter(), &name));
     let label = want.iter().map(|(key, value)| format!("{key}={value}"));
     let filters = serde_json::json!({ "label": label.collect::<Vec<_>>() }).to_string();
     let labels = serde_json::to_string(&want).context("write the guard's labels")?;
@@ -228,7 +255,7 @@ fn body(
     let folder = saving.map(|saving| bind(saving.folder, "/saved"));
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
-        labels: Some(Labels::new(GUARD).cluster(cluster).map()),
+        labels: Some(own),
         entrypoint: Some(vec![
             "bash".into(),
             "-c".into(),
@@ -286,11 +313,24 @@ fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::docker::labels::NAME;
+
+    fn body_of(boot: &BootId) -> ContainerCreateBody {
+        body("image", ("a", boot), &[], Path::new("/run/e.sock"), None).unwrap()
+    }
+
+    fn variable(body: ContainerCreateBody, name: &str) -> String {
+        let all = body.env.unwrap().into_iter();
+        let value = |line: String| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        all.filter_map(value).next().unwrap()
+    }
 
     #[test]
     fn a_guard_is_shut_in_and_bears_its_owners_labels() {
-        let body = body("image", "a", "a-guard", &[], Path::new("/run/e.sock"), None).unwrap();
-        assert_eq!(body.labels.unwrap()[OWNER], Owner::current().to_string());
+        let body = body_of(&BootId::random());
+        let labels = body.labels.unwrap();
+        assert_eq!(labels[OWNER], Owner::current().to_string());
+        assert_eq!(labels[NAME], "a-guard");
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("none"));
         assert_eq!(host.userns_mode.as_deref(), Some("host"));
@@ -310,13 +350,18 @@ mod tests {
             percent_encode(r#"{"a":["b/c=d&e"]}"#),
             "%7B%22a%22%3A%5B%22b%2Fc%3Dd%26e%22%5D%7D"
         );
-        let body = body("image", "a", "a-guard", &[], Path::new("/s"), None).unwrap();
-        let filters = body
-            .env
-            .unwrap()
-            .into_iter()
-            .find(|v| v.starts_with("FILTERS="))
-            .unwrap();
+        let filters = variable(body_of(&BootId::random()), "FILTERS");
         assert!(!filters.contains(['"', ' ', '&', '{']), "{filters}");
+    }
+
+    #[test]
+    fn a_guard_wants_and_finds_the_things_of_its_own_boot_only() {
+        let (one, other) = (BootId::random(), BootId::random());
+        for (boot, has) in [(&one, true), (&other, false)] {
+            for name in ["FILTERS", "LABELS"] {
+                let value = variable(body_of(&one), name);
+                assert_eq!(value.contains(boot.as_str()), has, "{value}");
+            }
+        }
     }
 }

@@ -19,27 +19,49 @@ api() {
     fi
 }
 
-# mine KEY: from a list of things, the KEY of those that bear every label of the owner.
-mine() {
-    jq -r --argjson want "$LABELS" --arg key "$1" '.[] | (.Labels // {}) as $has
-        | select(all($want | to_entries[]; $has[.key] == .value))
-        | select($has["dev.kubenest.role"] != "guard")
-        | .[$key]'
+# status METHOD PATH: prints the engine's status code; what is no number where it gives none.
+status() {
+    if command -v curl >/dev/null; then
+        curl -s --max-time 60 --unix-socket /engine.sock -X "$1" -o /dev/null \
+            -w '%{http_code}' "http://engine$2"
+    else
+        printf '%s %s HTTP/1.0\r\nHost: engine\r\nContent-Length: 0\r\n\r\n' "$1" "$2" |
+            socat -t 60 - UNIX-CONNECT:/engine.sock,shut-none | sed -n '1s/^[^ ]* \([0-9]*\).*/\1/p'
+    fi
 }
 
-# remove PATH QUERY: removes each thing named on standard input, side by side.
-remove() {
-    while read -r thing; do
-        api DELETE "$1/$thing$2" >/dev/null &
-    done
+# mine KEY: from a list of things, the KEY of those that bear every label of the owner, and have
+# not inherited them from another container. Fails when it is given no list: an engine that
+# reports an error, or nothing at all, has not said that nothing is left.
+mine() {
+    jq -nr --argjson want "$LABELS" --arg key "$1" 'input
+        | if type == "object" and has("Volumes") then .Volumes // [] else . end
+        | if type == "array" then . else error("no list") end
+        | map(. as $thing | (.Labels // {}) as $has
+            | select(all($want | to_entries[]; $has[.key] == .value))
+            | select($has["dev.kubenest.role"] != "guard")
+            | select($thing.Names == null or $has["dev.kubenest.name"] == null
+                or any($thing.Names[]; ltrimstr("/") == $has["dev.kubenest.name"]))
+            | .[$key])
+        | join("\n")' 2>/dev/null
+}
+
+# clear_away LIST KEY PATH QUERY: removes what LIST has of the owner's, each by its KEY, side by
+# side. What there was is added to $left; $silent says that the engine did not tell.
+clear_away() {
+    local things thing
+    things=$(api GET "$1filters=$FILTERS" | mine "$2") || silent=yes
+    left+=$things
+    for thing in $things; do api DELETE "$3/$thing$4" >/dev/null & done
     wait
 }
 
-# under_way NAME: a container of that name is being made. Its name is taken from the start, so
-# that this container cannot take it, but it is not to be seen before the end.
+# under_way NAME: a container of that name is being made, or the engine does not tell. Its name
+# is taken from the start, so that this container cannot take it, but it is not to be seen before
+# the end.
 under_way() {
-    [ -n "$(api POST "/containers/$id/rename?name=$1")" ] &&
-        api GET "/containers/$1/json" | jq -e '.Id == null' >/dev/null
+    [ "$(status POST "/containers/$id/rename?name=$1")" != 204 ] &&
+        ! api GET "/containers/$1/json" | jq -ne input.Id >/dev/null 2>&1
 }
 
 # save: what the nodes say, unless the owner has no more use for it. All of them at once.
@@ -67,19 +89,18 @@ cat >/dev/null
 save
 
 # A creation that was under way when the owner died shows up later: look until two looks in a
-# row find nothing, neither made nor being made.
-quiet=0
-for look in {1..60}; do
-    containers=$(api GET "/containers/json?all=1&filters=$FILTERS" | mine Id)
-    remove /containers '?force=1&v=1' < <(printf '%s' "${containers:+$containers$'\n'}")
-    networks=$(api GET "/networks?filters=$FILTERS" | mine Id)
-    remove /networks '' < <(printf '%s' "${networks:+$networks$'\n'}")
-    volumes=$(api GET "/volumes?filters=$FILTERS" | jq '.Volumes // []' | mine Name)
-    remove /volumes '?force=1' < <(printf '%s' "${volumes:+$volumes$'\n'}")
-    unmade=
-    for name in $NAMES; do under_way "$name" && unmade+=$name; done
+# row find nothing, neither made nor being made. What cannot be removed is tried for a while; an
+# engine that does not tell may yet come back, and is given ten minutes.
+quiet=0 looks=0 end=$((SECONDS + 600))
+while [ "$looks" -lt 60 ] && [ "$SECONDS" -lt "$end" ]; do
+    left='' silent=''
+    clear_away '/containers/json?all=1&' Id /containers '?force=1&v=1'
+    clear_away '/networks?' Id /networks ''
+    clear_away '/volumes?' Name /volumes '?force=1'
+    for name in $NAMES; do under_way "$name" && left+=$name; done
     api POST "/containers/$id/rename?name=$GUARD" >/dev/null
-    if [ -z "$containers$networks$volumes$unmade" ]; then quiet=$((quiet + 1)); else quiet=0; fi
+    [ -n "$silent" ] || looks=$((looks + 1))
+    if [ -z "$left$silent" ]; then quiet=$((quiet + 1)); else quiet=0; fi
     [ "$quiet" -eq 2 ] && break
     sleep 0.5
 done

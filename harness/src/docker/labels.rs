@@ -1,14 +1,15 @@
 //! The labels on everything the crate makes: whose it is, what it is for, how long it may stay.
 
+mod owner;
+
 use std::{
     collections::HashMap,
-    fmt, fs,
-    str::FromStr,
-    sync::OnceLock,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crate::settings::settings;
+pub(crate) use self::owner::Process;
+pub use self::owner::{Liveness, Owner};
+use crate::{random, settings::settings};
 
 /// The process that made a thing: an [`Owner`] as text.
 pub const OWNER: &str = "dev.kubenest.owner";
@@ -16,8 +17,13 @@ pub const OWNER: &str = "dev.kubenest.owner";
 pub const RUN: &str = "dev.kubenest.run";
 /// The cluster it belongs to, when there is one.
 pub const CLUSTER: &str = "dev.kubenest.cluster";
+/// The boot of that cluster: a [`BootId`].
+pub const BOOT: &str = "dev.kubenest.boot";
 /// What it is for: `node`, `network`, `guard`.
 pub const ROLE: &str = "dev.kubenest.role";
+/// The name it was made with: a container's own, an image's with blanks between them. What is
+/// called otherwise has only inherited the labels, as from `docker commit` and `docker build`.
+pub const NAME: &str = "dev.kubenest.name";
 /// When it was made, in seconds since 1970.
 pub const CREATED: &str = "dev.kubenest.created";
 /// When nobody needs it any more, in seconds since 1970.
@@ -31,6 +37,10 @@ pub(crate) const NODE_IMAGE: &str = "node-image";
 /// Role of guards.
 pub(super) const GUARD: &str = "guard";
 
+/// Role of the empty volume that says of a cluster which has no label [`KEEP`] that it is kept:
+/// labels cannot be changed.
+pub(super) const KEPT: &str = "kept";
+
 /// How roles of images end. An image's labels show on every container that anybody makes of
 /// it: such a role on a container says that it is not ours.
 pub(super) const IMAGE: &str = "-image";
@@ -38,87 +48,19 @@ pub(super) const IMAGE: &str = "-image";
 /// How long a thing may stay when nobody can tell whether its owner lives.
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// A process, named so that it is never mistaken for a later one with the same number.
-///
-/// As text `<host name>/<boot>-<pid namespace>/<pid>-<start ticks>`.
+/// The random number of one boot of a cluster: it tells apart two of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Owner {
-    host: String,
-    boot: String,
-    pid: u32,
-    start: u64,
-}
+pub struct BootId(String);
 
-/// What can be said about an [`Owner`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Liveness {
-    /// The process runs.
-    Alive,
-    /// The process is gone.
-    Dead,
-    /// It ran on another host, in another container or before the last boot.
-    Unknown,
-}
-
-impl Owner {
-    /// This process.
-    pub fn current() -> &'static Self {
-        static CURRENT: OnceLock<Owner> = OnceLock::new();
-        CURRENT.get_or_init(|| {
-            let pid = std::process::id();
-            let (host, boot) = this_boot();
-            Self {
-                host,
-                boot,
-                pid,
-                start: start_ticks(pid).unwrap_or(0),
-            }
-        })
+impl BootId {
+    /// One that nobody else has.
+    pub fn random() -> Self {
+        Self(random::hex(8))
     }
 
-    /// Whether the process still runs, if this process can tell.
-    pub fn liveness(&self) -> Liveness {
-        if (&self.host, &self.boot) != (&Self::current().host, &Self::current().boot) {
-            return Liveness::Unknown;
-        }
-        match start_ticks(self.pid) {
-            Some(start) if start == self.start => Liveness::Alive,
-            // Ticks are zero only where there is no /proc to look into.
-            _ if self.start == 0 => Liveness::Unknown,
-            _ => Liveness::Dead,
-        }
-    }
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}-{}", self.host, self.boot, self.pid, self.start)
-    }
-}
-
-impl FromStr for Owner {
-    type Err = ();
-
-    /// Takes exactly what [`Display`](fmt::Display) writes: a label is anybody's text.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('/');
-        let (Some(host), Some(boot), Some(process), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(());
-        };
-        let (pid, start) = process.split_once('-').ok_or(())?;
-        let owner = Self {
-            host: host.to_owned(),
-            boot: boot.to_owned(),
-            pid: pid.parse().map_err(drop)?,
-            start: start.parse().map_err(drop)?,
-        };
-        if owner.to_string() == text {
-            Ok(owner)
-        } else {
-            Err(())
-        }
+    /// As it stands in labels.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -127,6 +69,7 @@ impl FromStr for Owner {
 pub struct Labels {
     role: String,
     cluster: Option<String>,
+    boot: Option<BootId>,
     lifetime: Duration,
     keep: bool,
 }
@@ -137,6 +80,7 @@ impl Labels {
         Self {
             role: role.into(),
             cluster: None,
+            boot: None,
             lifetime: LIFETIME,
             keep: false,
         }
@@ -146,6 +90,13 @@ impl Labels {
     #[must_use]
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
         self.cluster = Some(name.into());
+        self
+    }
+
+    /// It belongs to this boot of its cluster; the guard of that boot removes it.
+    #[must_use]
+    pub fn boot(mut self, boot: &BootId) -> Self {
+        self.boot = Some(boot.clone());
         self
     }
 
@@ -166,23 +117,33 @@ impl Labels {
     /// The labels as the engine takes them.
     pub fn map(&self) -> HashMap<String, String> {
         let now = unix_now();
+        let expires = now.saturating_add(self.lifetime.as_secs());
         let mut map = HashMap::from([
             (OWNER.to_owned(), Owner::current().to_string()),
             (RUN.to_owned(), settings().run.as_str().to_owned()),
             (ROLE.to_owned(), self.role.clone()),
             (CREATED.to_owned(), now.to_string()),
-            (
-                EXPIRES.to_owned(),
-                (now + self.lifetime.as_secs()).to_string(),
-            ),
+            (EXPIRES.to_owned(), expires.to_string()),
             // Said either way: a container would take over what its image's label says.
             (KEEP.to_owned(), self.keep.to_string()),
         ]);
         if let Some(cluster) = &self.cluster {
             map.insert(CLUSTER.to_owned(), cluster.clone());
         }
+        if let Some(BootId(boot)) = &self.boot {
+            map.insert(BOOT.to_owned(), boot.clone());
+        }
         map
     }
+}
+
+/// The label [`NAME`] for a thing with labels of these keys, if they are ours.
+pub(crate) fn name_label<'a>(
+    mut keys: impl Iterator<Item = &'a String>,
+    name: &str,
+) -> Option<(String, String)> {
+    keys.any(|key| key == OWNER)
+        .then(|| (NAME.to_owned(), name.to_owned()))
 }
 
 /// Seconds since 1970.
@@ -193,82 +154,9 @@ pub(crate) fn unix_now() -> u64 {
         .as_secs()
 }
 
-/// Host name, and boot with process namespace: a process number means nothing elsewhere.
-fn this_boot() -> (String, String) {
-    let read = |path: &str| {
-        fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    let host = read("/proc/sys/kernel/hostname").replace('/', "-");
-    let boot: String = read("/proc/sys/kernel/random/boot_id")
-        .chars()
-        .take(8)
-        .collect();
-    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let namespace: String = namespace
-        .to_string_lossy()
-        .chars()
-        .filter(char::is_ascii_digit)
-        .collect();
-    (host, format!("{boot}-{namespace}"))
-}
-
-/// When a living process started, in clock ticks since boot.
-pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold spaces and parentheses; fields count from its end.
-    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
-    // A zombie holds nothing any more: its parent just has not looked yet.
-    if matches!(fields.first(), Some(&"Z" | &"X")) {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_owner_survives_the_way_through_a_label() {
-        let owner = Owner::current();
-        assert_eq!(owner.to_string().parse::<Owner>().as_ref(), Ok(owner));
-        assert_eq!(owner.liveness(), Liveness::Alive);
-    }
-
-    #[test]
-    fn a_reused_process_number_is_another_owner() {
-        let mut owner = Owner::current().clone();
-        owner.start += 1;
-        assert_eq!(owner.liveness(), Liveness::Dead);
-    }
-
-    #[test]
-    fn nothing_is_said_about_other_hosts_and_boots() {
-        for text in ["elsewhere/0a1b2c3d-1/1-1", "elsewhere/-/7-0"] {
-            assert_eq!(text.parse::<Owner>().unwrap().liveness(), Liveness::Unknown);
-        }
-        let mut owner = Owner::current().clone();
-        owner.boot = "00000000-1".into();
-        assert_eq!(owner.liveness(), Liveness::Unknown);
-    }
-
-    #[test]
-    fn foreign_text_is_no_owner() {
-        for text in [
-            "",
-            "a",
-            "a/b/c",
-            "a/b/1-2/",
-            "a/b/+1-2",
-            "a/b/01-2",
-            "a/b/1-2-3",
-        ] {
-            assert!(text.parse::<Owner>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn labels_say_whose_what_and_how_long() {
@@ -279,5 +167,25 @@ mod tests {
         assert_eq!(number(EXPIRES) - number(CREATED), 7200);
         assert_eq!(map[KEEP], "false");
         assert_eq!(Labels::new("node").keep(true).map()[KEEP], "true");
+    }
+
+    #[test]
+    fn a_name_is_given_to_what_is_ours() {
+        let label = Some((NAME.to_owned(), "c-worker".to_owned()));
+        let ours = Labels::new("node").map();
+        assert_eq!(name_label(ours.keys(), "c-worker"), label);
+        let strangers = HashMap::from([("maintainer".to_owned(), "me".to_owned())]);
+        assert_eq!(name_label(strangers.keys(), "c-worker"), None);
+    }
+
+    #[test]
+    fn two_boots_of_one_name_have_numbers_of_their_own() {
+        let labels = || {
+            Labels::new("node")
+                .cluster("a")
+                .boot(&BootId::random())
+                .map()
+        };
+        assert_ne!(labels()[BOOT], labels()[BOOT]);
     }
 }

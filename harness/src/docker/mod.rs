@@ -9,6 +9,7 @@ mod explain;
 mod freezer;
 mod guard;
 mod image;
+mod kept;
 pub mod labels;
 mod nature;
 mod network;

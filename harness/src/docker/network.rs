@@ -8,11 +8,15 @@ use super::{Docker, explain::Explain, is_gone};
 use crate::{Error, Result};
 
 impl Docker {
-    /// Makes a bridge network.
+    /// Makes a bridge network; returns its id, as another may get the same name.
     ///
     /// # Errors
     /// The name is taken, or the engine has no address range left for it.
-    pub async fn create_network(&self, name: &str, labels: HashMap<String, String>) -> Result<()> {
+    pub async fn create_network(
+        &self,
+        name: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<String> {
         // The engine allows two networks of one name; a container could then join either.
         if self.network_exists(name).await? {
             return Err(
@@ -27,7 +31,7 @@ impl Docker {
             labels: Some(labels),
             ..Default::default()
         };
-        self.raw().create_network(request).await.map_err(|cause| {
+        let made = self.raw().create_network(request).await.map_err(|cause| {
             Error::setup(format!("create network '{name}'"))
                 .because(cause)
                 .cure(
@@ -35,7 +39,7 @@ impl Docker {
                  or add default-address-pools to the engine's configuration",
                 )
         })?;
-        Ok(())
+        Ok(made.id)
     }
 
     /// Whether there is a network of that name.

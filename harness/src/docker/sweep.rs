@@ -1,28 +1,28 @@
 //! Removes what a process, a run or a cluster left, found by our labels and by nothing else.
 
+mod judge;
+
 use std::collections::{HashMap, HashSet};
 
 use bollard::{
-    models::ContainerSummaryStateEnum as State,
+    models::{ContainerSummaryStateEnum as State, SystemInfo},
     query_parameters::{
         ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
         RemoveVolumeOptions,
     },
 };
 use futures::{StreamExt, stream};
+use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
 
+use self::judge::{Judge, Kind, Thing};
 use super::{
     Docker,
     explain::Explain,
     is_gone,
-    labels::{
-        CLUSTER, EXPIRES, GUARD, IMAGE, KEEP, Liveness, NODE_IMAGE, OWNER, Owner, ROLE, RUN,
-        unix_now,
-    },
+    labels::{CLUSTER, OWNER, RUN, unix_now},
 };
 use crate::{Error, Result};
-
-type Labels = HashMap<String, String>;
 
 /// How many removals the engine is asked for at a time.
 const AT_ONCE: usize = 8;
@@ -30,10 +30,12 @@ const AT_ONCE: usize = 8;
 /// What to remove.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// What belongs to a process that is gone, or, where that cannot be told, is out of date.
-    /// Nothing that is kept on purpose, and no guard that is at it itself.
+    /// What belongs to a process that is gone. Where that cannot be told: what is out of date, by
+    /// the engine's clock, and has no guard that runs. Nothing that is kept on purpose, and no
+    /// guard that is at it itself.
     DeadOwners,
-    /// What this run made and did not keep on purpose.
+    /// What this run made and did not keep on purpose. Where its process is one of another host or
+    /// container, or another user's, the run is another of the same name, and is spared.
     Run(&'a str),
     /// All of the cluster of this name, kept or not.
     Cluster(&'a str),
@@ -80,52 +82,6 @@ impl Scope<'_> {
         }
         HashMap::from([("label".to_owned(), labels)])
     }
-
-    /// Whether a container, network or volume of these labels is to go.
-    fn covers(self, labels: &Labels, now: u64) -> bool {
-        let by_image = labels.get(ROLE).is_some_and(|role| role.ends_with(IMAGE));
-        !by_image && self.means(labels, now)
-    }
-
-    /// Whether a container of these labels is a guard at work. Its owner has just gone; it waits
-    /// for what was being made then, of which a sweep sees nothing, and removes itself.
-    fn is_at_work(self, labels: &Labels, running: bool, now: u64) -> bool {
-        let guard = labels.get(ROLE).is_some_and(|role| role == GUARD);
-        matches!(self, Scope::DeadOwners) && guard && running && !is_expired(labels, now)
-    }
-
-    /// Whether an image of these labels is to go.
-    fn covers_image(self, labels: &Labels, now: u64) -> bool {
-        labels.get(ROLE).is_some_and(|role| role != NODE_IMAGE) && self.means(labels, now)
-    }
-
-    fn means(self, labels: &Labels, now: u64) -> bool {
-        let Some(owner) = labels.get(OWNER) else {
-            return false;
-        };
-        let is = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
-        match self {
-            Scope::All => true,
-            Scope::Cluster(name) => is(CLUSTER, name),
-            _ if is(KEEP, "true") => false,
-            Scope::Run(run) => is(RUN, run),
-            Scope::DeadOwners => {
-                match owner
-                    .parse()
-                    .map_or(Liveness::Unknown, |owner: Owner| owner.liveness())
-                {
-                    Liveness::Alive => false,
-                    Liveness::Dead => true,
-                    Liveness::Unknown => is_expired(labels, now),
-                }
-            }
-        }
-    }
-}
-
-fn is_expired(labels: &Labels, now: u64) -> bool {
-    let at = labels.get(EXPIRES).and_then(|at| at.parse::<u64>().ok());
-    at.is_some_and(|at| at < now)
 }
 
 /// Removes everything in `scope`: containers first, then the networks and volumes they used.
@@ -134,20 +90,44 @@ fn is_expired(labels: &Labels, now: u64) -> bool {
 /// # Errors
 /// The engine does not answer, or did not remove all of it; the error names what is left.
 pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
+    let mut things = containers(docker, scope).await?;
+    things.extend(networks(docker, scope).await?);
+    things.extend(volumes(docker, scope).await?);
+    things.extend(images(docker, scope).await?);
+    let now = match things.iter().any(Thing::is_judged_by_date) {
+        true => now_of(docker).await?,
+        false => unix_now(),
+    };
+    let judge = Judge::new(scope, now, &things);
+    let condemned: Vec<bool> = things.iter().map(|thing| judge.condemns(thing)).collect();
+    drop(judge);
+    let condemned = things.into_iter().zip(condemned);
+    let condemned: Vec<Thing> = condemned
+        .filter_map(|(thing, goes)| goes.then_some(thing))
+        .collect();
+    remove(docker, condemned).await
+}
+
+async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<Removed> {
     let mut failed = Vec::new();
-    let containers = containers(docker, scope).await?;
-    let containers = each(containers, &mut failed, |id| async move {
+    let of = |kind| {
+        let things = condemned.iter().filter(move |thing| thing.kind == kind);
+        let name = |thing: &Thing| thing.names.first().unwrap_or(&thing.id).clone();
+        things
+            .map(|thing| (thing.id.clone(), name(thing)))
+            .collect::<Found>()
+    };
+    let containers = each(of(Kind::Container), &mut failed, |id| async move {
         docker.remove_container(&id).await
     })
     .await;
-    let networks = networks(docker, scope).await?;
-    let networks = each(networks, &mut failed, |id| async move {
+    let networks = each(of(Kind::Network), &mut failed, |id| async move {
         docker.remove_network(&id).await
     })
     .await;
-    let volumes = volumes(docker, scope).await?;
+    let volumes = of(Kind::Volume);
     let volumes = each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
-    let images = images(docker, scope).await?;
+    let images = unused(docker, condemned).await?;
     let images = each(images, &mut failed, |name| remove_image(docker, name)).await;
     if failed.is_empty() {
         return Ok(Removed {
@@ -165,103 +145,137 @@ pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
     .cure("disconnect or stop what still uses it, then `kubenest clean`"))
 }
 
-/// Things in `scope` as id and name.
+/// Things to remove, as id and name.
 type Found = Vec<(String, String)>;
 
-async fn containers(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+/// The time by the engine's clock, which also says when things were made: other machines that
+/// use the engine have clocks of their own.
+async fn now_of(docker: &Docker) -> Result<u64> {
+    let info = docker.raw().info().await;
+    let SystemInfo { system_time, .. } = info.explain(|| "ask the engine for the time".into())?;
+    Ok(system_time
+        .as_deref()
+        .and_then(seconds)
+        .unwrap_or_else(unix_now))
+}
+
+/// Seconds since 1970 of a date; none of one before, which stands for none.
+fn seconds(date: &str) -> Option<u64> {
+    let date: Timestamp = date.parse().ok()?;
+    u64::try_from(date.as_second()).ok()
+}
+
+/// The date at these keys of what the engine answered; its type depends on bollard's features.
+fn date(answer: &impl Serialize, keys: &[&str]) -> Option<u64> {
+    let answer = serde_json::to_value(answer).ok()?;
+    let found = keys.iter().try_fold(&answer, |found, key| found.get(key))?;
+    seconds(found.as_str()?)
+}
+
+async fn containers(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
     let options = ListContainersOptions {
         all: true,
         filters: Some(scope.filters()),
         ..Default::default()
     };
-    let list = docker
-        .raw()
-        .list_containers(Some(options))
-        .await
-        .explain(|| "list containers".into())?;
-    let now = unix_now();
-    Ok(list
-        .into_iter()
-        .filter(|item| {
-            let labels = item.labels.clone().unwrap_or_default();
-            let running = item.state == Some(State::RUNNING);
-            scope.covers(&labels, now) && !scope.is_at_work(&labels, running, now)
+    let list = docker.raw().list_containers(Some(options)).await;
+    let list = list.explain(|| "list containers".into())?.into_iter();
+    let things = list.filter_map(|item| {
+        let names = item.names.unwrap_or_default().into_iter();
+        Some(Thing {
+            kind: Kind::Container,
+            id: item.id?,
+            names: names
+                .map(|name| name.trim_start_matches('/').to_owned())
+                .collect(),
+            labels: item.labels.unwrap_or_default(),
+            made: item.created.and_then(|created| created.try_into().ok()),
+            running: item.state == Some(State::RUNNING),
         })
-        .filter_map(|item| {
-            let id = item.id?;
-            let name = item.names.unwrap_or_default().into_iter().next();
-            let name = name.map(|name| name.trim_start_matches('/').to_owned());
-            Some((id.clone(), name.unwrap_or(id)))
-        })
-        .collect())
+    });
+    Ok(things.collect())
 }
 
-async fn networks(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+async fn networks(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
     let options = ListNetworksOptions {
         filters: Some(scope.filters()),
     };
-    let list = docker
-        .raw()
-        .list_networks(Some(options))
-        .await
-        .explain(|| "list networks".into())?;
-    let now = unix_now();
-    Ok(list
-        .into_iter()
-        .filter(|item| scope.covers(&item.labels.clone().unwrap_or_default(), now))
-        .filter_map(|item| Some((item.id?, item.name?)))
-        .collect())
+    let list = docker.raw().list_networks(Some(options)).await;
+    let list = list.explain(|| "list networks".into())?.into_iter();
+    let things = list.filter_map(|item| {
+        Some(Thing {
+            kind: Kind::Network,
+            made: date(&item, &["Created"]),
+            id: item.id?,
+            names: item.name.into_iter().collect(),
+            labels: item.labels.unwrap_or_default(),
+            running: false,
+        })
+    });
+    Ok(things.collect())
 }
 
-async fn volumes(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+async fn volumes(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
     let options = ListVolumesOptions {
         filters: Some(scope.filters()),
     };
-    let list = docker
-        .raw()
-        .list_volumes(Some(options))
-        .await
-        .explain(|| "list volumes".into())?;
-    let now = unix_now();
-    Ok(list
-        .volumes
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|item| scope.covers(&item.labels, now))
-        .map(|item| (item.name.clone(), item.name))
-        .collect())
+    let list = docker.raw().list_volumes(Some(options)).await;
+    let list = list.explain(|| "list volumes".into())?.volumes;
+    let things = list.into_iter().flatten().map(|item| Thing {
+        kind: Kind::Volume,
+        made: date(&item, &["CreatedAt"]),
+        id: item.name.clone(),
+        names: vec![item.name],
+        labels: item.labels,
+        running: false,
+    });
+    Ok(things.collect())
 }
 
-async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Found> {
+async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
     let options = ListImagesOptions {
         filters: Some(scope.filters()),
         ..Default::default()
     };
-    let list = docker
-        .raw()
-        .list_images(Some(options))
-        .await
-        .explain(|| "list images".into())?;
-    // What a container still runs from stays: that is a cluster kept, or a user's own.
+    let list = docker.raw().list_images(Some(options)).await;
+    let mut things = Vec::new();
+    for item in list.explain(|| "list images".into())? {
+        let mut image = Thing {
+            kind: Kind::Image,
+            id: item.id,
+            names: item.repo_tags,
+            labels: item.labels,
+            made: None,
+            running: false,
+        };
+        // An image is as old as it says itself. Where its age matters, it counts from when the
+        // engine got it.
+        if image.is_ours() && image.is_judged_by_date() {
+            let about = docker.raw().inspect_image(&image.id).await;
+            image.made = about
+                .ok()
+                .and_then(|about| date(&about, &["Metadata", "LastTagTime"]));
+        }
+        things.push(image);
+    }
+    Ok(things)
+}
+
+/// The names of images that no container runs from: such a one is that of a cluster that is
+/// kept, or a user's own.
+async fn unused(docker: &Docker, condemned: Vec<Thing>) -> Result<Found> {
     let all = ListContainersOptions {
         all: true,
         ..Default::default()
     };
     let containers = docker.raw().list_containers(Some(all)).await;
-    let used: HashSet<String> = containers
-        .explain(|| "list containers".into())?
+    let containers = containers.explain(|| "list containers".into())?.into_iter();
+    let used: HashSet<String> = containers.filter_map(|item| item.image_id).collect();
+    let images = condemned
         .into_iter()
-        .filter_map(|container| container.image_id)
-        .collect();
-    let now = unix_now();
-    Ok(list
-        .into_iter()
-        .filter(|item| scope.covers_image(&item.labels, now) && !used.contains(&item.id))
-        .flat_map(|item| match item.repo_tags.is_empty() {
-            // Its name has gone to a newer build.
-            true => vec![item.id],
-            false => item.repo_tags,
-        })
+        .filter(|thing| thing.kind == Kind::Image && !used.contains(&thing.id));
+    Ok(images
+        .flat_map(Thing::own_names)
         .map(|name| (name.clone(), name))
         .collect())
 }
@@ -309,81 +323,19 @@ async fn remove_volume(docker: &Docker, name: String) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    const NOW: u64 = 1_000;
-
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
-    }
-
-    /// A process number above the kernel's highest: dead for certain.
-    fn dead_owner() -> String {
-        let own = Owner::current().to_string();
-        let place = own.rsplit_once('/').expect("must have three parts").0;
-        format!("{place}/4194305-1")
-    }
-
     #[test]
-    fn a_dead_owners_things_are_covered_and_a_living_ones_are_not() {
-        let dead = dead_owner();
-        let alive = Owner::current().to_string();
-        assert!(Scope::DeadOwners.covers(&labels(&[(OWNER, &dead)]), NOW));
-        assert!(!Scope::DeadOwners.covers(&labels(&[(OWNER, &alive), (EXPIRES, "1")]), NOW));
-        assert!(!Scope::DeadOwners.covers(&labels(&[(OWNER, &dead), (KEEP, "true")]), NOW));
-    }
-
-    #[test]
-    fn an_owner_nobody_can_see_is_judged_by_the_date() {
-        for owner in ["elsewhere/0-0/1-1", "no owner at all"] {
-            let until =
-                |at: &str| Scope::DeadOwners.covers(&labels(&[(OWNER, owner), (EXPIRES, at)]), NOW);
-            assert!(until("999"));
-            assert!(!until("1001"));
-            assert!(!until("soon"));
-            assert!(!Scope::DeadOwners.covers(&labels(&[(OWNER, owner)]), NOW));
-        }
-    }
-
-    #[test]
-    fn a_run_spares_what_is_kept_and_a_name_does_not() {
-        let kept = labels(&[(OWNER, "a"), (RUN, "r"), (CLUSTER, "c"), (KEEP, "true")]);
-        assert!(!Scope::Run("r").covers(&kept, NOW));
-        assert!(Scope::Cluster("c").covers(&kept, NOW));
-        assert!(Scope::All.covers(&kept, NOW));
-        let plain = labels(&[(OWNER, "a"), (RUN, "r"), (CLUSTER, "c")]);
-        assert!(Scope::Run("r").covers(&plain, NOW));
-        assert!(!Scope::Run("other").covers(&plain, NOW));
-        assert!(!Scope::Cluster("other").covers(&plain, NOW));
-    }
-
-    #[test]
-    fn a_guard_at_work_is_left_to_its_work() {
-        let guard = labels(&[(OWNER, "a"), (ROLE, GUARD), (EXPIRES, "1001")]);
-        assert!(Scope::DeadOwners.is_at_work(&guard, true, NOW));
-        assert!(!Scope::DeadOwners.is_at_work(&guard, false, NOW), "it died");
-        assert!(
-            !Scope::DeadOwners.is_at_work(&guard, true, NOW + 2),
-            "it hangs"
-        );
-        assert!(!Scope::All.is_at_work(&guard, true, NOW));
-        let node = labels(&[(OWNER, "a"), (ROLE, "worker"), (EXPIRES, "1001")]);
-        assert!(!Scope::DeadOwners.is_at_work(&node, true, NOW));
-    }
-
-    #[test]
-    fn what_lacks_our_owner_is_never_covered() {
-        let foreign = labels(&[(CLUSTER, "c"), (RUN, "r"), ("maintainer", "me")]);
-        for scope in [
-            Scope::All,
-            Scope::DeadOwners,
-            Scope::Run("r"),
-            Scope::Cluster("c"),
-        ] {
-            assert!(!scope.covers(&foreign, NOW));
-        }
+    fn the_engines_dates_are_read() {
+        let answer = json!({"Metadata": {"LastTagTime": "2026-11-29T19:22:57.123456789Z"}});
+        let keys = ["Metadata", "LastTagTime"];
+        assert_eq!(date(&answer, &keys), Some(1_795_980_177));
+        assert_eq!(date(&answer, &["Created"]), None);
+        let elsewhere = json!({"CreatedAt": "2026-11-29T21:22:57+02:00"});
+        assert_eq!(date(&elsewhere, &["CreatedAt"]), Some(1_795_980_177));
+        let never = json!({"CreatedAt": "0001-01-01T00:00:00Z"});
+        assert_eq!(date(&never, &["CreatedAt"]), None);
     }
 }

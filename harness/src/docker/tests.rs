@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     client::{Client, NEVER},
     discover::{Endpoint, Origin},
+    labels::BootId,
     *,
 };
 use crate::{Context, ErrorKind, Result};
@@ -139,8 +140,10 @@ fn calls<'a>(docker: &'a Docker, place: &'a Path) -> Vec<Call<'a>> {
         "create_network": docker.create_network("a", HashMap::new()),
         "network_exists": docker.network_exists("a"),
         "remove_network": docker.remove_network("a"),
+        "keep_cluster": docker.keep_cluster("a", &BootId::random()),
+        "kept_boots": docker.kept_boots(),
         "sweep": sweep(docker, Scope::All),
-        "Guard::start": Guard::start(docker, "a", "c", &[]),
+        "Guard::start": Guard::start(docker, "a", "c", &BootId::random(), &[]),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     Context, Result,
     docker::{
         demux,
-        labels::{Liveness, Owner},
+        labels::{Liveness, Owner, Process},
     },
     file,
     settings::settings,
@@ -44,10 +44,10 @@ const TAKEN: &str = "taken-";
 /// How long a guard may take to save.
 const SAVING: Duration = Duration::from_secs(30);
 
-/// Makes the folder of a cluster, for a guard to save to.
-pub(crate) fn prepare(cluster: &str) -> Result<PathBuf> {
+/// The folder of a cluster, for a guard to save to. As long as the guard has not its name, what
+/// is in there may be another cluster's.
+pub(crate) fn place(cluster: &str) -> Result<PathBuf> {
     let folder = folder(cluster);
-    fs::remove_dir_all(&folder).ok();
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder
@@ -56,7 +56,19 @@ pub(crate) fn prepare(cluster: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Keeps what is known of a cluster, if there is a guard to save to its folder.
+/// Empties the [place](place) of a cluster: what is in there was a former one's of its name.
+pub(super) fn prepare(cluster: &str) -> Result<()> {
+    fs::remove_dir_all(folder(cluster)).ok();
+    place(cluster)?;
+    Ok(())
+}
+
+/// Takes back a place that nothing was put into.
+pub(crate) fn unplace(cluster: &str) {
+    fs::remove_dir(folder(cluster)).ok();
+}
+
+/// Keeps what is known of a cluster that has its place.
 pub(super) fn note(known: &Known) {
     noted(&known.cluster, |folder| write_known(folder, known));
 }
@@ -118,7 +130,7 @@ fn read_known(folder: &Path) -> Option<Known> {
 }
 
 /// Nothing is to be saved any more, or ever.
-pub(crate) fn forget(cluster: &str) {
+pub(super) fn forget(cluster: &str) {
     fs::remove_dir_all(folder(cluster)).ok();
 }
 
@@ -197,7 +209,8 @@ fn being_finished(folder: &Path) -> bool {
     let by = folder
         .extension()
         .and_then(|name| name.to_str()?.strip_prefix(TAKEN));
-    by.is_some_and(|by| Path::new("/proc").join(by).exists())
+    let by = by.and_then(|by| by.parse().ok());
+    by.is_some_and(|by| Process::of(by) != Process::Gone)
 }
 
 fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {

@@ -12,7 +12,7 @@ use super::{page::Missing, subject::Window};
 use crate::{
     Error, Result,
     diagnosis::clean,
-    docker::{ContainerSpec, Docker, Labels},
+    docker::{ContainerSpec, Docker, Labels, labels::BOOT},
     wait,
 };
 
@@ -148,10 +148,13 @@ async fn remains(
             }
         }
         let about = docker.inspect(node).await?;
+        let mut labels = Labels::new("reader").cluster(cluster).map();
+        let boot = about["Config"]["Labels"][BOOT].as_str();
+        labels.extend(boot.map(|boot| (BOOT.to_owned(), boot.to_owned())));
         let reader = ContainerSpec {
             name: name.clone(),
             image: about["Image"].as_str().unwrap_or_default().to_owned(),
-            labels: Labels::new("reader").cluster(cluster).map(),
+            labels,
             entrypoint: Some(vec!["sleep".into(), "60".into()]),
             volumes_from: Some(node.to_owned()),
             ..ContainerSpec::default()

@@ -26,7 +26,7 @@ use crate::{Result, docker::Docker, node, settings::settings};
 pub(crate) use self::{
     bundle::aside,
     collect::Why,
-    killed::{forget as unprepare, prepare},
+    killed::{place, unplace},
     look::LOOK,
     signals::{unless_ending, watch},
     subject::Subject,

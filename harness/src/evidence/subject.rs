@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{killed, redact::secrets_in};
 use crate::{
+    Result,
     docker::{Docker, labels::Owner},
     image::Versions,
     settings::settings,
@@ -59,6 +60,9 @@ pub(super) struct Known {
     pub(super) redact: Option<String>,
     /// Where bundles go.
     pub(super) home: PathBuf,
+    /// The folder of its name in the cache is its own.
+    #[serde(skip)]
+    pub(super) has_place: bool,
 }
 
 /// The time and the place of a case.
@@ -120,12 +124,29 @@ impl Subject {
     /// It is being removed: nothing more is collected of it.
     pub(crate) fn forget(&self) {
         lock(&LIVE).retain(|other| !Arc::ptr_eq(&other.known, &self.known));
-        killed::forget(&self.known().cluster);
+        self.leave_place();
     }
 
-    /// Writes down what is known, for others to find when this process is killed.
-    pub(crate) fn note(&self) {
-        self.change(|_| ());
+    /// Takes the place of its name in the cache and writes down there what is known, for others to
+    /// find when this process is killed. Without it nothing is written: the place may be that of
+    /// another cluster of this name.
+    ///
+    /// # Errors
+    /// The place cannot be made.
+    pub(crate) fn take_place(&self) -> Result<()> {
+        let mut known = lock(&self.known);
+        killed::prepare(&known.cluster)?;
+        known.has_place = true;
+        killed::note(&known);
+        Ok(())
+    }
+
+    /// Nothing is to be saved of it any more, or ever.
+    pub(crate) fn leave_place(&self) {
+        let mut known = lock(&self.known);
+        if std::mem::take(&mut known.has_place) {
+            killed::forget(&known.cluster);
+        }
     }
 
     /// Notes what its nodes are made of.
@@ -216,7 +237,9 @@ impl Subject {
             text,
         };
         let mut known = lock(&self.known);
-        killed::note_step(&known.cluster, &step);
+        if known.has_place {
+            killed::note_step(&known.cluster, &step);
+        }
         known.steps.push(step);
     }
 
@@ -224,7 +247,9 @@ impl Subject {
     fn change(&self, change: impl FnOnce(&mut Known)) {
         let mut known = lock(&self.known);
         change(&mut known);
-        killed::note(&known);
+        if known.has_place {
+            killed::note(&known);
+        }
     }
 }
 

@@ -9,7 +9,11 @@ use std::{
 use serde_json::json;
 
 use super::layer::Layer;
-use crate::{Context, Error, Result, docker::Docker, recipe::sha256_hex};
+use crate::{
+    Context, Error, Result,
+    docker::{Docker, labels},
+    recipe::sha256_hex,
+};
 
 /// An image to be made of layers.
 #[derive(Debug, Clone, Default)]
@@ -40,10 +44,12 @@ impl ImageSpec {
     fn config(&self) -> Vec<u8> {
         let diff_ids: Vec<&str> = self.layers.iter().map(|l| l.diff_id.as_str()).collect();
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let mut labels = self.labels.clone();
+        labels.extend(labels::name_label(self.labels.keys(), &self.tags.join(" ")));
         let mut config = json!({
             "Env": [path],
             "Entrypoint": self.entrypoint,
-            "Labels": self.labels,
+            "Labels": labels,
         });
         if !self.stop_signal.is_empty() {
             config["StopSignal"] = json!(self.stop_signal);

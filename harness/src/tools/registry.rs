@@ -1,15 +1,12 @@
 //! A registry for tests: Debian's own, in a container, on 127.0.0.1.
 
-use std::{
-    process,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::{
     Error, Result, component,
     docker::{ContainerSpec, Docker, FileEntry, Labels},
     image::{ImageSpec, Layer},
+    random,
     recipe::{Component, Role, Source, sha256_hex},
     store::Store,
     wait::{self, Probe},
@@ -44,13 +41,12 @@ impl LocalRegistry {
     /// # Errors
     /// Debian's package cannot be had, or the registry does not answer.
     pub async fn start(docker: &Docker) -> Result<Self> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let container = format!("kubenest-registry-{}-{count}", process::id());
+        // Not by this process's number: in another container there may be one of the same.
+        let own = random::hex(8);
         let mut registry = Self {
             docker: docker.clone(),
-            image: format!("kubenest.local/registry:{}-{count}", process::id()),
-            container,
+            image: format!("kubenest.local/registry:{own}"),
+            container: format!("kubenest-registry-{own}"),
             port: 0,
         };
         match registry.begin().await {

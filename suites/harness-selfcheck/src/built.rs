@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use kubenest::{
     Case,
-    docker::Docker,
+    docker::{Docker, Labels, labels},
     image::{SmallImage, architecture},
     images::Loaded,
     k8s_openapi::api::core::v1::Pod,
@@ -74,8 +74,17 @@ impl Built {
     pub async fn build_as(&self, text: &str, name: &str) -> Result<()> {
         fs::write(self.folder().join("top"), format!("{text}\n"))?;
         let folder = self.folder().to_str().context("a strange path")?;
-        let label = "--label=dev.kubenest.role=small-image";
-        docker(&self.docker, &["build", label, "--tag", name, folder]).await?;
+        // What is inherited of the image below it would be a node image's.
+        let mut labels = Labels::new("small-image").map();
+        labels.insert(labels::NAME.to_owned(), name.to_owned());
+        let labels = labels
+            .iter()
+            .map(|(key, value)| format!("--label={key}={value}"));
+        let labels: Vec<String> = labels.collect();
+        let mut build = vec!["build", "--tag", name];
+        build.extend(labels.iter().map(String::as_str));
+        build.push(folder);
+        docker(&self.docker, &build).await?;
         Ok(())
     }
 

@@ -3,7 +3,10 @@
 pub mod archives;
 pub mod browser;
 pub mod built;
+pub mod doomed;
+pub mod faketime;
 pub mod planted;
+pub mod proxy;
 
 use std::{
     fs,
@@ -88,6 +91,13 @@ impl OwnEngine {
 pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
     body: impl FnOnce(Docker) -> F + 'static,
 ) -> Result<()> {
+    with_own_engine(|_, docker| body(docker)).await
+}
+
+/// As [`on_own_engine`], for a body that stops and starts it.
+pub async fn with_own_engine<F: Future<Output = Result<()>> + 'static>(
+    body: impl FnOnce(Engine, Docker) -> F + 'static,
+) -> Result<()> {
     let test = thread::current()
         .name()
         .unwrap_or("a-test")
@@ -97,7 +107,8 @@ pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
     let engine = own.engine.clone();
     let body = tasks.spawn_local(async move {
         let socket = engine.ensure().await?.socket;
-        body(Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?).await
+        let docker = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
+        body(engine, docker).await
     });
     let ended = own.run(tasks.run_until(body)).await?;
     own.engine.stop().await?;
@@ -172,6 +183,33 @@ pub async fn labelled(engine: &Docker, label: &str) -> Result<Vec<String>> {
     for list in [containers.as_slice(), &networks, &volumes] {
         found.extend(docker(engine, list).await?.lines().map(str::to_owned));
     }
+    Ok(found)
+}
+
+/// Every container, network and volume in the engine, but for its built-in networks, sorted; a
+/// volume that nobody named is `anonymous`.
+pub async fn everything_in(engine: &Docker) -> Result<Vec<String>> {
+    let lists: [&[&str]; 3] = [
+        &["ps", "-a", "--format", "{{.Names}}"],
+        &[
+            "network",
+            "ls",
+            "--filter",
+            "type=custom",
+            "--format",
+            "{{.Name}}",
+        ],
+        &["volume", "ls", "-q"],
+    ];
+    let mut found = Vec::new();
+    for list in lists {
+        found.extend(docker(engine, list).await?.lines().map(str::to_owned));
+    }
+    // A volume that nobody named has 64 hex digits.
+    for name in found.iter_mut().filter(|name| name.len() == 64) {
+        "anonymous".clone_into(name);
+    }
+    found.sort();
     Ok(found)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use harness_selfcheck::{RECIPE, docker, left_of, unique_name};
 use kubenest::{
-    ClusterSpec, Error, ErrorKind,
+    ClusterSpec, Error, ErrorKind, cluster,
     docker::Docker,
     image::{NodeImage, SmallImage},
     process::Command,
@@ -93,27 +93,40 @@ async fn a_containerd_that_cannot_start_ends_the_boot_with_its_own_words() -> Re
 }
 
 #[tokio::test]
-async fn the_name_of_another_cluster_is_refused_and_that_is_unharmed() -> Result<()> {
-    let cluster = ClusterSpec::single_node()
+async fn of_those_of_one_name_the_first_boots_and_is_unharmed_by_the_rest() -> Result<()> {
+    let name = unique_name();
+    let spec = ClusterSpec::single_node()
         .with_recipe(RECIPE)?
-        .boot()
-        .await?;
-    let name = cluster.name();
-    let twin = ClusterSpec::single_node()
-        .with_recipe(RECIPE)?
-        .with_name(name);
-    let error = twin
-        .boot()
-        .await
-        .err()
-        .context("two clusters have one name")?;
-    assert_eq!(error.kind(), ErrorKind::Input);
-    says(
-        &error,
-        &[name, "is taken", &format!("kubenest down {name}")],
-    );
+        .with_name(&name);
+    let (one, other) = tokio::join!(spec.clone().boot(), spec.clone().boot());
+    let (cluster, error) = match (one, other) {
+        (Ok(cluster), Err(error)) | (Err(error), Ok(cluster)) => (cluster, error),
+        both => bail!("of two of one name one has to boot: {both:?}"),
+    };
+    let later = spec.boot().await.err().context("two have one name")?;
+    for error in [error, later] {
+        assert_eq!(error.kind(), ErrorKind::Input);
+        says(&error, &[&name, "is taken in this process"]);
+    }
+    // In another process the names of containers are all that is known.
+    let twin = Command::new(env!("CARGO_BIN_EXE_booting")).arg(&name);
+    let twin = wait::within("the refusal", SOON, twin.output()).await?;
+    for words in ["is taken by container", &format!("kubenest down {name}")] {
+        assert!(twin.stderr.contains(words), "{}", twin.stderr);
+    }
     assert!(cluster.kubeconfig().exists());
     cluster.health().await?;
+    let guard = cluster.docker().container(&format!("{name}-guard")).await?;
+    assert!(
+        guard.is_some_and(|guard| guard.running),
+        "its guard is gone"
+    );
+    let known = settings()
+        .cache
+        .join("killed")
+        .join(&name)
+        .join("known.json");
+    assert!(known.exists(), "what is known of it is gone");
     Ok(cluster.down().await?)
 }
 
@@ -221,6 +234,7 @@ async fn a_process_killed_in_a_boot_leaves_nothing() -> Result<()> {
             }
         })
         .await?;
+        cluster::prune_folders(std::slice::from_ref(&engine)).await?;
         names.push(name);
     }
     for name in names {

@@ -2,9 +2,10 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::ErrorKind,
+    net::{IpAddr, SocketAddr},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         net::UnixListener,
@@ -14,15 +15,19 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use harness_selfcheck::{RECIPE, docker, left_of};
+use harness_selfcheck::{RECIPE, docker, left_of, unique_name};
 use kubenest::{
-    Case, Cluster, ClusterSpec, NodeSpec, component,
+    Case, Cluster, ClusterSpec, NodeSpec,
+    cluster::{self, Listed},
+    component,
+    docker::{Docker, Scope, sweep},
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
     kube::Api,
     node::{Node, NodeStream, containerd::Containerd},
     process::Command,
     recipe::{Content, Recipe},
     settings::settings,
+    tools::LocalRegistry,
     wait::Probe,
 };
 use serde_json::{Value, json};
@@ -55,8 +60,36 @@ async fn three_nodes_are_one_network_and_leave_nothing() -> Result<()> {
         users_own,
         "the user's own kubeconfig was touched"
     );
-    ports_are_on_loopback_only(&cluster).await?;
+    nothing_listens_beyond_loopback(&cluster).await?;
     nothing_is_left_after_down(cluster).await
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_left_outlives_its_process_until_its_name_is_given() -> Result<()> {
+    let engine = Docker::find().await?;
+    let name = unique_name();
+    let program = env!("CARGO_BIN_EXE_booting");
+    let boot = Command::new(program).args([name.as_str(), "left"]);
+    let said = boot.env("KUBENEST_RUN", &name).run().await?.stdout;
+    assert!(said.contains(&format!("kubenest down {name}")), "{said}");
+    let there = left_of(&engine, &name).await?;
+    for scope in [Scope::Run(&name), Scope::DeadOwners] {
+        sweep(&engine, scope).await?;
+    }
+    assert_eq!(left_of(&engine, &name).await?, there);
+    assert_eq!(there.len(), 4, "two nodes, network, mark: {there:?}");
+    let worker = engine.container(&format!("{name}-worker")).await?;
+    assert!(worker.is_some_and(|worker| worker.running));
+    let clusters = cluster::list(&engine).await?;
+    let kept = Listed {
+        name: name.clone(),
+        nodes: 2,
+        kept: true,
+    };
+    assert!(clusters.contains(&kept), "{clusters:?}");
+    cluster::remove(&engine, &name).await?;
+    assert_eq!(left_of(&engine, &name).await?, [""; 0]);
+    Ok(())
 }
 
 #[tokio::test]
@@ -302,31 +335,102 @@ fn users_kubeconfig() -> Option<(u64, i64, Vec<u8>)> {
     seen(&path).ok()
 }
 
-async fn ports_are_on_loopback_only(cluster: &Cluster) -> Result<()> {
-    let mut addresses = Vec::new();
-    for node in cluster.nodes() {
-        let inspect = [
-            "inspect",
-            "--format",
-            "{{json .NetworkSettings.Ports}}",
-            node.name(),
-        ];
-        let ports: Value = serde_json::from_str(&docker(cluster.docker(), &inspect).await?)?;
-        for binding in ports
-            .as_object()
-            .into_iter()
-            .flat_map(|ports| ports.values())
+/// A cluster, a registry and the engine are up: none of them listens where others could reach it.
+async fn nothing_listens_beyond_loopback(cluster: &Cluster) -> Result<()> {
+    let inspect = ["inspect", "--format", "{{json .NetworkSettings.Ports}}"];
+    let inspect = [&inspect[..], &[cluster.control_plane().name()]].concat();
+    let ports: Value = serde_json::from_str(&docker(cluster.docker(), &inspect).await?)?;
+    let api = ports["6443/tcp"][0]["HostPort"]
+        .as_str()
+        .context("the API server has no port")?;
+    let registry = LocalRegistry::start(cluster.docker()).await?;
+    let address: SocketAddr = registry.address().parse()?;
+    let ours = [api.parse()?, address.port()];
+    let listeners = listeners()?;
+    registry.stop().await?;
+    for port in ours {
+        let mut at = listeners
+            .iter()
+            .filter(|listener| listener.at.port() == port);
+        assert!(
+            at.any(|listener| listener.at.ip().is_loopback()),
+            "{port}: {listeners:?}"
+        );
+    }
+    let cache = settings().cache.to_str().context("a strange path")?;
+    for Listener { at, command } in &listeners {
+        let ours = ours.contains(&at.port()) || command.contains(cache);
+        assert!(!ours || at.ip().is_loopback(), "{at}: {command}");
+    }
+    Ok(())
+}
+
+/// Who listens on the machine, as the kernel tells.
+#[derive(Debug)]
+struct Listener {
+    at: SocketAddr,
+    /// Of the process, where it may be seen.
+    command: String,
+}
+
+fn listeners() -> Result<Vec<Listener>> {
+    let commands = sockets();
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        // The kernel may have no IPv6.
+        for line in fs::read_to_string(table)
+            .unwrap_or_default()
+            .lines()
+            .skip(1)
         {
-            let bound = binding.as_array().into_iter().flatten();
-            addresses.extend(bound.map(|bound| bound["HostIp"].clone()));
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (at, state, inode) = (fields[1], fields[3], fields[9]);
+            if state == "0A" {
+                let command = commands.get(&format!("socket:[{inode}]"));
+                found.push(Listener {
+                    at: address(at).with_context(|| format!("{table}: {line}"))?,
+                    command: command.cloned().unwrap_or_default(),
+                });
+            }
         }
     }
-    assert_eq!(
-        addresses,
-        ["127.0.0.1"],
-        "one port, the API server's, is on the host"
-    );
-    Ok(())
+    Ok(found)
+}
+
+/// As in `0100007F:1F90`: words of the machine's own byte order.
+fn address(text: &str) -> Result<SocketAddr> {
+    let (address, port) = text.split_once(':').context("no port")?;
+    let mut bytes = Vec::new();
+    for word in address.as_bytes().chunks(8) {
+        let word = u32::from_str_radix(std::str::from_utf8(word)?, 16)?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    let ip = match <[u8; 4]>::try_from(&bytes[..]) {
+        Ok(four) => IpAddr::from(four),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(&bytes[..])?).to_canonical(),
+    };
+    Ok(SocketAddr::new(ip, u16::from_str_radix(port, 16)?))
+}
+
+/// Command lines by the sockets of their processes.
+fn sockets() -> BTreeMap<String, String> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut found = BTreeMap::new();
+    for process in processes {
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        // Of another user's, or of one that has just ended, nothing is told.
+        let files = fs::read_dir(process.path().join("fd"))
+            .into_iter()
+            .flatten();
+        for link in files
+            .flatten()
+            .filter_map(|file| fs::read_link(file.path()).ok())
+        {
+            found.insert(link.to_string_lossy().into_owned(), command.clone());
+        }
+    }
+    found
 }
 
 async fn nothing_is_left_after_down(cluster: Cluster) -> Result<()> {

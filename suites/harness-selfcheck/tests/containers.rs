@@ -4,49 +4,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use harness_selfcheck::{docker, on_own_engine, os_image};
+use harness_selfcheck::{
+    docker,
+    doomed::{Doomed, Plan},
+    everything_in, on_own_engine, os_image,
+};
 use kubenest::{
-    docker::{ContainerSpec, Docker, Guard, Labels, Scope, labels, sweep},
+    docker::{
+        ContainerSpec, Docker, Guard, Labels, Scope,
+        labels::{self, BootId},
+        sweep,
+    },
     image::SmallImage,
     wait::{self, Probe},
 };
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Child,
-};
 
-/// A process that made a container, a network and a volume of cluster `c`.
-struct Doomed(Child);
-
-impl Doomed {
-    async fn start(engine: &Docker, image: &str, guard: Option<&str>) -> Self {
-        let socket = engine.socket().unwrap();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it has to be killed from outside"
-        )]
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_doomed"));
-        command.arg(socket).args(["c", image]).args(guard);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("made"));
-        Self(child)
-    }
-
-    /// `kill -9`, and the process is gone.
-    async fn kill(mut self) {
-        self.0.kill().await.unwrap();
-    }
+async fn doomed(engine: &Docker, image: &str, guard: Option<&str>) -> Result<Doomed> {
+    let plan = Plan::here(env!("CARGO_BIN_EXE_doomed"), image, guard);
+    Doomed::start(engine, &plan).await
 }
 
 /// What a user has in the same engine: nothing with our labels, but one container of an image
@@ -65,38 +43,6 @@ async fn users_things(engine: &Docker, image: &str) {
     )
     .await
     .unwrap();
-}
-
-/// Every container, network and volume in the engine, but for its built-in networks.
-async fn all(engine: &Docker) -> Vec<String> {
-    let lists: [&[&str]; 3] = [
-        &["ps", "-a", "--format", "{{.Names}}"],
-        &[
-            "network",
-            "ls",
-            "--filter",
-            "type=custom",
-            "--format",
-            "{{.Name}}",
-        ],
-        &["volume", "ls", "-q"],
-    ];
-    let mut found = Vec::new();
-    for list in lists {
-        found.extend(
-            docker(engine, list)
-                .await
-                .unwrap()
-                .lines()
-                .map(str::to_owned),
-        );
-    }
-    // A volume that nobody named has 64 hex digits.
-    for name in found.iter_mut().filter(|name| name.len() == 64) {
-        "anonymous".clone_into(name);
-    }
-    found.sort();
-    found
 }
 
 /// A guard needs seconds; a machine that is busy with other things, more.
@@ -120,21 +66,21 @@ async fn a_sweep_removes_what_a_killed_process_left_and_nothing_else() -> Result
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "sweep").await?;
         users_things(&engine, image.reference()).await;
-        let doomed = Doomed::start(&engine, image.reference(), None).await;
-        assert_eq!(all(&engine).await, ALL);
+        let doomed = doomed(&engine, image.reference(), None).await?;
+        assert_eq!(everything_in(&engine).await?, ALL);
 
         let removed = sweep(&engine, Scope::DeadOwners).await?;
         assert!(removed.is_empty(), "its owner lives: {removed:?}");
-        doomed.kill().await;
+        doomed.kill().await?;
         let removed = sweep(&engine, Scope::DeadOwners).await?;
         assert_eq!(removed.containers, ["c-box"]);
         assert_eq!(removed.networks, ["c-net"]);
         assert_eq!(removed.volumes, ["c-vol"]);
-        assert_eq!(all(&engine).await, USERS);
+        assert_eq!(everything_in(&engine).await?, USERS);
 
         let removed = sweep(&engine, Scope::All).await?;
         assert!(removed.is_empty(), "the rest is the user's: {removed:?}");
-        assert_eq!(all(&engine).await, USERS);
+        assert_eq!(everything_in(&engine).await?, USERS);
         Ok(())
     })
     .await
@@ -164,6 +110,7 @@ async fn what_is_kept_outlives_all_but_its_name() -> Result<()> {
                 .await?
                 .is_empty()
         );
+        kept.insert(labels::NAME.into(), "c-box".into());
         assert_eq!(engine.container("c-box").await?.unwrap().labels, kept);
         assert_eq!(
             sweep(&engine, Scope::Cluster("c")).await?.containers,
@@ -180,22 +127,40 @@ async fn a_guard_removes_all_soon_after_a_kill() -> Result<()> {
         let image = SmallImage::load(&engine, "guard").await?;
         let os = os_image(&engine).await?;
         users_things(&engine, image.reference()).await;
-        let doomed = Doomed::start(&engine, image.reference(), Some(&os)).await;
-        let with_guard = all(&engine).await;
+        let doomed = doomed(&engine, image.reference(), Some(&os)).await?;
+        let with_guard = everything_in(&engine).await?;
         assert!(with_guard.contains(&"c-guard".to_owned()), "{with_guard:?}");
         assert_eq!(with_guard.len(), ALL.len() + 1, "{with_guard:?}");
 
+        let guard = docker(&engine, &["inspect", "--format", "{{.Id}}", "c-guard"]).await?;
+        let since = docker(&engine, &["info", "--format", "{{.SystemTime}}"]).await?;
         let killed = Instant::now();
-        doomed.kill().await;
-        // Whoever boots at this moment sweeps, which must not end the guard.
-        if let Ok(swept) = sweep(&engine, Scope::DeadOwners).await {
-            assert!(!swept.containers.contains(&"c-guard".to_owned()));
-        }
+        doomed.kill().await?;
+        // Whoever boots at this moment sweeps, which must not end the guard. What of the rest goes
+        // by whose hand is open, and a thing that both remove can be an error of the sweep's.
+        let swept = sweep(&engine, Scope::DeadOwners).await;
+        println!("{swept:?}");
         only_users_things(&engine, SOON).await?;
         println!(
             "all gone {:.1} s after kill -9",
             killed.elapsed().as_secs_f64()
         );
+        let until = docker(&engine, &["info", "--format", "{{.SystemTime}}"]).await?;
+        let container = format!("container={guard}");
+        let end = [
+            "events",
+            "--since",
+            &since,
+            "--until",
+            &until,
+            "--filter",
+            "event=die",
+            "--filter",
+            &container,
+            "--format",
+            "{{.Actor.Attributes.exitCode}}",
+        ];
+        assert_eq!(docker(&engine, &end).await?, "0", "the guard was ended");
         Ok(())
     })
     .await
@@ -207,9 +172,15 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Res
         let image = SmallImage::load(&engine, "release").await?;
         let os = os_image(&engine).await?;
         users_things(&engine, image.reference()).await;
-        let guard = Guard::start(&engine, &os, "c", &[]).await?;
-        for (name, cluster) in [("c-box", "c"), ("d-box", "d")] {
-            let labels = Labels::new("selfcheck").cluster(cluster).map();
+        let (boot, other) = (BootId::random(), BootId::random());
+        let guard = Guard::start(&engine, &os, "c", &boot, &[]).await?;
+        let boxes = [
+            ("c-box", "c", &boot),
+            ("d-box", "d", &boot),
+            ("twin-box", "c", &other),
+        ];
+        for (name, cluster, boot) in boxes {
+            let labels = Labels::new("selfcheck").cluster(cluster).boot(boot).map();
             engine
                 .run(&ContainerSpec {
                     name: name.into(),
@@ -223,22 +194,27 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Res
         guard.release().await?;
         assert!(engine.container("c-guard").await?.is_none());
 
-        let guard = Guard::start(&engine, &os, "c", &[]).await?;
+        let guard = Guard::start(&engine, &os, "c", &boot, &[]).await?;
         assert!(
             engine.container("c-box").await?.is_some(),
             "release must remove nothing"
         );
         drop(guard);
-        let gone = async || match all(&engine).await {
-            found if found.iter().any(|name| name.starts_with("c-")) => {
+        let gone = async || match everything_in(&engine).await {
+            Ok(found) if found.iter().any(|name| name.starts_with("c-")) => {
                 Probe::Pending(found.join(" "))
             }
-            _ => Probe::Ready(()),
+            Ok(_) => Probe::Ready(()),
+            Err(error) => Probe::Pending(format!("{error:#}")),
         };
         wait::until("the cluster's end", SOON, gone).await?;
         assert!(
             engine.container("d-box").await?.is_some(),
             "another cluster was touched"
+        );
+        assert!(
+            engine.container("twin-box").await?.is_some(),
+            "another cluster of that name was touched"
         );
         Ok(())
     })
@@ -250,7 +226,7 @@ async fn a_guard_that_cannot_work_is_an_error_and_leaves_nothing() -> Result<()>
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "no guard").await?;
         // It has no bash.
-        let error = Guard::start(&engine, image.reference(), "c", &[])
+        let error = Guard::start(&engine, image.reference(), "c", &BootId::random(), &[])
             .await
             .err()
             .unwrap();
@@ -258,18 +234,21 @@ async fn a_guard_that_cannot_work_is_an_error_and_leaves_nothing() -> Result<()>
             error.to_string().contains("guard of cluster 'c'"),
             "{error:?}"
         );
-        assert_eq!(all(&engine).await, Vec::<String>::new());
+        assert_eq!(everything_in(&engine).await?, Vec::<String>::new());
         Ok(())
     })
     .await
 }
 
 async fn only_users_things(engine: &Docker, deadline: Duration) -> kubenest::Result<()> {
-    wait::until("only the user's things", deadline, async || {
-        match all(engine).await {
-            found if found == USERS => Probe::Ready(()),
-            found => Probe::Pending(found.join(" ")),
-        }
-    })
+    wait::until(
+        "only the user's things",
+        deadline,
+        async || match everything_in(engine).await {
+            Ok(found) if found == USERS => Probe::Ready(()),
+            Ok(found) => Probe::Pending(found.join(" ")),
+            Err(error) => Probe::Pending(format!("{error:#}")),
+        },
+    )
     .await
 }

@@ -32,7 +32,7 @@ pub(crate) async fn up(up: Up) -> Result<()> {
     // A signal ends the boot by itself, with what the nodes say and what a shell expects.
     let cluster = spec.boot().await?;
     println!("{}", cluster.health().await?);
-    println!("{}", cluster.leave());
+    println!("{}", cluster.leave().await?);
     Ok(())
 }
 

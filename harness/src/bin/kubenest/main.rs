@@ -20,6 +20,7 @@ use kubenest::{
     docker::{self, Docker, Scope},
     doctor, evidence,
     settings::settings,
+    store::Store,
     telemetry,
 };
 
@@ -103,7 +104,7 @@ enum Command {
     #[command(verbatim_doc_comment)]
     Logs(logs::Logs),
     /// Remove what dead processes left: containers, networks, volumes and tests' images with our
-    /// labels
+    /// labels; in the cache, unfinished builds and folders of clusters that are gone
     ///
     /// Of the evidence of failures it leaves the newest 50 folders, none older than 14 days.
     Clean {
@@ -178,6 +179,12 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
     if pruned > 0 {
         println!("removed {pruned} folders of evidence");
     }
+    for unfinished in Store::default_cache().prune_unfinished()? {
+        println!(
+            "removed {}, which a killed build left",
+            unfinished.display()
+        );
+    }
     // An embedded engine that is not running has nothing that could be cleaned.
     let engines = engine::running().await?;
     if engines.is_empty() {
@@ -188,8 +195,8 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
         Some(run) => Scope::Run(run),
         None => Scope::DeadOwners,
     };
-    for docker in engines {
-        let removed = docker::sweep(&docker, scope).await?;
+    for docker in &engines {
+        let removed = docker::sweep(docker, scope).await?;
         println!(
             "{}: removed {} containers, {} networks, {} volumes, {} images",
             docker.endpoint(),
@@ -198,6 +205,9 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
             removed.volumes.len(),
             removed.images.len()
         );
+    }
+    for folder in kubenest::cluster::prune_folders(&engines).await? {
+        println!("removed {} of a cluster that is gone", folder.display());
     }
     Ok(())
 }

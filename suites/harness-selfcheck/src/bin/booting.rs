@@ -1,6 +1,8 @@
 //! Boots a cluster of two nodes and waits to be killed.
 //!
-//! `booting NAME [kept]`: with a second argument the cluster is to stay.
+//! `booting NAME [kept|left]`: a second argument says that the cluster is to stay, from the begin
+//! or once it runs; what is left is not waited with.
+#![expect(clippy::print_stdout, reason = "it says how to remove what is left")]
 
 use anyhow::{Result, bail};
 use harness_selfcheck::RECIPE;
@@ -9,12 +11,18 @@ use kubenest::ClusterSpec;
 #[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (name, kept) = match args.as_slice() {
-        [name] => (name, false),
-        [name, _] => (name, true),
-        _ => bail!("booting NAME [kept]"),
+    let (name, stays) = match args.as_slice() {
+        [name] => (name, ""),
+        [name, stays] => (name, stays.as_str()),
+        _ => bail!("booting NAME [kept|left]"),
     };
-    let spec = ClusterSpec::with_workers(1).with_name(name).keep(kept);
-    let _cluster = spec.with_recipe(RECIPE)?.boot().await?;
+    let spec = ClusterSpec::with_workers(1)
+        .with_name(name)
+        .keep(stays == "kept");
+    let cluster = spec.with_recipe(RECIPE)?.boot().await?;
+    if stays == "left" {
+        println!("{}", cluster.leave().await?);
+        return Ok(());
+    }
     std::future::pending().await
 }
