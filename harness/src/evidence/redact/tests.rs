@@ -102,9 +102,95 @@ fn a_private_key_goes_with_all_its_lines_wherever_it_is_cut() {
     assert!(redacted(&escaped).ends_with("\" x"));
 }
 
+/// The whole value goes, whatever letters it has; nothing but a known value needs to be known.
+#[test]
+fn a_value_that_has_what_could_end_it_goes_to_its_end() {
+    for (text, shown) in [
+        (
+            "DB_PASSWORD=Zx9!,correct-horse x",
+            "DB_PASSWORD=[redacted secret] x",
+        ),
+        (
+            "DB_PASSWORD=a,bcdefghij x",
+            "DB_PASSWORD=[redacted secret] x",
+        ),
+        ("password=P&ssw0rdLong x", "password=[redacted secret] x"),
+        ("password=a;b{c}[d]x", "password=[redacted secret]"),
+        (
+            "passphrase=\"my long pass phrase\" x",
+            "passphrase=\"[redacted secret]\" x",
+        ),
+        ("PGPASSWORD=x y", "PGPASSWORD=[redacted secret] y"),
+        ("MYSQL_PWD=a&b x", "MYSQL_PWD=[redacted secret] x"),
+        ("requirepass foo,bar", "requirepass [redacted secret]"),
+        (
+            "postgres://u:pa/ss@h x",
+            "postgres://u:[redacted password]@h x",
+        ),
+        (
+            "postgres://u:p@s/s@h/db",
+            "postgres://u:[redacted password]@h/db",
+        ),
+        (
+            "https://u:p@ss@h:5000/v2/",
+            "https://u:[redacted password]@h:5000/v2/",
+        ),
+        (
+            "https://tok3n@github.com/x",
+            "https://[redacted password]@github.com/x",
+        ),
+        ("redis://:p@h?x=1", "redis://:[redacted password]@h?x=1"),
+        (
+            "/login?token=a,b&user=c",
+            "/login?token=[redacted secret]&user=c",
+        ),
+        (
+            "[\"--token\",\"a b\",\"-v\"]",
+            "[\"--token\",\"[redacted secret]\",\"-v\"]",
+        ),
+        (
+            "{\"log\":\"TOKEN=a,b\\n\",\"x\":1}",
+            "{\"log\":\"TOKEN=[redacted secret]\",\"x\":1}",
+        ),
+    ] {
+        assert_eq!(redacted(text), shown);
+    }
+}
+
+#[test]
+fn known_values_go_before_what_only_looks_like_a_secret() {
+    for value in [
+        "Zx9!,correct-horse",
+        "correct horse battery",
+        "a\\b\"c'd e&f",
+        "https://x:y",
+    ] {
+        let redactor = Redactor::default().hiding(&BTreeSet::from([value.to_owned()]));
+        for key in ["DB_PASSWORD=", "password: ", "said "] {
+            let shown = redactor.redact(&format!("{key}{value} x"));
+            assert_eq!(shown, format!("{key}[redacted secret] x"));
+        }
+    }
+    let own = Redactor::new(Some("token=EMP-[0-9]+,[a-z]+")).unwrap();
+    assert_eq!(own.redact("token=EMP-42,bob x"), "[redacted by rule] x");
+    let both = own.hiding(&BTreeSet::from(["bob,and,alice".to_owned()]));
+    let shown = both.redact("token=EMP-42,bob,and,alice x");
+    assert_eq!(shown, "[redacted by rule] x", "one reaches into the other");
+}
+
 #[test]
 fn what_is_no_secret_stays() {
     for text in [
+        "http://host:5000/v2/app@sha256:0123456789abcdef0123456789abcdef x",
+        "https://github.com/actions/checkout@v4 and https://example.com/@user",
+        "ssh://core@host git+ssh://git@github.com/x",
+        "PWD=/root OLDPWD=/ pwd=/var test pass: 3",
+        "AutomountServiceAccountToken:*false,ImagePullSecrets:[]LocalObjectReference{},",
+        "ServiceAccountToken:&ServiceAccountTokenProjection{Audience:,Path:token,}",
+        "serviceAccountToken:\n  expirationSeconds: 3607\n  path: token",
+        "StaticPodURLHeader:map[] Address:0.0.0.0 staticPodURLHeader: null",
+        "secret: {secretName: a} \"secret\": {\"secretName\": \"a\"}",
+        "MountVolume.SetUp failed for volume \"token\" : secret \"a\" not found",
         "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----",
         "automountServiceAccountToken: false",
         "path=/var/run/secrets/kubernetes.io/serviceaccount/token",
