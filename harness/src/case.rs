@@ -119,7 +119,7 @@ impl Cluster {
                 self.keep(&mut record, reason(error)).await;
             }
             Err(panic) => {
-                record.message = words(panic.as_ref());
+                record.message = evidence::words(panic.as_ref());
                 self.keep(&mut record, "panicked").await;
             }
         }
@@ -268,6 +268,9 @@ impl<'a> Case<'a> {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let name = object.meta().name.clone().unwrap_or_default();
         self.step(format!("create {kind} {name}"));
+        if kind == "Secret" {
+            evidence::hide(&serde_json::to_value(object));
+        }
         objects::create(&self.client(), &self.namespace, object).await
     }
 
@@ -385,7 +388,7 @@ impl<'a> Case<'a> {
         let secrets = list.map(|list| list.items).unwrap_or_default();
         let documents = secrets.iter().map(serde_json::to_value);
         let documents: Vec<_> = documents.filter_map(std::result::Result::ok).collect();
-        self.cluster.subject().hide(&documents);
+        evidence::hide(&documents);
     }
 }
 
@@ -410,11 +413,4 @@ fn reason(error: &anyhow::Error) -> &'static str {
         Some(ErrorKind::Timeout) => "timed out",
         _ => "test failed",
     }
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("panicked")
-        .to_owned()
 }

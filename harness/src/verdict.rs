@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -14,10 +15,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{
-    Context, Error, Result, evidence::redact::Redactor, file, image::Versions, progress,
-    settings::settings,
-};
+use crate::{Context, Error, Result, evidence, file, image::Versions, settings::settings};
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -89,8 +87,14 @@ impl Record {
 
 /// Says that the test on this thread cannot be asked here, and why: for one that needs what
 /// only the user can give. It then ends well, and the report does not count it as passed.
+///
+/// libtest has no word for this: under a plain `cargo test` the test is still "ok", and its line
+/// is on standard error, where libtest does not hold it back; cargo-nextest holds back all that a
+/// test that ends well says, unless it is asked for (`--success-output`).
 pub fn skip(reason: &str) {
-    progress!("skipped: {reason}");
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // Not `eprintln!`: what that prints libtest keeps to itself.
+    writeln!(io::stderr().lock(), "SKIPPED  {test}: {reason}").ok();
     leave(&Record {
         verdict: Word::Skipped,
         message: reason.to_owned(),
@@ -103,7 +107,7 @@ pub(crate) fn leave(record: &Record) {
     let Some(folder) = &settings().verdicts else {
         return;
     };
-    let written = Redactor::new(settings().redact.as_deref()).and_then(|redactor| {
+    let written = evidence::redactor().and_then(|redactor| {
         let record = Record {
             expected: redactor.redact(&record.expected),
             observed: redactor.redact(&record.observed),
@@ -130,6 +134,23 @@ fn write(folder: &Path, record: &Record) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Command;
+
+    #[test]
+    #[ignore = "run by the test below"]
+    fn one_that_cannot_be_asked() {
+        skip("no CRI-O given");
+    }
+
+    #[tokio::test]
+    async fn a_skipped_test_says_so_where_libtest_does_not_hide_it() {
+        let own = std::env::current_exe().unwrap();
+        let name = "verdict::tests::one_that_cannot_be_asked";
+        let run = Command::new(own).args([name, "--exact", "--ignored"]);
+        let output = run.env("KUBENEST_VERDICTS", "").run().await.unwrap();
+        let said = format!("SKIPPED  {name}: no CRI-O given\n");
+        assert_eq!(output.stderr, said, "{}", output.stdout);
+    }
 
     #[test]
     fn a_verdict_is_written_whole_under_its_own_name() {

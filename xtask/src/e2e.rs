@@ -70,7 +70,7 @@ fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::
     if let Some(former) = &args.locked {
         dir.take_lock(former)?;
     }
-    let progress = Progress::new(plan.tests.len());
+    let progress = Progress::new(plan.tests.len(), kubenest.clone());
     let runner = Runner::new(&dir, args, kubenest);
     let quiet = github::quiet();
     let tests = runner.run(&plan.tests, &progress);

@@ -1,6 +1,6 @@
 //! What a run shows while it runs: a live line per test on a terminal, plain lines elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use console::Style;
@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::failure;
 use crate::plan::{Test, side_name};
+use crate::program;
 use crate::report::TestReport;
 use crate::run_dir::RunDir;
 use crate::runner::tail;
@@ -22,6 +23,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Progress {
     bars: MultiProgress,
     overall: ProgressBar,
+    /// The program that takes out of a line what must not be shown.
+    kubenest: PathBuf,
 }
 
 /// The display of one running test.
@@ -35,13 +38,17 @@ pub(crate) struct Line<'a> {
 }
 
 impl Progress {
-    pub(crate) fn new(tests: usize) -> Self {
+    pub(crate) fn new(tests: usize, kubenest: PathBuf) -> Self {
         // Draws to the standard error, and nothing at all where that is no terminal.
         let bars = MultiProgress::new();
         let overall = bars.add(ProgressBar::new(tests as u64));
         overall.set_style(style("  {pos}/{len} tests  {elapsed}"));
         overall.enable_steady_tick(LOOK);
-        Self { bars, overall }
+        Self {
+            bars,
+            overall,
+            kubenest,
+        }
     }
 
     pub(crate) fn start(&self, test: &Test) -> Line<'_> {
@@ -104,7 +111,9 @@ impl Line<'_> {
         } else if self.mentioned.elapsed() >= STILL_RUNNING {
             self.mentioned = Instant::now();
             let seconds = self.started.elapsed().as_secs();
-            println!("RUNNING  {}  {seconds}s  {}", self.what, last_line(log));
+            // Others read that; a terminal is its user's own, and is drawn too often.
+            let last = program::redact_line(&self.progress.kubenest, &last_line(log));
+            println!("RUNNING  {}  {seconds}s  {last}", self.what);
         }
     }
 

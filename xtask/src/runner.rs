@@ -143,6 +143,8 @@ impl<'a> Runner<'a> {
             }
         }
         let files = verdict::read(&verdicts)?;
+        // All that is told of the test is read from it, and it is itself looked at by others.
+        program::redact_log(&self.kubenest, log)?;
         let log = tail(log, TAIL);
         let facts = Facts {
             status,

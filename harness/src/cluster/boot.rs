@@ -98,7 +98,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     };
     docker.nature().await?.require_nodes_can_run()?;
     // The sweep would end guards that are still saving.
-    let finished = evidence::finish().await.map(drop);
+    let (_, finished) = evidence::finish().await;
     // What others left in the way of their own removal is no reason not to boot.
     let swept = sweep(&docker, Scope::DeadOwners).await.map(drop);
     for error in [finished, swept].into_iter().filter_map(Result::err) {

@@ -1,12 +1,6 @@
 //! The kubeconfig of a cluster: its own file, on loopback, readable by its owner only.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Duration};
 
 use kube::{
     Config,
@@ -41,12 +35,6 @@ pub(super) fn write(name: &str, text: &str, port: u16) -> Result<PathBuf> {
     let text = on_host(text, name, port)?;
     let path = made::kubeconfig_path(name);
     let what = || format!("write '{}'", path.display());
-    let folder = made::folder(name);
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .with_context(what)?;
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&path).with_context(what)?;

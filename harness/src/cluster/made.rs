@@ -9,7 +9,7 @@ use std::{
 
 use futures::future::join_all;
 
-use super::{kubeconfig, leftovers, tunnel::Tunnel};
+use super::{folder, kubeconfig, tunnel::Tunnel};
 use crate::{
     Context, Error, Result,
     docker::{
@@ -219,7 +219,7 @@ impl Made {
         let name = format!("kubenest-{}", self.name);
         let labels = self.ours("network").map();
         self.network = Some(self.docker.create_network(&name, labels).await?);
-        leftovers::make_folder(&self.docker, &self.name, &self.boot)?;
+        folder::make(&self.name, &self.docker)?;
         Ok(name)
     }
 
@@ -306,7 +306,7 @@ impl Made {
         let mut failed = failed.or_else(|| removed.into_iter().find_map(Result::err));
         if let Some(network) = &self.network {
             let removed = self.docker.remove_network(network).await;
-            std::fs::remove_dir_all(folder(&self.name)).ok();
+            std::fs::remove_dir_all(folder::path(&self.name)).ok();
             // A container that is left holds it: that one is the cause.
             failed = failed.or(removed.err());
         }
@@ -395,14 +395,9 @@ impl Drop for Made {
     }
 }
 
-/// The folder of a cluster's own files.
-pub(super) fn folder(name: &str) -> PathBuf {
-    settings().cache.join("clusters").join(name)
-}
-
 /// The cluster's kubeconfig.
 pub(super) fn kubeconfig_path(name: &str) -> PathBuf {
-    folder(name).join("kubeconfig")
+    folder::path(name).join("kubeconfig")
 }
 
 #[cfg(test)]

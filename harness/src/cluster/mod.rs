@@ -3,9 +3,9 @@
 mod boot;
 mod clients;
 mod config;
+mod folder;
 mod kubeadm;
 mod kubeconfig;
-mod leftovers;
 mod made;
 mod merge;
 mod pairs;
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{clients::Clients, made::Made};
 pub use self::{
-    leftovers::prune_folders,
+    folder::forget_dead,
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
 };
@@ -244,7 +244,7 @@ pub async fn remove(docker: &Docker, name: &str) -> Result<()> {
                 .cure("`kubenest list` shows those there are"),
         );
     }
-    std::fs::remove_dir_all(made::folder(name)).ok();
+    std::fs::remove_dir_all(folder::path(name)).ok();
     Ok(())
 }
 

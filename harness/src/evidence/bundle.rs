@@ -1,7 +1,9 @@
 //! The folders that evidence is kept in: made, filled, and removed when they are old.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -19,6 +21,9 @@ pub const KEPT_DAYS: u64 = 14;
 
 /// In each folder that was made here; what lacks it is never removed.
 const MARK: &str = ".kubenest-evidence";
+/// What is kept is for its owner only: redaction goes by what it knows.
+const FOLDER: u32 = 0o700;
+const FILE: u32 = 0o600;
 /// Longest part of a folder's name that comes from a test or a cluster.
 const NAME: usize = 100;
 
@@ -60,7 +65,7 @@ impl Bundle {
                 format!("{name}-{count}")
             };
             let folder = home.join(name);
-            match fs::create_dir(&folder) {
+            match fs::DirBuilder::new().mode(FOLDER).create(&folder) {
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 made => {
                     made.with_context(what)?;
@@ -74,12 +79,12 @@ impl Bundle {
     /// The folder of a cluster's full logs, the newest of which replace the older.
     pub(super) fn full(home: &Path, cluster: &str) -> Result<Self> {
         let folder = home.join(format!("cluster-{}", slug(cluster)));
-        fs::create_dir_all(&folder).with_context(|| format!("make '{}'", folder.display()))?;
+        make_folders(&folder).with_context(|| format!("make '{}'", folder.display()))?;
         Self::marked(folder)
     }
 
     fn marked(folder: PathBuf) -> Result<Self> {
-        fs::write(folder.join(MARK), "")
+        write_file(&folder.join(MARK), "")
             .with_context(|| format!("write '{}'", folder.display()))?;
         Ok(Self {
             folder,
@@ -108,10 +113,21 @@ impl Bundle {
         let path = self.folder.join(path);
         let what = || format!("write '{}'", path.display());
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).with_context(what)?;
+            make_folders(parent).with_context(what)?;
         }
-        fs::write(&path, text).with_context(what)
+        write_file(&path, text).with_context(what)
     }
+}
+
+fn make_folders(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(FOLDER).create(folder)
+}
+
+fn write_file(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(FILE);
+    options.open(path)?.write_all(text.as_bytes())
 }
 
 /// A folder for bundles that go with it. It is among the others, so that they are pruned if this
@@ -123,7 +139,7 @@ pub(crate) fn aside() -> Result<TempDir> {
         let aside = tempfile::Builder::new()
             .prefix("asked-for-")
             .tempdir_in(&home)?;
-        fs::write(aside.path().join(MARK), "")?;
+        write_file(&aside.path().join(MARK), "")?;
         Ok::<_, io::Error>(aside)
     };
     make().with_context(|| format!("make a folder in '{}'", home.display()))
@@ -160,14 +176,20 @@ fn prune_folder(home: &Path, most: usize, age: Duration) -> Result<Vec<PathBuf>>
     }
     bundles.sort_by(|a, b| b.cmp(a));
     let old = |made: SystemTime| made.elapsed().is_ok_and(|since| since > age);
-    let mut removed = Vec::new();
+    let (mut removed, mut failed) = (Vec::new(), Ok(()));
     for (at, (made, path)) in bundles.into_iter().enumerate() {
         if at >= most || old(made) {
-            fs::remove_dir_all(&path).with_context(|| format!("remove '{}'", path.display()))?;
-            removed.push(path);
+            match fs::remove_dir_all(&path) {
+                Ok(()) => removed.push(path),
+                // The others go all the same.
+                error => {
+                    failed =
+                        failed.and(error.with_context(|| format!("remove '{}'", path.display())))
+                }
+            }
         }
     }
-    Ok(removed)
+    failed.map(|()| removed)
 }
 
 /// A name that every file system takes.
@@ -184,6 +206,8 @@ fn slug(about: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -198,6 +222,29 @@ mod tests {
             "{name}"
         );
         assert_eq!(slug(".."), "unnamed");
+    }
+
+    #[test]
+    fn what_is_kept_is_for_its_owner_only() {
+        let home = tempfile::tempdir().unwrap();
+        let bundle = Bundle::create(home.path(), "b", 1).unwrap();
+        bundle.put("nodes/n/kubelet.log", "text").unwrap();
+        let full = Bundle::full(home.path(), "c").unwrap();
+        full.put("index.json", "{}").unwrap();
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for folder in [
+            bundle.folder().join("nodes/n"),
+            bundle.folder().into(),
+            full.folder().into(),
+        ] {
+            assert_eq!(mode(folder), FOLDER);
+        }
+        for file in [
+            bundle.folder().join("nodes/n/kubelet.log"),
+            full.folder().join("index.json"),
+        ] {
+            assert_eq!(mode(file), FILE);
+        }
     }
 
     #[test]

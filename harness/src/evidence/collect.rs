@@ -11,7 +11,7 @@ use super::{
     look::{Gathered, Part, look},
     page::{self, Entry, Finding, Missing, Page, Source},
     redact::{self, Redactor},
-    subject::{Known, Subject},
+    subject::{Known, Subject, learn},
     timeline,
 };
 use crate::{
@@ -70,7 +70,7 @@ pub(super) async fn collect(
     {
         found.add("kubenest.lock".into(), lock);
     }
-    let secrets = subject.learn(redact::secrets_in(&found.documents()));
+    let secrets = learn(redact::secrets_in(&found.documents()));
     write(&known, why, found, &secrets)
 }
 
@@ -212,9 +212,35 @@ pub(super) fn write(
     found: Gathered,
     secrets: &BTreeSet<String>,
 ) -> Result<Kept> {
+    let bundle = Bundle::create(&known.home, &known.title(), known.process)?;
+    fill(bundle, known, why, found, secrets)
+}
+
+/// As [`write`], all of it or nothing: for parts that stay where it fails.
+pub(super) fn write_whole(
+    known: &Known,
+    why: &Why,
+    found: Gathered,
+    secrets: &BTreeSet<String>,
+) -> Result<Kept> {
+    let bundle = Bundle::create(&known.home, &known.title(), known.process)?;
+    let folder = bundle.folder().to_owned();
+    fill(bundle, known, why, found, secrets).inspect_err(|_| {
+        // A full disk would be filled further by each that tries.
+        std::fs::remove_dir_all(folder).ok();
+    })
+}
+
+fn fill(
+    bundle: Bundle,
+    known: &Known,
+    why: &Why,
+    found: Gathered,
+    secrets: &BTreeSet<String>,
+) -> Result<Kept> {
     let redactor = Redactor::new(known.redact.as_deref())?.hiding(secrets);
     let mut writer = Writer {
-        bundle: Bundle::create(&known.home, &known.title(), known.process)?,
+        bundle,
         full: None,
         redactor,
         known,
@@ -323,6 +349,7 @@ impl Writer<'_> {
         let pretty = serde_json::to_string_pretty(&document).context("write JSON")?;
         let text = self.shown(&pretty) + "\n";
         if path == "api/events.json" {
+            // A pattern of the user's own may have taken a bracket with it.
             let document = serde_json::from_str(&text).unwrap_or(document);
             timeline::of_events(&document, &mut self.entries);
             let read = read_stream(path, diagnosis::Source::Event, text.as_bytes())?;

@@ -5,6 +5,7 @@
 //! them. Whoever comes next makes a bundle of it and removes the folder.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
@@ -17,13 +18,13 @@ use serde_json::json;
 
 use super::{
     Kept,
-    collect::{Why, write},
+    collect::{Why, write_whole},
     look::{self, Gathered},
     redact::secrets_in,
     subject::{Known, Step},
 };
 use crate::{
-    Context, Result,
+    Context, Error, Result,
     docker::{
         demux,
         labels::{Liveness, Owner, Process},
@@ -134,34 +135,68 @@ pub(super) fn forget(cluster: &str) {
     fs::remove_dir_all(folder(cluster)).ok();
 }
 
-/// Makes bundles of what guards saved of processes that are gone.
-///
-/// # Errors
-/// A bundle cannot be written.
-pub async fn finish() -> Result<Vec<Kept>> {
-    let mut kept = Vec::new();
+/// Makes bundles of what guards saved of processes that are gone. What cannot be written costs
+/// none of the others, and what was saved of it stays; the first error comes beside the bundles.
+pub async fn finish() -> (Vec<Kept>, Result<()>) {
+    finish_in(&home()).await
+}
+
+async fn finish_in(home: &Path) -> (Vec<Kept>, Result<()>) {
+    let (mut kept, mut ended) = (Vec::new(), Ok(()));
+    let mut tried = BTreeSet::new();
     loop {
         // While guards were waited for, others may have begun; nothing sweeps their nodes so long.
-        match finish_those_there().await? {
-            more if more.is_empty() => return Ok(kept),
-            more => kept.extend(more),
+        let new: Vec<PathBuf> = folders(home)
+            .filter(|folder| !tried.contains(folder))
+            .collect();
+        let done = finish_these(&new).await;
+        tried.extend(new);
+        if done.is_empty() {
+            return (kept, ended);
+        }
+        for done in done {
+            match done {
+                Ok(bundle) => kept.push(bundle),
+                Err(error) => ended = ended.and(Err(error)),
+            }
         }
     }
 }
 
-async fn finish_those_there() -> Result<Vec<Kept>> {
-    let finished = folders().map(async |folder| {
-        let abandoned = owner(&folder) == Some(Liveness::Dead) && !being_finished(&folder);
-        if !abandoned || !saved(&folder).await {
+async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Kept>> {
+    let finished = folders.iter().map(async |folder| {
+        let abandoned = owner(folder) == Some(Liveness::Dead) && !being_finished(folder);
+        if !abandoned || !saved(folder).await {
             return None;
         }
         // Whoever takes it has it: others may be finishing, too.
-        let taken = take(&folder)?;
+        let taken = take(folder)?;
         let done = read_known(&taken).map(|known| finish_one(&taken, &known));
+        if let Some(Err(error)) = done {
+            return Some(Err(give_back(&taken, error)));
+        }
         fs::remove_dir_all(&taken).ok();
         done
     });
     join_all(finished).await.into_iter().flatten().collect()
+}
+
+/// What was saved is all that there is of a process: it waits for somebody who can write it.
+fn give_back(taken: &Path, error: Error) -> Error {
+    let folder = taken.with_extension("");
+    let stays = match fs::rename(taken, &folder) {
+        Ok(()) => folder,
+        Err(_) => taken.to_owned(),
+    };
+    let stays = stays.display();
+    let error = Error::setup(format!("no bundle is made of '{stays}', which stays")).because(error);
+    match error.cure_text() {
+        Some(_) => error,
+        None => error.cure(format!(
+            "make room, or name another folder by KUBENEST_EVIDENCE, then `kubenest logs --killed`; \
+             or remove '{stays}'"
+        )),
+    }
 }
 
 /// Removes what nobody could finish in so long, such as what was saved before this machine's
@@ -173,11 +208,11 @@ pub(super) fn prune(age: Duration) -> Vec<PathBuf> {
             && owner(folder) != Some(Liveness::Alive)
             && fs::remove_dir_all(folder).is_ok()
     };
-    folders().filter(old).collect()
+    folders(&home()).filter(old).collect()
 }
 
-fn folders() -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(home()).into_iter().flatten().flatten();
+fn folders(home: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
     entries.map(|entry| entry.path())
 }
 
@@ -234,7 +269,7 @@ fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {
         ..Why::default()
     };
     let secrets = secrets_in(&found.documents());
-    write(known, &why, found, &secrets)
+    write_whole(known, &why, found, &secrets)
 }
 
 fn home() -> PathBuf {
@@ -283,6 +318,56 @@ mod tests {
         let read = read_known(path).unwrap();
         assert_eq!(read.cluster, "c");
         assert_eq!(read.steps, [step(0), step(1), step(2)]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_stays_and_costs_none_of_the_others() {
+        let cache = tempfile::tempdir().unwrap();
+        let own = Owner::current().to_string();
+        // The first process of all began earlier.
+        let dead = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
+        let evidence = cache.path().join("evidence");
+        // A file stands where the folder of the second would be.
+        let blocked = cache.path().join("blocked");
+        fs::write(&blocked, "").unwrap();
+        for (cluster, home) in [("a", &evidence), ("b", &blocked), ("c", &evidence)] {
+            let folder = cache.path().join("killed").join(cluster);
+            fs::create_dir_all(&folder).unwrap();
+            let known = Known {
+                cluster: cluster.into(),
+                owner: dead.clone(),
+                nodes: vec!["n".into()],
+                home: home.clone(),
+                ..Known::default()
+            };
+            write_known(&folder, &known).unwrap();
+            fs::write(
+                folder.join("n.raw"),
+                b"\x01\0\0\0\0\0\0\x17kubelet.log aGVsbG8= 0\n",
+            )
+            .unwrap();
+            fs::write(folder.join(SAVED), "").unwrap();
+        }
+        let killed = cache.path().join("killed");
+        let (kept, ended) = finish_in(&killed).await;
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        let error = ended.unwrap_err();
+        assert!(
+            error.report().contains("killed/b', which stays"),
+            "{}",
+            error.report()
+        );
+        assert!(error.cure_text().is_some());
+        let left: Vec<PathBuf> = folders(&killed).collect();
+        assert_eq!(left, [killed.join("b")]);
+        assert!(left[0].join("n.raw").is_file());
+
+        fs::remove_file(&blocked).unwrap();
+        let (kept, ended) = finish_in(&killed).await;
+        ended.unwrap();
+        let log = fs::read_to_string(kept[0].folder.join("nodes/n/kubelet.log")).unwrap();
+        assert_eq!(log, "hello\n");
+        assert_eq!(folders(&killed).count(), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -24,6 +24,18 @@ const BYTES: usize = 64 << 20;
 const PART: usize = 4 << 20;
 const POD: usize = 512 << 10;
 const DOCUMENT: usize = 16 << 20;
+/// The part of a look's time after which a node is slow: what nothing may lack is then read from
+/// beside it, too.
+const SLOW: u32 = 4;
+/// How long the end of a reader may take.
+const ENDING: Duration = Duration::from_secs(8);
+/// What no bundle of a failure may lack while the node's disk can be read.
+const JOURNALS: [&str; 4] = [
+    "containerd.log",
+    "kubelet.log",
+    "full/containerd.log",
+    "full/kubelet.log",
+];
 
 /// One piece of raw evidence.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +82,29 @@ impl Gathered {
             .collect()
     }
 
+    /// Takes from beside a node what it did not say itself, or not to its end.
+    fn complete(&mut self, node: &str, beside: Self) {
+        for part in beside.parts {
+            let own = self.parts.iter_mut().find(|own| own.path == part.path);
+            match own {
+                Some(own) if own.bytes.len() >= part.bytes.len() => {}
+                Some(own) => *own = part,
+                None => self.parts.push(part),
+            }
+        }
+        let has = |name: &str| {
+            let path = path(node, name);
+            path.is_some_and(|path| self.parts.iter().any(|part| part.path == path))
+        };
+        let had: Vec<&str> = JOURNALS.into_iter().filter(|name| has(name)).collect();
+        self.missing
+            .retain(|missing| !had.contains(&missing.name.as_str()));
+        // Where the journals are there, it does not matter who else could not read them.
+        if !had.contains(&"kubelet.log") {
+            self.missing.extend(beside.missing);
+        }
+    }
+
     pub(super) fn merge(&mut self, other: Self) {
         self.parts.extend(other.parts);
         self.missing.extend(other.missing);
@@ -87,6 +122,11 @@ pub(super) fn argv(case: Option<&Window>) -> Vec<String> {
         .to_vec()
 }
 
+/// As [`argv`], for the journals that nothing may lack.
+fn argv_of_journals(case: Option<&Window>) -> Vec<String> {
+    [argv(case), vec!["journals".to_owned()]].concat()
+}
+
 /// Looks at a node from the inside, or into what a stopped one left in its volumes.
 pub(super) async fn look(
     docker: &Docker,
@@ -96,24 +136,63 @@ pub(super) async fn look(
     deadline: Duration,
 ) -> Gathered {
     let mut found = Gathered::default();
+    let node_of = Beside {
+        docker,
+        cluster,
+        node,
+    };
     let state = wait::within("the engine's answer", deadline, docker.container(node)).await;
     let output = match state {
         Ok(Some(state)) if state.running => {
-            docker
-                .exec_bounded(node, &argv(case), BYTES, deadline)
-                .await
+            return look_inside(&node_of, case, deadline).await;
         }
         Ok(Some(state)) => {
             let code = state.exit_code;
             found.miss("node", node, &format!("it does not run (exit code {code})"));
-            remains(docker, cluster, node, case, deadline, &mut found).await
+            node_of.files(deadline, &mut found).await;
+            node_of.run(&argv(case), deadline).await
         }
         Ok(None) => Err(Error::not_found(format!("no container '{node}'"))),
         Err(error) => Err(error),
     };
+    told(node, output, &mut found);
+    found
+}
+
+/// Looks at a node that runs. One that is slow, or frozen, is given all of its time, and its
+/// journals are read from beside it meanwhile: nothing holds that up but the disk.
+async fn look_inside(node: &Beside<'_>, case: Option<&Window>, deadline: Duration) -> Gathered {
+    let begin = Instant::now();
+    let argv = argv(case);
+    let inside = node.docker.exec_bounded(node.node, &argv, BYTES, deadline);
+    let mut inside = Box::pin(inside);
+    let soon = tokio::time::timeout(deadline / SLOW, &mut inside).await;
+    let mut found = Gathered::default();
+    let mut beside = Gathered::default();
+    let journals = argv_of_journals(case);
+    match soon {
+        Ok(Ok((output, true))) => told(node.node, Ok((output, true)), &mut found),
+        // It is paused, or said too much.
+        Ok(output) => {
+            told(node.node, output, &mut found);
+            let left = deadline.saturating_sub(begin.elapsed());
+            told(node.node, node.run(&journals, left).await, &mut beside);
+        }
+        Err(_) => {
+            let left = deadline.saturating_sub(begin.elapsed());
+            let (output, from_beside) = tokio::join!(inside, node.run(&journals, left));
+            told(node.node, output, &mut found);
+            told(node.node, from_beside, &mut beside);
+        }
+    }
+    found.complete(node.node, beside);
+    found
+}
+
+fn told(node: &str, output: Result<(Vec<u8>, bool)>, found: &mut Gathered) {
     match output {
         Ok((output, whole)) => {
-            read(node, &output, &mut found);
+            read(node, &output, found);
             if !whole {
                 found.miss(
                     "look",
@@ -124,61 +203,73 @@ pub(super) async fn look(
         }
         Err(error) => found.miss("look", node, &error.report()),
     }
-    found
 }
 
-/// A stopped node's volumes, seen from another container; and its own files.
-async fn remains(
-    docker: &Docker,
-    cluster: &str,
-    node: &str,
-    case: Option<&Window>,
-    deadline: Duration,
-    found: &mut Gathered,
-) -> Result<(Vec<u8>, bool)> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Somebody else may be looking, too.
-    let name = format!("{node}-reader-{}-{count}", std::process::id());
-    let start = async {
+/// A node that is read without its help.
+struct Beside<'a> {
+    docker: &'a Docker,
+    cluster: &'a str,
+    node: &'a str,
+}
+
+impl Beside<'_> {
+    /// Files of the node's own, which are in none of its volumes.
+    async fn files(&self, deadline: Duration, found: &mut Gathered) {
         for path in ["/etc/containerd/config.toml", "/kind/kubeadm.conf"] {
-            match docker.get_file(node, path).await {
-                Ok(bytes) => found.add(format!("nodes/{node}/files{path}"), bytes),
-                Err(error) => found.miss(path, node, &error.report()),
+            let file = self.docker.get_file(self.node, path);
+            match wait::within("a file", deadline, file).await {
+                Ok(bytes) => found.add(format!("nodes/{}/files{path}", self.node), bytes),
+                Err(error) => found.miss(path, self.node, &error.report()),
             }
         }
-        let about = docker.inspect(node).await?;
-        let mut labels = Labels::new("reader").cluster(cluster).map();
-        let boot = about["Config"]["Labels"][BOOT].as_str();
-        labels.extend(boot.map(|boot| (BOOT.to_owned(), boot.to_owned())));
-        let reader = ContainerSpec {
-            name: name.clone(),
-            image: about["Image"].as_str().unwrap_or_default().to_owned(),
-            labels,
-            entrypoint: Some(vec!["sleep".into(), "60".into()]),
-            volumes_from: Some(node.to_owned()),
-            ..ContainerSpec::default()
-        };
-        docker.run(&reader).await
-    };
-    wait::within("a look from beside", deadline, start).await?;
-    let output = docker
-        .exec_bounded(&name, &argv(case), BYTES, deadline)
-        .await;
-    let removal = docker.remove_container(&name);
-    if let Err(error) = wait::within("the reader's end", deadline, removal).await {
-        // A sweep will: what it has read must not be lost over it.
-        tracing::debug!("{}", error.report());
     }
-    output
+
+    /// Runs a look in another container, which has the node's volumes.
+    async fn run(&self, argv: &[String], deadline: Duration) -> Result<(Vec<u8>, bool)> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let begin = Instant::now();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Somebody else may be looking, too.
+        let name = format!("{}-reader-{}-{count}", self.node, std::process::id());
+        let start = async {
+            let about = self.docker.inspect(self.node).await?;
+            let mut labels = Labels::new("reader").cluster(self.cluster).map();
+            let boot = about["Config"]["Labels"][BOOT].as_str();
+            labels.extend(boot.map(|boot| (BOOT.to_owned(), boot.to_owned())));
+            let reader = ContainerSpec {
+                name: name.clone(),
+                image: about["Image"].as_str().unwrap_or_default().to_owned(),
+                labels,
+                entrypoint: Some(vec!["sleep".into(), "60".into()]),
+                volumes_from: Some(self.node.to_owned()),
+                ..ContainerSpec::default()
+            };
+            self.docker.run(&reader).await
+        };
+        let started = wait::within("a look from beside", deadline, start).await;
+        let output = match started {
+            Ok(_) => {
+                let left = deadline.saturating_sub(begin.elapsed());
+                self.docker.exec_bounded(&name, argv, BYTES, left).await
+            }
+            Err(error) => Err(error),
+        };
+        let removal = self.docker.remove_container(&name);
+        if let Err(error) = wait::within("the reader's end", ENDING, removal).await {
+            // A sweep will: what it has read must not be lost over it.
+            tracing::debug!("{}", error.report());
+        }
+        output
+    }
 }
 
-/// Reads what the script printed; a line without its end is dropped.
+/// Reads what the script printed. Of a line without its end stays what has arrived.
 pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
     let ended = output
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |at| at + 1);
+    read_broken(node, &output[ended..], found);
     for line in output[..ended]
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
@@ -216,6 +307,28 @@ pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
             let cut = bytes.len() >= limit;
             found.parts.push(Part { path, bytes, cut });
         }
+    }
+}
+
+/// Reads a part that was cut off while it was said.
+fn read_broken(node: &str, line: &[u8], found: &mut Gathered) {
+    let line = String::from_utf8_lossy(line);
+    let (Some((name, encoded)), false) = (line.split_once(' '), line.ends_with(' ')) else {
+        return;
+    };
+    let encoded = encoded.split(' ').next().unwrap_or_default();
+    let path = path(node, name).filter(|path| !path.ends_with(".json"));
+    let bytes = BASE64_STANDARD.decode(&encoded[..encoded.len() / 4 * 4]);
+    let (Some(path), Ok(mut bytes)) = (path, bytes) else {
+        return;
+    };
+    // The last line may be half a secret.
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+    bytes.truncate(whole.map_or(0, |at| at + 1));
+    if !bytes.is_empty() {
+        found.miss(name, node, "it was cut off; its end is missing");
+        let cut = false;
+        found.parts.push(Part { path, bytes, cut });
     }
 }
 
@@ -277,6 +390,67 @@ mod tests {
                 "bad.txt: it is not whole"
             ]
         );
+    }
+
+    #[test]
+    fn what_arrived_of_a_part_stays_but_for_its_last_line() {
+        let mut found = Gathered::default();
+        // "one\ntwo", of which the last letter has half its base64.
+        read(
+            "n1",
+            b"disk.txt aGVsbG8= 0\nkubelet.log b25lCnR3b",
+            &mut found,
+        );
+        let kubelet = found
+            .parts
+            .iter()
+            .find(|part| part.path == "nodes/n1/kubelet.log");
+        assert_eq!(kubelet.unwrap().bytes, b"one\n");
+        assert_eq!(found.missing[0].error, "it was cut off; its end is missing");
+        assert_eq!(found.parts.len(), 2);
+        for broken in ["api/x.json e30K", "a.txt", "a.txt ", "a.txt %%%%"] {
+            let mut none = Gathered::default();
+            read("n1", broken.as_bytes(), &mut none);
+            assert!(none.parts.is_empty(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_a_slow_node_lacks_comes_from_beside_it() {
+        let gathered = |said: &str| {
+            let mut found = Gathered::default();
+            read("n1", said.as_bytes(), &mut found);
+            found
+        };
+        let mut found = gathered(
+            "containerd.log aGVs 124\nkubelet.log aGVsbG8= 0\nservices.txt aGVsbG8= 124\n",
+        );
+        found.miss("look", "n1", "it took too long");
+        let mut beside = gathered(
+            "containerd.log aGVsbG8= 0\nkubelet.log aGVs 0\nfull/kubelet.log aGVsbG8= 0\n",
+        );
+        beside.miss("look", "n1", "not told: the journals are there");
+        found.complete("n1", beside);
+        let text = |name: &str| {
+            let path = path("n1", name).unwrap();
+            let part = found.parts.iter().find(|part| part.path == path).unwrap();
+            String::from_utf8_lossy(&part.bytes).into_owned()
+        };
+        for name in ["containerd.log", "kubelet.log", "full/kubelet.log"] {
+            assert_eq!(text(name), "hello", "{name}");
+        }
+        let missing: Vec<&str> = found
+            .missing
+            .iter()
+            .map(|missing| missing.name.as_str())
+            .collect();
+        assert_eq!(missing, ["services.txt", "look"]);
+
+        let mut nothing = Gathered::default();
+        let mut beside = Gathered::default();
+        beside.miss("look", "n1", "no engine");
+        nothing.complete("n1", beside);
+        assert_eq!(nothing.missing[0].error, "no engine");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 # One look at a node from the inside, for evidence. All parts are taken at once, each bounded in
 # time and bytes. Prints a line for each: its name, its bytes in base64, its exit status.
 # Arguments: the folder a case keeps its mark and its pods' logs in, or nothing for all there
-# is; the name of the case's namespace, or nothing.
+# is; the name of the case's namespace, or nothing; "journals" for the runtime's and the kubelet's
+# alone.
 # Where systemd does not run this is a stopped node's /var, seen from another container.
-kept=$1 namespace=$2
+kept=$1 namespace=$2 only=${3-}
 limit=4194304 pod_limit=524288 pods=150
 
 names=() pipes=()
@@ -17,11 +18,10 @@ part() {
     names+=("$1") pipes+=("$pipe")
 }
 
-# journals PREFIX COMMAND...: the journals of the node.
+# journals PREFIX COMMAND...: the journals that no evidence may lack.
 journals() {
     part "$1containerd.log" "${@:2}" --unit=containerd --unit=crio
     part "$1kubelet.log" "${@:2}" --unit=kubelet
-    part "$1journal.log" "${@:2}"
 }
 
 # said: prints what the parts say, in their order, each as soon as it has ended.
@@ -39,17 +39,33 @@ journal=(journalctl --no-pager --quiet --output=short-iso-precise)
 # What programs have written is in the journal a moment later.
 [[ $live ]] && timeout 2 journalctl --sync
 [[ $live ]] || journal+=(--directory=/var/log/journal --merge)
+# The newest lines that fit: a journal of gigabytes is not read from its begin.
+newest=(--lines=40000)
 if [[ $kept && -s $kept/cursor ]]; then
-    journals full/ "${journal[@]}"
+    full=("${journal[@]}" "${newest[@]}")
     # Not --after-cursor: with a unit asked for, that leaves out the first line the unit said.
     # What stands at the cursor is cut by its time.
     journal+=(--cursor="$(<"$kept/cursor")")
+else
+    full=()
+    journal+=("${newest[@]}")
+fi
+# Before all else: on a slow node the others would take their time.
+journals '' "${journal[@]}"
+said
+[[ $full ]] && journals full/ "${full[@]}"
+if [[ $only ]]; then
+    said
+    exit 0
+fi
+part journal.log "${journal[@]}"
+[[ $full ]] && part full/journal.log "${full[@]}"
+if [[ $full ]]; then
     # dmesg's own clock may be seconds behind.
     part kernel.log "${journal[@]}" _TRANSPORT=kernel
 elif [[ $live ]]; then
     part kernel.log dmesg --time-format=iso
 fi
-journals '' "${journal[@]}"
 for file in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
     [[ -e $file ]] && part "files$file" cat -- "$file"
 done

@@ -13,6 +13,7 @@ mod kept;
 mod killed;
 mod look;
 pub mod page;
+mod panics;
 pub mod redact;
 mod signals;
 mod subject;
@@ -28,8 +29,9 @@ pub(crate) use self::{
     collect::Why,
     killed::{place, unplace},
     look::LOOK,
+    panics::words,
     signals::{unless_ending, watch},
-    subject::Subject,
+    subject::{Subject, hide, redactor},
 };
 pub use self::{
     bundle::{KEPT_BUNDLES, KEPT_DAYS, prune},

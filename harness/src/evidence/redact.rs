@@ -258,6 +258,6 @@ fn blank(value: &mut Value) {
 }
 
 #[cfg(test)]
-mod planted;
+pub(super) mod planted;
 #[cfg(test)]
 mod tests;

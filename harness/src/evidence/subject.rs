@@ -12,7 +12,10 @@ use futures::future::join_all;
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{killed, redact::secrets_in};
+use super::{
+    killed, panics,
+    redact::{Redactor, secrets_in},
+};
 use crate::{
     Result,
     docker::{Docker, labels::Owner},
@@ -27,14 +30,14 @@ const KEPT: &str = "/var/log/kubenest";
 
 /// The clusters that live in this process.
 static LIVE: Mutex<Vec<Subject>> = Mutex::new(Vec::new());
+/// What Secrets that this process saw hold; it is never written down.
+static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A cluster that evidence can be collected of.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     docker: Docker,
     known: Arc<Mutex<Known>>,
-    /// What Secrets that were seen hold; it is never written down.
-    secrets: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// What is known of it.
@@ -90,6 +93,7 @@ impl Subject {
     /// [forgotten](Subject::forget).
     pub(crate) fn new(docker: &Docker, cluster: &str, nodes: &[String]) -> Self {
         let subject = Self::of(docker, cluster, nodes);
+        panics::redact();
         lock(&LIVE).push(subject.clone());
         subject
     }
@@ -112,7 +116,6 @@ impl Subject {
         Self {
             docker: docker.clone(),
             known: Arc::new(Mutex::new(known)),
-            secrets: Arc::default(),
         }
     }
 
@@ -208,19 +211,6 @@ impl Subject {
         join_all(each).await;
     }
 
-    /// Adds what Secrets hold, and returns all that is known of them: a log may outlive its
-    /// namespace.
-    pub(super) fn learn(&self, secrets: BTreeSet<String>) -> BTreeSet<String> {
-        let mut known = lock(&self.secrets);
-        known.extend(secrets);
-        known.clone()
-    }
-
-    /// Notes what the Secrets among these documents hold, so that it is never shown.
-    pub(crate) fn hide(&self, documents: &[serde_json::Value]) {
-        self.learn(secrets_in(documents));
-    }
-
     pub(super) fn docker(&self) -> &Docker {
         &self.docker
     }
@@ -277,6 +267,28 @@ impl Window {
     pub(super) fn folder(namespace: &str) -> String {
         format!("{KEPT}/{namespace}")
     }
+}
+
+/// Adds what Secrets hold, and returns all that is known of them: a log may outlive its
+/// namespace, and a test's words its cluster.
+pub(super) fn learn(secrets: BTreeSet<String>) -> BTreeSet<String> {
+    let mut known = lock(&SECRETS);
+    known.extend(secrets);
+    known.clone()
+}
+
+/// Notes what the Secrets among these documents hold, so that this process never shows it.
+pub(crate) fn hide<'a>(documents: impl IntoIterator<Item = &'a serde_json::Value>) {
+    learn(secrets_in(documents));
+}
+
+/// Takes out all that this process knows to be secret.
+///
+/// # Errors
+/// `KUBENEST_REDACT` has a pattern that is none.
+pub(crate) fn redactor() -> Result<Redactor> {
+    let known = learn(BTreeSet::new());
+    Ok(Redactor::new(settings().redact.as_deref())?.hiding(&known))
 }
 
 pub(super) fn now_us() -> i64 {

@@ -234,7 +234,7 @@ async fn a_process_killed_in_a_boot_leaves_nothing() -> Result<()> {
             }
         })
         .await?;
-        cluster::prune_folders(std::slice::from_ref(&engine)).await?;
+        cluster::forget_dead(std::slice::from_ref(&engine)).await?;
         names.push(name);
     }
     for name in names {

@@ -49,26 +49,38 @@ pub(crate) async fn run(command: Engine) -> Result<()> {
 }
 
 /// The engines that run, without starting one: the user's own if it would be taken, and the
-/// embedded ones unless they never are.
-pub(crate) async fn running() -> Result<Vec<Docker>> {
+/// embedded ones unless they never are. Beside them the first error of those that do not answer.
+pub(crate) async fn running() -> (Vec<Docker>, Result<()>) {
     let settings = settings();
-    let mut found = Vec::new();
-    if !matches!(settings.engine, EngineChoice::Embedded(_))
-        && let Some(endpoint) = discover(&settings.docker)?
-    {
-        found.push(Docker::at(&endpoint).await?);
-    }
-    if settings.engine == EngineChoice::Host {
-        return Ok(found);
-    }
-    for engine in Embedded::all()? {
-        let status = engine.status().await;
-        if matches!(status.state, State::Running(_)) {
-            let endpoint = Endpoint::unix(status.address.socket, Origin::Embedded);
-            found.push(Docker::at(&endpoint).await?);
+    let mut endpoints = Vec::new();
+    let mut ended = Ok(());
+    if !matches!(settings.engine, EngineChoice::Embedded(_)) {
+        match discover(&settings.docker) {
+            Ok(found) => endpoints.extend(found),
+            Err(error) => ended = Err(error),
         }
     }
-    Ok(found)
+    if settings.engine != EngineChoice::Host {
+        match Embedded::all() {
+            Ok(engines) => {
+                for engine in engines {
+                    let status = engine.status().await;
+                    if matches!(status.state, State::Running(_)) {
+                        endpoints.push(Endpoint::unix(status.address.socket, Origin::Embedded));
+                    }
+                }
+            }
+            Err(error) => ended = ended.and(Err(error)),
+        }
+    }
+    let mut found = Vec::new();
+    for endpoint in endpoints {
+        match Docker::at(&endpoint).await {
+            Ok(docker) => found.push(docker),
+            Err(error) => ended = ended.and(Err(error)),
+        }
+    }
+    (found, ended)
 }
 
 fn described(state: &State) -> String {

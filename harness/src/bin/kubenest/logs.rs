@@ -19,10 +19,9 @@ pub(crate) struct Logs {
 
 pub(crate) async fn run(logs: &Logs) -> Result<()> {
     if logs.killed {
-        for kept in evidence::finish().await? {
-            println!("{kept}");
-        }
-        return Ok(());
+        let (kept, ended) = evidence::finish().await;
+        kept.iter().for_each(|kept| println!("{kept}"));
+        return ended;
     }
     let docker = Docker::find().await?;
     let clusters = match &logs.cluster {

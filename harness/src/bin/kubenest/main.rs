@@ -12,13 +12,19 @@ mod image;
 mod load;
 mod logs;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use kubenest::{
     Context, ErrorKind, Result,
     docker::{self, Docker, Scope},
-    doctor, evidence,
+    doctor,
+    evidence::{self, redact::Redactor},
     settings::settings,
     store::Store,
     telemetry,
@@ -115,6 +121,12 @@ enum Command {
         #[arg(long)]
         run: Option<String>,
     },
+    /// Write a log without tokens, keys, passwords and what KUBENEST_REDACT names
+    #[command(hide = true)]
+    Redact {
+        /// A file, which is written over; without it, standard input
+        file: Option<PathBuf>,
+    },
 }
 
 #[tokio::main]
@@ -153,6 +165,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Logs(logs) => logs::run(&logs).await?,
         Command::Doctor { json } => return host_report(json).await,
         Command::Clean { all, run } => clean(all, run.as_deref()).await?,
+        Command::Redact { file } => redact(file.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -171,22 +184,25 @@ async fn host_report(json: bool) -> Result<ExitCode> {
     })
 }
 
+/// Does all its parts, whatever becomes of the others, and fails by the first error. What guards
+/// saved comes first: a sweep would end those that are still saving.
 async fn clean(all: bool, run: Option<&str>) -> Result<()> {
-    for kept in evidence::finish().await? {
-        println!("{kept}");
+    let (kept, mut ended) = evidence::finish().await;
+    kept.iter().for_each(|kept| println!("{kept}"));
+    match evidence::prune() {
+        Ok(pruned) if pruned.is_empty() => {}
+        Ok(pruned) => println!("removed {} folders of evidence", pruned.len()),
+        Err(error) => ended = ended.and(Err(error)),
     }
-    let pruned = evidence::prune()?.len();
-    if pruned > 0 {
-        println!("removed {pruned} folders of evidence");
-    }
-    for unfinished in Store::default_cache().prune_unfinished()? {
-        println!(
-            "removed {}, which a killed build left",
-            unfinished.display()
-        );
+    match Store::default_cache().prune_unfinished() {
+        Ok(unfinished) => unfinished.iter().for_each(|left| {
+            println!("removed {}, which a killed build left", left.display());
+        }),
+        Err(error) => ended = ended.and(Err(error)),
     }
     // An embedded engine that is not running has nothing that could be cleaned.
-    let engines = engine::running().await?;
+    let (engines, unreached) = engine::running().await;
+    ended = ended.and(unreached);
     if engines.is_empty() {
         println!("no engine runs: nothing to clean");
     }
@@ -196,20 +212,53 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
         None => Scope::DeadOwners,
     };
     for docker in &engines {
-        let removed = docker::sweep(docker, scope).await?;
-        println!(
-            "{}: removed {} containers, {} networks, {} volumes, {} images",
-            docker.endpoint(),
-            removed.containers.len(),
-            removed.networks.len(),
-            removed.volumes.len(),
-            removed.images.len()
-        );
+        match docker::sweep(docker, scope).await {
+            Ok(removed) => println!(
+                "{}: removed {} containers, {} networks, {} volumes, {} images",
+                docker.endpoint(),
+                removed.containers.len(),
+                removed.networks.len(),
+                removed.volumes.len(),
+                removed.images.len()
+            ),
+            Err(error) => ended = ended.and(Err(error)),
+        }
     }
-    for folder in kubenest::cluster::prune_folders(&engines).await? {
-        println!("removed {} of a cluster that is gone", folder.display());
+    match kubenest::cluster::forget_dead(&engines).await {
+        Ok(forgotten) if forgotten.is_empty() => {}
+        Ok(forgotten) => println!("removed {} kubeconfigs of dead clusters", forgotten.len()),
+        Err(error) => ended = ended.and(Err(error)),
     }
-    Ok(())
+    ended
+}
+
+/// Writes standard input, or a file in its own place, without what is secret.
+fn redact(file: Option<&Path>) -> Result<()> {
+    let redactor = Redactor::new(settings().redact.as_deref())?;
+    match file {
+        Some(path) => {
+            let text = fs::read(path).with_context(|| format!("read '{}'", path.display()))?;
+            let shown = redactor.redact(&String::from_utf8_lossy(&text));
+            let write = || {
+                let folder = path
+                    .parent()
+                    .filter(|folder| !folder.as_os_str().is_empty());
+                let mut new = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+                new.write_all(shown.as_bytes())?;
+                new.persist(path)?;
+                Ok::<_, io::Error>(())
+            };
+            write().with_context(|| format!("write '{}'", path.display()))
+        }
+        None => {
+            let mut text = Vec::new();
+            io::stdin()
+                .read_to_end(&mut text)
+                .context("read standard input")?;
+            print!("{}", redactor.redact(&String::from_utf8_lossy(&text)));
+            Ok(())
+        }
+    }
 }
 
 /// What `--json` prints.
@@ -228,4 +277,24 @@ fn recipe(name: &str) -> Result<kubenest::recipe::Recipe> {
         return Recipe::file(&path);
     }
     Recipe::named(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_redacted_in_its_own_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("a.log");
+        fs::write(
+            &log,
+            b"DB_PASSWORD=a,b;c x\xff\ntest result: ok. 1 passed;\n",
+        )
+        .unwrap();
+        redact(Some(&log)).unwrap();
+        let shown = "DB_PASSWORD=[redacted secret] x\u{fffd}\ntest result: ok. 1 passed;\n";
+        assert_eq!(fs::read_to_string(&log).unwrap(), shown);
+        assert!(redact(Some(&folder.path().join("none"))).is_err());
+    }
 }

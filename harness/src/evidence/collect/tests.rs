@@ -2,8 +2,14 @@
 
 use std::{fs, path::Path};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+use proptest::{prelude::*, test_runner::Config};
+
 use super::*;
-use crate::evidence::subject::Window;
+use crate::evidence::{
+    redact::planted::{forms, secret, told, traces},
+    subject::{Step, Window},
+};
 
 fn known(home: &Path, since: Option<&str>) -> Known {
     Known {
@@ -124,5 +130,101 @@ fn a_part_that_is_broken_costs_itself_and_one_that_is_cut_its_first_line() {
     assert!(!kept.missing[1].error.contains("0123456789abcdef"));
     for page in ["index.html", "index.json"] {
         assert!(kept.folder.join(page).is_file());
+    }
+}
+
+/// Everything that is looked at says it, in every form.
+fn gathered_with(value: &str) -> Gathered {
+    let lines = forms(value).join("\n");
+    let stamped = |stamp: &str| {
+        let lines = lines.lines().map(|line| format!("{stamp}{line}\n"));
+        lines.collect::<String>()
+    };
+    let pod = json!({"kind": "Pod", "metadata": {"name": "p", "annotations": {value: value}},
+        "spec": {"containers": [{"args": ["--mode", value], "env": [{"name": "MODE", "value": value}]}]}});
+    let secret = json!({"kind": "Secret", "data": {"mode": BASE64_STANDARD.encode(value)}});
+    let event = json!({"kind": "Event", "message": lines, "reason": value, "type": "Warning",
+        "lastTimestamp": "2026-11-21T10:00:00Z", "involvedObject": {"name": "p"}});
+    let list = |items: Vec<Value>| json!({"kind": "List", "items": items}).to_string();
+    let mut found = Gathered::default();
+    for (path, text) in [
+        ("api/secrets.json", list(vec![secret])),
+        ("api/case-1.json", list(vec![pod])),
+        ("api/events.json", list(vec![event])),
+        (
+            "engine/n.json",
+            json!({"Config": {"Env": [format!("MODE={value}")], "Cmd": [value]}}).to_string(),
+        ),
+        ("engine/n.log", stamped("2026-11-21T10:00:00Z ")),
+        (
+            "nodes/n/kubelet.log",
+            stamped("2026-11-21T10:00:00+0000 n kubelet[1]: "),
+        ),
+        (
+            "nodes/n/full/kubelet.log",
+            stamped("2026-11-21T10:00:00+0000 n kubelet[1]: "),
+        ),
+        (
+            "nodes/n/containerd.log",
+            stamped("2026-11-21T10:00:00+0000 n containerd[1]: "),
+        ),
+        (
+            "nodes/n/configz.json",
+            json!({"kubeletconfig": {"mode": value, "all": lines}}).to_string(),
+        ),
+        ("nodes/n/files/kind/kubeadm.conf", lines.clone()),
+        (
+            "pods/n/a_b_c/d/0.log",
+            stamped("2026-11-21T10:00:00Z stdout F "),
+        ),
+    ] {
+        found.add(path.into(), text);
+    }
+    found.miss("CRI", "n", &lines);
+    found
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files_below(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 3, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn no_file_of_a_bundle_has_a_known_value(value in secret()) {
+        let home = tempfile::tempdir().unwrap();
+        let found = gathered_with(&value);
+        let lines = forms(&value).join("\n");
+        let why = Why {
+            reason: "test failed",
+            message: lines.clone(),
+            expected: Some(lines.clone()),
+            observed: Some(format!("saw {value}")),
+        };
+        let step = Step { at_us: 1, boot: false, failed: true, text: lines };
+        let known = Known { steps: vec![step], ..known(home.path(), Some("2026-11-21T09:00:00Z")) };
+        let secrets = redact::secrets_in(&found.documents());
+        let kept = write(&known, &why, found, &secrets).unwrap();
+        prop_assert!(kept.files >= 10, "{}", kept.files);
+        let traces = traces(&value);
+        for file in files_below(home.path()) {
+            let text = fs::read_to_string(&file).unwrap();
+            for told in told(&text) {
+                let trace = traces.iter().find(|trace| told.contains(trace.as_str()));
+                prop_assert!(trace.is_none(), "{trace:?} of {value} is in {}", file.display());
+            }
+        }
     }
 }

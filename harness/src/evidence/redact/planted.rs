@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 
 /// A value with every printable letter somewhere, some of them outside ASCII.
-fn secret() -> impl Strategy<Value = String> {
+pub(in crate::evidence) fn secret() -> impl Strategy<Value = String> {
     let letter = prop_oneof![
         8 => (b'!'..=b'~').prop_map(char::from),
         2 => Just(' '),
@@ -55,7 +55,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// Lines that programs write about a value.
-fn forms(value: &str) -> Vec<String> {
+pub(in crate::evidence) fn forms(value: &str) -> Vec<String> {
     let quoted = json!(value).to_string();
     let single = value.replace('\'', "''");
     let shell = value.replace('\'', r"'\''");
@@ -144,7 +144,7 @@ fn encoded(value: &str) -> Vec<String> {
 }
 
 /// What of a value nothing may show: itself, and any half of it.
-fn traces(value: &str) -> Vec<String> {
+pub(in crate::evidence) fn traces(value: &str) -> Vec<String> {
     let letters: Vec<char> = value.chars().collect();
     let halves = letters.windows(letters.len() / 2 + 1);
     let mut all: Vec<String> = halves.map(|half| half.iter().collect()).collect();
@@ -153,7 +153,7 @@ fn traces(value: &str) -> Vec<String> {
 }
 
 /// Without what every form has for itself: the reader sees the same letters.
-fn told(text: &str) -> Vec<String> {
+pub(in crate::evidence) fn told(text: &str) -> Vec<String> {
     let unescaped = text.replace('\\', "");
     vec![text.to_owned(), unescaped]
 }

@@ -1,0 +1,206 @@
+//! The folder of a cluster in the cache, which has its administrator's key, and its end.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Context, Result,
+    docker::{
+        Docker,
+        labels::{self, Liveness, Owner},
+    },
+    file,
+    settings::settings,
+};
+
+/// Whose it is, beside the kubeconfig.
+const MADE_BY: &str = "made-by.json";
+/// How long an owner that cannot be seen from here may take from the folder to its first container.
+const UNSEEN: Duration = Duration::from_secs(24 * 60 * 60);
+/// How folders end that a process is removing; its number follows.
+const LEAVING: &str = "leaving-";
+
+/// Who made a cluster, and where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct MadeBy {
+    owner: String,
+    engine: String,
+}
+
+/// The folder of a cluster's own files.
+pub(super) fn path(name: &str) -> PathBuf {
+    home().join(name)
+}
+
+fn home() -> PathBuf {
+    settings().cache.join("clusters")
+}
+
+/// Makes it, for its owner only, and notes that this process did.
+pub(super) fn make(name: &str, docker: &Docker) -> Result<PathBuf> {
+    let folder = path(name);
+    let mut builder = fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .with_context(|| format!("make '{}'", folder.display()))?;
+    let made_by = MadeBy {
+        owner: Owner::current().to_string(),
+        engine: docker.endpoint().to_string(),
+    };
+    let text = serde_json::to_vec(&made_by).context("note who made a cluster")?;
+    file::write(&folder.join(MADE_BY), text)?;
+    Ok(folder)
+}
+
+/// Removes the folders of clusters that are gone, and returns their names: those that were made in
+/// one of these engines, of which none has a container of that name, by a process that is dead, or
+/// that cannot be seen from here and had a day. All others stay.
+///
+/// # Errors
+/// An engine does not answer; a folder cannot be removed.
+pub async fn forget_dead(engines: &[Docker]) -> Result<Vec<String>> {
+    let mut there = BTreeSet::new();
+    for docker in engines {
+        let all = docker.labelled(labels::OWNER).await?.into_iter();
+        there.extend(all.filter_map(|labels| labels.get(labels::CLUSTER).cloned()));
+    }
+    let asked = engines
+        .iter()
+        .map(|docker| docker.endpoint().to_string())
+        .collect();
+    forget_in(&home(), &asked, &there)
+}
+
+fn forget_in(
+    home: &Path,
+    asked: &BTreeSet<String>,
+    there: &BTreeSet<String>,
+) -> Result<Vec<String>> {
+    let is_dead = |folder: &Path| {
+        let made_by = made_by(folder)?;
+        let owner: Owner = made_by.owner.parse().ok()?;
+        let gone = is_gone(owner.liveness(), age(folder));
+        (gone && asked.contains(&made_by.engine)).then_some(())
+    };
+    let (mut gone, mut ended) = (Vec::new(), Ok(()));
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        let (folder, name) = (
+            entry.path(),
+            entry.file_name().to_string_lossy().into_owned(),
+        );
+        let name = name
+            .split_once(&format!(".{LEAVING}"))
+            .map_or(name.as_str(), |(name, _)| name);
+        if there.contains(name) || is_dead(&folder).is_none() {
+            continue;
+        }
+        // A boot of that name may begin just now: it is looked at again where none can write.
+        let leaving = folder.with_file_name(format!("{name}.{LEAVING}{}", std::process::id()));
+        if fs::rename(&folder, &leaving).is_err() {
+            continue;
+        }
+        if is_dead(&leaving).is_none() {
+            fs::rename(&leaving, &folder).ok();
+            continue;
+        }
+        match fs::remove_dir_all(&leaving) {
+            Ok(()) => gone.push(name.to_owned()),
+            error => {
+                let what = || format!("remove '{}'", leaving.display());
+                ended = ended.and(error.with_context(what));
+            }
+        }
+    }
+    ended.map(|()| gone)
+}
+
+fn made_by(folder: &Path) -> Option<MadeBy> {
+    serde_json::from_slice(&fs::read(folder.join(MADE_BY)).ok()?).ok()
+}
+
+fn age(folder: &Path) -> Duration {
+    let made = fs::symlink_metadata(folder.join(MADE_BY)).and_then(|found| found.modified());
+    let age = made.ok().and_then(|made| made.elapsed().ok());
+    age.unwrap_or_default()
+}
+
+/// Whether a process can have no more use for a folder of this age.
+fn is_gone(owner: Liveness, age: Duration) -> bool {
+    match owner {
+        Liveness::Alive => false,
+        Liveness::Dead => true,
+        Liveness::Unknown => age > UNSEEN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_what_a_dead_process_made_in_an_engine_that_lacks_it_goes() {
+        let home = tempfile::tempdir().unwrap();
+        let own = Owner::current().to_string();
+        // The first process of all began earlier; another machine cannot be looked into.
+        let dead = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
+        let elsewhere = "elsewhere/0-0/1-1".to_owned();
+        for (name, owner, engine) in [
+            ("dead", &dead, "unix:///a"),
+            ("killed.while.removed.leaving-1", &dead, "unix:///a"),
+            ("kept-by-dead", &dead, "unix:///a"),
+            ("same-name-in-b", &dead, "unix:///a"),
+            ("engine-is-off", &dead, "unix:///off"),
+            ("alive", &own, "unix:///a"),
+            ("unknown", &elsewhere, "unix:///a"),
+        ] {
+            let folder = home.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            let made_by = MadeBy {
+                owner: owner.clone(),
+                engine: engine.into(),
+            };
+            fs::write(folder.join(MADE_BY), serde_json::to_vec(&made_by).unwrap()).unwrap();
+            fs::write(folder.join("kubeconfig"), "key").unwrap();
+        }
+        fs::create_dir(home.path().join("of-an-older-version")).unwrap();
+        let asked = set(&["unix:///a", "unix:///b"]);
+        let there = set(&["kept-by-dead", "same-name-in-b"]);
+        let mut gone = forget_in(home.path(), &asked, &there).unwrap();
+        gone.sort();
+        assert_eq!(gone, ["dead", "killed.while.removed"]);
+        let left: BTreeSet<String> = fs::read_dir(home.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let kept = [
+            "kept-by-dead",
+            "same-name-in-b",
+            "engine-is-off",
+            "alive",
+            "unknown",
+            "of-an-older-version",
+        ];
+        assert_eq!(left, set(&kept));
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_seen_has_a_day() {
+        assert!(is_gone(Liveness::Dead, Duration::ZERO));
+        assert!(!is_gone(Liveness::Alive, 2 * UNSEEN));
+        assert!(!is_gone(Liveness::Unknown, UNSEEN / 2));
+        assert!(is_gone(Liveness::Unknown, 2 * UNSEEN));
+    }
+}
