@@ -117,9 +117,14 @@ pub(super) async fn validate(node: &Node, file: &str, documents: &Documents<'_>)
         return Ok(());
     }
     let words = last_lines(&format!("{}{}", told.text(), told.stderr), 6);
+    let words = words
+        .split("To see the stack trace")
+        .next()
+        .unwrap_or_default();
     Err(Error::input(format!(
-        "kubeadm {} does not take what the patches ask for: {words}",
-        documents.kubernetes
+        "kubeadm {} does not take what the patches ask for: {}",
+        documents.kubernetes,
+        words.trim()
     ))
     .cure("change the patch; what kubeadm calls unknown this release would drop without a word"))
 }

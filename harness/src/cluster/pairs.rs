@@ -175,6 +175,61 @@ mod tests {
         assert!(at_once(&client("0.34.0").with_image_volumes()).is_ok());
     }
 
+    /// Patches of public reports, on images that the table knows: nothing is started to refuse.
+    #[test]
+    fn patches_are_judged_by_what_the_node_will_run() {
+        let node = |kind: &str| {
+            let image = compat::default_node(&kind.parse().unwrap()).unwrap();
+            ClusterSpec::single_node().with_recipe_of(Recipe::image(image).unwrap())
+        };
+        // Kubernetes 1.34.0 with containerd 2.1.3, 1.35.0 with 2.2.0, 1.37.0 with 2.3.4.
+        let (old, middle, new) = (node("0.30.0"), node("0.31.0"), node("0.33.0"));
+        let mirrors = "[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']
+                       endpoint = ['https://registry.example.com']";
+        let mirrored =
+            |spec: &ClusterSpec| at_once(&spec.clone().with_containerd_patch(mirrors).unwrap());
+        assert!(mirrored(&old).is_ok() && mirrored(&new).is_ok());
+        let error = mirrored(&middle).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(
+            error
+                .to_string()
+                .contains("containerd 2.2.0 adds a config_path"),
+            "{error}"
+        );
+        let tolerated = middle.clone().tolerating("plugins");
+        assert!(mirrored(&tolerated).is_ok());
+
+        let patched =
+            |spec: &ClusterSpec, patch| at_once(&spec.clone().with_kubeadm_patch(patch).unwrap());
+        let flag = "{kind: InitConfiguration, nodeRegistration: {kubeletExtraArgs: \
+                     [{name: pod-infra-container-image, value: 'registry.k8s.io/pause:3.10.1'}]}}";
+        assert!(patched(&old, flag).is_ok());
+        assert!(patched(&middle, flag).is_err() && patched(&new, flag).is_err());
+        let versioned = "{apiVersion: kubeadm.k8s.io/v1beta3, kind: ClusterConfiguration, \
+                          apiServer: {extraArgs: {v: '4'}}}";
+        assert!(patched(&old, versioned).is_ok() && patched(&new, versioned).is_ok());
+        let misspelt = "{kind: ClusterConfiguration, apiServer: {extraArg: {v: '4'}}}";
+        assert_eq!(
+            patched(&new, misspelt).unwrap_err().kind(),
+            ErrorKind::Input
+        );
+    }
+
+    #[test]
+    fn the_last_word_of_cgroup_v1_is_the_users() {
+        let spec = |patches: &[&str]| {
+            let spec = ClusterSpec::single_node();
+            patches.iter().fold(spec, |spec, patch| {
+                let patch = format!("{{kind: KubeletConfiguration, failCgroupV1: {patch}}}");
+                spec.with_kubeadm_patch(&patch).unwrap()
+            })
+        };
+        assert!(!demands_cgroup_v2(&spec(&[])));
+        assert!(demands_cgroup_v2(&spec(&["true"])));
+        assert!(!demands_cgroup_v2(&spec(&["true", "false"])));
+    }
+
     #[test]
     fn an_images_labels_tell_what_its_digest_does_not() {
         let image = format!("registry.example/node@sha256:{}", "0".repeat(64));

@@ -227,6 +227,10 @@ fn kubernetes_has_a_containerd_that_is_recommended_for_it() {
         let release = format!("{}.0", row.minor);
         for oldest in &row.containerd {
             assert!(good(&release, &oldest.to_string()), "{release} {oldest}");
+            if let Some(patch) = oldest.patch.checked_sub(1) {
+                let older = Version::new(oldest.major, oldest.minor, patch).to_string();
+                assert!(!good(&release, &older), "{release} {older}");
+            }
         }
         assert!(good(&release, "2.9.0"), "{release}: lines after the last");
         assert!(
