@@ -218,16 +218,7 @@ impl Settings {
             .filter(|name| name.starts_with("KUBENEST_") && !KNOWN.contains(name))
             .map(str::to_owned)
             .collect();
-        let engine = match text("KUBENEST_ENGINE").as_deref() {
-            None | Some("auto") => EngineChoice::Auto,
-            Some("embedded") => EngineChoice::Embedded(EngineRelease::Docker26),
-            Some("embedded-29") => EngineChoice::Embedded(EngineRelease::Docker29),
-            Some("host") => EngineChoice::Host,
-            Some(other) => {
-                unknown.push(format!("KUBENEST_ENGINE={other}"));
-                EngineChoice::Auto
-            }
-        };
+        let engine = engine_of(text("KUBENEST_ENGINE"), &mut unknown);
         let patience = text("KUBENEST_PATIENCE").and_then(|text| {
             let factor = text.parse().ok().filter(|factor| PATIENCE.contains(factor));
             if factor.is_none() {
@@ -271,6 +262,20 @@ impl Settings {
             unknown,
             proxy: proxy_of(text),
             refused,
+        }
+    }
+}
+
+/// The engine that is asked for; a word that names none is noted as unknown.
+fn engine_of(asked: Option<String>, unknown: &mut Vec<String>) -> EngineChoice {
+    match asked.as_deref() {
+        None | Some("auto") => EngineChoice::Auto,
+        Some("embedded") => EngineChoice::Embedded(EngineRelease::Docker26),
+        Some("embedded-29") => EngineChoice::Embedded(EngineRelease::Docker29),
+        Some("host") => EngineChoice::Host,
+        Some(other) => {
+            unknown.push(format!("KUBENEST_ENGINE={other}"));
+            EngineChoice::Auto
         }
     }
 }

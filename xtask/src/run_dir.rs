@@ -24,7 +24,7 @@ impl RunDir {
     /// Makes the folder. `all` holds one folder per run.
     pub(crate) fn create(all: &Path, started: DateTime<Utc>) -> anyhow::Result<Self> {
         // Two containers may begin in one second, each with this process number.
-        let random = RandomState::new().hash_one(&started) as u32;
+        let random = RandomState::new().hash_one(started) as u32;
         let (time, process) = (started.format("%Y%m%d-%H%M%S"), std::process::id());
         let run = format!("{time}-{process}-{random:08x}");
         let path = all.join(&run);

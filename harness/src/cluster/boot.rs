@@ -277,9 +277,8 @@ async fn steps_of(
         };
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
         let fit = async {
-            health::gate_runtime(&nodes, &spec.expected)
-                .await
-                .inspect_err(|error| sick(spec, error))
+            let fit = health::gate_runtime(&nodes, &spec.expected).await;
+            fit.inspect_err(|error| sick(spec, error))
         };
         let (_, reached, _) = tokio::try_join!(run, usable, fit)?;
         clock.lap("usable");

@@ -88,7 +88,7 @@ mod tests {
             Err(Error::input("KUBENEST_CACHE=c is relative").cure("KUBENEST_CACHE=/c"));
         facts.disks = vec![disk("/c", 100), disk("/var/lib/docker", 91)];
         facts.proxy.set = vec!["HTTPS_PROXY".into()];
-        let engine = facts.engine.as_mut().ok().expect("there is one");
+        let engine = facts.engine.as_mut().expect("there is one");
         engine.nature.rootless = true;
         engine.nature.runc = Some("1.3.3".into());
         engine.nature.clock = Some((facts.now, facts.now + std::time::Duration::from_secs(90)));

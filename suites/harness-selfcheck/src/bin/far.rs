@@ -1,5 +1,6 @@
 //! Boots a cluster that is to stay, uses its API server by client and by kubeconfig, and leaves
 //! it up: `far NAME`.
+#![expect(clippy::print_stdout, reason = "its caller reads what it saw")]
 
 use anyhow::{Result, bail};
 use harness_selfcheck::{RECIPE, nodes_by_kubeconfig};
@@ -25,6 +26,6 @@ async fn main() -> Result<()> {
         nodes_by_kubeconfig(cluster.kubeconfig()).await?
     );
     println!("kubeconfig {}", cluster.kubeconfig().display());
-    println!("{}", cluster.leave());
+    println!("{}", cluster.leave().await?);
     Ok(())
 }
