@@ -366,7 +366,7 @@ mod tests {
         let (kept, ended) = finish_in(&killed).await;
         ended.unwrap();
         let log = fs::read_to_string(kept[0].folder.join("nodes/n/kubelet.log")).unwrap();
-        assert_eq!(log, "hello\n");
+        assert_eq!(log, "hello");
         assert_eq!(folders(&killed).count(), 0);
     }
 

@@ -42,24 +42,24 @@ journal=(journalctl --no-pager --quiet --output=short-iso-precise)
 # The newest lines that fit: a journal of gigabytes is not read from its begin.
 newest=(--lines=40000)
 if [[ $kept && -s $kept/cursor ]]; then
-    full=("${journal[@]}" "${newest[@]}")
+    full=1 all=("${journal[@]}" "${newest[@]}")
     # Not --after-cursor: with a unit asked for, that leaves out the first line the unit said.
     # What stands at the cursor is cut by its time.
     journal+=(--cursor="$(<"$kept/cursor")")
 else
-    full=()
+    full=
     journal+=("${newest[@]}")
 fi
 # Before all else: on a slow node the others would take their time.
 journals '' "${journal[@]}"
 said
-[[ $full ]] && journals full/ "${full[@]}"
+[[ $full ]] && journals full/ "${all[@]}"
 if [[ $only ]]; then
     said
     exit 0
 fi
 part journal.log "${journal[@]}"
-[[ $full ]] && part full/journal.log "${full[@]}"
+[[ $full ]] && part full/journal.log "${all[@]}"
 if [[ $full ]]; then
     # dmesg's own clock may be seconds behind.
     part kernel.log "${journal[@]}" _TRANSPORT=kernel

@@ -4,7 +4,7 @@
 pub const PATTERN: &str = "EMPLOYEE-[0-9]+";
 
 /// Lines to plant, each with its kind, and what of it must never be seen again.
-pub const PLANTED: [(&str, &[&str]); 9] = [
+pub const PLANTED: [(&str, &[&str]); 12] = [
     (
         "planted jwt eyJhbGciOiJSUzI1NiJ9.eyJwbGFudGVkIjoiand0In0.c2lnbmF0dXJlLW9m",
         &["eyJwbGFudGVkIjoiand0In0", "c2lnbmF0dXJlLW9m"],
@@ -34,6 +34,18 @@ pub const PLANTED: [(&str, &[&str]); 9] = [
         &["planted-password-77"],
     ),
     (
+        "planted MYSQL_PWD=planted,mysql&password;77",
+        &["planted,mysql", "password;77"],
+    ),
+    (
+        r#"planted {"passphrase":"planted passphrase, 77"}"#,
+        &["passphrase, 77"],
+    ),
+    (
+        "planted https://planted-token-77@r.example/v2/",
+        &["planted-token-77"],
+    ),
+    (
         "planted key\n-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIPlantedKeyPlantedKey7\n\
          U2VjcmV0TGluZU9mVGhlUGxhbnRlZEtleQ==\n-----END PRIVATE KEY-----",
         &[
@@ -50,10 +62,12 @@ pub const PLANTED: [(&str, &[&str]); 9] = [
 /// What is said first in a case.
 pub const FIRST_WORDS: &str = "the first words of a case";
 
-/// What a Secret holds; a pod says it, too.
-pub const SESAME: &str = "open-sesame-7777";
+/// What a Secret holds; a pod says it, too. It has what ends a value in one form or another.
+pub const SESAME: &str = r#"Zx9!,open;sesame&"77"{7777"#;
 /// The same as the API has it.
-pub const SESAME_ENCODED: &str = "b3Blbi1zZXNhbWUtNzc3Nw==";
+pub const SESAME_ENCODED: &str = "Wng5ISxvcGVuO3Nlc2FtZSYiNzciezc3Nzc=";
+/// Parts of it, as they stand in every quoting.
+const SESAME_PARTS: [&str; 3] = ["Zx9!", "open;sesame", "{7777"];
 
 /// All lines to plant.
 pub fn lines() -> String {
@@ -65,5 +79,5 @@ pub fn secrets() -> impl Iterator<Item = &'static str> {
     let planted = PLANTED
         .iter()
         .flat_map(|(_, secrets)| secrets.iter().copied());
-    planted.chain([SESAME, SESAME_ENCODED])
+    planted.chain([SESAME, SESAME_ENCODED]).chain(SESAME_PARTS)
 }

@@ -363,11 +363,14 @@ async fn a_boot_given_up_by_ctrl_c_leaves_one_bundle_of_nodes_that_were_there() 
 async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result<()> {
     let mut breaking = Breaking::start("wait")?;
     assert_eq!(breaking.line().await?, "ready");
+    let named = named_in_cache(&breaking.name)?;
+    let key = named.iter().find(|path| path.ends_with("kubeconfig"));
+    assert!(key.is_some(), "{named:?}");
     let killed = Instant::now();
     breaking.child.kill().await?;
     let bundle = wait::until("evidence", SOON, async || {
         // Another process may have been first.
-        let finished = evidence::finish().await;
+        let (_, finished) = evidence::finish().await;
         match (finished, breaking.bundles()) {
             (Err(error), _) => Probe::Failed(error),
             (_, Ok(mut found)) if !found.is_empty() => Probe::Ready(found.remove(0)),
@@ -385,5 +388,35 @@ async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result
     bundle.tells("api/events.json", "speaker");
     nothing_secret_is_in(breaking.home.path());
     bundle.is_small();
-    breaking.leaves_nothing().await
+    breaking.leaves_nothing().await?;
+
+    // As `kubenest clean` does; the administrator's key goes with the cluster.
+    let docker = Docker::find().await?;
+    let gone = kubenest::cluster::forget_dead(&[docker]).await?;
+    assert!(gone.contains(&breaking.name), "{gone:?}");
+    assert_eq!(named_in_cache(&breaking.name)?, Vec::<PathBuf>::new());
+    Ok(())
+}
+
+/// What of the cache bears a cluster's name, whatever it is, outside engines and built entries.
+fn named_in_cache(name: &str) -> Result<Vec<PathBuf>> {
+    let cache = &kubenest::settings::settings().cache;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(cache)? {
+        let path = entry?.path();
+        let place = path.file_name().unwrap_or_default().to_string_lossy();
+        let kept = ["engine", "component", "layer", "tool", "apt"];
+        if !kept.iter().any(|kept| place.starts_with(kept)) {
+            found.extend(files(&path));
+            found.extend(
+                fs::read_dir(&path)
+                    .into_iter()
+                    .flatten()
+                    .flatten()
+                    .map(|entry| entry.path()),
+            );
+        }
+    }
+    found.retain(|path| path.to_string_lossy().contains(name));
+    Ok(found)
 }

@@ -200,7 +200,7 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 3, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 2, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn no_file_of_a_bundle_has_a_known_value(value in secret()) {

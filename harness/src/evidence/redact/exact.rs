@@ -213,9 +213,10 @@ fn loosely(c: char) -> String {
         return c.to_string();
     }
     if c.is_ascii_whitespace() {
-        // Where a text is folded, a line's end and an indent stand for it.
+        // Where a text is folded, a line's end and an indent stand for it; and if each line is
+        // stamped, as in a log, up to five words.
         return concat!(
-            r"(?:\\*\s|\+|(?i:%20|%09|%0a|%0d|\\+u00(?:20|09|0a|0d)|\\+x(?:20|09|0a|0d))|",
+            r"(?:\\*\s|\+|\n(?:\S+[ \t]+){0,5}|(?i:%20|%09|%0a|%0d|\\+u00(?:20|09|0a|0d)|\\+x(?:20|09|0a|0d))|",
             r"\\+[ntr]|\\+0(?:40|11|12|15)|&#(?:32|9|10|13|x20|x9|x[Aa]|x[Dd]);)+"
         )
         .to_owned();

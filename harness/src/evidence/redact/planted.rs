@@ -268,7 +268,10 @@ proptest! {
     fn a_known_value_is_found_in_every_form(value in secret()) {
         let secret = json!({"kind": "Secret", "data": {"mode": BASE64_STANDARD.encode(&value)}});
         let redactor = Redactor::default().hiding(&secrets_in([&secret]));
-        for form in forms(&value) {
+        let stamp = "\n2026-11-21T10:00:00.1+0000 n kubelet[1]: ";
+        let stamped = forms(&value).into_iter().filter(|form| form.contains('\n'));
+        let stamped: Vec<String> = stamped.map(|form| form.replace('\n', stamp)).collect();
+        for form in forms(&value).into_iter().chain(stamped) {
             let text = format!("before {form}\nafter it");
             let shown = redactor.redact(&text);
             prop_assert!(shown.contains("[redacted "), "{text}\n{shown}");

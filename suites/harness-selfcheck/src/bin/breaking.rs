@@ -122,7 +122,7 @@ async fn plant(case: &Case<'_>) -> Result<()> {
     case.create(&speaker(
         case,
         "first-speaker",
-        &format!("{SESAME}\n{}", lines()),
+        &format!("{SESAME}\nDB_PASSWORD={SESAME}\n{}", lines()),
     )?)
     .await?;
     spoken(case, "first-speaker").await?;

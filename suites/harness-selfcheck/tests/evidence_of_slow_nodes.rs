@@ -1,0 +1,121 @@
+//! A node that is slow, paused or frozen leaves the journals that tell why.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use harness_selfcheck::{RECIPE, docker};
+use kubenest::{Cluster, ClusterSpec, evidence::Kept};
+
+/// A twentieth of a core, of which the node's whole control plane has to live.
+const THROTTLED: [&str; 5] = ["update", "--cpu-period", "100000", "--cpu-quota", "5000"];
+const FREE: [&str; 5] = ["update", "--cpu-period", "100000", "--cpu-quota", "-1"];
+
+#[tokio::test]
+async fn a_node_that_cannot_answer_leaves_its_journals() -> Result<()> {
+    let cluster = ClusterSpec::single_node()
+        .with_recipe(RECIPE)?
+        .boot()
+        .await?;
+    let node = cluster.control_plane().name().to_owned();
+    let engine = cluster.docker().clone();
+    let on_node = async |command: &[&str]| docker(&engine, &[command, &[&node]].concat()).await;
+
+    on_node(&THROTTLED).await?;
+    let throttled = evidence("throttled", &cluster).await;
+    on_node(&FREE).await?;
+    has_journals(throttled?)?;
+
+    on_node(&["pause"]).await?;
+    let paused = evidence("paused", &cluster).await;
+    on_node(&["unpause"]).await?;
+    has_journals(paused?)?;
+
+    // The engine knows nothing of it: whatever it starts in the node never ends.
+    let id = engine.inspect(&node).await?["Id"]
+        .as_str()
+        .map(str::to_owned);
+    let freezer = Freezer::of(&id.context("a container has an id")?)?;
+    freezer.set(true)?;
+    let frozen = evidence("frozen", &cluster).await;
+    freezer.set(false)?;
+    has_journals(frozen?)?;
+    Ok(cluster.down().await?)
+}
+
+async fn evidence(what: &str, cluster: &Cluster) -> Result<Kept> {
+    let begin = Instant::now();
+    let kept = cluster.evidence().await?;
+    println!(
+        "{what}: {:.1} s, {:?}",
+        begin.elapsed().as_secs_f64(),
+        kept.missing
+    );
+    Ok(kept)
+}
+
+fn has_journals(kept: Kept) -> Result<()> {
+    let folder = fs::read_dir(kept.folder.join("nodes"))?.next();
+    let node = folder.context("no node is in it")??.path();
+    for (journal, words) in [
+        ("containerd.log", "containerd successfully booted"),
+        ("kubelet.log", "kubelet"),
+    ] {
+        let text = fs::read_to_string(node.join(journal)).unwrap_or_default();
+        ensure!(
+            text.contains(words),
+            "no '{words}' in {journal}: {:?}",
+            kept.missing
+        );
+    }
+    Ok(fs::remove_dir_all(&kept.folder)?)
+}
+
+/// What stops all processes of a container, in cgroups of either version.
+struct Freezer {
+    file: PathBuf,
+    words: [&'static str; 2],
+}
+
+impl Freezer {
+    fn of(id: &str) -> Result<Self> {
+        let kinds = [
+            ("freezer/", "freezer.state", ["THAWED", "FROZEN"]),
+            ("", "cgroup.freeze", ["0", "1"]),
+        ];
+        let found = kinds.into_iter().find_map(|(below, file, words)| {
+            let root = Path::new("/sys/fs/cgroup").join(below);
+            let file = group_of(&root, id, 4)?.join(file);
+            file.is_file().then_some(Self { file, words })
+        });
+        found.with_context(|| format!("no cgroup of {id}"))
+    }
+
+    fn set(&self, frozen: bool) -> Result<()> {
+        Ok(fs::write(&self.file, self.words[usize::from(frozen)])?)
+    }
+}
+
+/// Frozen, a node could not be removed.
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        self.set(false).ok();
+    }
+}
+
+fn group_of(folder: &Path, id: &str, depth: usize) -> Option<PathBuf> {
+    let folders = || {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .filter(|path| path.is_dir())
+    };
+    let own = folders().find(|path| path.to_string_lossy().contains(id));
+    own.or_else(|| {
+        let below = depth.checked_sub(1)?;
+        folders().find_map(|folder| group_of(&folder, id, below))
+    })
+}
