@@ -270,7 +270,7 @@ fn in_base64(text: &str) -> impl Iterator<Item = Form> {
     let length = text.len();
     aligned(text).enumerate().map(move |(before, own)| {
         let fold = if own.len() > FOLDED {
-            r"(?:\\+n|\s)*"
+            r"(?:\\+n|\s|\n(?:\S+[ \t]+){0,5})*"
         } else {
             ""
         };

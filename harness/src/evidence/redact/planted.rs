@@ -262,7 +262,7 @@ fn documents(value: &str) -> Vec<(String, &'static str)> {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 12, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 6, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn a_known_value_is_found_in_every_form(value in secret()) {
