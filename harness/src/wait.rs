@@ -14,9 +14,9 @@ use std::{future::Future, time::Duration};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 
-use self::machine::Sample;
 pub(crate) use self::patience::with_factor;
 pub use self::patience::{Patience, patience, scaled};
+use self::{machine::Sample, patience::factor};
 use crate::{Error, Result};
 
 /// The pauses between two looks; they never end.
@@ -154,31 +154,43 @@ impl Deadline {
             "waited {allowed:.1} s for {what}; last seen: {last}"
         ));
         match self.machine.and_then(machine::trouble_since) {
-            Some(trouble) => too_slow(error, &trouble, patience().factor),
+            Some(trouble) => error.because(too_slow(&trouble)),
             None => error,
+        }
+    }
+
+    /// Says that there was no answer; and that the machine had no time to give, if so.
+    pub(crate) fn silence(&self) -> String {
+        let silence = format!("no answer within {:.0} s", self.allowed.as_secs_f64());
+        match self.machine.and_then(machine::trouble_since) {
+            Some(trouble) => format!("{silence}: {TOO_SLOW}{trouble}"),
+            None => silence,
         }
     }
 }
 
-/// How an error begins that the machine is the cause of.
+/// How what is said of a machine begins that is the cause of a missed deadline.
 const TOO_SLOW: &str = "the machine is too slow: ";
 
-fn too_slow(error: Error, trouble: &str, factor: f64) -> Error {
-    let more = (factor * 2.0).max(2.0).ceil();
-    let cure = format!(
-        "run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE={more} \
-         (now {factor:.1})"
-    );
-    error.because(Error::setup(format!("{TOO_SLOW}{trouble}")).cure(cure))
+fn too_slow(trouble: &str) -> Error {
+    slowness(&format!("{TOO_SLOW}{trouble}"), factor())
 }
 
-/// The error among an error's causes that says that the machine is too slow.
-pub(crate) fn machine_cause(error: &Error) -> Option<&Error> {
+fn slowness(what: &str, factor: f64) -> Error {
+    let more = (factor * 2.0).max(2.0).ceil();
+    Error::setup(what).cure(format!(
+        "run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE={more} \
+         (now {factor:.1})"
+    ))
+}
+
+/// That the machine is too slow, where an error or one of its causes says so.
+pub(crate) fn machine_cause(error: &Error) -> Option<Error> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
-        let ours = cause.downcast_ref::<Error>();
-        if let Some(found) = ours.filter(|ours| ours.to_string().starts_with(TOO_SLOW)) {
-            return Some(found);
+        let said = cause.to_string();
+        if let Some(at) = said.find(TOO_SLOW) {
+            return Some(slowness(&said[at..], factor()));
         }
         next = cause.source();
     }
@@ -256,19 +268,19 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_the_cause_is_named_with_the_cure() {
+        let machine = format!("{TOO_SLOW}its 2 processors were 99 % busy, at a load of 14.2");
         let error = Error::timeout("waited 180.0 s for kubeadm init; last seen: [certs]");
-        let error = too_slow(
-            error,
-            "its 2 processors were 99 % busy, at a load of 14.2",
-            1.4,
-        );
+        let error = error.because(slowness(&machine, 1.4));
         let error = Err::<(), _>(error).context("boot cluster 'a'").unwrap_err();
         insta::assert_snapshot!(error.report(), @r"
         boot cluster 'a': waited 180.0 s for kubeadm init; last seen: [certs]: the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2
         cure: run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE=3 (now 1.4)
         ");
-        assert!(machine_cause(&error).is_some());
+        assert_eq!(machine_cause(&error).unwrap().to_string(), machine);
         assert_eq!(error.kind(), ErrorKind::Timeout);
+        let silent = Error::setup("inspect container 'a'");
+        let silent = silent.because(format!("no answer within 60 s: {machine}"));
+        assert_eq!(machine_cause(&silent).unwrap().to_string(), machine);
         assert!(machine_cause(&Error::timeout("waited")).is_none());
     }
 }

@@ -179,7 +179,6 @@ fn told(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
     let kind = error.kind();
     // What else the nodes say comes of it.
     let machine = wait::machine_cause(&error);
-    let machine = machine.map(|cause| (cause.to_string(), cause.cure_text().map(str::to_owned)));
     let known = match kind {
         _ if machine.is_some() => None,
         // A refusal has found its cause itself.
@@ -189,9 +188,9 @@ fn told(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
             .next(),
     };
     let told = match (machine, known) {
-        (Some((cause, cure)), _) => Error::new(kind, format!("{boot}: {cause}"))
+        (Some(machine), _) => Error::new(kind, format!("{boot}: {machine}"))
             .because(error)
-            .cure(cure.unwrap_or_default()),
+            .cure(machine.cure_text().unwrap_or_default()),
         (None, Some(known)) => Error::new(kind, format!("{boot}: {}", known.cause))
             .because(error)
             .cure(format!("{}; see {}", known.cure, known.links.join(" "))),
@@ -346,15 +345,21 @@ mod tests {
 
     #[test]
     fn a_boot_that_took_too_long_says_what_was_being_waited_for() {
-        insta::assert_snapshot!(told(init_timed_out(None), "a", None).report(), @"");
+        insta::assert_snapshot!(
+            told(init_timed_out(None), "a", None).report(),
+            @"boot cluster 'a': on node 'a-control-plane' etcd is running, kube-apiserver is created: run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane': waited 180.0 s for its end; last seen: [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez"
+        );
     }
 
     #[test]
     fn a_machine_that_is_too_slow_is_the_cause_that_a_boot_names() {
         let machine = "the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2";
-        let machine = Error::setup(machine).cure("run fewer tests or clusters at once");
+        let machine = Error::setup(machine);
         let told = told(init_timed_out(Some(machine)), "a", None);
         assert_eq!(told.kind(), ErrorKind::Timeout);
-        insta::assert_snapshot!(told.report(), @"");
+        insta::assert_snapshot!(told.report(), @r"
+        boot cluster 'a': the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2: on node 'a-control-plane' etcd is running, kube-apiserver is created: run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane': waited 180.0 s for its end; last seen: [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez
+        cure: run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE=2 (now 1.0)
+        ");
     }
 }

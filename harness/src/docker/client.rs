@@ -28,7 +28,7 @@ use bollard::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 
-use crate::wait;
+use crate::wait::Deadline;
 
 /// For what the engine only has to look up, or to pass on.
 const QUICK: Duration = Duration::from_secs(60);
@@ -174,9 +174,9 @@ impl Client {
 
 /// As much of an answer as there is within the bound.
 async fn in_time<T>(bound: Duration, answer: impl Future<Output = Answer<T>>) -> Answer<T> {
-    wait::at_most(bound, answer)
-        .await
-        .unwrap_or_else(|| Err(late(bound)))
+    let deadline = Deadline::begin(bound);
+    let answered = deadline.give(answer).await;
+    answered.unwrap_or_else(|| Err(late(&deadline)))
 }
 
 /// A stream that ends with an error when its next piece does not come within the bound.
@@ -187,15 +187,14 @@ fn steady<T: Send>(
     let pieces = Some(Box::pin(pieces));
     Box::pin(stream::unfold(pieces, move |pieces| async move {
         let mut pieces = pieces?;
-        match wait::at_most(bound, pieces.next()).await {
+        let deadline = Deadline::begin(bound);
+        match deadline.give(pieces.next()).await {
             Some(piece) => Some((piece?, Some(pieces))),
-            None => Some((Err(late(bound)), None)),
+            None => Some((Err(late(&deadline)), None)),
         }
     }))
 }
 
-fn late(bound: Duration) -> EngineError {
-    let seconds = wait::scaled(bound).as_secs_f64();
-    let words = format!("no answer within {seconds:.0} s");
-    std::io::Error::new(std::io::ErrorKind::TimedOut, words).into()
+fn late(deadline: &Deadline) -> EngineError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, deadline.silence()).into()
 }

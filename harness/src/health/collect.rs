@@ -20,7 +20,7 @@ use crate::{
         containerd::{Containerd, Plugin},
         cri::{CgroupDriver, Condition, Version},
     },
-    wait,
+    wait::Deadline,
 };
 
 /// How long one look may take; a node that needs longer is sick.
@@ -204,11 +204,9 @@ async fn run(node: &Node, argv: &[&str]) -> Result<String> {
 
 /// A fact from a fallible call.
 async fn within<T>(call: impl Future<Output = Result<T>>) -> Seen<T> {
-    let late = || {
-        let seconds = wait::scaled(PATIENCE).as_secs_f64();
-        Err(Error::timeout(format!("no answer within {seconds:.0} s")))
-    };
-    let result = wait::at_most(PATIENCE, call).await.unwrap_or_else(late);
+    let deadline = Deadline::begin(PATIENCE);
+    let answered = deadline.give(call).await;
+    let result = answered.unwrap_or_else(|| Err(Error::timeout(deadline.silence())));
     result.map_err(in_one_line)
 }
 

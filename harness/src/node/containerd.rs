@@ -24,7 +24,7 @@ pub(crate) use self::{
 use super::{Node, cri::Cri};
 use crate::{
     Context, Error, Result,
-    wait::{self, Probe},
+    wait::{self, Deadline, Probe},
 };
 
 /// containerd's socket in every node.
@@ -264,13 +264,9 @@ async fn in_time<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
-    let late = || {
-        let seconds = wait::scaled(deadline).as_secs_f64();
-        Status::deadline_exceeded(format!("no answer within {seconds:.0} s"))
-    };
-    wait::at_most(deadline, answer)
-        .await
-        .unwrap_or_else(|| Err(late()))
+    let deadline = Deadline::begin(deadline);
+    let answered = deadline.give(answer).await;
+    answered.unwrap_or_else(|| Err(Status::deadline_exceeded(deadline.silence())))
 }
 
 fn unreachable(cause: tonic::transport::Error) -> Status {

@@ -51,13 +51,18 @@ pub(crate) async fn with_factor<T>(factor: f64, work: impl Future<Output = T>) -
     FACTOR.scope(factor, work).await
 }
 
-/// How long a deadline of this length lasts here.
-pub fn scaled(deadline: Duration) -> Duration {
-    let factor = FACTOR.try_with(|factor| *factor).unwrap_or_else(|_| {
+/// What deadlines are multiplied by here.
+pub(super) fn factor() -> f64 {
+    FACTOR.try_with(|factor| *factor).unwrap_or_else(|_| {
         // Unit tests assert on deadlines: there, a machine under load changes none.
         if cfg!(test) { 1.0 } else { patience().factor }
-    });
-    Duration::try_from_secs_f64(deadline.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+    })
+}
+
+/// How long a deadline of this length lasts here.
+pub fn scaled(deadline: Duration) -> Duration {
+    let seconds = deadline.as_secs_f64() * factor();
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 /// What is measured of a machine.

@@ -76,11 +76,15 @@ pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> R
 /// given it on 127.0.0.1, else, where that is another machine's or another network's, through
 /// its node.
 pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Result<Reached> {
-    let admin = wait::until("kubeadm's admin.conf", SLOW, async || {
-        Probe::from_result(kubeconfig::read(node).await)
-    })
-    .await?;
-    let kubeconfig = kubeconfig::write(name, &admin, port)?;
+    let written = wait::until("kubeadm's admin.conf", SLOW, async || {
+        let read = kubeconfig::read(node).await;
+        // It may be there in part only.
+        Probe::from_result(read.and_then(|admin| {
+            let path = kubeconfig::write(name, &admin, port)?;
+            Ok((admin, path))
+        }))
+    });
+    let (admin, kubeconfig) = written.await?;
     let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
     let client = clients.here();
     let begun = Instant::now();
