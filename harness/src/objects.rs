@@ -23,12 +23,12 @@ const ANSWER: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// Its refusal, or that it does not answer in time.
-pub(crate) async fn answer<T>(
+pub(crate) fn answer<T>(
     what: impl Fn() -> String,
     answer: impl Future<Output = kube::Result<T>>,
-) -> Result<T> {
-    let answer = async { answer.await.with_context(&what) };
-    wait::within("the API server's answer", ANSWER, answer).await
+) -> impl Future<Output = Result<T>> {
+    let answer = async move { answer.await.with_context(what) };
+    wait::within("the API server's answer", ANSWER, answer)
 }
 
 /// Watches one object until `look` is ready; it is shown `None` while there is no object.

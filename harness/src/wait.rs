@@ -81,7 +81,7 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
     let mut last = "nothing".to_owned();
     for pause in PAUSES.build() {
         let left = deadline.left().max(Duration::from_millis(1));
-        match tokio::time::timeout(left, probe()).await {
+        match tokio::time::timeout(left, Box::pin(probe())).await {
             Ok(Probe::Ready(value)) => return Ok(value),
             Ok(Probe::Failed(error)) => return Err(error),
             Ok(Probe::Pending(seen)) => last = seen,
@@ -102,21 +102,29 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
 ///
 /// # Errors
 /// The work's own, or a timeout that names `what`.
-pub async fn within<T>(
+pub fn within<T>(
     what: &str,
     deadline: Duration,
     work: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let deadline = Deadline::begin(deadline);
-    match deadline.give(work).await {
-        Some(result) => result,
-        None => Err(deadline.missed(what, "no end of it")),
+) -> impl Future<Output = Result<T>> {
+    // Each wait in a wait would otherwise double the future's size; test threads' stacks are small.
+    let work = Box::pin(work);
+    async move {
+        let deadline = Deadline::begin(deadline);
+        match deadline.give(work).await {
+            Some(result) => result,
+            None => Err(deadline.missed(what, "no end of it")),
+        }
     }
 }
 
 /// Gives `work` until the deadline; `None` when it has not ended by then.
-pub(crate) async fn at_most<T>(deadline: Duration, work: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(scaled(deadline), work).await.ok()
+pub(crate) fn at_most<T>(
+    deadline: Duration,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Option<T>> {
+    let work = Box::pin(work);
+    async move { tokio::time::timeout(scaled(deadline), work).await.ok() }
 }
 
 /// A deadline that runs, for those who see more of the work than that it has not ended.
@@ -142,8 +150,9 @@ impl Deadline {
     }
 
     /// The work's result, or `None` when it has not ended by the deadline.
-    pub(crate) async fn give<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        tokio::time::timeout(self.left(), work).await.ok()
+    pub(crate) fn give<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        let work = Box::pin(work);
+        async move { tokio::time::timeout(self.left(), work).await.ok() }
     }
 
     /// The error for `what` was waited for in vain; the machine is its cause if it had no time

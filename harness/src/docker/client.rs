@@ -173,10 +173,16 @@ impl Client {
 }
 
 /// As much of an answer as there is within the bound.
-async fn in_time<T>(bound: Duration, answer: impl Future<Output = Answer<T>>) -> Answer<T> {
-    let deadline = Deadline::begin(bound);
-    let answered = deadline.give(answer).await;
-    answered.unwrap_or_else(|| Err(late(&deadline)))
+fn in_time<T>(
+    bound: Duration,
+    answer: impl Future<Output = Answer<T>>,
+) -> impl Future<Output = Answer<T>> {
+    let answer = Box::pin(answer);
+    async move {
+        let deadline = Deadline::begin(bound);
+        let answered = deadline.give(answer).await;
+        answered.unwrap_or_else(|| Err(late(&deadline)))
+    }
 }
 
 /// A stream that ends with an error when its next piece does not come within the bound.

@@ -260,13 +260,16 @@ fn starting(status: &Status) -> bool {
 }
 
 /// The daemon's answer, or that there was none.
-async fn in_time<T>(
+fn in_time<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<T, Status>>,
-) -> Result<T, Status> {
-    let deadline = Deadline::begin(deadline);
-    let answered = deadline.give(answer).await;
-    answered.unwrap_or_else(|| Err(Status::deadline_exceeded(deadline.silence())))
+) -> impl Future<Output = Result<T, Status>> {
+    let answer = Box::pin(answer);
+    async move {
+        let deadline = Deadline::begin(deadline);
+        let answered = deadline.give(answer).await;
+        answered.unwrap_or_else(|| Err(Status::deadline_exceeded(deadline.silence())))
+    }
 }
 
 fn unreachable(cause: tonic::transport::Error) -> Status {

@@ -48,7 +48,7 @@ tokio::task_local! {
 
 /// Does work in which every deadline is multiplied by this factor and no other.
 pub(crate) async fn with_factor<T>(factor: f64, work: impl Future<Output = T>) -> T {
-    FACTOR.scope(factor, work).await
+    FACTOR.scope(factor, Box::pin(work)).await
 }
 
 /// What deadlines are multiplied by here.
