@@ -85,6 +85,16 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     })
 }
 
+/// The engine that was given, else the one that is found; one on which no node runs is refused.
+async fn engine_of(spec: &mut ClusterSpec) -> Result<Docker> {
+    let docker = match spec.docker.take() {
+        Some(docker) => docker,
+        None => Docker::find().await?,
+    };
+    docker.nature().await?.require_nodes_can_run()?;
+    Ok(docker)
+}
+
 async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let started = Instant::now();
     let mut clock = Clock::start();
@@ -92,11 +102,7 @@ async fn booted(mut spec: ClusterSpec) -> Result<Cluster> {
     let name = spec.name.clone().unwrap_or_else(made_up_name);
 
     pairs::at_once(&spec)?;
-    let docker = match spec.docker.take() {
-        Some(docker) => docker,
-        None => Docker::find().await?,
-    };
-    docker.nature().await?.require_nodes_can_run()?;
+    let docker = engine_of(&mut spec).await?;
     // The sweep would end guards that are still saving.
     let (_, finished) = evidence::finish().await;
     // What others left in the way of their own removal is no reason not to boot.
