@@ -28,6 +28,15 @@ pub struct Command {
     deadline: Duration,
 }
 
+/// Closes what was open beside input and output, then becomes the program in its arguments.
+const ALONE: &str = r#"
+for open in /proc/$$/fd/*; do
+  number=${open##*/}
+  if [ "$number" -gt 2 ]; then eval "exec $number>&-"; fi
+done
+exec "$@"
+"#;
+
 /// What a program left.
 #[derive(Debug, Clone)]
 pub struct Output {
@@ -160,10 +169,13 @@ impl Command {
     }
 
     /// Starts the program in a session of its own, so that it outlives this process and
-    /// sees no Ctrl-C; what it writes is appended to `log`.
+    /// sees no Ctrl-C; what it writes is appended to `log`. Files that this process was started
+    /// with are not kept open: one may be a lock (`flock FILE cargo test`) or a pipe that somebody
+    /// reads to its end.
     ///
     /// # Errors
-    /// The log cannot be opened, or `setsid` (util-linux) cannot be started.
+    /// The log cannot be opened, or `setsid` (util-linux) cannot be started. Without bash the
+    /// log says so.
     pub async fn detach(&self, log: &Path) -> Result<()> {
         let open = || format!("open log '{}'", log.display());
         let log = File::options()
@@ -177,7 +189,7 @@ impl Command {
         )]
         let mut command = tokio::process::Command::new("setsid");
         command
-            .arg("--fork")
+            .args(["--fork", "bash", "-c", ALONE, "kubenest"])
             .arg(&self.program)
             .args(&self.args)
             .envs(self.env.iter().cloned());
@@ -257,7 +269,12 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
     use super::*;
+    use crate::wait::{self, Probe};
 
     #[tokio::test]
     async fn a_failure_shows_command_status_and_last_words() {
@@ -308,6 +325,24 @@ mod tests {
         let look = ["-c", "grep SigIgn /proc/self/status"];
         let told = Command::new("nohup").arg("sh").args(look).run().await;
         assert!(is_ignored(&told.unwrap().stdout, 1));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_outlives_this_one_keeps_no_file_of_its_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let [lock, log] = ["lock", "log"].map(|name| folder.path().join(name));
+        let inherited = File::create(&lock).unwrap();
+        fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let look = "for open in /proc/$$/fd/*; do readlink \"$open\"; done; echo all";
+        let program = Command::new("sh").args(["-c", look]);
+        program.detach(&log).await.unwrap();
+        let said = wait::until("its word", Duration::from_secs(60), async || {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            Probe::from_option(said.contains("\nall\n").then_some(said.clone()), || said)
+        });
+        let said = said.await.unwrap();
+        assert!(!said.contains(lock.to_str().unwrap()), "{said}");
+        assert!(said.contains(log.to_str().unwrap()), "{said}");
     }
 
     #[test]

@@ -99,8 +99,8 @@ pub(super) fn processes(layout: &Layout) -> Vec<Process> {
         let read = |file| fs::read(folder.join(file)).unwrap_or_default();
         let marked = read("environ").split(|b| *b == 0).any(|v| v == mark);
         let role = match read("comm").trim_ascii() {
-            // setsid becomes the daemon.
-            b"dockerd" | b"setsid" if marked => Role::Daemon,
+            // setsid becomes bash, and that the daemon.
+            b"dockerd" | b"setsid" | b"bash" if marked => Role::Daemon,
             _ if marked => Role::Attendant,
             _ if String::from_utf8_lossy(&read("cgroup")).contains(&group) => Role::Contained,
             _ => return None,
