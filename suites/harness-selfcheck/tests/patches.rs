@@ -72,8 +72,9 @@ async fn arguments_reach_the_programs_beside_the_boots_own() -> Result<()> {
 
 /// What a program of a node was started with.
 async fn command_line(node: &Node, program: &str) -> Result<Vec<String>> {
-    let ids = node.exec_ok(&["pgrep", "--exact", "--full", &format!("[^ ]*{program} .*")]);
-    let ids = ids.await?.text();
+    let line = format!("[^ ]*{program} .*");
+    let argv = ["pgrep", "--exact", "--full", &line];
+    let ids = node.exec_ok(&argv).await?.text();
     let id = ids.split_whitespace().next().context("it does not run")?;
     let line = node.read_file(&format!("/proc/{id}/cmdline")).await?;
     let words = String::from_utf8(line)?;
