@@ -153,23 +153,23 @@ fn mappings_and_lists_of_arguments_are_what_this_kubeadm_reads() {
 
 #[test]
 fn a_versioned_patch_is_translated_to_the_version_that_is_read() {
-    for (kubernetes, api) in [
-        ("1.30.8", "kubeadm.k8s.io/v1beta3"),
-        ("1.32.1", "kubeadm.k8s.io/v1beta4"),
-        ("1.37.0", "kubeadm.k8s.io/v1beta4"),
+    let (map, list) = (json!({"v": "4"}), json!([{"name": "v", "value": "4"}]));
+    for (kubernetes, api, arguments) in [
+        ("1.30.8", "kubeadm.k8s.io/v1beta3", &map),
+        ("1.32.1", "kubeadm.k8s.io/v1beta4", &list),
+        ("1.37.0", "kubeadm.k8s.io/v1beta4", &list),
     ] {
         let document = document(kubernetes, &[OLD_API], "ClusterConfiguration");
         assert_eq!(document["apiVersion"], api, "{kubernetes}");
-        let arguments = document["apiServer"]["extraArgs"].to_string();
-        assert!(
-            arguments.contains('v') && arguments.contains("\"4\""),
-            "{arguments}"
+        assert_eq!(
+            document["apiServer"]["extraArgs"], *arguments,
+            "{kubernetes}"
         );
     }
     let newer = OLD_API.replace("v1beta3", "v1beta4");
     let document = document("1.30.8", &[&newer], "ClusterConfiguration");
     assert_eq!(document["apiVersion"], "kubeadm.k8s.io/v1beta3");
-    assert_eq!(document["apiServer"]["extraArgs"], json!({"v": "4"}));
+    assert_eq!(document["apiServer"]["extraArgs"], map);
 }
 
 #[test]
