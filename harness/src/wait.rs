@@ -131,6 +131,7 @@ pub(crate) fn at_most<T>(
 #[derive(Debug)]
 pub(crate) struct Deadline {
     begun: Instant,
+    asked: Duration,
     allowed: Duration,
     machine: Option<Sample>,
 }
@@ -139,6 +140,7 @@ impl Deadline {
     pub(crate) fn begin(deadline: Duration) -> Self {
         Self {
             begun: Instant::now(),
+            asked: deadline,
             allowed: scaled(deadline),
             machine: Sample::recent(),
         }
@@ -147,6 +149,12 @@ impl Deadline {
     /// How much of it is left.
     fn left(&self) -> Duration {
         self.allowed.saturating_sub(self.begun.elapsed())
+    }
+
+    /// How much of it is left as a deadline of another wait, which multiplies it anew.
+    pub(crate) fn rest(&self) -> Duration {
+        let part = self.left().as_secs_f64() / self.allowed.as_secs_f64().max(f64::EPSILON);
+        self.asked.mul_f64(part)
     }
 
     /// The work's result, or `None` when it has not ended by the deadline.

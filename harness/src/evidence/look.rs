@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -162,25 +162,27 @@ pub(super) async fn look(
 /// Looks at a node that runs. One that is slow, or frozen, is given all of its time, and its
 /// journals are read from beside it meanwhile: nothing holds that up but the disk.
 async fn look_inside(node: &Beside<'_>, case: Option<&Window>, deadline: Duration) -> Gathered {
-    let begin = Instant::now();
+    let whole = wait::Deadline::begin(deadline);
     let argv = argv(case);
     let inside = node.docker.exec_bounded(node.node, &argv, BYTES, deadline);
     let mut inside = Box::pin(inside);
-    let soon = tokio::time::timeout(deadline / SLOW, &mut inside).await;
+    let soon = wait::at_most(deadline / SLOW, &mut inside).await;
     let mut found = Gathered::default();
     let mut beside = Gathered::default();
     let journals = argv_of_journals(case);
     match soon {
-        Ok(Ok((output, true))) => told(node.node, Ok((output, true)), &mut found),
+        Some(Ok((output, true))) => told(node.node, Ok((output, true)), &mut found),
         // It is paused, or said too much.
-        Ok(output) => {
+        Some(output) => {
             told(node.node, output, &mut found);
-            let left = deadline.saturating_sub(begin.elapsed());
-            told(node.node, node.run(&journals, left).await, &mut beside);
+            told(
+                node.node,
+                node.run(&journals, whole.rest()).await,
+                &mut beside,
+            );
         }
-        Err(_) => {
-            let left = deadline.saturating_sub(begin.elapsed());
-            let (output, from_beside) = tokio::join!(inside, node.run(&journals, left));
+        None => {
+            let (output, from_beside) = tokio::join!(inside, node.run(&journals, whole.rest()));
             told(node.node, output, &mut found);
             told(node.node, from_beside, &mut beside);
         }
@@ -227,7 +229,7 @@ impl Beside<'_> {
     /// Runs a look in another container, which has the node's volumes.
     async fn run(&self, argv: &[String], deadline: Duration) -> Result<(Vec<u8>, bool)> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let begin = Instant::now();
+        let whole = wait::Deadline::begin(deadline);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // Somebody else may be looking, too.
         let name = format!("{}-reader-{}-{count}", self.node, std::process::id());
@@ -249,8 +251,8 @@ impl Beside<'_> {
         let started = wait::within("a look from beside", deadline, start).await;
         let output = match started {
             Ok(_) => {
-                let left = deadline.saturating_sub(begin.elapsed());
-                self.docker.exec_bounded(&name, argv, BYTES, left).await
+                let rest = whole.rest();
+                self.docker.exec_bounded(&name, argv, BYTES, rest).await
             }
             Err(error) => Err(error),
         };

@@ -1,3 +1,5 @@
+//! Whose things a sweep takes, label by label.
+
 use super::*;
 
 /// By the engine's clock.
