@@ -5,6 +5,7 @@ pub mod browser;
 pub mod built;
 pub mod doomed;
 pub mod faketime;
+pub mod listeners;
 pub mod planted;
 pub mod proxy;
 

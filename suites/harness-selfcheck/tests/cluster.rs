@@ -2,10 +2,10 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     io::ErrorKind,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         net::UnixListener,
@@ -15,7 +15,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use harness_selfcheck::{RECIPE, docker, left_of, unique_name};
+use harness_selfcheck::{
+    RECIPE, docker, left_of,
+    listeners::{Listener, listeners},
+    unique_name,
+};
 use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec,
     cluster::{self, Listed},
@@ -363,74 +367,6 @@ async fn nothing_listens_beyond_loopback(cluster: &Cluster) -> Result<()> {
         assert!(!ours || at.ip().is_loopback(), "{at}: {command}");
     }
     Ok(())
-}
-
-/// Who listens on the machine, as the kernel tells.
-#[derive(Debug)]
-struct Listener {
-    at: SocketAddr,
-    /// Of the process, where it may be seen.
-    command: String,
-}
-
-fn listeners() -> Result<Vec<Listener>> {
-    let commands = sockets();
-    let mut found = Vec::new();
-    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        // The kernel may have no IPv6.
-        for line in fs::read_to_string(table)
-            .unwrap_or_default()
-            .lines()
-            .skip(1)
-        {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (at, state, inode) = (fields[1], fields[3], fields[9]);
-            if state == "0A" {
-                let command = commands.get(&format!("socket:[{inode}]"));
-                found.push(Listener {
-                    at: address(at).with_context(|| format!("{table}: {line}"))?,
-                    command: command.cloned().unwrap_or_default(),
-                });
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// As in `0100007F:1F90`: words of the machine's own byte order.
-fn address(text: &str) -> Result<SocketAddr> {
-    let (address, port) = text.split_once(':').context("no port")?;
-    let mut bytes = Vec::new();
-    for word in address.as_bytes().chunks(8) {
-        let word = u32::from_str_radix(std::str::from_utf8(word)?, 16)?;
-        bytes.extend(word.to_ne_bytes());
-    }
-    let ip = match <[u8; 4]>::try_from(&bytes[..]) {
-        Ok(four) => IpAddr::from(four),
-        Err(_) => IpAddr::from(<[u8; 16]>::try_from(&bytes[..])?).to_canonical(),
-    };
-    Ok(SocketAddr::new(ip, u16::from_str_radix(port, 16)?))
-}
-
-/// Command lines by the sockets of their processes.
-fn sockets() -> BTreeMap<String, String> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut found = BTreeMap::new();
-    for process in processes {
-        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        // Of another user's, or of one that has just ended, nothing is told.
-        let files = fs::read_dir(process.path().join("fd"))
-            .into_iter()
-            .flatten();
-        for link in files
-            .flatten()
-            .filter_map(|file| fs::read_link(file.path()).ok())
-        {
-            found.insert(link.to_string_lossy().into_owned(), command.clone());
-        }
-    }
-    found
 }
 
 async fn nothing_is_left_after_down(cluster: Cluster) -> Result<()> {

@@ -1,4 +1,5 @@
 //! A node that is slow, paused or frozen leaves the journals that tell why.
+#![expect(clippy::print_stdout, reason = "how long it took, for people")]
 
 use std::{
     fs,
@@ -35,10 +36,8 @@ async fn a_node_that_cannot_answer_leaves_its_journals() -> Result<()> {
     has_journals(paused?)?;
 
     // The engine knows nothing of it: whatever it starts in the node never ends.
-    let id = engine.inspect(&node).await?["Id"]
-        .as_str()
-        .map(str::to_owned);
-    let freezer = Freezer::of(&id.context("a container has an id")?)?;
+    let id = on_node(&["inspect", "--format", "{{.Id}}"]).await?;
+    let freezer = Freezer::of(&id)?;
     freezer.set(true)?;
     let frozen = evidence("frozen", &cluster).await;
     freezer.set(false)?;

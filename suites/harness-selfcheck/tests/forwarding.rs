@@ -1,7 +1,5 @@
 //! What this machine does with others' packets while embedded engines run, and afterwards.
 
-#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
-
 use kubenest::process::Command;
 
 /// In a network of its own, as this machine's forwarding is needed by other tests.
