@@ -383,8 +383,8 @@ async fn from_files(
         let one = deliver::load(targets, image, Arc::clone(&saved)).await;
         all = Some(match all {
             Some(all) => {
-                let done = || format!("'{}' is loaded", all.names.join("', '"));
-                let one = one.with_context(|| format!("{}; then", done()))?;
+                let before = || format!("'{}' is loaded; then", all.names.join("', '"));
+                let one = one.with_context(before)?;
                 all.and(one)
             }
             None => one?,
