@@ -74,8 +74,8 @@ impl Nature {
     /// Refuses an engine on which no node can run.
     ///
     /// # Errors
-    /// [`Refused`](crate::ErrorKind::Refused): it is Podman, or runs without root. The cure names
-    /// engines that can.
+    /// [`Refused`](crate::ErrorKind::Refused): it is Podman, runs without root, or gives its
+    /// containers another root. The cure names engines that can.
     pub fn require_nodes_can_run(&self) -> Result<()> {
         let why = match self {
             Self { podman: true, .. } => {
@@ -85,16 +85,24 @@ impl Nature {
                 "it runs without root, and a kubelet in its user namespace needs what is not set \
                  up here (delegated cgroups, KubeletInUserNamespace)"
             }
+            Self { remapped: true, .. } => {
+                "it unpacks images for another root, and a node, which needs the machine's own, \
+                 ends at once: its set-uid programs, mount above all, become that other user"
+            }
             _ => return Ok(()),
         };
+        let mode = match self {
+            Self { rootless: true, .. } => " (rootless)",
+            Self { remapped: true, .. } => " (userns-remap)",
+            _ => "",
+        };
+        let name = &self.name;
         Err(Error::refused(format!(
-            "nodes are not supported on this engine, {}{}: {why}",
-            self.name,
-            if self.rootless { " (rootless)" } else { "" }
+            "nodes are not supported on this engine, {name}{mode}: {why}"
         ))
         .cure(
-            "use a Docker engine that runs as root: DOCKER_HOST=unix:///var/run/docker.sock, or as \
-             root KUBENEST_ENGINE=embedded",
+            "use a Docker engine that runs as root and without userns-remap: \
+             DOCKER_HOST=unix:///var/run/docker.sock, or as root KUBENEST_ENGINE=embedded",
         ))
     }
 }
@@ -128,17 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn a_remapped_root_is_known_and_no_hindrance() {
-        let nature = nature(
+    fn engines_on_which_no_node_runs_are_refused_with_the_cure() {
+        let remapped = nature(
             r#"{"Version":"26.1.5"}"#,
             r#"{"SecurityOptions":["name=seccomp,profile=builtin","name=userns"]}"#,
         );
-        assert!(nature.remapped && nature.clock.is_none());
-        nature.require_nodes_can_run().unwrap();
-    }
-
-    #[test]
-    fn engines_without_root_and_podman_are_refused_with_the_cure() {
         let rootless = nature(
             r#"{"Version":"28.0.4"}"#,
             r#"{"SecurityOptions":["name=seccomp,profile=builtin","name=rootless"]}"#,
@@ -150,6 +152,10 @@ mod tests {
         for (engine, told) in [
             (rootless, "Docker 28.0.4 (rootless): it runs without root"),
             (podman, "Podman 4.3.1: it is not Docker's"),
+            (
+                remapped,
+                "Docker 26.1.5 (userns-remap): it unpacks images for another root",
+            ),
         ] {
             let error = engine.require_nodes_can_run().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Refused);

@@ -32,9 +32,6 @@ pub(super) fn kind(facts: &Facts) -> Outcome {
     };
     match nature.require_nodes_can_run() {
         Err(error) => Outcome::failed(error.to_string(), error.cure_text().unwrap_or_default()),
-        Ok(()) if nature.remapped => Outcome::passed(
-            "root, with userns-remap: nodes and guards ask for the host's user namespace",
-        ),
         Ok(()) => Outcome::passed("runs as root"),
     }
 }
@@ -134,7 +131,7 @@ mod tests {
         assert!(rootless.cure.unwrap().contains("embedded"));
         assert_eq!(kind(&of(|n| n.podman = true)).verdict, Verdict::Failed);
         let remapped = kind(&of(|nature| nature.remapped = true));
-        assert_eq!(remapped.verdict, Verdict::Passed);
+        assert_eq!(remapped.verdict, Verdict::Failed);
         assert!(remapped.observed.contains("userns-remap"));
     }
 
