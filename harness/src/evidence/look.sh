@@ -64,7 +64,10 @@ if [[ $full ]]; then
     # dmesg's own clock may be seconds behind.
     part kernel.log "${journal[@]}" _TRANSPORT=kernel
 elif [[ $live ]]; then
-    part kernel.log dmesg --time-format=iso
+    # The kernel's log is the machine's: what it said before the node was there is of others. Its
+    # clock may be behind.
+    begun=$(date --date="@$(($(stat --format=%Y /proc/1) - 60))" '+%F %T')
+    part kernel.log dmesg --time-format=iso --since "$begun"
 fi
 for file in /var/lib/kubelet/config.yaml /var/lib/kubelet/kubeadm-flags.env; do
     [[ -e $file ]] && part "files$file" cat -- "$file"
