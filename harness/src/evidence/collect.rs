@@ -307,8 +307,7 @@ impl Writer<'_> {
 
     /// A text made safe to keep and to look at.
     fn shown(&self, raw: &str) -> String {
-        let lines: Vec<_> = raw.split('\n').map(clean).collect();
-        self.redactor.redact(&lines.join("\n"))
+        self.redactor.redact(&cleaned(raw))
     }
 
     fn log(&mut self, path: &str, text: &str, cut: bool) -> Result<()> {
@@ -347,7 +346,7 @@ impl Writer<'_> {
         };
         self.redactor.redact_document(&mut document);
         let pretty = serde_json::to_string_pretty(&document).context("write JSON")?;
-        let text = self.shown(&pretty) + "\n";
+        let text = self.redactor.redact_written(&cleaned(&pretty)) + "\n";
         if path == "api/events.json" {
             // A pattern of the user's own may have taken a bracket with it.
             let document = serde_json::from_str(&text).unwrap_or(document);
@@ -467,6 +466,12 @@ fn what(path: &str) -> &'static str {
         "message.txt" => "the error, and what the test saw",
         _ => "",
     }
+}
+
+/// The lines of a text, without what steers a terminal.
+fn cleaned(raw: &str) -> String {
+    let lines: Vec<_> = raw.split('\n').map(clean).collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]

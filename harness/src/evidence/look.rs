@@ -171,15 +171,14 @@ async fn look_inside(node: &Beside<'_>, case: Option<&Window>, deadline: Duratio
     let mut beside = Gathered::default();
     let journals = argv_of_journals(case);
     match soon {
-        Some(Ok((output, true))) => told(node.node, Ok((output, true)), &mut found),
-        // It is paused, or said too much.
         Some(output) => {
+            let ended = matches!(output, Ok((_, true)));
             told(node.node, output, &mut found);
-            told(
-                node.node,
-                node.run(&journals, whole.rest()).await,
-                &mut beside,
-            );
+            // It said too much, or is paused or frozen: then the engine's words are all there is.
+            if !ended || found.parts.is_empty() {
+                let from_beside = node.run(&journals, whole.rest()).await;
+                told(node.node, from_beside, &mut beside);
+            }
         }
         None => {
             let (output, from_beside) = tokio::join!(inside, node.run(&journals, whole.rest()));

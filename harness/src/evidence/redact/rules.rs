@@ -110,6 +110,11 @@ static GO_FIELD: LazyLock<Regex> = LazyLock::new(|| compiled(r"^,[A-Za-z]+[:=]")
 
 /// The text without what looks like a secret.
 pub(super) fn redact(text: &str) -> String {
+    redact_fields(&secrets(text))
+}
+
+/// As [`redact`], but for Secrets that are written as objects of the API.
+pub(super) fn redact_fields(text: &str) -> String {
     let mut text = pem::without_keys(text);
     let mut pass = |rule: &Regex, what: fn(&Captures) -> String| {
         if let Cow::Owned(new) = rule.replace_all(&text, what) {
@@ -122,16 +127,7 @@ pub(super) fn redact(text: &str) -> String {
     pass(&GO_VARIABLE, |found| {
         format!("{}{}{}", &found["keep"], mark("secret"), &found["end"])
     });
-    for rule in [
-        secrets,
-        static_header,
-        header,
-        pair,
-        keyed,
-        weak,
-        command,
-        urls,
-    ] {
+    for rule in [static_header, header, pair, keyed, weak, command, urls] {
         text = rule(&text);
     }
     text

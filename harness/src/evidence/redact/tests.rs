@@ -254,3 +254,18 @@ fn secrets_of_any_number_and_size_are_taken_out() {
     let shown = redactor.redact(&format!("a {} b {} c", value(0), value(29)));
     assert_eq!(shown, "a [redacted secret] b [redacted secret] c");
 }
+
+#[test]
+fn a_document_stays_one_and_only_its_secrets_lose_their_data() {
+    let mut document = serde_json::json!({"kind": "List", "items": [
+        {"kind": "Secret", "data": {"word": "aGVsbG8gd29ybGQ="}},
+        {"kind": "ConfigMap", "data": {"Corefile": ".:53"}},
+    ]});
+    let redactor = Redactor::default();
+    redactor.redact_document(&mut document);
+    let text = serde_json::to_string_pretty(&document).unwrap();
+    let written = redactor.redact_written(&text);
+    let read: serde_json::Value = serde_json::from_str(&written).expect(&written);
+    assert_eq!(read["items"][0]["data"]["word"], "[redacted data]");
+    assert_eq!(read["items"][1]["data"]["Corefile"], ".:53");
+}
