@@ -4,10 +4,14 @@ use std::{borrow::Cow, fmt::Write, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
-/// Sequences that steer a terminal: CSI, OSC, and the short ones.
+/// Sequences that steer a terminal: CSI, those that carry a text (OSC, APC and others), and the
+/// short ones.
 static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+    compiled(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]_PX^][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 });
+/// Colours in a text that was quoted.
+static QUOTED_COLOURS: LazyLock<Regex> =
+    LazyLock::new(|| compiled(r"\\+(?:u001b|x1b|033|e)\[[0-9;]*[A-Za-z]"));
 
 /// Most lines have none of it.
 static UNUSUAL: LazyLock<Regex> = LazyLock::new(|| compiled("[^ -~]"));
@@ -15,6 +19,20 @@ static QUOTING: LazyLock<Regex> = LazyLock::new(|| compiled(r#"\\+("?)"#));
 
 pub(super) fn compiled(pattern: &str) -> Regex {
     Regex::new(pattern).expect("must compile")
+}
+
+/// What a terminal shows of a line: without sequences, and what was written last where the cursor
+/// went back to the begin.
+pub(super) fn visible(line: &str) -> Cow<'_, str> {
+    if !line.bytes().any(|byte| matches!(byte, 0x1b | b'\r')) {
+        return Cow::Borrowed(line);
+    }
+    let plain = ESCAPES.replace_all(line, "");
+    let shown = plain.trim_end();
+    // A section of GitLab's is led by its mark, which the return hides.
+    let marked = shown.contains("section_start:") || shown.contains("section_end:");
+    let last = shown.rsplit('\r').next().unwrap_or_default();
+    Cow::Owned(if marked { shown } else { last }.to_owned())
 }
 
 /// Drops terminal sequences and shows what else could steer a terminal as `\x1b`, `\u{202e}`.
@@ -40,13 +58,18 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
 /// Undoes the quoting of log formats, however deep: `\\\"a\\\"` is `"a"`. Other escapes stay,
 /// with one backslash: `\x00` is safer to look at than what it stands for.
 pub(super) fn unquoted(text: &str) -> Cow<'_, str> {
-    QUOTING.replace_all(text, |run: &Captures| {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let plain = QUOTED_COLOURS.replace_all(text, "");
+    let told = QUOTING.replace_all(&plain, |run: &Captures| {
         match &run[1] {
             "" => r"\",
             quote => quote,
         }
         .to_owned()
-    })
+    });
+    Cow::Owned(told.into_owned())
 }
 
 /// At most `most` characters of a text; what is cut off is marked.

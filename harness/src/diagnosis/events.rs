@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::{
     Evidence, Source,
     clean::{clean, compiled, unquoted},
-    line::quotes_a_container,
+    message::quotes_a_container,
 };
 
 /// A row of a table: `get events` names the object, `describe` the component.
 static ROW: LazyLock<Regex> = LazyLock::new(|| {
     let age = r"(?:[0-9]+[a-z]+)+(?: ago)?(?: \(x[0-9]+ over [0-9a-z]+\))?|<unknown>|<invalid>";
     let listed = format!(
-        r"^(?:[^ ]+ +)?(?:{age}) +(?:Normal|Warning) +(?<reason>[A-Za-z]+) +[a-z.]+/[^ ]+ +"
+        r"^(?:[^ ]+ +)?(?:{age}) +(?:Normal|Warning) +(?<reason>[A-Za-z]+) +[A-Za-z.]+/[^ ]+ +"
     );
     let described = format!(
         r"^ +(?:Normal|Warning) +(?<cause>[A-Za-z]+) +(?:{age}) +[a-zA-Z0-9-]+(?:, [^ ]+)? +"
@@ -93,6 +93,7 @@ mod tests {
             "  Warning  Failed  12s (x3 over 30s)  kubelet            it is: so",
             "  Warning  Failed  12s  kubelet, node-1  it is: so",
             "2m3s (x4 over 5m)  Warning   Failed   helmchart.helm.cattle.io/a   it is: so",
+            "2m3s (x4 over 5m)  Warning   Failed   Pod/a-1   it is: so",
         ] {
             assert_eq!(row(line), Some(("Failed", "it is: so")), "{line}");
         }

@@ -14,14 +14,21 @@
 //! assert!(found[0].cure.contains("kind 0.27.0"));
 //! ```
 
+mod catalogue;
 mod causes;
 mod clean;
+mod documents;
+mod encoding;
 mod events;
-mod line;
+mod form;
+mod lines;
+mod message;
+mod quote;
 mod read;
 mod recognise;
 mod report;
 mod rule;
+mod surface;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -31,9 +38,11 @@ use crate::Error;
 
 pub(crate) use self::clean::clean;
 pub use self::{
+    catalogue::{Known, known, near},
     read::{FileRead, Reading, read, read_stream},
     recognise::diagnose,
     report::Report,
+    surface::{Surface, speak_of},
 };
 
 /// Who says a line. It decides which causes the line can show.
@@ -51,8 +60,13 @@ pub enum Source {
     Cri,
     /// What a command such as kind, ctr or crictl wrote.
     Cli,
-    /// What a container wrote, or a line that quotes it.
+    /// What a container wrote, or a line that quotes it; and programs that elsewhere are
+    /// containers, such as etcd.
     Pod,
+    /// A program that holds a kubelet, a runtime and a control plane: k3s, RKE2, k0s, `MicroK8s`.
+    Distribution,
+    /// Words that are only shown: a commit, a diff, a script, a page.
+    Quote,
     /// Any other program of the node, such as systemd.
     System,
     /// A line that does not say.
@@ -122,11 +136,24 @@ pub struct Support {
     pub matched: String,
 }
 
+impl Source {
+    /// Whether it is, or holds, one of these.
+    fn is_among(self, sources: &[Self]) -> bool {
+        let holds = [Self::Kubelet, Self::Runtime, Self::Pod];
+        let held = self == Self::Distribution && holds.iter().any(|held| sources.contains(held));
+        held || sources.contains(&self)
+    }
+}
+
 impl Evidence {
-    /// The lines of a text. They are `source`'s, unless a line's own header names another.
+    /// The lines of a text, and behind them what several lines make together, such as a list of
+    /// events. They are `source`'s, unless a line's own header names another.
     pub fn lines(source: Source, text: &str) -> Vec<Self> {
-        let mut lines = line::Lines::new(source);
-        text.lines().map(|line| lines.next(line)).collect()
+        let mut lines = lines::Lines::new(source);
+        let mut evidence: Vec<_> = text.lines().map(|line| lines.next(line)).collect();
+        let (found, _) = lines.finish();
+        evidence.extend(found.into_iter().map(|found| found.0));
+        evidence
     }
 
     /// The message of a Kubernetes event.
@@ -158,4 +185,8 @@ impl fmt::Display for Place {
 }
 
 #[cfg(test)]
+mod reports;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrapped;

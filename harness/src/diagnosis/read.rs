@@ -6,8 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Evidence, Place, Source, clean::clean, events, line::Lines, recognise::matters};
+use super::{
+    Evidence, Place, Source, clean::clean, encoding::opened, events, lines::Lines,
+    recognise::matters,
+};
 use crate::{Context, Error, Result};
+use serde_json::Value;
 
 /// Bytes that are read of a file; of a longer one, its end.
 const FILE_BYTES: u64 = 256 << 20;
@@ -20,6 +24,13 @@ const JSON_BYTES: u64 = 64 << 20;
 /// Files that are read of a folder, and folders below each other.
 const FILES: usize = 10_000;
 const DEPTH: usize = 16;
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// Files whose lines are a page's or a program's text.
+const PAGES: [&str; 26] = [
+    "md", "markdown", "mdx", "rst", "adoc", "html", "htm", "go", "rs", "py", "c", "h", "cc", "cpp",
+    "java", "js", "ts", "tsx", "sh", "bash", "patch", "diff", "tf", "ipynb", "css", "feature",
+];
 /// Lines that are kept because they may show a cause.
 const EVIDENCE: usize = 200_000;
 
@@ -100,7 +111,7 @@ impl Reading {
         let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
         let of_node = |path: &PathBuf| {
-            ["containerd.log", "kubelet.log", "journal.log"]
+            ["containerd.log", "kubelet.log", "journal.log", "serial.log"]
                 .iter()
                 .any(|name| path.ends_with(name))
         };
@@ -141,9 +152,14 @@ impl Reading {
             within
         });
         if length > FILE_BYTES {
-            let from = length - FILE_BYTES;
+            let mut head = [0; 2];
+            file.read_exact(&mut head)?;
+            // What is compressed has no end of its own.
+            let from = if head == GZIP { 0 } else { length - FILE_BYTES };
             file.seek(SeekFrom::Start(from))?;
-            self.note(path, &format!("its first {} MiB", from >> 20));
+            if from > 0 {
+                self.note(path, &format!("its first {} MiB", from >> 20));
+            }
         }
         self.stream(&name, source, node, file)
     }
@@ -156,17 +172,29 @@ impl Reading {
         stream: impl Read,
     ) -> io::Result<()> {
         let left = FILE_BYTES.min(BYTES.saturating_sub(self.bytes));
-        let mut stream = BufReader::with_capacity(64 << 10, stream.take(left));
+        let (stream, kept) = opened(BufReader::with_capacity(64 << 10, stream))?;
+        let mut stream = stream.take(left);
+        if stream.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+            stream.consume(BYTE_ORDER_MARK.len());
+        }
         let head = stream.fill_buf()?;
         if let Some(kind) = not_text(head) {
             self.note(Path::new(name), kind);
             return Ok(());
         }
-        let read = if head.trim_ascii_start().starts_with(b"{") {
-            self.json(name, source, node, &mut stream)?
+        let (json, mut read) = (head.trim_ascii_start().starts_with(b"{"), Amount::default());
+        let ended = if json {
+            self.json(name, source, node, &mut stream, &mut read)
         } else {
-            self.text(name, source, node, &mut stream)?
+            self.text(name, source, node, &mut stream, &mut read)
         };
+        match ended {
+            // What comes before the place where it is broken may say why.
+            Err(cause) if kept.is_some() => {
+                self.note(Path::new(name), &format!("its end: {cause}"))
+            }
+            ended => ended?,
+        }
         self.bytes += read.bytes;
         if read.bytes >= left {
             self.note(Path::new(name), "what comes after the bound on size");
@@ -178,29 +206,28 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads a document with events; anything else that starts like one is text.
+    /// Reads a document of Kubernetes; anything else that starts like one is text.
     fn json(
         &mut self,
         name: &str,
         source: Source,
         node: Option<&str>,
         stream: &mut impl BufRead,
-    ) -> io::Result<Amount> {
+        read: &mut Amount,
+    ) -> io::Result<()> {
         let mut document = Vec::new();
-        stream
-            .by_ref()
-            .take(JSON_BYTES)
-            .read_to_end(&mut document)?;
-        if let Ok(value) = serde_json::from_slice(&document) {
+        let ended = stream.by_ref().take(JSON_BYTES).read_to_end(&mut document);
+        let value: Value = serde_json::from_slice(&document).unwrap_or_default();
+        if value["kind"].is_string() || value["items"].is_array() {
             for event in events::of_json(&value) {
                 self.keep(event, name, None, node);
             }
-            return Ok(Amount {
-                bytes: document.len() as u64,
-                lines: document.split(|byte| *byte == b'\n').count() as u64,
-            });
+            read.bytes = document.len() as u64;
+            read.lines = document.split(|byte| *byte == b'\n').count() as u64;
+            return Ok(());
         }
-        self.text(name, source, node, &mut document.chain(stream))
+        self.text(name, source, node, &mut document.chain(stream), read)?;
+        ended.map(drop)
     }
 
     fn text(
@@ -209,18 +236,21 @@ impl Reading {
         source: Source,
         node: Option<&str>,
         stream: &mut impl BufRead,
-    ) -> io::Result<Amount> {
-        let (mut read, mut buffer) = (Amount::default(), Vec::new());
+        read: &mut Amount,
+    ) -> io::Result<()> {
+        let (begin, mut buffer) = (self.evidence.len(), Vec::new());
         let mut lines = Lines::new(source);
-        loop {
+        let ended = loop {
             buffer.clear();
-            let count = stream
+            let count = match stream
                 .by_ref()
                 .take(LINE_BYTES)
-                .read_until(b'\n', &mut buffer)?;
-            if count == 0 {
-                return Ok(read);
-            }
+                .read_until(b'\n', &mut buffer)
+            {
+                Ok(0) => break Ok(()),
+                Ok(count) => count,
+                Err(cause) => break Err(cause),
+            };
             read.lines += 1;
             read.bytes += count as u64;
             if !buffer.ends_with(b"\n") {
@@ -228,11 +258,31 @@ impl Reading {
             }
             let line = lines.next(&String::from_utf8_lossy(&buffer));
             self.keep(line, name, Some(read.lines), node);
+            for (line, number) in lines.found() {
+                self.keep(line, name, Some(number), node);
+            }
+        };
+        let (found, quoted) = lines.finish();
+        for (line, number) in found {
+            self.keep(line, name, Some(number), node);
         }
+        let number = |line: &Evidence| line.place.as_ref().and_then(|place| place.line);
+        self.evidence[begin..].sort_by_key(number);
+        if let Some(first) = quoted.first() {
+            let which = match quoted.len() - 1 {
+                0 => ", which quotes".to_owned(),
+                others => format!(" and {others} more lines, which quote"),
+            };
+            let name = clean(name);
+            self.notes.push(format!(
+                "not counted: {name}:{first}{which} a failure (a commit, a diff, a script, a page)"
+            ));
+        }
+        ended
     }
 
     fn keep(&mut self, mut line: Evidence, file: &str, number: Option<u64>, node: Option<&str>) {
-        if !matters(&line) {
+        if line.source == Source::Quote || !matters(&line) {
             return;
         }
         if self.evidence.len() == EVIDENCE {
@@ -268,10 +318,14 @@ struct Amount {
 }
 
 /// Whose lines a file has, by where it stands and how it is called.
-fn source_of(path: &Path) -> Source {
+pub(super) fn source_of(path: &Path) -> Source {
     let of_pods = |part: &std::ffi::OsStr| part == "pods" || part == "containers";
     if path.iter().any(of_pods) {
         return Source::Pod;
+    }
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    if PAGES.contains(&&*extension.to_lowercase()) {
+        return Source::Quote;
     }
     let name = path
         .file_name()
@@ -291,16 +345,17 @@ fn source_of(path: &Path) -> Source {
 
 /// What a file is that holds no text.
 fn not_text(head: &[u8]) -> Option<&'static str> {
-    const KNOWN: [(&[u8], &str); 7] = [
+    const KNOWN: [(&[u8], &str); 8] = [
         (b"<!doctype html>", "a page"),
+        (b"<html", "a page"),
         (
             b"LPKSHHRH",
             "a journal file; write it as text with journalctl --file",
         ),
-        (b"\x1f\x8b", "compressed"),
-        (b"\xfd7zXZ", "compressed"),
-        (b"\x28\xb5\x2f\xfd", "compressed"),
-        (b"PK\x03\x04", "compressed"),
+        (&GZIP, "compressed twice"),
+        (b"\xfd7zXZ", "compressed; unpack it first"),
+        (b"\x28\xb5\x2f\xfd", "compressed; unpack it first"),
+        (b"PK\x03\x04", "compressed; unpack it first"),
         (b"\x7fELF", "a program"),
     ];
     let known = KNOWN.iter().find(|(magic, _)| head.starts_with(magic));
@@ -346,7 +401,7 @@ mod tests {
         not read: index.html: a page
         not read: link.log: a link
         not read: n1/all: a link
-        not read: n1/old.log.gz: compressed
+        not read: n1/old.log.gz: unexpected end of file
         not read: n1/system.journal: a journal file; write it as text with journalctl --file
         ");
     }
@@ -370,6 +425,37 @@ mod tests {
         assert_eq!(reading.lines(), 2);
         let reading = read_stream("-", Source::Unknown, &b" {\"kind\": \"Pod\"}"[..]).unwrap();
         assert_eq!(reading.lines(), 1);
+    }
+
+    #[test]
+    fn what_only_quotes_is_told_but_not_counted() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |path: &str| root.path().join(path);
+        fs::write(at("faq.md"), LOOP.repeat(3)).unwrap();
+        fs::write(at("job.log"), format!("```\n{LOOP}```\n{LOOP}")).unwrap();
+        let reading = read(&[root.path().to_owned()]).unwrap();
+        let places = reading.evidence.iter().map(|line| line.place.as_ref());
+        let places: Vec<_> = places
+            .map(|place| place.and_then(|place| place.line))
+            .collect();
+        assert_eq!(places, [Some(4)]);
+        insta::assert_snapshot!(notes(&reading, root.path()), @r"
+        not counted: faq.md:1 and 2 more lines, which quote a failure (a commit, a diff, a script, a page)
+        not counted: job.log:2, which quotes a failure (a commit, a diff, a script, a page)
+        ");
+    }
+
+    #[test]
+    fn a_broken_end_costs_only_what_comes_after_it() {
+        use std::io::Write;
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+        gzip.write_all(LOOP.as_bytes()).unwrap();
+        gzip.write_all(&[b'x'; 200_000]).unwrap();
+        let mut bytes = gzip.finish().unwrap();
+        bytes.truncate(100_000);
+        let reading = read_stream("a.gz", Source::Unknown, &bytes[..]).unwrap();
+        assert_eq!(reading.evidence.len(), 1);
+        insta::assert_snapshot!(reading.notes.join("\n"), @"not read: a.gz: its end: incomplete deflate stream");
     }
 
     #[test]

@@ -6,17 +6,22 @@ use std::{
     sync::LazyLock,
 };
 
-use regex::{Regex, RegexSet};
+use regex::{Regex, RegexSet, RegexSetBuilder};
 
 use super::{
     Diagnosis, Evidence, Source, Support,
     causes::causes,
     clean::compiled,
+    quote::only_quotes,
     rule::{Cause, Facts, Role, Sign, filled},
+    surface::{spoken, worded},
 };
 
 /// So many lines are kept of a cause.
 const SHOWN: usize = 6;
+/// Bytes of states that the patterns may take together; with fewer they are made again and
+/// again, and a line takes a hundred times as long.
+const STATES: usize = 64 << 20;
 /// So many values of a fact are kept.
 const VALUES: usize = 100;
 
@@ -35,15 +40,26 @@ pub fn diagnose(evidence: &[Evidence]) -> Vec<Diagnosis> {
             hits[entry.cause].extend(entry.hit(at, line));
         }
     }
-    let found = causes().zip(&hits);
-    let mut found: Vec<_> = found
-        .filter_map(|(cause, hits)| recognise(cause, hits, evidence))
-        .collect();
+    let mut found: Vec<Diagnosis> = Vec::new();
+    for (cause, mut hits) in causes().zip(hits) {
+        hits.retain(|hit| !explained(hit, &found, evidence));
+        found.extend(recognise(cause, &hits, evidence));
+    }
     let ids: HashSet<_> = found.iter().map(|diagnosis| diagnosis.id).collect();
     for diagnosis in &mut found {
         diagnosis.follows = diagnosis.follows.filter(|root| ids.contains(root));
     }
     found
+}
+
+/// Whether a cause that was found on the line's node makes the sign mean nothing.
+fn explained(hit: &Hit, found: &[Diagnosis], evidence: &[Evidence]) -> bool {
+    let node = evidence[hit.at].node.as_deref();
+    let on_node = |line: &Support| same_node(line.evidence.node.as_deref(), node);
+    let mut causes = found
+        .iter()
+        .filter(|cause| hit.sign.unless == Some(cause.id));
+    causes.any(|cause| cause.lines.iter().any(on_node))
 }
 
 /// Whether a line can be of use to [`diagnose`]; few are.
@@ -73,7 +89,10 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
             pattern: compiled(sign.pattern),
         })
         .collect();
-    let set = RegexSet::new(entries.iter().map(|entry| entry.sign.pattern));
+    let patterns = entries.iter().map(|entry| entry.sign.pattern);
+    let set = RegexSetBuilder::new(patterns)
+        .dfa_size_limit(STATES)
+        .build();
     Table {
         set: set.expect("must compile"),
         entries,
@@ -91,10 +110,16 @@ struct Hit {
 
 impl Entry {
     fn hit(&'static self, at: usize, line: &Evidence) -> Option<Hit> {
-        if !self.sign.sources.contains(&line.source) {
+        if !line.source.is_among(self.sign.sources) {
             return None;
         }
         let found = self.pattern.captures(&line.text)?;
+        let matched = found.get_match().range();
+        // Only where nobody knows who speaks: a node's program quotes no pages.
+        let anyone = matches!(line.source, Source::Cli | Source::Unknown);
+        if anyone && only_quotes(&line.text, &matched) {
+            return None;
+        }
         let told = self.sign.facts.iter();
         let told = told.map(|&(name, value)| (name, value.to_owned()));
         let names = self.pattern.capture_names().flatten();
@@ -102,7 +127,7 @@ impl Entry {
         Some(Hit {
             at,
             sign: self.sign,
-            matched: found.get_match().range(),
+            matched,
             facts: told.chain(captured).collect(),
         })
     }
@@ -129,13 +154,19 @@ fn recognise(cause: &Cause, hits: &[Hit], evidence: &[Evidence]) -> Option<Diagn
         id: cause.id,
         title: cause.title,
         cause: filled(cause.cause, &facts),
-        cure: filled(cause.cure, &facts),
+        cure: filled(&worded(cause.cure, spoken()), &facts),
         links: cause.links,
         follows: cause.follows,
         facts,
-        count: decisive.len() + details.len(),
+        count: lines(&decisive, &details),
         lines: shown(decisive.into_iter().chain(details), evidence),
     })
+}
+
+/// How many lines there are; one may have several signs.
+fn lines(decisive: &[&Hit], details: &[&Hit]) -> usize {
+    let lines: HashSet<_> = decisive.iter().chain(details).map(|hit| hit.at).collect();
+    lines.len()
 }
 
 fn of_role<'a>(hits: &[&'a Hit], role: Role) -> impl Iterator<Item = &'a Hit> {
@@ -197,10 +228,10 @@ fn pairs<'a>(hits: &[&'a Hit], evidence: &[Evidence]) -> Vec<&'a Hit> {
     pairs
 }
 
-/// A detail is of the same node and, where the order is known, came before.
+/// A detail is of the same node and, where the order is known, came no later.
 fn belongs(detail: &Hit, hit: &Hit, evidence: &[Evidence]) -> bool {
     let (a, b) = (log(detail, evidence), log(hit, evidence));
-    same_node(a.1, b.1) && (a != b || detail.at < hit.at)
+    same_node(a.1, b.1) && (a != b || detail.at <= hit.at)
 }
 
 /// What has an order of its lines: what one source says in one file.
@@ -229,7 +260,10 @@ fn shown<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec<
         })
         .collect();
     ranked.sort_by_key(|(rank, _)| *rank);
-    let mut best: Vec<_> = ranked.into_iter().map(|(_, hit)| hit).take(SHOWN).collect();
+    let mut shown = HashSet::new();
+    let mut best: Vec<_> = ranked.into_iter().map(|(_, hit)| hit).collect();
+    best.retain(|hit| shown.insert(hit.at));
+    best.truncate(SHOWN);
     best.sort_by_key(|hit| hit.at);
     let support = best.into_iter().map(|hit| Support {
         evidence: evidence[hit.at].clone(),

@@ -8,7 +8,8 @@ use super::{Source, clean::shortened};
 pub(super) type Facts = BTreeMap<&'static str, Vec<String>>;
 
 /// A cause. Its texts may name facts: `{image}`; a part in brackets is left out when a fact
-/// in it is not known: `on a node[ with containerd {version}]`.
+/// in it is not known: `on a node[ with containerd {version}]`. A cure may have words for users
+/// of the library or of the program only: `<<library: …>><<program: …>>`.
 pub(super) struct Cause {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
@@ -30,6 +31,8 @@ pub(super) struct Sign {
     pub(super) facts: &'static [(&'static str, &'static str)],
     /// It counts only for an `image` that another line names as `removed`.
     pub(super) of_removed: bool,
+    /// It means nothing on a node where this cause, which explains it, was recognised before.
+    pub(super) unless: Option<&'static str>,
 }
 
 /// What a line is worth.
@@ -44,7 +47,7 @@ pub(super) enum Role {
     After,
     /// What stood before it in the file no longer counts.
     Reset,
-    /// It adds to what others show.
+    /// It adds to what others show, of the same line too.
     Detail,
 }
 
@@ -56,6 +59,7 @@ impl Sign {
             pattern,
             facts: &[],
             of_removed: false,
+            unless: None,
         }
     }
 
@@ -66,6 +70,11 @@ impl Sign {
 
     pub(super) const fn of_removed(mut self) -> Self {
         self.of_removed = true;
+        self
+    }
+
+    pub(super) const fn unless(mut self, cause: &'static str) -> Self {
+        self.unless = Some(cause);
         self
     }
 }

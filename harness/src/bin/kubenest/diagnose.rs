@@ -1,15 +1,15 @@
 //! `kubenest diagnose`.
 
 use std::{
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::Args;
 use kubenest::{
-    Context, Result,
-    diagnosis::{Report, read},
+    Context, Error, Result,
+    diagnosis::{Report, known, near, read},
 };
 
 /// Nothing was recognised.
@@ -17,16 +17,22 @@ const NOTHING: u8 = 4;
 
 #[derive(Args)]
 pub(crate) struct Diagnose {
-    /// Log files, folders of logs, or - for standard input
-    #[arg(required = true, value_name = "LOG")]
+    /// Log files, folders of logs, or - for standard input; a pipe is read without a name
+    #[arg(value_name = "LOG", conflicts_with_all = ["list", "explain"])]
     logs: Vec<PathBuf>,
     /// Print JSON, with every line's text in full
     #[arg(long)]
     json: bool,
+    /// List the causes that are known, by id and title
+    #[arg(long, conflicts_with = "explain")]
+    list: bool,
+    /// Say all of one cause: why it happens, what to do, where upstream has it, a line of it
+    #[arg(long, value_name = "ID")]
+    explain: Option<String>,
 }
 
 pub(crate) fn run(diagnose: &Diagnose) -> Result<ExitCode> {
-    let (text, code) = told(diagnose)?;
+    let (text, code) = told(diagnose, io::stdin().is_terminal())?;
     match io::stdout().write_all(text.as_bytes()) {
         // A reader such as `head` has seen enough.
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => {}
@@ -36,8 +42,24 @@ pub(crate) fn run(diagnose: &Diagnose) -> Result<ExitCode> {
 }
 
 /// What to print, and the exit code.
-fn told(diagnose: &Diagnose) -> Result<(String, u8)> {
-    let report = Report::of(read(&diagnose.logs)?);
+fn told(diagnose: &Diagnose, terminal: bool) -> Result<(String, u8)> {
+    if diagnose.list {
+        return Ok((list(diagnose.json)?, 0));
+    }
+    if let Some(id) = &diagnose.explain {
+        return Ok((explain(id, diagnose.json)?, 0));
+    }
+    let logs = match diagnose.logs.as_slice() {
+        [] if terminal => {
+            return Err(Error::input("nothing to diagnose was named").cure(
+                "name log files or folders of logs, or pipe a log in: \
+                 journalctl -u containerd -u kubelet | kubenest diagnose",
+            ));
+        }
+        [] => &[PathBuf::from("-")],
+        logs => logs,
+    };
+    let report = Report::of(read(logs)?);
     let text = if diagnose.json {
         crate::json_of(&report)? + "\n"
     } else {
@@ -47,17 +69,59 @@ fn told(diagnose: &Diagnose) -> Result<(String, u8)> {
     Ok((text, if nothing { NOTHING } else { 0 }))
 }
 
+fn list(json: bool) -> Result<String> {
+    let causes = known();
+    if json {
+        return Ok(crate::json_of(&causes)? + "\n");
+    }
+    let width = causes.iter().map(|cause| cause.id.len()).max();
+    let width = width.unwrap_or_default();
+    let lines = causes
+        .iter()
+        .map(|cause| format!("{:width$}  {}\n", cause.id, cause.title));
+    Ok(lines.collect())
+}
+
+fn explain(id: &str, json: bool) -> Result<String> {
+    let Some(cause) = known().into_iter().find(|cause| cause.id == id) else {
+        let near = near(id);
+        let cure = match near.as_slice() {
+            [] => "kubenest diagnose --list shows all".to_owned(),
+            near => format!("perhaps {}; --list shows all", near.join(", ")),
+        };
+        return Err(Error::input(format!("no cause is called {id:?}")).cure(cure));
+    };
+    if json {
+        return Ok(crate::json_of(&cause)? + "\n");
+    }
+    Ok(cause.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
 
+    use kubenest::diagnosis::{Surface, speak_of};
+
     use super::*;
 
+    fn asked(logs: &[&Path]) -> Diagnose {
+        // As `main` does: the cures are for users of the program.
+        speak_of(Surface::Program);
+        Diagnose {
+            logs: logs.iter().map(|log| log.to_path_buf()).collect(),
+            json: false,
+            list: false,
+            explain: None,
+        }
+    }
+
     fn told_of(folder: &Path, json: bool) -> Result<(String, u8)> {
-        let (text, code) = told(&Diagnose {
-            logs: vec![folder.to_owned()],
+        let asked = Diagnose {
             json,
-        })?;
+            ..asked(&[folder])
+        };
+        let (text, code) = told(&asked, true)?;
         let folder = format!("{}/", folder.display());
         Ok((text.replace(&folder, ""), code))
     }
@@ -97,5 +161,77 @@ mod tests {
         assert_eq!(told_of(logs.path(), true).unwrap().1, NOTHING);
         let error = told_of(&logs.path().join("b.log"), false).unwrap_err();
         assert_eq!(error.kind(), kubenest::ErrorKind::Input);
+    }
+
+    #[test]
+    fn a_cause_can_be_looked_up_without_a_log() {
+        let explained = |id: &str, json| {
+            let explain = Some(id.to_owned());
+            told(
+                &Diagnose {
+                    json,
+                    explain,
+                    ..asked(&[])
+                },
+                true,
+            )
+        };
+        let (text, code) = explained("import-content-missing", false).unwrap();
+        assert_eq!(code, 0);
+        insta::assert_snapshot!(text);
+        let (json, _) = explained("import-content-missing", true).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["id"], "import-content-missing");
+        let error = explained("import-content-mising", false).unwrap_err();
+        assert_eq!(error.kind(), kubenest::ErrorKind::Input);
+        let told = error.report();
+        assert!(
+            told.contains("cure: perhaps import-content-missing"),
+            "{told}"
+        );
+        let error = explained("?", false).unwrap_err();
+        insta::assert_snapshot!(error.report(), @r#"
+        no cause is called "?"
+        cure: kubenest diagnose --list shows all
+        "#);
+    }
+
+    #[test]
+    fn the_list_has_every_cause_in_a_line_of_its_own() {
+        let listed = |json| {
+            told(
+                &Diagnose {
+                    json,
+                    list: true,
+                    ..asked(&[])
+                },
+                true,
+            )
+            .unwrap()
+            .0
+        };
+        let text = listed(false);
+        let json: serde_json::Value = serde_json::from_str(&listed(true)).unwrap();
+        let causes = json.as_array().unwrap();
+        assert_eq!(text.lines().count(), causes.len());
+        for (line, cause) in text.lines().zip(causes) {
+            let (id, title) = line.split_once("  ").unwrap();
+            assert_eq!(
+                (id, title.trim()),
+                (
+                    cause["id"].as_str().unwrap(),
+                    cause["title"].as_str().unwrap()
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_named_at_a_terminal_is_a_question_and_no_wait() {
+        let error = told(&asked(&[]), true).unwrap_err();
+        insta::assert_snapshot!(error.report(), @r"
+        nothing to diagnose was named
+        cure: name log files or folders of logs, or pipe a log in: journalctl -u containerd -u kubelet | kubenest diagnose
+        ");
     }
 }

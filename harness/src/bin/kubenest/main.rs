@@ -21,7 +21,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use kubenest::{
-    Context, ErrorKind, Result,
+    Context, ErrorKind, Result, diagnosis,
     docker::{self, Docker, Scope},
     doctor,
     evidence::{self, redact::Redactor},
@@ -85,17 +85,23 @@ enum Command {
     },
     /// Name known causes of failure in logs, of any cluster
     ///
-    /// Reads journals of containerd and kubelet (journalctl's short, short-precise and
-    /// short-iso), events (kubectl get events, as text or -o json; kubectl describe), what
-    /// kind, ctr or crictl wrote, and folders of these, such as those of `kind export logs`.
     /// Each cause comes with its cure and the lines that show it; the root of others first.
+    ///
+    /// Reads what containerd, kubelet, k3s, kubeadm, kind, ctr or crictl wrote, and events, in
+    /// whatever form they were handed on: journals (journalctl, text or -o json), logs of CI jobs
+    /// with their stamps (GitHub, GitLab, Jenkins, Buildkite), docker logs, kubectl logs, describe
+    /// and get events, minikube logs, folders of `kind export logs`; gzip and UTF-16 too. What
+    /// only quotes an error (a commit, a diff, a page) is not counted.
     ///
     /// Exit codes: 0 a cause was recognised, 4 none was, 2 a path cannot be read.
     ///
     /// Examples:
     ///   kind export logs /tmp/logs && kubenest diagnose /tmp/logs
-    ///   journalctl -u containerd -u kubelet | kubenest diagnose -
-    ///   kubectl get events -A -o json | kubenest diagnose -
+    ///   journalctl -u containerd -u kubelet | kubenest diagnose
+    ///   gh run view 123456789 --log-failed | kubenest diagnose
+    ///   kubectl get events -A -o json | kubenest diagnose - kubelet.log
+    ///   kubenest diagnose --list
+    ///   kubenest diagnose --explain inotify-exhausted
     #[command(verbatim_doc_comment)]
     Diagnose(diagnose::Diagnose),
     /// Collect what a cluster's nodes say, kubenest's or kind's, into a folder with a page
@@ -132,6 +138,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     telemetry::start();
+    diagnosis::speak_of(diagnosis::Surface::Program);
     let cli = Cli::parse();
     match dispatch(cli.command).await {
         Ok(code) => code,

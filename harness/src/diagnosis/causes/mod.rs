@@ -6,11 +6,28 @@
 //!
 //! The table is in parts by what is at fault; a cause that leads to others stands before them.
 
+/// A request to an API server, up to what it failed of.
+macro_rules! request {
+    () => {
+        concat!(
+            r#"(?:Get|Post|Put|Patch|Delete|Head) "?https://(?<server>[^/" ]+)/"#,
+            r#"(?:api|apis|openapi|healthz|livez|readyz|version)\b[^" ]*"?: "#,
+            r"(?:tls: failed to verify certificate: )?"
+        )
+    };
+}
+
+mod cgroups;
+mod control_plane;
 mod host;
 mod images;
+mod kubeadm;
 mod kubelet;
+mod machine;
 mod network;
+mod registry;
 mod runtime;
+mod sandbox;
 
 use super::{
     Source::{self, Cli, Cri, Event, Kubelet, Runtime, Unknown},
@@ -30,10 +47,16 @@ const STARTED: &str = r"^starting containerd .*\bversion=v?(?<running>[0-9][^ ]*
 pub(super) fn causes() -> impl Iterator<Item = &'static Cause> {
     [
         host::CAUSES,
+        machine::CAUSES,
+        cgroups::CAUSES,
         runtime::CAUSES,
         kubelet::CAUSES,
+        kubeadm::CAUSES,
         images::CAUSES,
         network::CAUSES,
+        control_plane::CAUSES,
+        registry::CAUSES,
+        sandbox::CAUSES,
     ]
     .into_iter()
     .flatten()

@@ -36,13 +36,29 @@ const PROTOBUF_ON_2: &str = concat!(
     r"(?:\\x08|\\b)\\x03\\x12.{1,4}unix"
 );
 
+/// Who is told that a service of CRI is not there.
+const CRI_V1: &[super::Source] = &[Kubelet, Cri, Cli, Unknown];
+
+/// The refusal of CRI v1 at a socket.
+macro_rules! cri_v1 {
+    ($socket:expr) => {
+        concat!(
+            r"validate service connection: (?:validate CRI v1 runtime API|CRI v1 runtime API ",
+            r#"is not implemented) for endpoint "(?<socket>"#,
+            $socket,
+            r#")": rpc error: code = Unimplemented desc = unknown service "#,
+            r"runtime\.v1\.RuntimeService"
+        )
+    };
+}
+
 pub(super) const CAUSES: &[Cause] = &[
     Cause {
         id: "containerd-config-unsupported",
         title: "containerd does not read this version of its configuration",
-        cause: "containerd cannot start: its configuration file is of version {config}, \
-                and this release reads only older ones[, up to {most}]: version 3 needs \
-                containerd 2.0, version 4 needs 2.3",
+        cause: "containerd cannot start: its configuration file is of version {config}, and this \
+                release reads only older ones[, up to {most}]: version 3 needs containerd 2.0, \
+                version 4 needs 2.3",
         cure: "write the file as version 2, which every containerd from 1.6 to 2.x reads, or \
                install the containerd it was written for",
         links: &["https://github.com/containerd/containerd/pull/10165"],
@@ -51,58 +67,117 @@ pub(super) const CAUSES: &[Cause] = &[
             Sign::new(
                 Proof,
                 RUNTIME,
-                r"^containerd: failed to load TOML .*: unsupported config version `(?<config>[0-9]+)`",
+                concat!(
+                    r"^containerd: failed to load TOML .*: unsupported config version ",
+                    r"`(?<config>[0-9]+)`",
+                ),
             ),
             Sign::new(
                 Detail,
                 RUNTIME,
-                r"^containerd config version `[0-9]+` is not supported, the max version is `(?<most>[0-9]+)`",
+                concat!(
+                    r"^containerd config version `[0-9]+` is not supported, the max version is ",
+                    r"`(?<most>[0-9]+)`",
+                ),
             ),
         ],
     },
     Cause {
         id: "registry-mirrors-and-config-path",
         title: "registry mirrors are configured in two ways",
-        cause: "containerd runs without its CRI plugin: its configuration has registry.mirrors \
-                and config_path, and only one of them may be set; node images have set \
-                config_path since kind 0.27.0",
-        cure: "remove registry.mirrors and registry.configs from containerd's configuration (in \
-               kind, from containerdConfigPatches) and write /etc/containerd/certs.d/<registry>/\
-               hosts.toml instead",
+        cause: "containerd[ {running}] runs without its CRI plugin: it has registry.mirrors \
+                beside config_path, and only one of them may be set. Node images have set \
+                config_path since kind 0.27.0; containerd 2.2.0 and 2.2.1 (in nodes of kind 0.31) \
+                add it themselves to a file of version 2 or 3 that does not have it",
+        cure: "remove registry.mirrors and registry.configs from containerd's configuration \
+               (<<library: in what `ClusterSpec::with_containerd_patch` got>><<program: in kind, \
+               from containerdConfigPatches>>) and write \
+               /etc/containerd/certs.d/<registry>/hosts.toml instead; where there is no \
+               config_path, containerd 2.2.2 or newer is enough",
         links: &[
+            "https://github.com/containerd/containerd/issues/12612",
             "https://github.com/containerd/containerd/blob/main/docs/hosts.md",
             "https://kind.sigs.k8s.io/docs/user/local-registry/",
         ],
         follows: None,
-        signs: &[Sign::new(
-            Proof,
-            RUNTIME,
-            "invalid (?:plugin config|cri image config): .mirrors. cannot be set when \
-             .config_path. is provided",
-        )],
+        signs: &[
+            Sign::new(
+                Proof,
+                RUNTIME,
+                "invalid (?:plugin config|cri image config): .mirrors. cannot be set when \
+                 .config_path. is provided",
+            ),
+            Sign::new(Detail, RUNTIME, STARTED),
+        ],
+    },
+    Cause {
+        id: "cri-v1-missing",
+        title: "the runtime is too old for CRI v1",
+        cause: "the kubelet cannot start: from Kubernetes 1.26 on it speaks CRI v1 only, and the \
+                runtime at {socket} does not serve it[: this is {old}]: containerd before 1.6, \
+                cri-dockerd before 0.3.0 and old releases of CRI-O have v1alpha2 only",
+        cure: "upgrade the runtime (containerd 1.6 or newer, cri-dockerd 0.3.0 or newer, CRI-O of \
+               the kubelet's minor), or use Kubernetes 1.25, the last that speaks v1alpha2",
+        links: &[
+            "https://kubernetes.io/blog/2022/11/18/upcoming-changes-in-kubernetes-1-26/#cri-api-removal",
+            "https://github.com/flatcar/Flatcar/issues/916",
+            "https://github.com/Mirantis/cri-dockerd/issues/137",
+        ],
+        follows: None,
+        signs: &[
+            Sign::new(
+                Proof,
+                CRI_V1,
+                cri_v1!(r"[^ ]*(?:cri-?docker|crio|dockershim)[^ ]*"),
+            ),
+            // containerd's socket alone does not say why: its version does.
+            Sign::new(After, CRI_V1, cri_v1!(r"[^ ]*containerd[^ ]*")),
+            Sign::new(
+                Before,
+                RUNTIME,
+                r"^starting containerd .*\bversion=v?(?<old>1\.[0-5]\.[^ ]*)",
+            ),
+            Sign::new(
+                Before,
+                COMMAND,
+                r"^RuntimeVersion: +v?(?<old>1\.[0-5]\.[^ ]*)$",
+            ),
+            Sign::new(Before, COMMAND, r"^RuntimeApiVersion: +(?<old>v1alpha2)$"),
+        ],
     },
     Cause {
         id: "cri-plugin-missing",
         title: "the runtime does not offer CRI",
-        cause: "the runtime at {socket} answers but does not serve CRI v1: containerd's cri \
-                plugin is disabled or did not load",
-        cure: "remove \"cri\" from disabled_plugins in /etc/containerd/config.toml (packages \
-               made for Docker put it there) and restart containerd; if it is not there, \
-               containerd's journal names what kept the plugin from loading",
+        cause: "the runtime[ at {socket}] answers but does not serve the CRI that it is asked \
+                for: containerd's cri plugin is disabled or did not load[, or this containerd is \
+                older than 1.6 and too old for CRI {v1}][, or the caller is too old: {v1alpha2} \
+                is gone since containerd 2.0 and CRI-O 1.26]",
+        cure: "ask `ctr version` for the daemon's version. If it is 1.6 or newer, remove \"cri\" \
+               from disabled_plugins in /etc/containerd/config.toml (packages made for Docker put \
+               it there) and restart containerd; if it is not there, containerd's journal names \
+               what kept the plugin from loading. If it is older than 1.6, upgrade it; if the \
+               caller asks for v1alpha2, upgrade kubeadm, kubelet and crictl",
         links: &[
             "https://github.com/containerd/containerd/issues/8139",
             "https://github.com/kubernetes/kubernetes/issues/131164",
+            "https://github.com/containerd/containerd/issues/7799",
         ],
         follows: Some("registry-mirrors-and-config-path"),
-        signs: &[Sign::new(
-            Proof,
-            &[Kubelet, Cri, Cli, Unknown],
-            concat!(
-                r"validate service connection: (?:validate CRI v1 runtime API|CRI v1 runtime API ",
-                r#"is not implemented) for endpoint "(?<socket>[^"]+)": rpc error: "#,
-                r"code = Unimplemented desc = unknown service runtime\.v1\.RuntimeService"
-            ),
-        )],
+        signs: &[
+            Sign::new(Proof, CRI_V1, cri_v1!(r"[^ ]*containerd[^ ]*"))
+                .tells(&[("v1", "v1")])
+                .unless("cri-v1-missing"),
+            Sign::new(
+                Proof,
+                CRI_V1,
+                concat!(
+                    r"getting status of runtime: rpc error: code = Unimplemented desc = ",
+                    r"unknown service ",
+                    r"runtime\.v1alpha2\.RuntimeService"
+                ),
+            )
+            .tells(&[("v1alpha2", "v1alpha2")]),
+        ],
     },
     Cause {
         id: "containerd-not-restarted",
@@ -118,7 +193,10 @@ pub(super) const CAUSES: &[Cause] = &[
             Sign::new(
                 Before,
                 RUNTIME,
-                r"^(?:RunPodSandbox for .+ returns sandbox id|StartContainer for .+ returns successfully)",
+                concat!(
+                    r"^(?:RunPodSandbox for .+ returns sandbox id|StartContainer for .+ returns ",
+                    r"successfully)",
+                ),
             ),
             Sign::new(Reset, RUNTIME, r"^starting containerd "),
             Sign::new(After, RUNTIME, JSON_ON_1_7),
@@ -175,7 +253,10 @@ pub(super) const CAUSES: &[Cause] = &[
             Sign::new(
                 Before,
                 KUBELET,
-                r#"^"Failed to ApplyOOMScoreAdj" err="write /proc/[^ ]+/oom_score_adj: permission denied""#,
+                concat!(
+                    r#"^"Failed to ApplyOOMScoreAdj" err="write /proc/[^ ]+/oom_score_adj: "#,
+                    r#"permission denied""#,
+                ),
             ),
             Sign::new(
                 After,

@@ -1,0 +1,160 @@
+//! Headers that begin with a time in digits: CI services, `docker logs -t`, `kubectl logs
+//! --timestamps`, containers' files, journals and Go's own logs.
+
+use super::{Header, container, journal};
+
+/// A time as `2026-11-29T10:10:29.123Z`, `2026-11-29 10:10:29,123` or `2026/11/29 10:10:29`.
+pub(super) struct Iso {
+    pub(super) length: usize,
+    /// Digits of the fraction.
+    pub(super) digits: usize,
+    /// It says that it is universal time by a `Z`.
+    pub(super) zulu: bool,
+    /// It names a zone at all.
+    pub(super) zoned: bool,
+}
+
+/// The header of a line that begins with a digit.
+pub(super) fn header(rest: &str) -> Option<Header<'_>> {
+    if let Some(iso) = iso(rest) {
+        return behind_iso(rest, &iso);
+    }
+    let bytes = rest.as_bytes();
+    if let Some(length) = clock(bytes) {
+        return Some(Header::relay(
+            length + spaces(&bytes[length..]).min(2),
+            &rest[..length],
+        ));
+    }
+    // Seconds since 1970, as journalctl's short-unix has them.
+    let seconds = bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
+    let fraction = count_digits(bytes.get(seconds + 1..)?);
+    (seconds == 10 && bytes[seconds] == b'.' && fraction == 6)
+        .then(|| journal::behind(rest, seconds + 7, true))
+        .flatten()
+}
+
+fn behind_iso<'a>(rest: &'a str, iso: &Iso) -> Option<Header<'a>> {
+    let time = &rest[..iso.length];
+    let behind = &rest[iso.length..];
+    let gap = behind.bytes().next();
+    if gap.is_none() {
+        return Some(Header::relay(iso.length, time));
+    }
+    if gap != Some(b' ') && gap != Some(b'\t') {
+        return None;
+    }
+    let behind = &behind[1..];
+    if let Some(header) = container::stream(rest, iso.length) {
+        return Some(header);
+    }
+    // A journal's zone is an offset, and its fraction has microseconds at most.
+    let of_journal = iso.zoned && !iso.zulu && iso.digits <= 6;
+    if let Some(header) = journal::behind(rest, iso.length, of_journal) {
+        return Some(header);
+    }
+    let mark = stream_mark(behind);
+    let marked = mark.map_or(0, |mark| mark.0);
+    let level = level(&behind[marked..]);
+    Some(Header {
+        continues: mark.map(|mark| mark.1),
+        ..Header::relay(iso.length + 1 + marked + level, time)
+    })
+}
+
+/// GitLab's mark of the stream behind its stamp (`00O `, `01E+`), and whether it is a plus: the
+/// line goes on where the one before ended.
+fn stream_mark(rest: &str) -> Option<(usize, bool)> {
+    let bytes = rest.as_bytes();
+    let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let stream = matches!(bytes.get(2), Some(b'O' | b'E'));
+    let mark = bytes.get(3).copied();
+    (hex(0) && hex(1) && stream && matches!(mark, None | Some(b' ' | b'+')))
+        .then_some((bytes.len().min(4), mark == Some(b'+')))
+}
+
+/// A level in a column of its own: zap's (`ERROR<tab>`) or that of etcd before 3.4 (`E | `).
+fn level(rest: &str) -> usize {
+    let words = ["DEBUG\t", "INFO\t", "WARN\t", "ERROR\t", "FATAL\t"];
+    let letters = ["D | ", "I | ", "N | ", "W | ", "E | ", "C | "];
+    let mut levels = words.iter().chain(&letters);
+    levels
+        .find(|level| rest.starts_with(**level))
+        .map_or(0, |level| level.len())
+}
+
+/// A time with its date at the begin of a text.
+pub(super) fn iso(text: &str) -> Option<Iso> {
+    let bytes = text.as_bytes();
+    let mark = *bytes.get(4)?;
+    if !fits(bytes, b"dddd?dd?dd?dd:dd:dd")
+        || !matches!(mark, b'-' | b'/')
+        || bytes[7] != mark
+        || !matches!(bytes[10], b'T' | b' ')
+    {
+        return None;
+    }
+    let mut length = 19;
+    let digits = match bytes.get(length) {
+        Some(b'.' | b',') => count_digits(&bytes[length + 1..]),
+        _ => 0,
+    };
+    if digits > 0 {
+        length += 1 + digits;
+    }
+    let zone = &bytes[length..];
+    let zulu = zone.first() == Some(&b'Z');
+    let offset = [&b"?dd:dd"[..], b"?dddd"]
+        .into_iter()
+        .find(|form| fits(zone, form) && matches!(zone[0], b'+' | b'-'))
+        .map_or(0, <[u8]>::len);
+    // A date with a T is no time without a zone: other things look so too.
+    if bytes[10] == b'T' && !zulu && offset == 0 {
+        return None;
+    }
+    Some(Iso {
+        length: length + usize::from(zulu).max(offset),
+        digits,
+        zulu,
+        zoned: zulu || offset > 0,
+    })
+}
+
+/// A time of the day before a space: Jenkins' `10:10:29  `, GitLab's `00:01 `.
+fn clock(bytes: &[u8]) -> Option<usize> {
+    let mut length = if fits(bytes, b"dd:dd:dd") {
+        8
+    } else if fits(bytes, b"dd:dd ") {
+        5
+    } else {
+        return None;
+    };
+    if length == 8 && matches!(bytes.get(8), Some(b'.' | b',')) {
+        length += 1 + count_digits(&bytes[9..]);
+    }
+    matches!(bytes.get(length), None | Some(b' ')).then_some(length)
+}
+
+/// Whether a text begins so: a `d` is a digit, a `?` anything, all else itself.
+pub(super) fn fits(bytes: &[u8], form: &[u8]) -> bool {
+    bytes.len() >= form.len()
+        && form.iter().zip(bytes).all(|(form, byte)| match form {
+            b'd' => byte.is_ascii_digit(),
+            b'?' => byte.is_ascii(),
+            _ => form == byte,
+        })
+}
+
+pub(super) fn count_digits(bytes: &[u8]) -> usize {
+    bytes
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count()
+}
+
+pub(super) fn spaces(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| **byte == b' ').count()
+}

@@ -1,0 +1,54 @@
+//! From a line without its headers to evidence: whose words they are.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{
+    Evidence, Source,
+    clean::{clean, compiled, unquoted},
+    events,
+    form::Peeled,
+};
+
+/// Lines that quote what a container said, or what its author wrote.
+static QUOTES: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(concat!(
+        r#"^"(?:Probe failed|Probe succeeded|Probe errored|Exec lifecycle hook)|"#,
+        r#"^"Event occurred".* reason="(?:Unhealthy|FailedP[a-z]+Hook)"|"#,
+        r#"^"Unhandled Error" err="(?:init )?container &Container\{|"#,
+        r#"unable to start container process: exec: ""#,
+    ))
+});
+
+/// What was said and by whom; `hint`, unless a header names another.
+pub(super) fn evidence(peeled: &Peeled, hint: Source) -> Evidence {
+    let mut source = match hint {
+        // Whatever they look like, they are a container's, or a document's.
+        Source::Pod | Source::Quote => hint,
+        _ => peeled.source.unwrap_or(hint),
+    };
+    let mut said: &str = &peeled.text;
+    if matches!(source, Source::Event | Source::Unknown)
+        && let Some((reason, message)) = events::row(said)
+    {
+        source = events::source(reason);
+        said = message;
+    }
+    let text = unquoted(&clean(said)).into_owned();
+    if source != Source::Quote && quotes_a_container(&text) {
+        source = Source::Pod;
+    }
+    let shown = |text: &String| clean(text).into_owned();
+    Evidence {
+        source,
+        node: peeled.node.as_ref().map(shown),
+        time: peeled.time.as_ref().map(shown),
+        place: None,
+        text,
+    }
+}
+
+pub(super) fn quotes_a_container(text: &str) -> bool {
+    QUOTES.is_match(text)
+}

@@ -1,0 +1,340 @@
+//! Every log that shows a cause shows it in every form in which logs are handed on, and every log
+//! that shows none shows none.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Evidence, Source, causes::causes, diagnose, read::source_of, read_stream, recognise::matters,
+};
+
+/// A form, and how it writes the line of that number.
+type Form = (&'static str, fn(usize, &str) -> String);
+
+/// Forms that stand around whatever a log has.
+const AROUND: [Form; 19] = [
+    ("GitHub's", |at, line| {
+        format!("2025-12-10T09:31:05.{at:07}Z {line}")
+    }),
+    ("gh run view", |at, line| {
+        format!("e2e\tLoad image\t2025-12-10T09:31:05.{at:07}Z {line}")
+    }),
+    ("GitLab's", |at, line| {
+        format!("2024-05-22T12:43:46.{at:06}Z 01E {line}")
+    }),
+    ("Jenkins'", |at, line| {
+        format!("[2026-11-29T10:10:29.{at:03}Z] {line}")
+    }),
+    ("Jenkins' clock", |_, line| format!("10:10:29  {line}")),
+    ("Buildkite's", |at, line| {
+        format!("\u{1b}_bk;t=174532220{at:04}\u{7}{line}")
+    }),
+    ("TeamCity's", |_, line| {
+        format!("[10:10:29] : [Step 1/2] {line}")
+    }),
+    ("BuildKit's", |at, line| format!("#12 0.{at:03} {line}")),
+    ("docker logs -t", |at, line| {
+        format!("2026-11-29T10:10:29.{at:09}Z {line}")
+    }),
+    ("kubectl logs --timestamps", |at, line| {
+        format!("2026-11-29T10:10:29.{at:09}+01:00 {line}")
+    }),
+    ("compose", |_, line| {
+        format!("kind-control-plane-1  | {line}")
+    }),
+    ("compose in colour", |_, line| {
+        format!("\u{1b}[36mkind-1  | \u{1b}[0m{line}")
+    }),
+    ("ts", |_, line| format!("Nov 29 10:10:29 {line}")),
+    ("json-file", |_, line| {
+        serde_json::json!({"log": format!("{line}\n"), "stream": "stderr", "time": "2026-11-29T10:10:29Z"}).to_string()
+    }),
+    ("an indented journal", |_, line| {
+        journal(line, |_| format!("  {line}"))
+    }),
+    ("CRLF", |_, line| format!("{line}\r")),
+    ("colour", |_, line| format!("\u{1b}[31m{line}\u{1b}[0m")),
+    ("syslog to a runner", |_, line| format!("<13>{line}")),
+    ("a mark of the order", |_, line| format!("\u{feff}{line}")),
+];
+
+/// Forms of a container's output: only causes that pods show are shown so.
+const OF_PODS: [Form; 4] = [
+    ("CRI", |at, line| {
+        format!("2026-11-29T10:10:29.{at:09}Z stderr F {line}")
+    }),
+    ("kubectl logs --prefix", |_, line| {
+        format!("[pod/app-5d78c9869d-bx7kf/app] {line}")
+    }),
+    ("stern", |_, line| {
+        format!("app-5d78c9869d-bx7kf app {line}")
+    }),
+    ("a collector", |_, line| {
+        serde_json::json!({"log": line, "stream": "stderr", "kubernetes": {"pod_name": "app"}})
+            .to_string()
+    }),
+];
+
+/// Forms of the journal, from its short form; another line stays as it is.
+const JOURNALS: [Form; 10] = [
+    ("short-iso", |_, line| {
+        journal(line, |e| format!("2026-11-21T10:10:29+0000 {}", e.tail()))
+    }),
+    ("short-iso-precise", |_, line| {
+        journal(line, |e| {
+            format!("2026-11-21T10:10:29.123456+00:00 {}", e.tail())
+        })
+    }),
+    ("short-precise", |_, line| {
+        journal(line, |e| format!("Nov 21 10:10:29.123456 {}", e.tail()))
+    }),
+    ("short-full", |_, line| {
+        journal(line, |e| {
+            format!("Sat 2026-11-21 10:10:29 UTC {}", e.tail())
+        })
+    }),
+    ("short-unix", |_, line| {
+        journal(line, |e| format!("1763719829.123456 {}", e.tail()))
+    }),
+    ("short-monotonic", |_, line| {
+        journal(line, |e| format!("[  829.123456] {}", e.tail()))
+    }),
+    ("with-unit", |_, line| {
+        journal(line, |e| {
+            format!(
+                "Sat 2026-11-21 10:10:29 UTC {} {}.service[7]: {}",
+                e.node, e.program, e.message
+            )
+        })
+    }),
+    ("json", |at, line| {
+        journal(line, |e| {
+            serde_json::json!({
+                "__REALTIME_TIMESTAMP": format!("176371982912{at:04}"), "_HOSTNAME": e.node,
+                "SYSLOG_IDENTIFIER": e.program, "MESSAGE": e.message
+            })
+            .to_string()
+        })
+    }),
+    ("export", |at, line| {
+        journal(line, |e| {
+            format!(
+                "__CURSOR=s={at}\n__REALTIME_TIMESTAMP=176371982912{at:04}\nMESSAGE={}\n_HOSTNAME={}\nSYSLOG_IDENTIFIER={}\n",
+                e.message, e.node, e.program
+            )
+        })
+    }),
+    ("RFC 5424", |_, line| {
+        journal(line, |e| {
+            format!(
+                "<30>1 2026-11-21T10:10:29.003Z {} {} 7 - - {}",
+                e.node, e.program, e.message
+            )
+        })
+    }),
+];
+
+struct Entry<'a> {
+    node: &'a str,
+    program: &'a str,
+    message: &'a str,
+}
+
+impl Entry<'_> {
+    fn tail(&self) -> String {
+        format!("{} {}[7]: {}", self.node, self.program, self.message)
+    }
+}
+
+/// A line of journalctl's short form written in another.
+fn journal(line: &str, write: impl Fn(&Entry) -> String) -> String {
+    let entry = || {
+        let parts = line.split_once(": ")?;
+        let words: Vec<_> = parts.0.split_whitespace().collect();
+        let [month, _, time, node, program] = words[..] else {
+            return None;
+        };
+        let program = program.strip_suffix(']')?.split_once('[')?.0;
+        (month.len() == 3 && time.len() == 8).then_some(Entry {
+            node,
+            program,
+            message: parts.1,
+        })
+    };
+    entry().map_or(line.to_owned(), |entry| write(&entry))
+}
+
+/// A log of the fixtures or of the reports, without the line that says how it was had.
+struct Log {
+    path: PathBuf,
+    lines: Vec<String>,
+}
+
+impl Log {
+    fn written(&self, form: Form) -> String {
+        let lines = self.lines.iter().enumerate();
+        lines.map(|(at, line)| form.1(at, line) + "\n").collect()
+    }
+
+    /// The first cause that is shown by the log written so.
+    fn first(&self, bytes: &[u8]) -> Option<&'static str> {
+        let source = source_of(Path::new(self.path.file_name().expect("must be a file")));
+        let reading = read_stream("-", source, bytes).expect("must read");
+        Some(diagnose(&reading.evidence).first()?.id)
+    }
+
+    fn plain(&self) -> String {
+        self.written(("", |_, line| line.to_owned()))
+    }
+}
+
+fn logs_below(folder: &Path) -> Vec<Log> {
+    let mut logs = Vec::new();
+    for entry in fs::read_dir(folder).expect("must list") {
+        let path = entry.expect("must list").path();
+        if path.is_dir() {
+            logs.extend(logs_below(&path));
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("must read");
+        // An entry of a journal that no cause looks at changes nothing.
+        let idle = |line: &&str| {
+            let entry = !line.is_empty() && journal(line, |_| String::new()).is_empty();
+            entry && !matters(&Evidence::lines(Source::Unknown, line)[0])
+        };
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with("# ") && !idle(line));
+        let lines = lines.map(str::to_owned).collect();
+        logs.push(Log { path, lines });
+    }
+    logs.sort_by(|a, b| a.path.cmp(&b.path));
+    logs
+}
+
+fn logs() -> Vec<Log> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis");
+    ["fixtures", "reports"]
+        .iter()
+        .flat_map(|part| logs_below(&root.join(part)))
+        .collect()
+}
+
+/// Whether a cause is one that pods show; a form of pods hides all others.
+fn is_of_pods(id: &str) -> bool {
+    let cause = causes()
+        .find(|cause| cause.id == id)
+        .expect("must be known");
+    cause
+        .signs
+        .iter()
+        .any(|sign| sign.sources.contains(&Source::Pod))
+}
+
+/// Numbers that look random and are the same in every run.
+fn scattered(seed: usize) -> usize {
+    let mixed = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    usize::try_from(mixed >> 33).expect("must fit")
+}
+
+#[test]
+fn a_log_shows_the_same_in_every_form() {
+    let forms: Vec<Form> = AROUND.into_iter().chain(JOURNALS).collect();
+    let mut wrong = Vec::new();
+    for (at, log) in logs().iter().enumerate() {
+        let expected = log.first(log.plain().as_bytes());
+        let mut check = |name: &str, text: &str| {
+            let found = log.first(text.as_bytes());
+            if found != expected {
+                let log = log.path.display();
+                wrong.push(format!("{log} {name}: {found:?}, not {expected:?}"));
+            }
+        };
+        // Of the many that show nothing, each is written in other two forms.
+        let few = if expected.is_some() { forms.len() } else { 2 };
+        for turn in 0..few {
+            let form = forms[(at * few + turn) % forms.len()];
+            check(form.0, &log.written(form));
+        }
+        // Two within each other; other two for each log.
+        for turn in 0..2 {
+            let chosen = scattered(at * 2 + turn);
+            let (inner, outer) = (chosen % AROUND.len(), chosen / AROUND.len() % AROUND.len());
+            let (inner, outer) = (AROUND[inner], AROUND[outer]);
+            let once = log.written(inner);
+            let lines = once.lines().enumerate();
+            let twice: String = lines.map(|(at, line)| outer.1(at, line) + "\n").collect();
+            check(&format!("{} in {}", inner.0, outer.0), &twice);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_pods_print_shows_only_what_pods_can() {
+    for log in logs() {
+        let expected = log.first(log.plain().as_bytes());
+        for form in OF_PODS {
+            let found = log.first(log.written(form).as_bytes());
+            let right = match found {
+                Some(id) => is_of_pods(id),
+                None => expected != Some("coredns-loop"),
+            };
+            assert!(
+                right,
+                "{} {}: {found:?}, not {expected:?}",
+                log.path.display(),
+                form.0
+            );
+        }
+    }
+}
+
+#[test]
+fn a_log_shows_the_same_however_it_is_kept() {
+    for log in logs() {
+        let plain = log.plain();
+        let expected = log.first(plain.as_bytes());
+        let units = plain.encode_utf16();
+        let utf16: Vec<u8> = std::iter::once(0xfeff)
+            .chain(units)
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(plain.as_bytes()).expect("must compress");
+        let gzip = gzip.finish().expect("must compress");
+        for bytes in [&utf16, &gzip] {
+            assert_eq!(log.first(bytes), expected, "{}", log.path.display());
+        }
+    }
+}
+
+/// k3s holds kubelet and runtime in one process, in one journal.
+#[test]
+fn the_words_of_k3s_count_as_those_of_what_it_holds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+    for id in [
+        "image-collected",
+        "cri-plugin-missing",
+        "shim-newer-than-daemon",
+        "kubelet-image-gc-thresholds",
+    ] {
+        for mut log in logs_below(&root.join(id)) {
+            let expected = log.first(log.plain().as_bytes());
+            for line in &mut log.lines {
+                *line = line
+                    .replace(" kubelet[", " k3s[")
+                    .replace(" containerd[", " k3s[");
+            }
+            assert_eq!(
+                log.first(log.plain().as_bytes()),
+                expected,
+                "{}",
+                log.path.display()
+            );
+        }
+    }
+}
