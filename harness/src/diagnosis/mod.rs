@@ -185,6 +185,8 @@ impl fmt::Display for Place {
 }
 
 #[cfg(test)]
+mod innocuous;
+#[cfg(test)]
 mod reports;
 #[cfg(test)]
 mod tests;
