@@ -4,7 +4,7 @@
 //! waited for, how long, and what was seen last; when the machine is why, that is its cause.
 //!
 //! A deadline is what an ordinary machine needs at most. Each is multiplied by one factor
-//! ([`patience`]), those that a test gives, too: on a slow machine they mean the same.
+//! ([`patience()`]), those that a test gives, too: on a slow machine they mean the same.
 
 mod machine;
 mod patience;

@@ -124,7 +124,7 @@ impl Guard {
     /// Ends the guard: the cluster is gone already, or is kept on purpose.
     ///
     /// # Errors
-    /// The engine does not answer; the guard then [stays](Guard::hold).
+    /// The engine does not answer; the guard then stays.
     pub async fn release(self) -> Result<()> {
         let released = self.docker.remove_container(&self.id).await;
         if released.is_err() {

@@ -216,7 +216,7 @@ pub(super) fn write(
     fill(bundle, known, why, found, secrets)
 }
 
-/// As [`write`], all of it or nothing: for parts that stay where it fails.
+/// As [`write()`], all of it or nothing: for parts that stay where it fails.
 pub(super) fn write_whole(
     known: &Known,
     why: &Why,

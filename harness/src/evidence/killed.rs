@@ -57,7 +57,7 @@ pub(crate) fn place(cluster: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Empties the [place](place) of a cluster: what is in there was a former one's of its name.
+/// Empties the [`place`] of a cluster: what is in there was a former one's of its name.
 pub(super) fn prepare(cluster: &str) -> Result<()> {
     fs::remove_dir_all(folder(cluster)).ok();
     place(cluster)?;
