@@ -26,8 +26,10 @@ const MANIFEST: &str = ".kubenest-entry.json";
 /// How names of entries begin that are being built.
 const HALF: &str = ".half-";
 
-/// How names of scratch folders begin that earlier releases made beside the kinds.
+/// How names of scratch folders begin that earlier releases made beside the kinds, and all that
+/// was ever in them: what others keep in the folder of a cache is theirs.
 const SCRATCH: &str = ".tmp";
+const SCRATCH_FILES: [&str; 2] = ["images.tar", "state.tar"];
 
 /// How old such a folder must be: of these nobody has a lock.
 const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -127,7 +129,7 @@ impl Store {
         let mut removed = Vec::new();
         for (name, path) in folders(&self.root)? {
             if name.starts_with(SCRATCH) {
-                if is_older(&path, SCRATCH_AGE) {
+                if is_older(&path, SCRATCH_AGE) && is_scratch(&path) {
                     remove(&path)?;
                     removed.push(path);
                 }
@@ -262,6 +264,14 @@ fn folders(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
+/// Whether a folder holds nothing but what builds put there.
+fn is_scratch(path: &Path) -> bool {
+    let known = |item: std::io::Result<fs::DirEntry>| {
+        item.is_ok_and(|item| SCRATCH_FILES.iter().any(|name| item.file_name() == *name))
+    };
+    fs::read_dir(path).is_ok_and(|mut items| items.all(known))
+}
+
 fn is_older(path: &Path, age: Duration) -> bool {
     let changed = fs::symlink_metadata(path).and_then(|found| found.modified());
     changed.is_ok_and(|at| at.elapsed().is_ok_and(|since| since > age))
@@ -335,11 +345,16 @@ mod tests {
         fs::write(left.join(".tmpscratch/images.tar"), "x").unwrap();
         let scratch = dir.path().join(".tmpold");
         let young = dir.path().join(".tmpyoung");
-        for folder in [&scratch, &young] {
+        let foreign = dir.path().join(".tmpforeign");
+        for folder in [&scratch, &young, &foreign] {
             fs::create_dir(folder).unwrap();
         }
+        fs::write(scratch.join("images.tar"), "x").unwrap();
+        fs::write(foreign.join("letter.txt"), "x").unwrap();
         let old = std::time::SystemTime::now() - 2 * SCRATCH_AGE;
-        fs::File::open(&scratch).unwrap().set_modified(old).unwrap();
+        for folder in [&scratch, &foreign] {
+            fs::File::open(folder).unwrap().set_modified(old).unwrap();
+        }
         let built = store.entry("layer", "c-3", async |half| {
             let mut pruned = store.prune_unfinished()?;
             pruned.sort();
@@ -349,7 +364,7 @@ mod tests {
         });
         let built = built.await.unwrap();
         assert!(finished.is_dir() && built.is_dir() && young.is_dir());
-        assert!(!left.exists() && !scratch.exists());
+        assert!(!left.exists() && !scratch.exists() && foreign.is_dir());
         assert!(store.prune_unfinished().unwrap().is_empty());
     }
 
