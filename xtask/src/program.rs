@@ -69,8 +69,16 @@ pub(crate) fn redact_line(kubenest: &Path, line: &str) -> String {
         let mut line_file = tempfile::tempfile()?;
         line_file.write_all(line.as_bytes())?;
         line_file.seek(SeekFrom::Start(0))?;
+        let mut shown = tempfile::tempfile()?;
         let mut command = process::command(kubenest);
-        process::output(command.arg("redact").stdin(Stdio::from(line_file)))
+        command.arg("redact").stdin(Stdio::from(line_file));
+        command.stdout(Stdio::from(shown.try_clone()?));
+        let ended = process::Running::start_anyway(&mut command)?.wait(Some(REDACTING), || {})?;
+        if !ended.status.success() {
+            bail!("kubenest redact ended with {}", ended.status);
+        }
+        shown.seek(SeekFrom::Start(0))?;
+        Ok(std::io::read_to_string(shown)?)
     };
     redact().unwrap_or_default()
 }
