@@ -92,12 +92,13 @@ async fn last_words(node: &Node, what: &str) -> Error {
             "journalctl",
             "--no-pager",
             "--output=cat",
-            "--lines=12",
+            "--lines=200",
             "--unit",
             what,
         ],
     };
     let words = match node.within(STEP).exec(&argv).await {
+        Ok(output) if ended.is_none() => end_of_last_life(&output.text()),
         Ok(output) => output.text(),
         Err(error) => error.report(),
     };
@@ -108,6 +109,18 @@ async fn last_words(node: &Node, what: &str) -> Error {
         words.trim()
     ))
     .cure("the last lines above name its reason; run again with KUBENEST_KEEP=1 to look inside")
+}
+
+/// The last lines of a service's journal up to the last exit of its process: the life that
+/// systemd has begun since says a dozen lines before it can fail, and they tell nothing.
+fn end_of_last_life(journal: &str) -> String {
+    const LINES: usize = 12;
+    let lines: Vec<&str> = journal.lines().collect();
+    let end = lines
+        .iter()
+        .rposition(|line| line.contains(" process exited, "))
+        .map_or(lines.len(), |exit| exit + 1);
+    lines[end.saturating_sub(LINES)..end].join("\n")
 }
 
 /// The log of a container's life before the one of this log; `None` for a service.
@@ -134,6 +147,19 @@ mod tests {
         assert_eq!(gave_up("/x/b/3.log 3 20").as_deref(), Some("/x/b/3.log"));
         assert_eq!(gave_up("/x/b/2.log 2 0").as_deref(), Some("/x/b/2.log"));
         assert_eq!(gave_up("kubelet [not set]"), None);
+    }
+
+    #[test]
+    fn a_life_that_has_begun_does_not_hide_why_the_one_before_ended() {
+        let begun = "mkdir: cannot create directory: Read-only file system\n".repeat(12);
+        let exit = "kubelet.service: Main process exited, code=exited, status=1/FAILURE";
+        let journal = format!(
+            "{begun}Started kubelet.service - kubelet.\nE1129 unknown flag: --x\n{exit}\n{begun}"
+        );
+        let words = end_of_last_life(&journal);
+        assert!(words.contains("unknown flag: --x"), "{words}");
+        assert!(words.ends_with(exit), "{words}");
+        assert_eq!(end_of_last_life("a\nb"), "a\nb");
     }
 
     #[test]
