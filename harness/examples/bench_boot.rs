@@ -68,7 +68,7 @@ const FIELDS: [Field; 7] = [
 async fn main() -> Result<()> {
     telemetry::start();
     let Cli { options } = Cli::parse();
-    let docker = Docker::find().await?;
+    let docker = kubenest::engine::find().await?;
     let image = NodeImage::ensure(&docker, &Recipe::named(&options.recipe)?).await?;
     let kind = Kind::release(&options.kind).await?;
     let mut readings: BTreeMap<&str, Vec<Reading>> = BTreeMap::new();

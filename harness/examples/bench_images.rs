@@ -32,9 +32,9 @@ use kubenest::{
     telemetry,
     tools::Kind,
 };
+use kubenest_base::digest::{Sha256, hex, sha256_hex};
 use serde::Serialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// Loads images with kubenest, with kind and through ctr, in turns, and compares medians.
@@ -93,7 +93,7 @@ async fn main() -> Result<()> {
     telemetry::start();
     let cli = Cli::parse();
     ensure!(cli.layers.len() > 1, "a top layer needs one below it");
-    let docker = Docker::find().await?;
+    let docker = kubenest::engine::find().await?;
     let kind = Kind::release(&cli.options.kind).await?;
     let mut readings = Readings::new();
     for &nodes in &cli.nodes {
@@ -328,7 +328,7 @@ impl Image {
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
         let config = config.to_string();
-        let id = hex(&Sha256::digest(config.as_bytes()));
+        let id = sha256_hex(config.as_bytes());
         let names: Vec<String> = self
             .layers
             .iter()
@@ -392,11 +392,7 @@ impl Layer {
                 read => hash.update(&piece[..read]),
             }
         }
-        let digest = hex(&hash.finalize());
+        let digest = hex(&hash.finish());
         Ok(Self { file: path, digest })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

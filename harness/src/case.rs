@@ -21,16 +21,14 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
 
-use crate::{
-    Cluster, Context, Error, ErrorKind, Result,
-    docker::Labels,
-    evidence::{self, Kept, Why},
-    node::Node,
-    objects, progress,
-    settings::settings,
-    verdict::{self, Record, Word},
-    wait::{self, Probe},
+use crate::{Cluster, verdict, verdict::Record, verdict::Word};
+use kubenest_base::{
+    Context, Error, ErrorKind, Result, progress, settings::settings, wait, wait::Probe,
 };
+use kubenest_docker::Labels;
+use kubenest_evidence as evidence;
+use kubenest_evidence::{Kept, Why};
+use kubenest_node::{node::Node, objects};
 
 /// How long an API server may take to tell of a case's Secrets.
 const SECRETS: Duration = Duration::from_secs(2);
@@ -51,7 +49,7 @@ impl Cluster {
     ///
     /// The images that were loaded have to stay: a body during which one disappears from a node
     /// is cancelled, and the error says what removed it.
-    /// [`Images::release`](crate::images::Images::release) lets one go. What tests before this
+    /// [`Images::release`](kubenest_images::Images::release) lets one go. What tests before this
     /// one, or a restart, did to what keeps them is put back before the gate: pins, and settings
     /// in the kubelets' configuration files.
     ///

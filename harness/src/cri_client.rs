@@ -2,19 +2,16 @@
 //!
 //! The client reads a pod and a container from JSON as leniently as crictl: what its release
 //! of the API does not know is dropped unsaid. That is what makes it a witness of an old
-//! client. kubenest itself reads no CRI configuration from text; see [`crate::node::cri`].
+//! client. kubenest itself reads no CRI configuration from text; see [`kubenest_node::node::cri`].
 
 use std::fs;
 
-use crate::{
-    Context, Error, Result,
-    component::go,
-    docker::{ExecOutput, FileEntry},
-    lockfile,
-    node::Node,
-    recipe::GoBuild,
-    store::Store,
-};
+use crate::lockfile;
+use kubenest_base::{Context, Error, Result, store::Store};
+use kubenest_docker::{ExecOutput, FileEntry};
+use kubenest_forge::component::go;
+use kubenest_node::node::Node;
+use kubenest_recipe::recipe::GoBuild;
 
 /// A client in a node, for one socket there.
 #[derive(Debug, Clone)]

@@ -40,49 +40,27 @@
 //! `k8s-v1_33` (default) picks the Kubernetes types of [`k8s_openapi`]. A crate that picks
 //! others in its own dependency turns the defaults off: there can be only one.
 
-// What a test's author meets first.
 pub mod case;
 pub mod cluster;
-pub mod diagnosis;
-pub mod evidence;
-pub mod health;
-pub mod images;
-pub mod node;
-pub mod objects;
-pub mod wait;
-
-// What nodes are made of.
-pub mod compat;
-pub mod component;
-pub mod image;
-mod lockfile;
-pub mod recipe;
-
-// What they run on.
 pub mod cri_client;
-pub mod docker;
-pub mod doctor;
-pub mod engine;
+mod lockfile;
 pub mod tools;
-
-// What all of it stands on.
-mod background;
-mod debian;
-mod error;
-mod file;
-pub mod lock;
-mod parent;
-pub mod process;
-mod random;
-pub mod settings;
-pub mod store;
-pub mod telemetry;
 mod verdict;
 
 pub use case::Case;
 pub use cluster::{Cluster, ClusterSpec, NodeSpec};
 pub use cri_client::CriClient;
-pub use error::{Context, Error, ErrorKind, Result};
 pub use k8s_openapi;
 pub use kube;
+pub use kubenest_base::{
+    Context, Error, ErrorKind, Result, lock, process, settings, store, telemetry, wait,
+};
+pub use kubenest_diagnosis as diagnosis;
+pub use kubenest_docker as docker;
+pub use kubenest_evidence as evidence;
+pub use kubenest_forge::{component, engine, image};
+pub use kubenest_health::{doctor, health};
+pub use kubenest_images as images;
+pub use kubenest_node::{node, objects};
+pub use kubenest_recipe::{compat, recipe};
 pub use verdict::skip;

@@ -11,14 +11,12 @@ use kube::{Api, Client, api::ListParams};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use crate::{
-    Context, Error, Result,
-    docker::Docker,
-    file,
-    image::NodeImage,
-    lock::FileLock,
-    recipe::{Component, Content, GoBuild, Recipe, Source, sha256_hex},
-    settings::settings,
+use kubenest_base::digest::sha256_hex;
+use kubenest_base::{Context, Error, Result, file, lock::FileLock, settings::settings};
+use kubenest_docker::Docker;
+use kubenest_forge::image::NodeImage;
+use kubenest_recipe::{
+    recipe::Component, recipe::Content, recipe::GoBuild, recipe::Recipe, recipe::Source,
 };
 
 const HEADER: &str = "\
@@ -241,7 +239,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::ErrorKind;
+    use kubenest_base::ErrorKind;
 
     fn made(containerd: &str) -> MadeOf {
         let pinned = Pinned {

@@ -11,17 +11,14 @@ use std::{
 };
 
 pub use self::{chromium::Chromium, registry::LocalRegistry};
-use crate::{
-    Context, Error, Result,
-    cluster::Cluster,
-    component::go,
-    docker::{Docker, Labels, discover::Origin},
-    engine, lockfile,
-    process::{Command, Output},
-    recipe::{GoBuild, sha256_hex},
-    settings::settings,
-    store::Store,
+use crate::{cluster::Cluster, lockfile};
+use kubenest_base::digest::sha256_hex;
+use kubenest_base::{
+    Context, Error, Result, process::Command, process::Output, settings::settings, store::Store,
 };
+use kubenest_docker::{Docker, Labels, discover::Origin};
+use kubenest_forge::{component::go, engine};
+use kubenest_recipe::recipe::GoBuild;
 
 /// Which network kind puts nodes on; one of ours, so that a user's own `kind` network is
 /// left alone.
@@ -120,7 +117,7 @@ impl Kind {
     }
 
     /// Runs `kind create cluster` on a node image, in a network of its own. To remove the
-    /// cluster, [`sweep`](crate::docker::sweep) its name.
+    /// cluster, [`sweep`](kubenest_docker::sweep) its name.
     ///
     /// # Errors
     /// The network cannot be made, or kind fails; the error has its last words. What was made

@@ -15,7 +15,9 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Context, Error, Result, evidence, file, image::Versions, settings::settings};
+use kubenest_base::{Context, Error, Result, file, settings::settings};
+use kubenest_evidence as evidence;
+use kubenest_recipe::recipe::Versions;
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -134,7 +136,7 @@ fn write(folder: &Path, record: &Record) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Command;
+    use kubenest_base::process::Command;
 
     #[test]
     #[ignore = "run by the test below"]

@@ -14,7 +14,7 @@ use crate::runner::tail;
 use crate::verdict::Verdict;
 
 /// The look of the bundles' pages; a file, since xtask links no crate of the workspace.
-const LOOK: &str = include_str!("../../harness/src/evidence/page/web/look.css");
+const LOOK: &str = include_str!("../../harness/crates/evidence/src/page/web/look.css");
 const STYLE: &str = include_str!("html.css");
 /// How much of a log's end is shown.
 const LOG: (u64, usize) = (16 * 1024, 60);

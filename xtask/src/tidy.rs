@@ -3,7 +3,6 @@
 //! Each rule looks at the tree as text and says what it expected, what it found
 //! and what to do about it.
 
-mod layers;
 mod names;
 mod pages;
 mod pins;
@@ -72,7 +71,6 @@ type Rule = fn(&Tree) -> Vec<Finding>;
 const RULES: &[Rule] = &[
     shape::check,
     suites::check,
-    layers::check,
     pins::check,
     names::check,
     pages::check,

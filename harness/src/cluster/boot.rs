@@ -5,20 +5,19 @@ use std::time::Instant;
 use super::{
     BOOT, Cluster, ClusterSpec, Phase, clients::Clients, made::Made, pairs, steps, watchdog,
 };
-use crate::{
-    Error, ErrorKind, Result,
-    compat::Stack,
-    diagnosis::{self, diagnose},
-    docker::{Docker, Scope, sweep},
-    evidence::{self, Kept, Subject, Why},
-    health,
-    image::{self, NodeImage},
-    images::Protection,
-    lockfile, parent, progress, random,
-    settings::settings,
-    verdict::{self, Record},
-    wait::{self, Deadline},
+use crate::{lockfile, verdict, verdict::Record};
+use kubenest_base::{
+    Error, ErrorKind, Result, parent, progress, random, settings::settings, wait, wait::Deadline,
 };
+use kubenest_diagnosis as diagnosis;
+use kubenest_diagnosis::diagnose;
+use kubenest_docker::{Docker, Scope, sweep};
+use kubenest_evidence as evidence;
+use kubenest_evidence::{Kept, Subject, Why};
+use kubenest_forge::{image, image::NodeImage};
+use kubenest_health::health;
+use kubenest_images::Protection;
+use kubenest_recipe::compat::Stack;
 
 /// Keeps the time of each step.
 pub(super) struct Clock {
@@ -89,7 +88,7 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
 async fn engine_of(spec: &mut ClusterSpec) -> Result<Docker> {
     let docker = match spec.docker.take() {
         Some(docker) => docker,
-        None => Docker::find().await?,
+        None => kubenest_forge::engine::find().await?,
     };
     docker.nature().await?.require_nodes_can_run()?;
     Ok(docker)
@@ -209,7 +208,7 @@ fn told(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
 }
 
 struct Booted {
-    nodes: Vec<crate::node::Node>,
+    nodes: Vec<kubenest_node::node::Node>,
     clients: Clients,
     kubeconfig: std::path::PathBuf,
     image: NodeImage,
@@ -333,7 +332,7 @@ fn bootstrap_token() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Context;
+    use kubenest_base::Context;
 
     /// What a boot is told of a `kubeadm init` that did not end.
     fn init_timed_out(machine: Option<Error>) -> Error {

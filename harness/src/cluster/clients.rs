@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use kube::{Client, Config};
 use tokio::runtime::{Handle, Id};
 
-use crate::{Context, Result};
+use kubenest_base::{Context, Result};
 
 /// So many clients are kept; runtimes that have ended do not tell.
 const KEPT: usize = 8;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::merge::{merge, replaced};
-use crate::{Context, Error, Result, progress};
+use kubenest_base::{Context, Error, Result, progress};
 
 /// Which plugin has the registries, in each version of the configuration.
 const PLUGINS: [&str; 3] = [
@@ -107,7 +107,7 @@ mod tests {
         assert!(merged.contains("/certs.d"), "{merged}");
 
         let error = patched("", &[patches[0].clone(), table(path)]).unwrap_err();
-        assert_eq!(error.kind(), crate::ErrorKind::Input);
+        assert_eq!(error.kind(), kubenest_base::ErrorKind::Input);
         assert!(
             error.to_string().contains("`config_path` is provided"),
             "{error}"

@@ -10,15 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Context, Result,
-    docker::{
-        Docker,
-        labels::{self, Liveness, Owner},
-    },
-    file,
-    settings::settings,
-};
+use kubenest_base::{Context, Result, file, settings::settings};
+use kubenest_docker::{Docker, labels, labels::Liveness, labels::Owner};
 
 /// Whose it is, beside the kubeconfig.
 const MADE_BY: &str = "made-by.json";

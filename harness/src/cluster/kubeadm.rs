@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 pub(super) use self::patch::{fits, read};
 use super::STEP;
-use crate::{Context, Error, Result, compat, node::Node, process::last_lines, wait};
+use kubenest_base::{Context, Error, Result, process::last_lines, wait};
+use kubenest_node::node::Node;
+use kubenest_recipe::compat;
 
 /// All pods' addresses.
 pub(super) const POD_SUBNET: &str = "10.244.0.0/16";

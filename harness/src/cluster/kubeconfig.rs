@@ -8,7 +8,8 @@ use kube::{
 };
 
 use super::{STEP, made};
-use crate::{Context, Error, Result, node::Node, wait};
+use kubenest_base::{Context, Error, Result, wait};
+use kubenest_node::node::Node;
 
 /// Where kubeadm leaves the administrator's.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";

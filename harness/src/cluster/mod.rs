@@ -30,15 +30,14 @@ pub use self::{
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
 };
-use crate::{
-    Error, Result,
-    docker::{Docker, labels},
-    evidence::{self, Subject, Why},
-    health::{self, Expected, Report},
-    image::{NodeImage, Versions},
-    images::{Images, Protection},
-    node::{KIND_ROLE, Node, Role},
-};
+use kubenest_base::{Error, Result};
+use kubenest_docker::{Docker, labels};
+use kubenest_evidence as evidence;
+use kubenest_evidence::{Subject, Why};
+use kubenest_forge::{image::NodeImage, image::Versions};
+use kubenest_health::{health, health::Expected, health::Report};
+use kubenest_images::{Images, Protection};
+use kubenest_node::{node::KIND_ROLE, node::Node, node::Role};
 
 /// How long a part of a test took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -237,7 +236,7 @@ pub async fn list(docker: &Docker) -> Result<Vec<Listed>> {
 /// # Errors
 /// There is no such cluster of kubenest's, or the engine refuses.
 pub async fn remove(docker: &Docker, name: &str) -> Result<()> {
-    let removed = crate::docker::sweep(docker, crate::docker::Scope::Cluster(name)).await?;
+    let removed = kubenest_docker::sweep(docker, kubenest_docker::Scope::Cluster(name)).await?;
     if removed.is_empty() {
         return Err(
             Error::not_found(format!("no cluster '{name}' of kubenest's"))

@@ -1,17 +1,16 @@
 //! The pairs of versions that meet in a cluster: judged before anything is started, and once
 //! more by what the nodes say.
 
-use k8s_openapi::jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, tz::TimeZone};
 use semver::Version;
 
 use super::{ClusterSpec, config, kubeadm};
-use crate::{
-    Error, Result,
-    compat::{self, Finding, ImageStore, Stack, version},
-    docker::Docker,
-    image::Versions,
-    progress,
-    recipe::{Content, Recipe, Runtime},
+use kubenest_base::{Error, Result, progress};
+use kubenest_docker::Docker;
+use kubenest_recipe::recipe::Versions;
+use kubenest_recipe::{
+    compat, compat::Finding, compat::ImageStore, compat::Stack, compat::version, recipe::Content,
+    recipe::Recipe, recipe::Runtime,
 };
 
 /// Refuses what is known not to work, before anything is started; what is unknown is warned of.
@@ -156,7 +155,7 @@ fn judge(spec: &ClusterSpec, findings: &[Finding], warned: &[Finding]) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
+    use kubenest_base::ErrorKind;
 
     fn spec(recipe: &str) -> ClusterSpec {
         ClusterSpec::single_node().with_recipe(recipe).unwrap()

@@ -6,13 +6,9 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::{Api, Client, api::DeleteParams};
 
 use super::{SLOW, STEP};
-use crate::{
-    Error, Result,
-    docker::labels,
-    node::Node,
-    objects,
-    wait::{self, Probe},
-};
+use kubenest_base::{Error, Result, wait, wait::Probe};
+use kubenest_docker::labels;
+use kubenest_node::{node::Node, objects};
 
 const NAMESPACE: &str = "default";
 

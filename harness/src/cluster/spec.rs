@@ -6,14 +6,12 @@ use semver::Version;
 use serde_json::Value;
 
 use super::{Cluster, boot};
-use crate::{
-    Error, ErrorKind, Result,
-    docker::Docker,
-    health::{Expected, ExpectedKubelet},
-    node::Role,
-    recipe::Recipe,
-    verdict::{self, Record},
-};
+use crate::{verdict, verdict::Record};
+use kubenest_base::{Error, ErrorKind, Result};
+use kubenest_docker::Docker;
+use kubenest_health::{health::Expected, health::ExpectedKubelet};
+use kubenest_node::node::Role;
+use kubenest_recipe::recipe::Recipe;
 
 /// A cluster to boot.
 ///
@@ -220,7 +218,7 @@ impl ClusterSpec {
 
     /// Lets one health check fail, and pairs that it looks at be known not to work: for a suite
     /// that reproduces a sick node on purpose. The names are those of
-    /// [`Check`](crate::compat::Check).
+    /// [`Check`](kubenest_recipe::compat::Check).
     #[must_use]
     pub fn tolerating(mut self, check: &str) -> Self {
         self.expected = self.expected.tolerating(check);

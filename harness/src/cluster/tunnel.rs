@@ -6,12 +6,8 @@ use std::net::Ipv4Addr;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::API_PORT;
-use crate::{
-    Context, Result,
-    background::{self, Working},
-    node::Node,
-    wait,
-};
+use kubenest_base::{Context, Result, background, background::Working, wait};
+use kubenest_node::node::Node;
 
 /// A port of 127.0.0.1 here that leads to the API server, for as long as this lives.
 #[derive(Debug)]

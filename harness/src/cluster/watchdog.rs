@@ -8,7 +8,8 @@ use std::{convert::Infallible, time::Duration};
 use futures::future::select_all;
 
 use super::STEP;
-use crate::{Error, ErrorKind, Result, node::Node, wait};
+use kubenest_base::{Error, ErrorKind, Result, wait};
+use kubenest_node::node::Node;
 
 /// So often may a service or a control-plane container be restarted before it counts as
 /// one that cannot run: an API server may lose its first race with etcd.

@@ -4,14 +4,11 @@ use std::{ffi::OsString, fs, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{
-    Context, Error, Result,
-    debian::{self, Package},
-    recipe::sha256_hex,
-    store::Store,
-};
+use kubenest_base::digest::sha256_hex;
+use kubenest_base::{Context, Error, Result, store::Store};
+use kubenest_forge::{debian, debian::Package};
 
-const PACKAGES: &str = include_str!("../../data/chromium.yaml");
+const PACKAGES: &str = include_str!("../../../fixtures/data/chromium.yaml");
 /// What the packages and their content take at most.
 const UNPACKED_BYTES: u64 = 1 << 30;
 

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use crate::{
-    Error, Result, component,
-    docker::{ContainerSpec, Docker, FileEntry, Labels},
-    image::{ImageSpec, Layer},
-    random,
-    recipe::{Component, Role, Source, sha256_hex},
-    store::Store,
-    wait::{self, Probe},
-};
+use kubenest_base::digest::sha256_hex;
+use kubenest_base::{Error, Result, random, store::Store, wait, wait::Probe};
+use kubenest_docker::{ContainerSpec, Docker, FileEntry, Labels};
+use kubenest_forge::{component, image::ImageSpec, image::Layer};
+use kubenest_recipe::{recipe::Component, recipe::Role, recipe::Source};
 
 /// How long it may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);

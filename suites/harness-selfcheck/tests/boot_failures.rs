@@ -131,7 +131,7 @@ async fn of_those_of_one_name_the_first_boots_and_is_unharmed_by_the_rest() -> R
 
 #[tokio::test]
 async fn a_strangers_container_of_a_nodes_name_stays() -> Result<()> {
-    let engine = Docker::find().await?;
+    let engine = kubenest::engine::find().await?;
     let name = unique_name();
     let worker = format!("{name}-worker");
     let image = SmallImage::load(&engine, &name).await?;
@@ -255,7 +255,7 @@ async fn failed(spec: ClusterSpec) -> Result<Error> {
 
 /// The engine, with the node image in it: a boot's time is then its own.
 async fn engine_with_image() -> Result<Docker> {
-    let engine = Docker::find().await?;
+    let engine = kubenest::engine::find().await?;
     NodeImage::ensure(&engine, &Recipe::named(RECIPE)?).await?;
     Ok(engine)
 }

@@ -24,7 +24,7 @@ use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec,
     cluster::{self, Listed},
     component,
-    docker::{Docker, Scope, sweep},
+    docker::{Scope, sweep},
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
     kube::Api,
     node::{Node, NodeStream, containerd::Containerd},
@@ -70,7 +70,7 @@ async fn three_nodes_are_one_network_and_leave_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_cluster_that_is_left_outlives_its_process_until_its_name_is_given() -> Result<()> {
-    let engine = Docker::find().await?;
+    let engine = kubenest::engine::find().await?;
     let name = unique_name();
     let program = env!("CARGO_BIN_EXE_booting");
     let boot = Command::new(program).args([name.as_str(), "left"]);

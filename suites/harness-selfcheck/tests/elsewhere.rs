@@ -37,7 +37,7 @@ fn a_cluster_outlives_the_runtime_that_booted_it() -> Result<()> {
 
 #[tokio::test]
 async fn an_engine_in_another_network_serves_a_cluster_and_its_kubeconfig() -> Result<()> {
-    let engine = Docker::find().await?;
+    let engine = kubenest::engine::find().await?;
     let name = unique_name();
     ip(&["netns", "add", &name]).await?;
     let used = used_from(&engine, &name).await;

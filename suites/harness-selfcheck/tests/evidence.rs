@@ -15,7 +15,6 @@ use harness_selfcheck::{
     unique_name,
 };
 use kubenest::{
-    docker::Docker,
     evidence,
     process::Command,
     wait::{self, Probe},
@@ -121,7 +120,7 @@ impl Breaking {
 
     /// Nothing of the cluster is left, and nothing raw.
     async fn leaves_nothing(&self) -> Result<()> {
-        let docker = Docker::find().await?;
+        let docker = kubenest::engine::find().await?;
         wait::until("the cluster's end", SOON, async || {
             match left_of(&docker, &self.name).await {
                 Ok(left) if left.is_empty() => Probe::Ready(()),
@@ -336,7 +335,7 @@ async fn a_process_ended_by_sigterm_leaves_evidence_and_nothing_else() -> Result
 #[tokio::test]
 async fn a_boot_given_up_by_ctrl_c_leaves_one_bundle_of_nodes_that_were_there() -> Result<()> {
     let mut breaking = Breaking::start("given-up")?;
-    let docker = Docker::find().await?;
+    let docker = kubenest::engine::find().await?;
     let node = format!("{}-control-plane", breaking.name);
     let (look, words) = (["journalctl", "--unit=containerd"], "starting containerd");
     wait::until(words, LONG, async || {
@@ -391,7 +390,7 @@ async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result
     breaking.leaves_nothing().await?;
 
     // As `kubenest clean` does; the administrator's key goes with the cluster.
-    let docker = Docker::find().await?;
+    let docker = kubenest::engine::find().await?;
     let gone = kubenest::cluster::forget_dead(&[docker]).await?;
     assert!(gone.contains(&breaking.name), "{gone:?}");
     assert_eq!(named_in_cache(&breaking.name)?, Vec::<PathBuf>::new());

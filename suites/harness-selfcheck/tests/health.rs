@@ -89,7 +89,7 @@ async fn what_a_test_did_to_the_kubelet_is_put_back(cluster: &Cluster) -> anyhow
 
 #[tokio::test]
 async fn a_shim_newer_than_the_daemon_is_refused_unless_tolerated() -> anyhow::Result<()> {
-    let docker = Docker::find().await?;
+    let docker = kubenest::engine::find().await?;
     let node = start(&docker, SKEWED).await?;
 
     refused(gate(&node, &Expected::default()).await, "shim", &node);

@@ -108,7 +108,7 @@ async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
 /// The other kind of engine: a whole cluster on it, and images of its own store into that.
 #[tokio::test]
 async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
-    let engine = Docker::embedded(EngineRelease::Docker29).await?;
+    let engine = kubenest::engine::embedded(EngineRelease::Docker29).await?;
     let info = engine.info().await?;
     ensure!(
         info.containerd_store && info.version.starts_with("29."),

@@ -31,7 +31,7 @@ async fn kind_0_27_boots_containerd_2_0() -> Result<()> {
 }
 
 async fn boots(release: &str, recipe: &str) -> Result<()> {
-    let engine = Docker::find().await?;
+    let engine = kubenest::engine::find().await?;
     let image = NodeImage::ensure(&engine, &Recipe::named(recipe)?).await?;
     let kind = Kind::release(release).await?;
     let cluster = format!("selfcheck-{}", std::process::id());

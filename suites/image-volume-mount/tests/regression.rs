@@ -23,7 +23,6 @@ mod affected {
     };
     use kubenest::{
         Case, Cluster, ClusterSpec, CriClient,
-        docker::Docker,
         health::{self, Expected},
         image::NodeImage,
         node::containerd::SOCKET,
@@ -117,7 +116,10 @@ mod affected {
             skip("no CRI-O given (set KUBENEST_CRIO to a recipe file with `runtime: cri-o`)");
             return Ok(());
         };
-        let (docker, name) = (Docker::find().await?, format!("cri-o-{}", process::id()));
+        let (docker, name) = (
+            kubenest::engine::find().await?,
+            format!("cri-o-{}", process::id()),
+        );
         let image = NodeImage::ensure(&docker, &Recipe::file(recipe)?).await?;
         let has_crio = !image.versions.crio.is_empty();
         anyhow::ensure!(

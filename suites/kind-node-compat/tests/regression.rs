@@ -21,7 +21,6 @@ mod affected {
     };
     use kubenest::{
         ClusterSpec, ErrorKind,
-        docker::Docker,
         health::Expected,
         image::NodeImage,
         recipe::{ImageRef, Recipe},
@@ -85,7 +84,7 @@ mod affected {
 
     #[tokio::test]
     async fn a_known_bad_pair_is_refused_before_anything_is_pulled() -> anyhow::Result<()> {
-        let docker = Docker::find().await?;
+        let docker = kubenest::engine::find().await?;
         let registry = LocalRegistry::start(&docker).await?;
         // The image that tools met under a tag, with kind v0.26, in January 2025.
         let image = format!(
@@ -107,7 +106,7 @@ mod affected {
 
     #[tokio::test]
     async fn a_tag_is_refused_and_one_pushed_again_is_named() -> anyhow::Result<()> {
-        let docker = Docker::find().await?;
+        let docker = kubenest::engine::find().await?;
         let registry = LocalRegistry::start(&docker).await?;
         let tag = format!("{}/team/node:v1", registry.address());
         let error = Recipe::image(&tag).unwrap_err();
@@ -191,7 +190,7 @@ mod fixed {
     /// The whole way of a user of kind: create, then load.
     #[tokio::test]
     async fn kind_0_33_creates_a_node_of_containerd_2_3_and_loads_into_it() -> anyhow::Result<()> {
-        let docker = Docker::find().await?;
+        let docker = kubenest::engine::find().await?;
         let name = format!("kind-node-compat-{}", std::process::id());
         let works = create_and_load(&docker, &name).await;
         sweep(&docker, Scope::Cluster(&name)).await?;
@@ -239,7 +238,7 @@ mod fixed {
 
     #[tokio::test]
     async fn a_digest_names_one_image_however_often_its_tag_is_pushed() -> anyhow::Result<()> {
-        let docker = Docker::find().await?;
+        let docker = kubenest::engine::find().await?;
         let registry = LocalRegistry::start(&docker).await?;
         let tag = format!("{}/team/node:v1", registry.address());
         let (id, first) = publish(&docker, &registry, "first").await?;

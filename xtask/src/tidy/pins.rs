@@ -3,7 +3,11 @@
 use super::{Finding, TextFile, Tree};
 
 /// Where images are named.
-const IMAGE_FOLDERS: [&str; 2] = ["fixtures/", "harness/data/"];
+const IMAGE_FOLDERS: [&str; 3] = [
+    "fixtures/",
+    "harness/crates/forge/data/",
+    "harness/crates/recipe/data/",
+];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.files.iter();
@@ -114,7 +118,7 @@ mod tests {
                     "kind: Pod\n  image: busybox:latest\n"
                 ),
                 (
-                    "harness/data/a.yaml",
+                    "harness/crates/forge/data/a.yaml",
                     "image: kindest/node@sha256:12 # short\n"
                 ),
                 (

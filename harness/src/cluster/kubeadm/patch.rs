@@ -11,7 +11,9 @@ use super::{
     Api,
     fields::{self, Fault},
 };
-use crate::{Error, Result, cluster::merge::merge, compat};
+use crate::cluster::merge::merge;
+use kubenest_base::{Error, Result};
+use kubenest_recipe::compat;
 
 /// The kinds of kubeadm's documents, and the versions in which a patch may be written.
 const KINDS: [(&str, &[&str]); 5] = [

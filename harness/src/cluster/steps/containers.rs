@@ -5,13 +5,13 @@ use std::{path::Path, time::Duration};
 use futures::future::try_join_all;
 
 use crate::{
-    Error, Result,
-    cluster::{API_PORT, ClusterSpec, STEP, config, made::Made, spec::NodeSpec, watchdog},
-    docker::{ContainerSpec, FileEntry},
-    image::NodeImage,
-    node::{Node, Role, containerd::Containerd},
-    wait::{self, Probe},
+    cluster::API_PORT, cluster::ClusterSpec, cluster::STEP, cluster::config, cluster::made::Made,
+    cluster::spec::NodeSpec, cluster::watchdog,
 };
+use kubenest_base::{Error, Result, wait, wait::Probe};
+use kubenest_docker::{ContainerSpec, FileEntry};
+use kubenest_forge::image::NodeImage;
+use kubenest_node::{node::Node, node::Role, node::containerd::Containerd};
 
 const MODULES: &str = "/lib/modules";
 const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";

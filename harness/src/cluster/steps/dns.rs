@@ -3,12 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{init::CONFIG, parts};
-use crate::{
-    Context, Error, Result,
-    cluster::{SLOW, STEP},
-    node::Node,
-    wait::{self, Probe},
-};
+use crate::{cluster::SLOW, cluster::STEP};
+use kubenest_base::{Context, Error, Result, wait, wait::Probe};
+use kubenest_node::node::Node;
 
 /// What kube-proxy writes beside the rules of the API server's Service.
 const API_RULE: &str = "default/kubernetes:https";

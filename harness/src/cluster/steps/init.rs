@@ -11,19 +11,12 @@ use tokio::net::TcpStream;
 
 use super::parts;
 use crate::{
-    Context, Error, Result,
-    cluster::{
-        API_PORT, SLOW, STEP,
-        clients::Clients,
-        kubeadm::{self, Documents},
-        kubeconfig,
-        tunnel::Tunnel,
-    },
-    docker::FileEntry,
-    node::Node,
-    progress,
-    wait::{self, Probe},
+    cluster::API_PORT, cluster::SLOW, cluster::STEP, cluster::clients::Clients, cluster::kubeadm,
+    cluster::kubeadm::Documents, cluster::kubeconfig, cluster::tunnel::Tunnel,
 };
+use kubenest_base::{Context, Error, Result, progress, wait, wait::Probe};
+use kubenest_docker::FileEntry;
+use kubenest_node::node::Node;
 
 pub(super) const CONFIG: &str = "/kind/kubeadm.conf";
 

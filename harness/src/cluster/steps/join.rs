@@ -2,15 +2,10 @@
 
 use futures::future::try_join_all;
 
-use crate::{
-    Result,
-    cluster::{
-        SLOW, STEP,
-        kubeadm::{self, Documents},
-    },
-    docker::FileEntry,
-    node::{Node, Role},
-};
+use crate::{cluster::SLOW, cluster::STEP, cluster::kubeadm, cluster::kubeadm::Documents};
+use kubenest_base::Result;
+use kubenest_docker::FileEntry;
+use kubenest_node::{node::Node, node::Role};
 
 const CONFIG: &str = "/kind/kubeadm.conf";
 const DISCOVERY: &str = "/kind/discovery.conf";
@@ -67,7 +62,7 @@ pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -
 
 /// A kubeconfig with the cluster and its authority, and without any user.
 fn discovery(admin: &str) -> Result<String> {
-    use crate::Context;
+    use kubenest_base::Context;
     let mut config: serde_json::Value =
         serde_json::from_str(admin).context("the control plane's admin.conf")?;
     // kubeadm takes the cluster without a name when there is no context to name one.

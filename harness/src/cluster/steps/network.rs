@@ -7,19 +7,18 @@
 use futures::future::try_join_all;
 
 use crate::{
-    Result,
-    cluster::{
-        STEP,
-        kubeadm::{POD_SUBNET, SERVICE_SUBNET, node_subnet},
-    },
-    docker::FileEntry,
-    node::Node,
+    cluster::STEP, cluster::kubeadm::POD_SUBNET, cluster::kubeadm::SERVICE_SUBNET,
+    cluster::kubeadm::node_subnet,
 };
+use kubenest_base::Result;
+use kubenest_docker::FileEntry;
+use kubenest_node::node::Node;
 
 const SCRIPT: &str = "/usr/local/lib/kubenest/network";
 
 /// The script of the node images built here, for node images that lack it.
-static CONTENT: &str = include_str!("../../../data/node/usr/local/lib/kubenest/network");
+static CONTENT: &str =
+    include_str!("../../../crates/forge/data/node/usr/local/lib/kubenest/network");
 
 /// Sets up every node's network.
 pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {

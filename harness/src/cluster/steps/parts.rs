@@ -7,11 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::ListParams};
 use serde_json::Value;
 
-use crate::{
-    Error, ErrorKind, Result,
-    node::{Node, containerd::Containerd},
-    objects, wait,
-};
+use kubenest_base::{Error, ErrorKind, Result, wait};
+use kubenest_node::{node::Node, node::containerd::Containerd, objects};
 
 /// How long the runtime may take to tell.
 const ANSWER: Duration = Duration::from_secs(20);

@@ -17,13 +17,9 @@ use kube::{
 use serde_json::json;
 
 use super::parts;
-use crate::{
-    Error, Result,
-    cluster::{SLOW, kubeadm::node_subnet, probe},
-    node::Node,
-    objects,
-    wait::{self, Probe},
-};
+use crate::{cluster::SLOW, cluster::kubeadm::node_subnet, cluster::probe};
+use kubenest_base::{Error, Result, wait, wait::Probe};
+use kubenest_node::{node::Node, objects};
 
 /// How old the kubelet's word may be. Its first status comes with the node; its lease, which
 /// says the same from then on, up to seven seconds later.

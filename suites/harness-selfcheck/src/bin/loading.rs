@@ -4,7 +4,6 @@
 
 use anyhow::{Result, bail};
 use kubenest::{
-    docker::Docker,
     images::{Images, Source},
     node::{Node, Role},
 };
@@ -15,7 +14,7 @@ async fn main() -> Result<()> {
     let [node, archive] = args.as_slice() else {
         bail!("loading NODE ARCHIVE")
     };
-    let docker = Docker::find().await?;
+    let docker = kubenest::engine::find().await?;
     let node = Node::attach(&docker, node, Role::ControlPlane).await?;
     Images::of(&docker, &[node])
         .load(Source::archive(archive))

@@ -1,0 +1,147 @@
+//! Files that are written whole or not at all, and files of another root that are opened there.
+
+use std::{
+    fs::{File, Permissions},
+    io::{self, ErrorKind, Write},
+    os::{fd::AsFd, unix::fs::PermissionsExt},
+    path::Path,
+};
+
+use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::Mode,
+};
+
+use crate::{Error, Result};
+
+/// Opens what a path names to those whose root is the folder `root`: an absolute link starts at
+/// that root, and nothing leads out of it.
+///
+/// # Errors
+/// Nothing is there, or the way to it goes through one of the kernel's magic links.
+pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlag) -> io::Result<File> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .mode(Mode::empty())
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    Ok(File::from(openat2(root, path, how)?))
+}
+
+/// Writes a file in one step: whoever reads it finds what was there before or all of
+/// `content`. What cannot be finished leaves nothing.
+///
+/// # Errors
+/// Its folder is not there, is not this user's to write to, or is full.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    put(path, content.as_ref(), |_| Ok(()))
+}
+
+/// As [`write()`], and waits for the disk: what lasts has to outlive a crash of the machine, too.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_through(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    put(path, content.as_ref(), File::sync_all)
+}
+
+fn put(path: &Path, content: &[u8], flush: fn(&File) -> io::Result<()>) -> Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        // Removed when it is dropped, which is the way out of everything but a kill.
+        let mut half = tempfile::Builder::new()
+            .prefix(".half-")
+            // As a plain file has them; the user's mask takes away from these.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)?;
+        half.write_all(content)?;
+        flush(half.as_file())?;
+        half.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|cause| explained(path, folder, cause))
+}
+
+fn explained(path: &Path, folder: &Path, cause: io::Error) -> Error {
+    let shown = folder.display();
+    let cure = match cause.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some(format!("free disk space at '{shown}'"))
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Some(format!("let this user write to the folder '{shown}'"))
+        }
+        ErrorKind::NotFound => Some(format!("make the folder '{shown}'")),
+        _ => None,
+    };
+    let error = Error::setup(format!("cannot write '{}'", path.display())).because(cause);
+    match cure {
+        Some(cure) => error.cure(cure),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    #[test]
+    fn a_file_is_replaced_and_nothing_else_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write(&path, "a long text").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a long text");
+        write_through(&path, "short").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "short");
+        assert_eq!(names(folder.path()), ["a"]);
+    }
+
+    #[test]
+    fn a_file_has_the_permissions_of_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+        write(&one, "").unwrap();
+        fs::write(&other, "").unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&one), mode(&other));
+    }
+
+    #[test]
+    fn a_failure_names_the_file_and_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::create_dir_all(path.join("full")).unwrap();
+        let error = write(&path, "text").unwrap_err();
+        let told = format!("cannot write '{}': ", path.display());
+        assert!(error.report().starts_with(&told), "{error:?}");
+        assert_eq!(names(folder.path()), ["a"]);
+        assert_eq!(names(&path), ["full"]);
+        let error = write(&folder.path().join("none/a"), "text").unwrap_err();
+        assert!(error.cure_text().unwrap().ends_with("/none'"), "{error:?}");
+    }
+
+    #[test]
+    fn a_full_disk_and_a_folder_of_others_name_their_cure() {
+        let cure = |kind: ErrorKind| {
+            let error = explained(Path::new("/a/b"), Path::new("/a"), kind.into());
+            error.cure_text().map(str::to_owned)
+        };
+        assert_eq!(
+            cure(ErrorKind::StorageFull).as_deref(),
+            Some("free disk space at '/a'")
+        );
+        assert_eq!(
+            cure(ErrorKind::PermissionDenied).as_deref(),
+            Some("let this user write to the folder '/a'")
+        );
+        assert_eq!(cure(ErrorKind::Interrupted), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! What every crate of kubenest stands on: errors, waiting, processes, files, settings.
+
+pub mod background;
+pub mod digest;
+mod error;
+pub mod file;
+pub mod liveness;
+pub mod lock;
+pub mod parent;
+pub mod process;
+pub mod random;
+pub mod settings;
+pub mod store;
+pub mod telemetry;
+pub mod wait;
+
+pub use error::{Context, Error, ErrorKind, Result};

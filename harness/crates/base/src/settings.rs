@@ -1,0 +1,429 @@
+//! The one reader of the environment: every setting of the crate, read once.
+
+pub mod trust;
+
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use nix::unistd::{User, geteuid};
+
+use crate::{Error, Result, random};
+
+/// Names one run: all that one `xtask` call, or one bare test process, makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunId(String);
+
+impl RunId {
+    /// The identifier as text; letters, digits and dashes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Which Docker engine to use (`KUBENEST_ENGINE`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// The engine Docker's own clients would find, else the embedded one.
+    Auto,
+    /// Always the embedded engine of this release.
+    Embedded(EngineRelease),
+    /// Never an embedded engine.
+    Host,
+}
+
+impl EngineChoice {
+    /// The embedded engine that is taken when one is.
+    pub fn release(self) -> EngineRelease {
+        match self {
+            Self::Embedded(release) => release,
+            Self::Auto | Self::Host => EngineRelease::Docker26,
+        }
+    }
+}
+
+/// An embedded Docker engine; both can run side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineRelease {
+    /// Docker 26 of Debian. It keeps images itself (classic image store, overlay2).
+    Docker26,
+    /// Docker 29, built with Go. containerd keeps its images, the default since that release.
+    Docker29,
+}
+
+/// What Docker's own clients read from the environment.
+#[derive(Debug, Clone, Default)]
+pub struct DockerEnv {
+    /// `DOCKER_HOST`.
+    pub host: Option<String>,
+    /// `DOCKER_CONTEXT`.
+    pub context: Option<String>,
+    /// `DOCKER_CONFIG`, else `~/.docker`.
+    pub config_dir: Option<PathBuf>,
+    /// `DOCKER_TLS_VERIFY` is set and not empty.
+    pub tls_verify: bool,
+    /// `DOCKER_CERT_PATH`.
+    pub cert_path: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`.
+    pub runtime_dir: Option<PathBuf>,
+    /// `HOME`, else what the user's account says.
+    pub home: Option<PathBuf>,
+}
+
+/// What programs read to reach the network, in capitals or small letters.
+#[derive(Debug, Clone, Default)]
+pub struct ProxyEnv {
+    /// Those of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` that are set, by their names.
+    pub set: Vec<String>,
+    /// `NO_PROXY`: hosts, domains and address ranges that are reached directly.
+    pub no_proxy: Option<String>,
+}
+
+/// Every setting, from the environment.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where components, images' parts and the embedded engine live
+    /// (`KUBENEST_CACHE`, else `$XDG_CACHE_HOME/kubenest`, else `~/.cache/kubenest`); see
+    /// [`check`](Settings::check).
+    pub cache: PathBuf,
+    /// This run (`KUBENEST_RUN`, else made up).
+    pub run: RunId,
+    /// `KUBENEST_ENGINE`: `auto`, `embedded`, `embedded-29` or `host`.
+    pub engine: EngineChoice,
+    /// `KUBENEST_NODE`: a recipe's name or a node image by digest, for specs that name none.
+    pub node: Option<String>,
+    /// `KUBENEST_REGISTRY`: `host:port/path` asked for node images before building.
+    pub registry: Option<String>,
+    /// `KUBENEST_KEEP=1`: leave clusters up and say how to look inside.
+    pub keep: bool,
+    /// `KUBENEST_LOCK`: file that holds what nodes are made of; a drift from it is refused.
+    pub lock: Option<PathBuf>,
+    /// `KUBENEST_VERDICTS`: folder in which each test leaves its verdict.
+    pub verdicts: Option<PathBuf>,
+    /// `KUBENEST_PARENT`: `<pid>-<start ticks>` of the process whose death ends this one.
+    pub parent: Option<String>,
+    /// `KUBENEST_CRIO`: file of a recipe with the runtime cri-o, for the tests that need one.
+    pub crio: Option<PathBuf>,
+    /// `KUBENEST_EVIDENCE`: folder for what is kept of failures.
+    pub evidence: Option<PathBuf>,
+    /// `KUBENEST_EVIDENCE_ALWAYS=1`: keep it of tests that pass, too.
+    pub evidence_always: bool,
+    /// `KUBENEST_REDACT`: regular expressions, one a line or with `;` between them; what they
+    /// match is kept out of all that is written of a failure.
+    pub redact: Option<String>,
+    /// `KUBENEST_PATIENCE`: a number that every deadline is multiplied by, 0.5 to 20; else it is
+    /// measured ([`patience`](crate::wait::patience)).
+    pub patience: Option<f64>,
+    /// `KUBENEST_LOG`: what to log, in tracing's filter syntax.
+    pub log: Option<String>,
+    /// What Docker's own clients read.
+    pub docker: DockerEnv,
+    /// `PATH`.
+    pub path: OsString,
+    /// `NO_COLOR` is set and not empty.
+    pub no_color: bool,
+    /// What starts with `KUBENEST_` and means nothing: names of set variables, or one with a
+    /// value that is none of its own.
+    pub unknown: Vec<String>,
+    /// What stands between this process and the network.
+    pub proxy: ProxyEnv,
+    /// Why the settings cannot be used, and what to set instead.
+    refused: Option<(String, String)>,
+}
+
+/// The settings of this process; read from the environment on first use.
+pub fn settings() -> &'static Settings {
+    static SETTINGS: OnceLock<Settings> = OnceLock::new();
+    SETTINGS.get_or_init(|| {
+        let account = User::from_uid(geteuid()).ok().flatten();
+        Settings::from_vars(std::env::vars_os(), account.map(|user| user.dir))
+    })
+}
+
+/// No folder can be made below it.
+const NOWHERE: &str = "/dev/null/kubenest";
+
+/// Those that name files and folders: a relative one would be another file to each test program,
+/// as cargo runs each in the folder of its crate.
+const PATHS: [&str; 5] = [
+    "KUBENEST_CACHE",
+    "KUBENEST_LOCK",
+    "KUBENEST_VERDICTS",
+    "KUBENEST_CRIO",
+    "KUBENEST_EVIDENCE",
+];
+
+const KNOWN: [&str; 15] = [
+    "KUBENEST_CACHE",
+    "KUBENEST_RUN",
+    "KUBENEST_ENGINE",
+    "KUBENEST_NODE",
+    "KUBENEST_REGISTRY",
+    "KUBENEST_KEEP",
+    "KUBENEST_LOCK",
+    "KUBENEST_VERDICTS",
+    "KUBENEST_PARENT",
+    "KUBENEST_CRIO",
+    "KUBENEST_EVIDENCE",
+    "KUBENEST_EVIDENCE_ALWAYS",
+    "KUBENEST_REDACT",
+    "KUBENEST_PATIENCE",
+    "KUBENEST_LOG",
+];
+
+/// What `KUBENEST_PATIENCE` may be.
+const PATIENCE: RangeInclusive<f64> = 0.5..=20.0;
+
+impl Settings {
+    /// Refuses settings that cannot be used, and a cache into which others can put something.
+    ///
+    /// # Errors
+    /// A relative path, no place for a cache, or a cache that is not this user's alone.
+    pub fn check(&self) -> Result<()> {
+        if let Some((what, cure)) = &self.refused {
+            return Err(Error::input(what).cure(cure));
+        }
+        trust::check(&self.cache)
+    }
+
+    /// `account_home` is the home of the user's account, for where there is no `HOME`.
+    fn from_vars(
+        vars: impl Iterator<Item = (OsString, OsString)>,
+        account_home: Option<PathBuf>,
+    ) -> Self {
+        let vars: HashMap<OsString, OsString> = vars.filter(|(_, v)| !v.is_empty()).collect();
+        let get = |name: &str| vars.get(&OsString::from(name)).cloned();
+        let text = |name: &str| get(name).and_then(|v| v.into_string().ok());
+        let flag = |name: &str| text(name).is_some_and(|v| v != "0" && v != "false");
+        let path = |name: &str| get(name).map(PathBuf::from);
+        let home = path("HOME").or(account_home);
+        // The specification of XDG_CACHE_HOME has a relative one ignored.
+        let whole = |path: &PathBuf| path.is_absolute();
+        let cache = path("KUBENEST_CACHE")
+            .or_else(|| Some(path("XDG_CACHE_HOME").filter(whole)?.join("kubenest")))
+            .or_else(|| Some(home.as_ref().filter(|h| whole(h))?.join(".cache/kubenest")));
+        let refused = PATHS
+            .into_iter()
+            .find_map(|name| relative(name, &path(name)?))
+            .or_else(|| cache.is_none().then(no_cache));
+        let cache = cache.unwrap_or_else(|| NOWHERE.into());
+        let mut unknown: Vec<String> = vars
+            .keys()
+            .filter_map(|name| name.to_str())
+            .filter(|name| name.starts_with("KUBENEST_") && !KNOWN.contains(name))
+            .map(str::to_owned)
+            .collect();
+        let engine = engine_of(text("KUBENEST_ENGINE"), &mut unknown);
+        let patience = text("KUBENEST_PATIENCE").and_then(|text| {
+            let factor = text.parse().ok().filter(|factor| PATIENCE.contains(factor));
+            if factor.is_none() {
+                unknown.push(format!("KUBENEST_PATIENCE={text}"));
+            }
+            factor
+        });
+        unknown.sort();
+        Self {
+            cache: std::path::absolute(&cache).unwrap_or(cache),
+            run: RunId(
+                text("KUBENEST_RUN")
+                    .filter(|id| is_run_id(id))
+                    .unwrap_or_else(new_run),
+            ),
+            engine,
+            node: text("KUBENEST_NODE"),
+            registry: text("KUBENEST_REGISTRY"),
+            keep: flag("KUBENEST_KEEP"),
+            lock: path("KUBENEST_LOCK"),
+            verdicts: path("KUBENEST_VERDICTS"),
+            parent: text("KUBENEST_PARENT"),
+            crio: path("KUBENEST_CRIO"),
+            evidence: path("KUBENEST_EVIDENCE"),
+            evidence_always: flag("KUBENEST_EVIDENCE_ALWAYS"),
+            redact: text("KUBENEST_REDACT"),
+            patience,
+            log: text("KUBENEST_LOG"),
+            docker: DockerEnv {
+                host: text("DOCKER_HOST"),
+                context: text("DOCKER_CONTEXT"),
+                config_dir: path("DOCKER_CONFIG")
+                    .or_else(|| home.as_ref().map(|home| home.join(".docker"))),
+                tls_verify: get("DOCKER_TLS_VERIFY").is_some(),
+                cert_path: path("DOCKER_CERT_PATH"),
+                runtime_dir: path("XDG_RUNTIME_DIR"),
+                home,
+            },
+            path: get("PATH").unwrap_or_default(),
+            no_color: get("NO_COLOR").is_some(),
+            unknown,
+            proxy: proxy_of(text),
+            refused,
+        }
+    }
+}
+
+/// The engine that is asked for; a word that names none is noted as unknown.
+fn engine_of(asked: Option<String>, unknown: &mut Vec<String>) -> EngineChoice {
+    match asked.as_deref() {
+        None | Some("auto") => EngineChoice::Auto,
+        Some("embedded") => EngineChoice::Embedded(EngineRelease::Docker26),
+        Some("embedded-29") => EngineChoice::Embedded(EngineRelease::Docker29),
+        Some("host") => EngineChoice::Host,
+        Some(other) => {
+            unknown.push(format!("KUBENEST_ENGINE={other}"));
+            EngineChoice::Auto
+        }
+    }
+}
+
+fn proxy_of(text: impl Fn(&str) -> Option<String>) -> ProxyEnv {
+    let either = |name: &str| {
+        let names = [name.to_owned(), name.to_lowercase()];
+        names
+            .into_iter()
+            .find_map(|name| Some((text(&name)?, name)))
+    };
+    let proxies = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+    ProxyEnv {
+        set: proxies
+            .into_iter()
+            .filter_map(|name| Some(either(name)?.1))
+            .collect(),
+        no_proxy: either("NO_PROXY").map(|(value, _)| value),
+    }
+}
+
+/// Why a path that is not absolute is refused, and the one that it would be here.
+fn relative(name: &str, path: &Path) -> Option<(String, String)> {
+    let absolute = (!path.is_absolute()).then(|| std::path::absolute(path).ok())??;
+    let what = format!(
+        "{name}={} is relative, and cargo runs each crate's tests in a folder of their own",
+        path.display()
+    );
+    Some((what, format!("{name}={}", absolute.display())))
+}
+
+fn no_cache() -> (String, String) {
+    let what = "there is no place for the cache: no HOME is set, and this user's account has none";
+    let cure = "set KUBENEST_CACHE to a folder that only this user can write to";
+    (what.to_owned(), cure.to_owned())
+}
+
+fn is_run_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn new_run() -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    // In containers that start in one second every process may have the same number.
+    let (second, process) = (now.as_secs(), std::process::id());
+    format!("{second}-{process}-{}", random::hex(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Settings {
+        read_as(vars, Some("/home/account"))
+    }
+
+    fn read_as(vars: &[(&str, &str)], account_home: Option<&str>) -> Settings {
+        let vars = vars.iter();
+        let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Settings::from_vars(vars, account_home.map(PathBuf::from))
+    }
+
+    #[test]
+    fn cache_follows_the_usual_order() {
+        let home = ("HOME", "/home/u");
+        let xdg = ("XDG_CACHE_HOME", "/xdg");
+        assert_eq!(
+            read(&[home]).cache,
+            PathBuf::from("/home/u/.cache/kubenest")
+        );
+        assert_eq!(read(&[home, xdg]).cache, PathBuf::from("/xdg/kubenest"));
+        assert_eq!(
+            read(&[home, xdg, ("KUBENEST_CACHE", "/c")]).cache,
+            PathBuf::from("/c")
+        );
+    }
+
+    #[test]
+    fn without_home_the_account_says_where_and_else_nobody_does() {
+        let own = PathBuf::from("/home/account/.cache/kubenest");
+        assert_eq!(read(&[]).cache, own);
+        assert_eq!(read(&[("HOME", "")]).cache, own);
+        assert_eq!(read(&[("XDG_CACHE_HOME", "cache")]).cache, own);
+        let nowhere = read_as(&[("HOME", "relative")], None);
+        let error = nowhere.check().unwrap_err();
+        assert!(error.cure_text().unwrap().contains("KUBENEST_CACHE"));
+        assert!(!nowhere.cache.starts_with(std::env::temp_dir()));
+        assert!(std::fs::create_dir_all(&nowhere.cache).is_err());
+    }
+
+    #[test]
+    fn a_relative_path_is_refused_with_the_absolute_one() {
+        for name in PATHS {
+            let error = read(&[(name, "some/where")]).check().unwrap_err();
+            let absolute = std::path::absolute("some/where").unwrap();
+            assert!(error.to_string().starts_with(name), "{error}");
+            let cure = format!("{name}={}", absolute.display());
+            assert_eq!(error.cure_text(), Some(cure.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_read_in_either_case() {
+        let proxy = read(&[
+            ("https_proxy", "p:1"),
+            ("ALL_PROXY", "p:2"),
+            ("no_proxy", "a,b"),
+        ])
+        .proxy;
+        assert_eq!(proxy.set, ["https_proxy", "ALL_PROXY"]);
+        assert_eq!(proxy.no_proxy.as_deref(), Some("a,b"));
+    }
+
+    #[test]
+    fn misspelt_settings_are_named() {
+        let settings = read(&[("KUBENEST_CASHE", "/c"), ("KUBENEST_KEEP", "1")]);
+        assert_eq!(settings.unknown, ["KUBENEST_CASHE"]);
+        assert!(settings.keep);
+        let settings = read(&[("KUBENEST_ENGINE", "embeded")]);
+        assert_eq!(settings.unknown, ["KUBENEST_ENGINE=embeded"]);
+        assert!(read(&[("KUBENEST_ENGINE", "auto")]).unknown.is_empty());
+    }
+
+    #[test]
+    fn a_patience_that_is_none_is_named() {
+        let of = |text| read(&[("KUBENEST_PATIENCE", text)]);
+        assert_eq!(of("3").patience, Some(3.0));
+        assert_eq!(of("0.5").patience, Some(0.5));
+        for wrong in ["fast", "0", "-1", "21", "NaN", "inf", "3x"] {
+            let settings = of(wrong);
+            assert_eq!(settings.patience, None, "{wrong}");
+            assert_eq!(settings.unknown, [format!("KUBENEST_PATIENCE={wrong}")]);
+        }
+        assert_eq!(read(&[]).patience, None);
+    }
+
+    #[test]
+    fn a_run_id_that_is_no_label_is_replaced() {
+        assert_eq!(read(&[("KUBENEST_RUN", "a-1")]).run.as_str(), "a-1");
+        assert_ne!(read(&[("KUBENEST_RUN", "a b;c")]).run.as_str(), "a b;c");
+    }
+
+    #[test]
+    fn two_processes_of_one_number_and_second_are_two_runs() {
+        let (one, other) = (new_run(), new_run());
+        assert_ne!(one, other);
+        assert!(is_run_id(&one), "{one}");
+    }
+}

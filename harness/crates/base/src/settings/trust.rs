@@ -1,0 +1,217 @@
+//! Whether a folder is this user's alone: what is in the cache is run, often as root.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::Path,
+};
+
+use nix::unistd::{Gid, Group, Uid, User, geteuid};
+
+use crate::{Error, Result};
+
+/// Group or others may pass through a folder.
+const OTHERS_PASS: u32 = 0o011;
+const OTHERS_WRITE: u32 = 0o002;
+const GROUP_WRITES: u32 = 0o020;
+/// In such a folder nobody renames or removes what is another's.
+const STICKY: u32 = 0o1000;
+
+/// What decides who can put something into a folder.
+#[derive(Debug, Clone, Copy)]
+struct Folder {
+    owner: u32,
+    group: u32,
+    mode: u32,
+    /// It is looked at itself, and not only passed through.
+    last: bool,
+    /// A folder above it lets nobody else through, whatever the modes below say.
+    closed: bool,
+}
+
+/// Refuses a folder, made if it is not there, into which anybody but this user and root can put
+/// something, be it by way of the folders above it.
+///
+/// # Errors
+/// The folder that is not this user's alone, whose it is, and what to do.
+pub fn check(folder: &Path) -> Result<()> {
+    let mut maker = fs::DirBuilder::new();
+    maker.recursive(true).mode(0o700);
+    // Whoever needs the folder says why it cannot be made.
+    maker.create(folder).ok();
+    check_as_it_is(folder)
+}
+
+/// As [`check`], but makes nothing.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_as_it_is(folder: &Path) -> Result<()> {
+    check_way(folder, true)?;
+    // What a link leads through counts, too; of the folder itself that was the link's target.
+    let real = folder
+        .ancestors()
+        .find_map(|above| above.canonicalize().ok());
+    real.map_or(Ok(()), |real| check_way(&real, false))
+}
+
+/// Looks at the folders down to this one; `last` when what is in it matters itself.
+fn check_way(folder: &Path, last: bool) -> Result<()> {
+    let mut way: Vec<&Path> = folder.ancestors().collect();
+    way.reverse();
+    let mut closed = false;
+    for place in way {
+        closed |= check_one(place, last && place == folder, closed)?;
+    }
+    Ok(())
+}
+
+/// Returns whether nobody else gets any further.
+fn check_one(place: &Path, last: bool, closed: bool) -> Result<bool> {
+    let link = fs::symlink_metadata(place);
+    let found = match (link, fs::metadata(place)) {
+        (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::NotFound => {
+            return Ok(closed);
+        }
+        (Err(error), _) | (_, Err(error)) => return Err(refusal(place, &error.to_string())),
+        (Ok(link), Ok(found)) => [link, found],
+    };
+    for found in &found {
+        let folder = Folder {
+            owner: found.uid(),
+            group: found.gid(),
+            // Nobody writes into a link; its owner can make another of it.
+            mode: if found.is_symlink() { 0 } else { found.mode() },
+            last,
+            closed,
+        };
+        if let Some(why) = danger(folder, geteuid().as_raw(), is_private) {
+            return Err(refusal(place, &why));
+        }
+    }
+    Ok(found.iter().all(|found| found.mode() & OTHERS_PASS == 0))
+}
+
+/// Who else can put something into a folder, if anybody can. `is_private` tells of a group
+/// whether this user is alone in it.
+fn danger(folder: Folder, user: u32, is_private: impl Fn(u32) -> bool) -> Option<String> {
+    let Folder { owner, group, .. } = folder;
+    if owner != 0 && owner != user {
+        return Some(format!("it belongs to user {}", user_name(owner)));
+    }
+    // What is there in a sticky folder is looked at next.
+    if folder.closed || (folder.mode & STICKY != 0 && !folder.last) {
+        return None;
+    }
+    if folder.mode & OTHERS_WRITE != 0 {
+        return Some("everybody can write to it".to_owned());
+    }
+    let shared = folder.mode & GROUP_WRITES != 0 && group != 0 && !is_private(group);
+    shared.then(|| format!("group {} can write to it", group_name(group)))
+}
+
+/// Whether the group is this user's own, of which nobody else is a member, as distributions
+/// make one for each user.
+fn is_private(group: u32) -> bool {
+    let user = User::from_uid(geteuid()).ok().flatten();
+    let group = Group::from_gid(Gid::from_raw(group)).ok().flatten();
+    user.zip(group).is_some_and(|(user, group)| {
+        group.name == user.name && group.mem.iter().all(|member| *member == user.name)
+    })
+}
+
+fn user_name(id: u32) -> String {
+    let user = User::from_uid(Uid::from_raw(id)).ok().flatten();
+    user.map_or_else(|| id.to_string(), |user| user.name)
+}
+
+fn group_name(id: u32) -> String {
+    let group = Group::from_gid(Gid::from_raw(id)).ok().flatten();
+    group.map_or_else(|| id.to_string(), |group| group.name)
+}
+
+fn refusal(place: &Path, why: &str) -> Error {
+    Error::setup(format!(
+        "'{}' may hold what others put there to be run: {why}",
+        place.display()
+    ))
+    .cure(
+        "set KUBENEST_CACHE to a folder that only this user can write to, such as one below their \
+         home, or take the folder from the others (chown, chmod go-w)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    const USER: u32 = 1000;
+
+    fn of(owner: u32, mode: u32) -> Folder {
+        Folder {
+            owner,
+            group: 1000,
+            mode,
+            last: false,
+            closed: false,
+        }
+    }
+
+    #[test]
+    fn only_this_user_and_root_may_own_it() {
+        let judge = |owner| danger(of(owner, 0o755), USER, |_| false);
+        assert_eq!(judge(USER), None);
+        assert_eq!(judge(0), None);
+        let why = judge(4_000_000_000).unwrap();
+        assert_eq!(why, "it belongs to user 4000000000");
+        assert!(danger(of(USER, 0o755), 0, |_| true).is_some(), "root minds");
+    }
+
+    #[test]
+    fn whoever_can_write_to_it_is_named() {
+        let judge = |folder| danger(folder, USER, |group| group == 1000);
+        let everybody = Some("everybody can write to it".to_owned());
+        assert_eq!(judge(of(USER, 0o777)), everybody);
+        let sticky = of(0, 0o1777);
+        assert_eq!(judge(sticky), None, "what is there is another's in vain");
+        let last = Folder {
+            last: true,
+            ..sticky
+        };
+        assert_eq!(judge(last), everybody, "anybody can make an entry there");
+        let closed = Folder {
+            closed: true,
+            ..of(USER, 0o777)
+        };
+        assert_eq!(judge(closed), None, "nobody else gets there");
+        assert_eq!(judge(of(USER, 0o775)), None, "a group of one's own");
+        let shared = Folder {
+            group: 4_000_000_000,
+            ..of(USER, 0o775)
+        };
+        let why = judge(shared).unwrap();
+        assert_eq!(why, "group 4000000000 can write to it");
+    }
+
+    #[test]
+    fn a_folder_above_it_counts_and_so_does_the_way_of_a_link() {
+        // The way to it is open to all, which that to the user's own TMPDIR need not be.
+        let dir = tempfile::tempdir_in("/tmp").unwrap();
+        let (open, cache) = (dir.path().join("open"), dir.path().join("open/a/cache"));
+        check(&cache).unwrap();
+        assert_eq!(cache.metadata().unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let link = dir.path().join("link");
+        symlink(&cache, &link).unwrap();
+        check(&link).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        for path in [&cache, &link, &cache.join("not/yet/there")] {
+            let error = check_as_it_is(path).unwrap_err();
+            assert!(error.to_string().contains("open' may hold"), "{error}");
+            assert!(error.cure_text().unwrap().contains("KUBENEST_CACHE"));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Headers of containers' output: the CRI's files, `kubectl logs --prefix`, stern's, compose's.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::Header;
+use crate::{Source, clean::compiled};
+
+/// Which container of which pod: kubectl's, and that of others who leave out the kind.
+static PREFIX: LazyLock<Regex> =
+    LazyLock::new(|| compiled(r"^\[pod/[a-z0-9.-]+/[a-z0-9.-]+\](?: |$)"));
+/// Pod and container, as stern has them: a pod's name ends in letters that the API makes up, or
+/// in its node's name.
+static STERN: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(concat!(
+        r"^(?:[a-z0-9][a-z0-9.-]*-[bcdfghjklmnpqrstvwxz2456789]{5}|(?:etcd|kube-[a-z-]+)-[a-z0-9.-]+) ",
+        r"(?:[a-z0-9][a-z0-9-]*) (?:[|│] )?"
+    ))
+});
+/// A line that Go's test log writes: where the test called it.
+static GO_TEST: LazyLock<Regex> = LazyLock::new(|| compiled(r"^[A-Za-z0-9_]+_test\.go:[0-9]+: "));
+/// How much of a line the name of a service may take.
+const NAME: usize = 80;
+
+/// `<time> stderr F `: a container's output as the kubelet keeps it.
+pub(super) fn stream(rest: &str, time: usize) -> Option<Header<'_>> {
+    let behind = &rest[time..];
+    let length = [" stdout ", " stderr "]
+        .iter()
+        .find(|stream| behind.starts_with(**stream))?
+        .len();
+    let mark = behind.as_bytes().get(length)?;
+    let end = behind.as_bytes().get(length + 1);
+    (matches!(mark, b'F' | b'P') && matches!(end, None | Some(b' '))).then(|| Header {
+        time: Some(&rest[..time]),
+        source: Some(Source::Pod),
+        ..Header::of(time + length + 1 + usize::from(end.is_some()))
+    })
+}
+
+/// `[pod/coredns-5d78c9869d-bx7kf/coredns] `.
+pub(super) fn prefixed(rest: &str) -> Option<Header<'_>> {
+    rest.starts_with("[pod/").then(|| {
+        Some(Header {
+            source: Some(Source::Pod),
+            ..Header::of(PREFIX.find(rest)?.len())
+        })
+    })?
+}
+
+/// Names of services, pods and files that are not led by a mark of their own.
+pub(super) fn header(rest: &str) -> Option<Header<'_>> {
+    let name = rest.bytes().take(NAME).position(|byte| byte == b' ')?;
+    let bytes = rest.as_bytes();
+    match bytes[name - usize::from(name > 0)] {
+        // `main_test.go:12: `
+        b':' => GO_TEST.find(rest).map(|found| Header::of(found.len())),
+        _ if bytes.get(name + 1) == Some(&b' ') => compose(rest, name),
+        _ if bytes[0].is_ascii_lowercase() && bytes[..name].contains(&b'-') => {
+            STERN.find(rest).map(|found| Header {
+                source: Some(Source::Pod),
+                ..Header::of(found.len())
+            })
+        }
+        _ => None,
+    }
+}
+
+/// `web-1  | `: a service of docker compose, which may be a node.
+fn compose(rest: &str, name: usize) -> Option<Header<'_>> {
+    let gap = super::stamp::spaces(&rest.as_bytes()[name..]);
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let behind = rest[name + gap..].strip_prefix('|')?;
+    rest[..name]
+        .bytes()
+        .all(of_name)
+        .then(|| Header::of(name + gap + 1 + usize::from(behind.starts_with(' '))))
+}

@@ -1,0 +1,118 @@
+//! Journals: journalctl's text forms, syslog's, and the kernel's.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+use super::{
+    Header, program,
+    stamp::{fits, iso, spaces},
+};
+use crate::{Source, clean::compiled};
+
+/// Node and program, behind the time.
+static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(concat!(
+        r"^ +(?<node>[A-Za-z0-9_][A-Za-z0-9._-]*) ",
+        r"(?<program>[^ :\[\]=\x22]+)(?<pid>\[[0-9]+\])?:(?: |$)"
+    ))
+});
+/// What stands first in RFC 5424.
+static STRUCTURED: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(concat!(
+        r"^<[0-9]{1,3}>1 (?<time>[^ ]+) (?<node>[^ ]+) (?<program>[^ ]+) [^ ]+ [^ ]+ ",
+        r#"(?:-|(?:\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])+)(?: \x{feff}?|$)"#
+    ))
+});
+static PRIORITY: LazyLock<Regex> = LazyLock::new(|| compiled("^<[0-9]{1,3}>"));
+/// Seconds since the boot, as the kernel's ring and journalctl's short-monotonic have them.
+static BOOT: LazyLock<Regex> = LazyLock::new(|| compiled(r"^\[ *(?<time>[0-9]+\.[0-9]{6})\]"));
+
+const DAYS: [&str; 7] = ["Mon ", "Tue ", "Wed ", "Thu ", "Fri ", "Sat ", "Sun "];
+
+/// The header of a line that begins with the name of a month or of a day.
+pub(super) fn header(rest: &str) -> Option<Header<'_>> {
+    let bytes = rest.as_bytes();
+    if DAYS.iter().any(|day| rest.starts_with(day)) {
+        return full(rest);
+    }
+    if !fits(bytes, b"???????dd:dd:dd") || bytes[3] != b' ' || bytes[6] != b' ' {
+        return None;
+    }
+    let letters = bytes[1].is_ascii_lowercase() && bytes[2].is_ascii_lowercase();
+    let day = matches!(bytes[4], b' ' | b'0'..=b'3') && bytes[5].is_ascii_digit();
+    if !letters || !day {
+        return None;
+    }
+    let mut length = 15;
+    if bytes.get(15) == Some(&b'.') {
+        length += 1 + super::stamp::count_digits(&bytes[16..]);
+    }
+    behind(rest, length, true).or_else(|| {
+        // Such as `ts` puts before every line.
+        (bytes.get(length) == Some(&b' ')).then(|| Header::relay(length + 1, &rest[..length]))
+    })
+}
+
+/// `Sun 2026-11-29 10:10:29 UTC n1 kubelet[7]: `: short-full and with-unit.
+fn full(rest: &str) -> Option<Header<'_>> {
+    let time = iso(&rest[4..])?;
+    let end = 4 + time.length;
+    let zone = rest[end..].strip_prefix(' ')?;
+    let zone = zone.split(' ').next().unwrap_or_default();
+    let header = behind(rest, end + 1 + zone.len(), true)?;
+    Some(Header {
+        time: Some(&rest[4..end]),
+        ..header
+    })
+}
+
+/// The header of a line that begins with a bracket: seconds since the boot.
+pub(super) fn bracketed(rest: &str) -> Option<Header<'_>> {
+    let found = BOOT.captures(rest)?;
+    let length = found[0].len();
+    let time = found.name("time").map(|time| time.as_str());
+    let header = behind(rest, length, false).unwrap_or_else(|| Header {
+        source: Some(Source::System),
+        ..Header::of(length + spaces(&rest.as_bytes()[length..]).min(1))
+    });
+    Some(Header { time, ..header })
+}
+
+/// The header of a line that begins with syslog's priority.
+pub(super) fn syslog(rest: &str) -> Option<Header<'_>> {
+    if let Some(found) = STRUCTURED.captures(rest) {
+        return Some(told(&found, found[0].len(), known(&found, "time")));
+    }
+    Some(Header::of(PRIORITY.find(rest)?.len()))
+}
+
+/// The header whose time is so long, if node and program are behind it. A program without its
+/// process counts only where it is `sure` that the time is a journal's.
+pub(super) fn behind(rest: &str, length: usize, sure: bool) -> Option<Header<'_>> {
+    let found = BEHIND.captures(&rest[length..])?;
+    // Words of a sentence stand there too: `rpc error: `, `Command Output: `.
+    let of_host = |node: &str| {
+        let begins = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        node.starts_with(begins) && node.contains(|c: char| c.is_ascii_digit() || "-.".contains(c))
+    };
+    let plausible = program::is_known(&found["program"]) || of_host(&found["node"]);
+    let named = found.name("pid").is_some() || &found["program"] == "kernel" || (sure && plausible);
+    named.then(|| told(&found, length + found[0].len(), Some(&rest[..length])))
+}
+
+fn told<'a>(found: &Captures<'a>, length: usize, time: Option<&'a str>) -> Header<'a> {
+    Header {
+        length,
+        time,
+        node: known(found, "node"),
+        source: known(found, "program").map(program::source),
+        ..Header::default()
+    }
+}
+
+/// Syslog writes a dash for what it does not know.
+fn known<'a>(found: &Captures<'a>, name: &str) -> Option<&'a str> {
+    let value = found.name(name)?.as_str();
+    (value != "-").then_some(value)
+}

@@ -1,0 +1,190 @@
+//! The labels on everything the crate makes: whose it is, what it is for, how long it may stay.
+
+mod owner;
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+pub use self::owner::{Liveness, Owner};
+use kubenest_base::{random, settings::settings};
+
+/// The process that made a thing: an [`Owner`] as text.
+pub const OWNER: &str = "dev.kubenest.owner";
+/// The run it belongs to.
+pub const RUN: &str = "dev.kubenest.run";
+/// The cluster it belongs to, when there is one.
+pub const CLUSTER: &str = "dev.kubenest.cluster";
+/// The boot of that cluster: a [`BootId`].
+pub const BOOT: &str = "dev.kubenest.boot";
+/// What it is for: `node`, `network`, `guard`.
+pub const ROLE: &str = "dev.kubenest.role";
+/// The name it was made with: a container's own, an image's with blanks between them. What is
+/// called otherwise has only inherited the labels, as from `docker commit` and `docker build`.
+pub const NAME: &str = "dev.kubenest.name";
+/// When it was made, in seconds since 1970.
+pub const CREATED: &str = "dev.kubenest.created";
+/// When nobody needs it any more, in seconds since 1970.
+pub const EXPIRES: &str = "dev.kubenest.expires";
+/// `true` on what outlives its owner on purpose, else `false`.
+pub const KEEP: &str = "dev.kubenest.keep";
+
+/// Role of node images: a cache, which no sweep removes.
+pub const NODE_IMAGE: &str = "node-image";
+
+/// Role of guards.
+pub(super) const GUARD: &str = "guard";
+
+/// Role of the empty volume that says of a cluster which has no label [`KEEP`] that it is kept:
+/// labels cannot be changed.
+pub(super) const KEPT: &str = "kept";
+
+/// How roles of images end. An image's labels show on every container that anybody makes of
+/// it: such a role on a container says that it is not ours.
+pub(super) const IMAGE: &str = "-image";
+
+/// How long a thing may stay when nobody can tell whether its owner lives.
+const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// The random number of one boot of a cluster: it tells apart two of one name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BootId(String);
+
+impl BootId {
+    /// One that nobody else has.
+    pub fn random() -> Self {
+        Self(random::hex(8))
+    }
+
+    /// As it stands in labels.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The labels of one thing to be made.
+#[derive(Debug, Clone)]
+pub struct Labels {
+    role: String,
+    cluster: Option<String>,
+    boot: Option<BootId>,
+    lifetime: Duration,
+    keep: bool,
+}
+
+impl Labels {
+    /// Labels of a thing of this role that belongs to this process and run.
+    pub fn new(role: impl Into<String>) -> Self {
+        Self {
+            role: role.into(),
+            cluster: None,
+            boot: None,
+            lifetime: LIFETIME,
+            keep: false,
+        }
+    }
+
+    /// It belongs to this cluster.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = Some(name.into());
+        self
+    }
+
+    /// It belongs to this boot of its cluster; the guard of that boot removes it.
+    #[must_use]
+    pub fn boot(mut self, boot: &BootId) -> Self {
+        self.boot = Some(boot.clone());
+        self
+    }
+
+    /// How long it may stay when nobody can tell whether its owner lives; two hours if unset.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// It outlives its owner: only its name, or `clean` of everything, removes it.
+    #[must_use]
+    pub fn keep(mut self, keep: bool) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The labels as the engine takes them.
+    pub fn map(&self) -> HashMap<String, String> {
+        let now = unix_now();
+        let expires = now.saturating_add(self.lifetime.as_secs());
+        let mut map = HashMap::from([
+            (OWNER.to_owned(), Owner::current().to_string()),
+            (RUN.to_owned(), settings().run.as_str().to_owned()),
+            (ROLE.to_owned(), self.role.clone()),
+            (CREATED.to_owned(), now.to_string()),
+            (EXPIRES.to_owned(), expires.to_string()),
+            // Said either way: a container would take over what its image's label says.
+            (KEEP.to_owned(), self.keep.to_string()),
+        ]);
+        if let Some(cluster) = &self.cluster {
+            map.insert(CLUSTER.to_owned(), cluster.clone());
+        }
+        if let Some(BootId(boot)) = &self.boot {
+            map.insert(BOOT.to_owned(), boot.clone());
+        }
+        map
+    }
+}
+
+/// The label [`NAME`] for a thing with labels of these keys, if they are ours.
+pub fn name_label<'a>(
+    mut keys: impl Iterator<Item = &'a String>,
+    name: &str,
+) -> Option<(String, String)> {
+    keys.any(|key| key == OWNER)
+        .then(|| (NAME.to_owned(), name.to_owned()))
+}
+
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_say_whose_what_and_how_long() {
+        let map = Labels::new("node").cluster("a").map();
+        assert_eq!(map[OWNER], Owner::current().to_string());
+        assert_eq!((map[ROLE].as_str(), map[CLUSTER].as_str()), ("node", "a"));
+        let number = |key: &str| map[key].parse::<u64>().unwrap();
+        assert_eq!(number(EXPIRES) - number(CREATED), 7200);
+        assert_eq!(map[KEEP], "false");
+        assert_eq!(Labels::new("node").keep(true).map()[KEEP], "true");
+    }
+
+    #[test]
+    fn a_name_is_given_to_what_is_ours() {
+        let label = Some((NAME.to_owned(), "c-worker".to_owned()));
+        let ours = Labels::new("node").map();
+        assert_eq!(name_label(ours.keys(), "c-worker"), label);
+        let strangers = HashMap::from([("maintainer".to_owned(), "me".to_owned())]);
+        assert_eq!(name_label(strangers.keys(), "c-worker"), None);
+    }
+
+    #[test]
+    fn two_boots_of_one_name_have_numbers_of_their_own() {
+        let labels = || {
+            Labels::new("node")
+                .cluster("a")
+                .boot(&BootId::random())
+                .map()
+        };
+        assert_ne!(labels()[BOOT], labels()[BOOT]);
+    }
+}

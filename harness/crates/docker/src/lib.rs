@@ -1,0 +1,117 @@
+//! The one door to Docker: everything goes through bollard, nothing else names it.
+
+mod archive;
+mod client;
+mod container;
+pub mod discover;
+mod exec;
+mod explain;
+mod freezer;
+mod guard;
+mod image;
+mod kept;
+pub mod labels;
+mod nature;
+mod network;
+mod registry;
+mod sweep;
+
+use std::path::{Path, PathBuf};
+
+pub use archive::FileEntry;
+pub use archive::pack;
+pub use container::{ContainerSpec, ContainerState};
+pub use exec::demux;
+pub use exec::{ExecOutput, RUN};
+pub use guard::Guard;
+pub use guard::Saving;
+pub use image::ImageInfo;
+pub use labels::Labels;
+pub use nature::Nature;
+pub use sweep::{Removed, Scope, sweep};
+
+use self::{discover::Endpoint, explain::Explain};
+use kubenest_base::Result;
+
+/// A Docker engine that answered.
+#[derive(Debug, Clone)]
+pub struct Docker {
+    raw: client::Client,
+    endpoint: Endpoint,
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone)]
+pub struct EngineInfo {
+    /// Its version, for example `26.1.5`.
+    pub version: String,
+    /// Where it keeps images and containers.
+    pub data_root: PathBuf,
+    /// Its storage driver; `overlayfs` with the containerd image store.
+    pub storage_driver: String,
+    /// `1` or `2`.
+    pub cgroup_version: String,
+    /// It keeps images in containerd (Docker 29's default).
+    pub containerd_store: bool,
+    /// Each layer's folder holds that layer's files as they are.
+    pub native_diff: bool,
+}
+
+impl Docker {
+    /// The engine's socket, when the engine is on this machine.
+    pub fn socket(&self) -> Option<&Path> {
+        self.endpoint.socket()
+    }
+
+    /// Where the engine listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// What the engine says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn info(&self) -> Result<EngineInfo> {
+        let info = self
+            .raw
+            .info()
+            .await
+            .explain(|| "ask the engine about itself".into())?;
+        let status = |words: &str| {
+            let mut rows = info.driver_status.iter().flatten();
+            rows.any(|row| row.join(": ").contains(words))
+        };
+        let containerd_store = status("io.containerd.snapshotter");
+        let native_diff = status("Native Overlay Diff: true");
+        Ok(EngineInfo {
+            version: info.server_version.unwrap_or_default(),
+            data_root: info.docker_root_dir.unwrap_or_default().into(),
+            storage_driver: info.driver.unwrap_or_default(),
+            cgroup_version: info
+                .cgroup_version
+                .map(|v| v.to_string())
+                .unwrap_or_default(),
+            containerd_store,
+            native_diff,
+        })
+    }
+
+    fn raw(&self) -> &client::Client {
+        &self.raw
+    }
+}
+
+/// The engine says that there is no such thing.
+fn is_gone(error: &bollard::errors::Error) -> bool {
+    matches!(
+        error,
+        bollard::errors::Error::DockerResponseServerError {
+            status_code: 404,
+            ..
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests;

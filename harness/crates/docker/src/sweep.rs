@@ -1,0 +1,341 @@
+//! Removes what a process, a run or a cluster left, found by our labels and by nothing else.
+
+mod judge;
+
+use std::collections::{HashMap, HashSet};
+
+use bollard::{
+    models::{ContainerSummaryStateEnum as State, SystemInfo},
+    query_parameters::{
+        ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
+        RemoveVolumeOptions,
+    },
+};
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use self::judge::{Judge, Kind, Thing};
+use super::{
+    Docker,
+    explain::Explain,
+    is_gone,
+    labels::{CLUSTER, OWNER, RUN, unix_now},
+};
+use kubenest_base::{Error, Result};
+
+/// How many removals the engine is asked for at a time.
+const AT_ONCE: usize = 8;
+
+/// What to remove.
+#[derive(Debug, Clone, Copy)]
+pub enum Scope<'a> {
+    /// What belongs to a process that is gone. Where that cannot be told: what is out of date, by
+    /// the engine's clock, and has no guard that runs. Nothing that is kept on purpose, and no
+    /// guard that is at it itself.
+    DeadOwners,
+    /// What this run made and did not keep on purpose. Where its process is one of another host or
+    /// container, or another user's, the run is another of the same name, and is spared.
+    Run(&'a str),
+    /// All of the cluster of this name, kept or not.
+    Cluster(&'a str),
+    /// All that kubenest ever made in this engine.
+    All,
+}
+
+/// Names of what a sweep removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Containers, with their unnamed volumes.
+    pub containers: Vec<String>,
+    /// Networks.
+    pub networks: Vec<String>,
+    /// Named volumes.
+    pub volumes: Vec<String>,
+    /// Images that tests made and nothing uses; node images are a cache and stay.
+    pub images: Vec<String>,
+}
+
+impl Removed {
+    /// There was nothing to remove.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            containers,
+            networks,
+            volumes,
+            images,
+        } = self;
+        [containers, networks, volumes, images]
+            .iter()
+            .all(|names| names.is_empty())
+    }
+}
+
+impl Scope<'_> {
+    /// What the engine is asked to list. It only narrows: each thing is judged again.
+    fn filters(self) -> HashMap<String, Vec<String>> {
+        let mut labels = vec![OWNER.to_owned()];
+        match self {
+            Scope::Run(run) => labels.push(format!("{RUN}={run}")),
+            Scope::Cluster(name) => labels.push(format!("{CLUSTER}={name}")),
+            Scope::DeadOwners | Scope::All => {}
+        }
+        HashMap::from([("label".to_owned(), labels)])
+    }
+}
+
+/// Removes everything in `scope`: containers first, then the networks and volumes they used.
+/// What cannot be removed does not stop the rest.
+///
+/// # Errors
+/// The engine does not answer, or did not remove all of it; the error names what is left.
+pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
+    let mut things = containers(docker, scope).await?;
+    things.extend(networks(docker, scope).await?);
+    things.extend(volumes(docker, scope).await?);
+    things.extend(images(docker, scope).await?);
+    let now = match things.iter().any(Thing::is_judged_by_date) {
+        true => now_of(docker).await?,
+        false => unix_now(),
+    };
+    let judge = Judge::new(scope, now, &things);
+    let condemned: Vec<bool> = things.iter().map(|thing| judge.condemns(thing)).collect();
+    drop(judge);
+    let condemned = things.into_iter().zip(condemned);
+    let condemned: Vec<Thing> = condemned
+        .filter_map(|(thing, goes)| goes.then_some(thing))
+        .collect();
+    remove(docker, condemned).await
+}
+
+async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<Removed> {
+    let mut failed = Vec::new();
+    let of = |kind| {
+        let things = condemned.iter().filter(move |thing| thing.kind == kind);
+        let name = |thing: &Thing| thing.names.first().unwrap_or(&thing.id).clone();
+        things
+            .map(|thing| (thing.id.clone(), name(thing)))
+            .collect::<Found>()
+    };
+    let containers = each(of(Kind::Container), &mut failed, |id| async move {
+        docker.remove_container(&id).await
+    })
+    .await;
+    let networks = each(of(Kind::Network), &mut failed, |id| async move {
+        docker.remove_network(&id).await
+    })
+    .await;
+    let volumes = of(Kind::Volume);
+    let volumes = each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
+    let images = unused(docker, condemned).await?;
+    let images = each(images, &mut failed, |name| remove_image(docker, name)).await;
+    if failed.is_empty() {
+        return Ok(Removed {
+            containers,
+            networks,
+            volumes,
+            images,
+        });
+    }
+    let left: Vec<String> = failed.iter().map(Error::report).collect();
+    Err(Error::setup(format!(
+        "not everything could be removed: {}",
+        left.join("; ")
+    ))
+    .cure("disconnect or stop what still uses it, then `kubenest clean`"))
+}
+
+/// Things to remove, as id and name.
+type Found = Vec<(String, String)>;
+
+/// The time by the engine's clock, which also says when things were made: other machines that
+/// use the engine have clocks of their own.
+async fn now_of(docker: &Docker) -> Result<u64> {
+    let info = docker.raw().info().await;
+    let SystemInfo { system_time, .. } = info.explain(|| "ask the engine for the time".into())?;
+    Ok(system_time
+        .as_deref()
+        .and_then(seconds)
+        .unwrap_or_else(unix_now))
+}
+
+/// Seconds since 1970 of a date; none of one before, which stands for none.
+fn seconds(date: &str) -> Option<u64> {
+    let date: Timestamp = date.parse().ok()?;
+    u64::try_from(date.as_second()).ok()
+}
+
+/// The date at these keys of what the engine answered; its type depends on bollard's features.
+fn date(answer: &impl Serialize, keys: &[&str]) -> Option<u64> {
+    let answer = serde_json::to_value(answer).ok()?;
+    let found = keys.iter().try_fold(&answer, |found, key| found.get(key))?;
+    seconds(found.as_str()?)
+}
+
+async fn containers(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(scope.filters()),
+        ..Default::default()
+    };
+    let list = docker.raw().list_containers(Some(options)).await;
+    let list = list.explain(|| "list containers".into())?.into_iter();
+    let things = list.filter_map(|item| {
+        let names = item.names.unwrap_or_default().into_iter();
+        Some(Thing {
+            kind: Kind::Container,
+            id: item.id?,
+            names: names
+                .map(|name| name.trim_start_matches('/').to_owned())
+                .collect(),
+            labels: item.labels.unwrap_or_default(),
+            made: item.created.and_then(|created| created.try_into().ok()),
+            running: item.state == Some(State::RUNNING),
+        })
+    });
+    Ok(things.collect())
+}
+
+async fn networks(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
+    let options = ListNetworksOptions {
+        filters: Some(scope.filters()),
+    };
+    let list = docker.raw().list_networks(Some(options)).await;
+    let list = list.explain(|| "list networks".into())?.into_iter();
+    let things = list.filter_map(|item| {
+        Some(Thing {
+            kind: Kind::Network,
+            made: date(&item, &["Created"]),
+            id: item.id?,
+            names: item.name.into_iter().collect(),
+            labels: item.labels.unwrap_or_default(),
+            running: false,
+        })
+    });
+    Ok(things.collect())
+}
+
+async fn volumes(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
+    let options = ListVolumesOptions {
+        filters: Some(scope.filters()),
+    };
+    let list = docker.raw().list_volumes(Some(options)).await;
+    let list = list.explain(|| "list volumes".into())?.volumes;
+    let things = list.into_iter().flatten().map(|item| Thing {
+        kind: Kind::Volume,
+        made: date(&item, &["CreatedAt"]),
+        id: item.name.clone(),
+        names: vec![item.name],
+        labels: item.labels,
+        running: false,
+    });
+    Ok(things.collect())
+}
+
+async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
+    let options = ListImagesOptions {
+        filters: Some(scope.filters()),
+        ..Default::default()
+    };
+    let list = docker.raw().list_images(Some(options)).await;
+    let mut things = Vec::new();
+    for item in list.explain(|| "list images".into())? {
+        let mut image = Thing {
+            kind: Kind::Image,
+            id: item.id,
+            names: item.repo_tags,
+            labels: item.labels,
+            made: None,
+            running: false,
+        };
+        // An image is as old as it says itself. Where its age matters, it counts from when the
+        // engine got it.
+        if image.is_ours() && image.is_judged_by_date() {
+            let about = docker.raw().inspect_image(&image.id).await;
+            image.made = about
+                .ok()
+                .and_then(|about| date(&about, &["Metadata", "LastTagTime"]));
+        }
+        things.push(image);
+    }
+    Ok(things)
+}
+
+/// The names of images that no container runs from: such a one is that of a cluster that is
+/// kept, or a user's own.
+async fn unused(docker: &Docker, condemned: Vec<Thing>) -> Result<Found> {
+    let all = ListContainersOptions {
+        all: true,
+        ..Default::default()
+    };
+    let containers = docker.raw().list_containers(Some(all)).await;
+    let containers = containers.explain(|| "list containers".into())?.into_iter();
+    let used: HashSet<String> = containers.filter_map(|item| item.image_id).collect();
+    let images = condemned
+        .into_iter()
+        .filter(|thing| thing.kind == Kind::Image && !used.contains(&thing.id));
+    Ok(images
+        .flat_map(Thing::own_names)
+        .map(|name| (name.clone(), name))
+        .collect())
+}
+
+async fn remove_image(docker: &Docker, name: String) -> Result<()> {
+    match docker.remove_image(&name).await {
+        // It goes with the last of those that are built upon it.
+        Err(error) if error.report().contains("has dependent child images") => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes things side by side; returns the names of those that are gone, sorted.
+async fn each<F: Future<Output = Result<()>>>(
+    found: Found,
+    failed: &mut Vec<Error>,
+    remove: impl Fn(String) -> F,
+) -> Vec<String> {
+    let results: Vec<(String, Result<()>)> = stream::iter(found)
+        .map(|(id, name)| {
+            let removed = remove(id);
+            async { (name, removed.await) }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let mut gone = Vec::new();
+    for (name, result) in results {
+        match result {
+            Ok(()) => gone.push(name),
+            Err(error) => failed.push(error),
+        }
+    }
+    gone.sort();
+    gone
+}
+
+async fn remove_volume(docker: &Docker, name: String) -> Result<()> {
+    let options = RemoveVolumeOptions { force: true };
+    match docker.raw().remove_volume(&name, Some(options)).await {
+        Err(error) if !is_gone(&error) => Err(error).explain(|| format!("remove volume '{name}'")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_engines_dates_are_read() {
+        let answer = json!({"Metadata": {"LastTagTime": "2026-11-29T19:22:57.123456789Z"}});
+        let keys = ["Metadata", "LastTagTime"];
+        assert_eq!(date(&answer, &keys), Some(1_795_980_177));
+        assert_eq!(date(&answer, &["Created"]), None);
+        let elsewhere = json!({"CreatedAt": "2026-11-29T21:22:57+02:00"});
+        assert_eq!(date(&elsewhere, &["CreatedAt"]), Some(1_795_980_177));
+        let never = json!({"CreatedAt": "0001-01-01T00:00:00Z"});
+        assert_eq!(date(&never, &["CreatedAt"]), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! Bundles of raw parts, without a cluster.
+
+use std::{fs, path::Path};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use proptest::{prelude::*, test_runner::Config};
+
+use super::*;
+use crate::{
+    redact::planted::forms, redact::planted::secret, redact::planted::told,
+    redact::planted::traces, subject::Step, subject::Window,
+};
+
+fn known(home: &Path, since: Option<&str>) -> Known {
+    Known {
+        cluster: "c".into(),
+        home: home.to_owned(),
+        case: since.map(|since| Window {
+            namespace: "case-1".into(),
+            since_us: timeline::at_us(since).unwrap(),
+        }),
+        ..Known::default()
+    }
+}
+
+fn written(known: &Known, message: &str, parts: &[(&str, &str)]) -> Kept {
+    let why = Why {
+        message: message.into(),
+        ..Why::default()
+    };
+    let mut found = Gathered::default();
+    parts
+        .iter()
+        .for_each(|(path, text)| found.add((*path).to_owned(), *text));
+    write(known, &why, found, &BTreeSet::new()).unwrap()
+}
+
+/// In a journal, as events or in the words of a command, as a test's nodes have them.
+#[test]
+fn bundles_of_the_documented_failures_name_the_right_cause_first() {
+    let home = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+    for id in [
+        "kind-snapshotter-not-detected",
+        "kind-config-version-unknown",
+        "shim-newer-than-daemon",
+        "image-volume-empty-host-path",
+        "image-collected",
+    ] {
+        for entry in fs::read_dir(root.join(id)).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let known = known(home.path(), None);
+            let kept = match name {
+                _ if name.ends_with(".json") => written(&known, "", &[("api/events.json", &text)]),
+                _ if name.ends_with(".txt") => written(&known, &text, &[]),
+                _ if name.contains("kubelet") => {
+                    written(&known, "no pod", &[("nodes/n/kubelet.log", &text)])
+                }
+                _ => written(&known, "no pod", &[("nodes/n/containerd.log", &text)]),
+            };
+            let first = kept.causes.first().map(|cause| cause.id.as_str());
+            assert_eq!(first, Some(id), "{name}");
+            assert!(kept.to_string().starts_with("cause     "), "{kept}");
+            kept.assert_cause(id);
+        }
+    }
+}
+
+#[test]
+fn a_bundle_that_does_not_tell_its_cause_by_itself_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let words = "ERROR: failed to detect containerd snapshotter";
+    let kept = written(&known(home.path(), None), words, &[]);
+    kept.assert_cause("kind-snapshotter-not-detected");
+    let refuses = |id| std::panic::catch_unwind(|| kept.assert_cause(id)).is_err();
+    assert!(refuses("image-collected"));
+    // The cause is still there, but not where it was quoted from.
+    let message = kept.folder.join("message.txt");
+    fs::write(&message, format!("\n{words}\n")).unwrap();
+    assert!(refuses("kind-snapshotter-not-detected"));
+    fs::remove_file(message).unwrap();
+    assert!(refuses("kind-snapshotter-not-detected"));
+}
+
+#[test]
+fn a_case_has_its_own_time_and_the_cluster_all_of_it() {
+    let home = tempfile::tempdir().unwrap();
+    let known = known(home.path(), Some("2026-11-21T10:00:00Z"));
+    let log = "2026-11-21T09:00:00Z stdout F before\n2026-11-21T11:00:00Z stdout F within\n";
+    let before = "2026-11-21T09:00:00+0000 n kubelet[1]: before\n";
+    let within = "2026-11-21T10:00:00.000001+0000 n kubelet[1]: within\n";
+    let kept = written(
+        &known,
+        "",
+        &[
+            ("pods/n/a_b_c/d/0.log", log),
+            ("nodes/n/full/kubelet.log", before),
+            // With what stands at the cursor.
+            ("nodes/n/kubelet.log", &[before, within].concat()),
+        ],
+    );
+    let read = |folder: &Path, path: &str| fs::read_to_string(folder.join(path)).unwrap();
+    let own = read(&kept.folder, "pods/n/a_b_c/d/0.log");
+    assert_eq!(own, "2026-11-21T11:00:00Z stdout F within\n");
+    let full = home.path().join("cluster-c");
+    assert_eq!(read(&full, "pods/n/a_b_c/d/0.log"), log);
+    assert_eq!(read(&full, "nodes/n/kubelet.log"), before);
+    assert_eq!(read(&kept.folder, "nodes/n/kubelet.log"), within);
+}
+
+#[test]
+fn a_part_that_is_broken_costs_itself_and_one_that_is_cut_its_first_line() {
+    let home = tempfile::tempdir().unwrap();
+    let mut found = Gathered::default();
+    found.add("api/kube-system.json".into(), "{\"items\": [");
+    found.parts.push(Part {
+        path: "nodes/n/journal.log".into(),
+        bytes: b"half a secret\nwhole\x1b[31m\n".to_vec(),
+        cut: true,
+    });
+    found.miss("CRI", "n", "token=abcdef.0123456789abcdef");
+    let known = known(home.path(), None);
+    let kept = write(&known, &Why::default(), found, &BTreeSet::new()).unwrap();
+    let journal = fs::read_to_string(kept.folder.join("nodes/n/journal.log")).unwrap();
+    assert_eq!(journal, "whole\n");
+    assert_eq!(kept.files, 1);
+    assert_eq!(kept.missing[0].name, "api/kube-system.json");
+    assert!(!kept.missing[1].error.contains("0123456789abcdef"));
+    for page in ["index.html", "index.json"] {
+        assert!(kept.folder.join(page).is_file());
+    }
+}
+
+/// Everything that is looked at says it, in every form.
+fn gathered_with(value: &str) -> Gathered {
+    let lines = forms(value).join("\n");
+    let stamped = |stamp: &str| {
+        let lines = lines.lines().map(|line| format!("{stamp}{line}\n"));
+        lines.collect::<String>()
+    };
+    let pod = json!({"kind": "Pod", "metadata": {"name": "p", "annotations": {value: value}},
+        "spec": {"containers": [{"args": ["--mode", value], "env": [{"name": "MODE", "value": value}]}]}});
+    let secret = json!({"kind": "Secret", "data": {"mode": BASE64_STANDARD.encode(value)}});
+    let event = json!({"kind": "Event", "message": lines, "reason": value, "type": "Warning",
+        "lastTimestamp": "2026-11-21T10:00:00Z", "involvedObject": {"name": "p"}});
+    let list = |items: Vec<Value>| json!({"kind": "List", "items": items}).to_string();
+    let mut found = Gathered::default();
+    for (path, text) in [
+        ("api/secrets.json", list(vec![secret])),
+        ("api/case-1.json", list(vec![pod])),
+        ("api/events.json", list(vec![event])),
+        (
+            "engine/n.json",
+            json!({"Config": {"Env": [format!("MODE={value}")], "Cmd": [value]}}).to_string(),
+        ),
+        ("engine/n.log", stamped("2026-11-21T10:00:00Z ")),
+        (
+            "nodes/n/kubelet.log",
+            stamped("2026-11-21T10:00:00+0000 n kubelet[1]: "),
+        ),
+        (
+            "nodes/n/full/kubelet.log",
+            stamped("2026-11-21T10:00:00+0000 n kubelet[1]: "),
+        ),
+        (
+            "nodes/n/containerd.log",
+            stamped("2026-11-21T10:00:00+0000 n containerd[1]: "),
+        ),
+        (
+            "nodes/n/configz.json",
+            json!({"kubeletconfig": {"mode": value, "all": lines}}).to_string(),
+        ),
+        ("nodes/n/files/kind/kubeadm.conf", lines.clone()),
+        (
+            "pods/n/a_b_c/d/0.log",
+            stamped("2026-11-21T10:00:00Z stdout F "),
+        ),
+    ] {
+        found.add(path.into(), text);
+    }
+    found.miss("CRI", "n", &lines);
+    found
+}
+
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files_below(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 2, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn no_file_of_a_bundle_has_a_known_value(value in secret()) {
+        let home = tempfile::tempdir().unwrap();
+        let found = gathered_with(&value);
+        let lines = forms(&value).join("\n");
+        let why = Why {
+            reason: "test failed",
+            message: lines.clone(),
+            expected: Some(lines.clone()),
+            observed: Some(format!("saw {value}")),
+        };
+        let step = Step { at_us: 1, boot: false, failed: true, text: lines };
+        let known = Known { steps: vec![step], ..known(home.path(), Some("2026-11-21T09:00:00Z")) };
+        let secrets = redact::secrets_in(&found.documents());
+        let kept = write(&known, &why, found, &secrets).unwrap();
+        prop_assert!(kept.files >= 10, "{}", kept.files);
+        let traces = traces(&value);
+        for file in files_below(home.path()) {
+            let text = fs::read_to_string(&file).unwrap();
+            for told in told(&text) {
+                let trace = traces.iter().find(|trace| told.contains(trace.as_str()));
+                prop_assert!(trace.is_none(), "{trace:?} of {value} is in {}", file.display());
+            }
+        }
+    }
+}

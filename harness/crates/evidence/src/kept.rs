@@ -1,0 +1,95 @@
+//! A bundle that was written: what it says first, and whether it says it by itself.
+
+use std::{fmt, path::PathBuf, slice};
+
+use super::page::{Finding, Line, Missing};
+use kubenest_diagnosis as diagnosis;
+use kubenest_diagnosis::diagnose;
+
+/// A bundle that was written.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Kept {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The causes that were recognised, the root of others first.
+    pub causes: Vec<Finding>,
+    /// How many files it has.
+    pub files: usize,
+    /// What could not be collected.
+    pub missing: Vec<Missing>,
+}
+
+impl Kept {
+    /// Demands that this cause was recognised before all others, and that the folder alone tells
+    /// it: its files hold every line that is quoted, and name the cause first when they are read
+    /// again, as `kubenest diagnose` does.
+    ///
+    /// # Panics
+    /// They do not; the message has the causes that are there, and the folder.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: kubenest::Cluster) -> anyhow::Result<()> {
+    /// # let my_pod = kubenest::k8s_openapi::api::core::v1::Pod::default();
+    /// cluster
+    ///     .case(async |case| {
+    ///         case.create(&my_pod).await?;
+    ///         // What `my_pod` comes to when its image was not loaded.
+    ///         case.evidence().await?.assert_cause("image-not-in-node");
+    ///         Ok(())
+    ///     })
+    ///     .await
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn assert_cause(&self, id: &str) {
+        let folder = self.folder.display();
+        let causes: Vec<&str> = self.causes.iter().map(|cause| cause.id.as_str()).collect();
+        assert!(
+            causes.first() == Some(&id),
+            "no '{id}' first: {causes:?} in {folder}"
+        );
+        let read = match diagnosis::read(slice::from_ref(&self.folder)) {
+            Ok(read) => read,
+            Err(error) => panic!("{}", error.report()),
+        };
+        let again: Vec<&str> = diagnose(&read.evidence)
+            .iter()
+            .map(|cause| cause.id)
+            .collect();
+        assert!(
+            again.first() == Some(&id),
+            "no '{id}' first: {again:?} in the files of {folder}"
+        );
+        for Line { place, text, .. } in &self.causes[0].lines {
+            let held = read.evidence.iter().any(|line| {
+                let stands = line.place.as_ref().map(ToString::to_string);
+                let stands = stands.is_some_and(|at| at.ends_with(&format!("/{place}")));
+                stands && line.text == *text
+            });
+            assert!(held, "'{text}' is not at '{place}' of {folder}");
+        }
+    }
+}
+
+/// For people, a few lines: the first cause, where the bundle is, how to look inside.
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(first) = self.causes.first() {
+            writeln!(f, "cause     {}", first.cause)?;
+            writeln!(f, "cure      {}", first.cure)?;
+        }
+        let (folder, files) = (self.folder.display(), self.files);
+        match self.missing.len() {
+            0 => writeln!(f, "evidence  {folder} ({files} files)")?,
+            missing => writeln!(
+                f,
+                "evidence  {folder} ({files} files, {missing} not to be had)"
+            )?,
+        }
+        write!(
+            f,
+            "look      open {folder}/index.html, or: kubenest diagnose {folder}"
+        )
+    }
+}

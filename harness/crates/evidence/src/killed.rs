@@ -1,0 +1,373 @@
+//! Evidence of a process that was killed: its guard saves what nodes say, this finishes it.
+//!
+//! What a living process knows stands in a private folder for as long as its cluster lives. When
+//! the process is gone the guard puts there, raw, what it saw of the nodes before it removes
+//! them. Whoever comes next makes a bundle of it and removes the folder.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{
+    Kept,
+    collect::{Why, write_whole},
+    look::{self, Gathered},
+    redact::secrets_in,
+    subject::{Known, Step},
+};
+use kubenest_base::liveness::Process;
+use kubenest_base::{Context, Error, Result, file, settings::settings, wait, wait::Probe};
+use kubenest_docker::{demux, labels::Liveness, labels::Owner};
+
+/// What the process knew, but for the steps.
+const KNOWN: &str = "known.json";
+/// The steps, one a line: they come often.
+const STEPS: &str = "steps.jsonl";
+/// The guard has saved all it will save.
+const SAVED: &str = "saved";
+/// How folders end that a process is making a bundle of; its number follows.
+const TAKEN: &str = "taken-";
+/// How long a guard may take to save.
+const SAVING: Duration = Duration::from_secs(30);
+
+/// The folder of a cluster, for a guard to save to. As long as the guard has not its name, what
+/// is in there may be another cluster's.
+pub fn place(cluster: &str) -> Result<PathBuf> {
+    let folder = folder(cluster);
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(&folder)
+        .with_context(|| format!("make '{}'", folder.display()))?;
+    Ok(folder)
+}
+
+/// Empties the [`place`] of a cluster: what is in there was a former one's of its name.
+pub(super) fn prepare(cluster: &str) -> Result<()> {
+    fs::remove_dir_all(folder(cluster)).ok();
+    place(cluster)?;
+    Ok(())
+}
+
+/// Takes back a place that nothing was put into.
+pub fn unplace(cluster: &str) {
+    fs::remove_dir(folder(cluster)).ok();
+}
+
+/// Keeps what is known of a cluster that has its place.
+pub(super) fn note(known: &Known) {
+    noted(&known.cluster, |folder| write_known(folder, known));
+}
+
+/// Adds a step that what is [noted](note) does not have yet.
+pub(super) fn note_step(cluster: &str, step: &Step) {
+    noted(cluster, |folder| add_step(folder, step));
+}
+
+fn noted(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
+    let folder = folder(cluster);
+    if !folder.is_dir() {
+        return;
+    }
+    if let Err(error) = write(&folder) {
+        tracing::debug!("cluster '{cluster}': {}", error.report());
+    }
+}
+
+fn write_known(folder: &Path, known: &Known) -> Result<()> {
+    if !folder.join(STEPS).exists() {
+        let lines: String = known.steps.iter().map(line).collect();
+        file::write(&folder.join(STEPS), lines)?;
+    }
+    let namespace = known.case.as_ref().map_or("", |case| &case.namespace);
+    let known = serde_json::to_vec(known).context("note what is known")?;
+    // The guard may look at any moment.
+    file::write(&folder.join("case"), namespace)?;
+    file::write(&folder.join(KNOWN), known)
+}
+
+/// To a file that is there: the first note has all steps before it.
+fn add_step(folder: &Path, step: &Step) -> Result<()> {
+    let file = fs::OpenOptions::new().append(true).open(folder.join(STEPS));
+    let added = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.and_then(|mut file| file.write_all(line(step).as_bytes())),
+    };
+    added.context("note a step")
+}
+
+fn line(step: &Step) -> String {
+    json!(step).to_string() + "\n"
+}
+
+fn without_steps(folder: &Path) -> Option<Known> {
+    serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()
+}
+
+/// What a process noted; a step that it did not get to the end of is left out.
+fn read_known(folder: &Path) -> Option<Known> {
+    let mut known = without_steps(folder)?;
+    let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
+    let steps = steps.split(|byte| *byte == b'\n');
+    known.steps = steps
+        .filter_map(|step| serde_json::from_slice(step).ok())
+        .collect();
+    Some(known)
+}
+
+/// Nothing is to be saved any more, or ever.
+pub(super) fn forget(cluster: &str) {
+    fs::remove_dir_all(folder(cluster)).ok();
+}
+
+/// Makes bundles of what guards saved of processes that are gone. What cannot be written costs
+/// none of the others, and what was saved of it stays; the first error comes beside the bundles.
+pub async fn finish() -> (Vec<Kept>, Result<()>) {
+    finish_in(&home()).await
+}
+
+async fn finish_in(home: &Path) -> (Vec<Kept>, Result<()>) {
+    let (mut kept, mut ended) = (Vec::new(), Ok(()));
+    let mut tried = BTreeSet::new();
+    loop {
+        // While guards were waited for, others may have begun; nothing sweeps their nodes so long.
+        let new: Vec<PathBuf> = folders(home)
+            .filter(|folder| !tried.contains(folder))
+            .collect();
+        let done = finish_these(&new).await;
+        tried.extend(new);
+        if done.is_empty() {
+            return (kept, ended);
+        }
+        for done in done {
+            match done {
+                Ok(bundle) => kept.push(bundle),
+                Err(error) => ended = ended.and(Err(error)),
+            }
+        }
+    }
+}
+
+async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Kept>> {
+    let finished = folders.iter().map(async |folder| {
+        let abandoned = owner(folder) == Some(Liveness::Dead) && !being_finished(folder);
+        if !abandoned || !saved(folder).await {
+            return None;
+        }
+        // Whoever takes it has it: others may be finishing, too.
+        let taken = take(folder)?;
+        let done = read_known(&taken).map(|known| finish_one(&taken, &known));
+        if let Some(Err(error)) = done {
+            return Some(Err(give_back(&taken, error)));
+        }
+        fs::remove_dir_all(&taken).ok();
+        done
+    });
+    join_all(finished).await.into_iter().flatten().collect()
+}
+
+/// What was saved is all that there is of a process: it waits for somebody who can write it.
+fn give_back(taken: &Path, error: Error) -> Error {
+    let folder = taken.with_extension("");
+    let stays = match fs::rename(taken, &folder) {
+        Ok(()) => folder,
+        Err(_) => taken.to_owned(),
+    };
+    let stays = stays.display();
+    let error = Error::setup(format!("no bundle is made of '{stays}', which stays")).because(error);
+    match error.cure_text() {
+        Some(_) => error,
+        None => error.cure(format!(
+            "make room, or name another folder by KUBENEST_EVIDENCE, then `kubenest logs --killed`; \
+             or remove '{stays}'"
+        )),
+    }
+}
+
+/// Removes what nobody could finish in so long, such as what was saved before this machine's
+/// last boot. Returns what it removed.
+pub(super) fn prune(age: Duration) -> Vec<PathBuf> {
+    let old = |folder: &PathBuf| {
+        let made = fs::symlink_metadata(folder).and_then(|found| found.modified());
+        made.is_ok_and(|made| made.elapsed().is_ok_and(|since| since > age))
+            && owner(folder) != Some(Liveness::Alive)
+            && fs::remove_dir_all(folder).is_ok()
+    };
+    folders(&home()).filter(old).collect()
+}
+
+fn folders(home: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+/// Whether the process lives that owned the cluster.
+fn owner(folder: &Path) -> Option<Liveness> {
+    let owner: Owner = without_steps(folder)?.owner.parse().ok()?;
+    Some(owner.liveness())
+}
+
+/// Waits for the guard; one that died has saved what there is.
+async fn saved(folder: &Path) -> bool {
+    let waited = wait::until("the guard to save", SAVING, async || {
+        match folder.join(SAVED).exists() {
+            true => Probe::Ready(()),
+            false => Probe::Pending("it is not done".into()),
+        }
+    });
+    waited.await.is_ok() || folder.is_dir()
+}
+
+fn take(folder: &Path) -> Option<PathBuf> {
+    let taken = folder.with_extension(format!("{TAKEN}{}", std::process::id()));
+    fs::rename(folder, &taken).ok()?;
+    Some(taken)
+}
+
+/// Taken by a process that lives.
+fn being_finished(folder: &Path) -> bool {
+    let by = folder
+        .extension()
+        .and_then(|name| name.to_str()?.strip_prefix(TAKEN));
+    let by = by.and_then(|by| by.parse().ok());
+    by.is_some_and(|by| Process::of(by) != Process::Gone)
+}
+
+fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {
+    let mut found = Gathered::default();
+    for node in &known.nodes {
+        match fs::read(folder.join(format!("{node}.raw"))) {
+            Ok(raw) if !raw.is_empty() => look::read(node, &demux(&raw), &mut found),
+            _ => found.miss(
+                "look",
+                node,
+                "the guard could not look: the node may have been gone",
+            ),
+        }
+        if let Ok(document) = fs::read(folder.join(format!("{node}.json"))) {
+            found.add(format!("engine/{node}.json"), document);
+        }
+    }
+    let why = Why {
+        reason: "killed",
+        message: format!("process {} was killed or ended at once", known.process),
+        ..Why::default()
+    };
+    let secrets = secrets_in(&found.documents());
+    write_whole(known, &why, found, &secrets)
+}
+
+fn home() -> PathBuf {
+    settings().cache.join("killed")
+}
+
+fn folder(cluster: &str) -> PathBuf {
+    home().join(cluster)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(at_us: i64) -> Step {
+        Step {
+            at_us,
+            boot: at_us < 2,
+            failed: false,
+            text: format!("step\n{at_us}"),
+        }
+    }
+
+    #[test]
+    fn a_step_is_added_to_those_before_and_half_a_one_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        add_step(path, &step(0)).unwrap();
+        let known = Known {
+            cluster: "c".into(),
+            steps: vec![step(0), step(1)],
+            ..Known::default()
+        };
+        write_known(path, &known).unwrap();
+        let noted = fs::read(path.join(STEPS)).unwrap();
+        add_step(path, &step(2)).unwrap();
+        // What is told otherwise costs none of them.
+        write_known(path, &known).unwrap();
+        let added = fs::read(path.join(STEPS)).unwrap();
+        assert_eq!(added, [noted, line(&step(2)).into_bytes()].concat());
+        fs::write(
+            path.join(STEPS),
+            [&added[..], br#"{"at_us":3,"bo"#].concat(),
+        )
+        .unwrap();
+        let read = read_known(path).unwrap();
+        assert_eq!(read.cluster, "c");
+        assert_eq!(read.steps, [step(0), step(1), step(2)]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_stays_and_costs_none_of_the_others() {
+        let cache = tempfile::tempdir().unwrap();
+        let own = Owner::current().to_string();
+        // The first process of all began earlier.
+        let dead = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
+        let evidence = cache.path().join("evidence");
+        // A file stands where the folder of the second would be.
+        let blocked = cache.path().join("blocked");
+        fs::write(&blocked, "").unwrap();
+        for (cluster, home) in [("a", &evidence), ("b", &blocked), ("c", &evidence)] {
+            let folder = cache.path().join("killed").join(cluster);
+            fs::create_dir_all(&folder).unwrap();
+            let known = Known {
+                cluster: cluster.into(),
+                owner: dead.clone(),
+                nodes: vec!["n".into()],
+                home: home.clone(),
+                ..Known::default()
+            };
+            write_known(&folder, &known).unwrap();
+            fs::write(
+                folder.join("n.raw"),
+                b"\x01\0\0\0\0\0\0\x17kubelet.log aGVsbG8= 0\n",
+            )
+            .unwrap();
+            fs::write(folder.join(SAVED), "").unwrap();
+        }
+        let killed = cache.path().join("killed");
+        let (kept, ended) = finish_in(&killed).await;
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        let error = ended.unwrap_err();
+        assert!(
+            error.report().contains("killed/b', which stays"),
+            "{}",
+            error.report()
+        );
+        assert!(error.cure_text().is_some());
+        let left: Vec<PathBuf> = folders(&killed).collect();
+        assert_eq!(left, [killed.join("b")]);
+        assert!(left[0].join("n.raw").is_file());
+
+        fs::remove_file(&blocked).unwrap();
+        let (kept, ended) = finish_in(&killed).await;
+        ended.unwrap();
+        let log = fs::read_to_string(kept[0].folder.join("nodes/n/kubelet.log")).unwrap();
+        assert_eq!(log, "hello");
+        assert_eq!(folders(&killed).count(), 0);
+    }
+
+    #[test]
+    fn what_a_living_process_has_taken_is_left_to_it() {
+        let taken = |by| PathBuf::from(format!("/k/kn-1.{TAKEN}{by}"));
+        assert!(being_finished(&taken(std::process::id())));
+        assert!(!being_finished(&taken(u32::MAX)));
+        assert!(!being_finished(Path::new("/k/kn-1")));
+    }
+}

@@ -1,0 +1,463 @@
+//! A look at a node: what the script in it prints, read as parts.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::Value;
+
+use super::{page::Missing, subject::Window};
+use kubenest_base::{Error, Result, wait};
+use kubenest_diagnosis::clean;
+use kubenest_docker::{ContainerSpec, Docker, Labels, labels::BOOT};
+
+/// What runs in a node.
+pub const LOOK: &str = include_str!("look.sh");
+/// What a look may print in all.
+const BYTES: usize = 64 << 20;
+/// The script bounds a part; keep in step with it.
+const PART: usize = 4 << 20;
+const POD: usize = 512 << 10;
+const DOCUMENT: usize = 16 << 20;
+/// The part of a look's time after which a node is slow: what nothing may lack is then read from
+/// beside it, too.
+const SLOW: u32 = 4;
+/// How long the end of a reader may take.
+const ENDING: Duration = Duration::from_secs(8);
+/// What no bundle of a failure may lack while the node's disk can be read.
+const JOURNALS: [&str; 4] = [
+    "containerd.log",
+    "kubelet.log",
+    "full/containerd.log",
+    "full/kubelet.log",
+];
+
+/// One piece of raw evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Part {
+    /// Where it goes, below the bundle's folder.
+    pub(super) path: String,
+    pub(super) bytes: Vec<u8>,
+    /// Its beginning is not there.
+    pub(super) cut: bool,
+}
+
+/// What was found, and what was not.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) parts: Vec<Part>,
+    pub(super) missing: Vec<Missing>,
+}
+
+impl Gathered {
+    pub(super) fn miss(&mut self, name: &str, node: &str, error: &str) {
+        self.missing.push(Missing {
+            name: name.to_owned(),
+            node: node.to_owned(),
+            error: error.trim().to_owned(),
+        });
+    }
+
+    pub(super) fn add(&mut self, path: String, bytes: impl Into<Vec<u8>>) {
+        self.parts.push(Part {
+            path,
+            bytes: bytes.into(),
+            cut: false,
+        });
+    }
+
+    /// The objects of the API.
+    pub(super) fn documents(&self) -> Vec<Value> {
+        let parts = self
+            .parts
+            .iter()
+            .filter(|part| part.path.starts_with("api/"));
+        parts
+            .filter_map(|part| serde_json::from_slice(&part.bytes).ok())
+            .collect()
+    }
+
+    /// Takes from beside a node what it did not say itself, or not to its end.
+    fn complete(&mut self, node: &str, beside: Self) {
+        for part in beside.parts {
+            let own = self.parts.iter_mut().find(|own| own.path == part.path);
+            match own {
+                Some(own) if own.bytes.len() >= part.bytes.len() => {}
+                Some(own) => *own = part,
+                None => self.parts.push(part),
+            }
+        }
+        let has = |name: &str| {
+            let path = path(node, name);
+            path.is_some_and(|path| self.parts.iter().any(|part| part.path == path))
+        };
+        let had: Vec<&str> = JOURNALS.into_iter().filter(|name| has(name)).collect();
+        self.missing
+            .retain(|missing| !had.contains(&missing.name.as_str()));
+        // Where the journals are there, it does not matter who else could not read them.
+        if !had.contains(&"kubelet.log") {
+            self.missing.extend(beside.missing);
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.parts.extend(other.parts);
+        self.missing.extend(other.missing);
+    }
+}
+
+/// The arguments of the script for a case, or for all there is.
+pub(super) fn argv(case: Option<&Window>) -> Vec<String> {
+    let (folder, namespace) = match case {
+        Some(case) => (Window::folder(&case.namespace), case.namespace.clone()),
+        None => Default::default(),
+    };
+    ["bash", "-c", LOOK, "look", &folder, &namespace]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// As [`argv`], for the journals that nothing may lack.
+fn argv_of_journals(case: Option<&Window>) -> Vec<String> {
+    [argv(case), vec!["journals".to_owned()]].concat()
+}
+
+/// Looks at a node from the inside, or into what a stopped one left in its volumes.
+pub(super) async fn look(
+    docker: &Docker,
+    cluster: &str,
+    node: &str,
+    case: Option<&Window>,
+    deadline: Duration,
+) -> Gathered {
+    let mut found = Gathered::default();
+    let node_of = Beside {
+        docker,
+        cluster,
+        node,
+    };
+    let state = wait::within("the engine's answer", deadline, docker.container(node)).await;
+    let output = match state {
+        Ok(Some(state)) if state.running => {
+            return look_inside(&node_of, case, deadline).await;
+        }
+        Ok(Some(state)) => {
+            let code = state.exit_code;
+            found.miss("node", node, &format!("it does not run (exit code {code})"));
+            node_of.files(deadline, &mut found).await;
+            node_of.run(&argv(case), deadline).await
+        }
+        Ok(None) => Err(Error::not_found(format!("no container '{node}'"))),
+        Err(error) => Err(error),
+    };
+    told(node, output, &mut found);
+    found
+}
+
+/// Looks at a node that runs. One that is slow, or frozen, is given all of its time, and its
+/// journals are read from beside it meanwhile: nothing holds that up but the disk.
+async fn look_inside(node: &Beside<'_>, case: Option<&Window>, deadline: Duration) -> Gathered {
+    let whole = wait::Deadline::begin(deadline);
+    let argv = argv(case);
+    let inside = node.docker.exec_bounded(node.node, &argv, BYTES, deadline);
+    let mut inside = Box::pin(inside);
+    let soon = wait::at_most(deadline / SLOW, &mut inside).await;
+    let mut found = Gathered::default();
+    let mut beside = Gathered::default();
+    let journals = argv_of_journals(case);
+    match soon {
+        Some(output) => {
+            let ended = matches!(output, Ok((_, true)));
+            told(node.node, output, &mut found);
+            // It said too much, or is paused or frozen: then the engine's words are all there is.
+            if !ended || found.parts.is_empty() {
+                let from_beside = node.run(&journals, whole.rest()).await;
+                told(node.node, from_beside, &mut beside);
+            }
+        }
+        None => {
+            let (output, from_beside) = tokio::join!(inside, node.run(&journals, whole.rest()));
+            told(node.node, output, &mut found);
+            told(node.node, from_beside, &mut beside);
+        }
+    }
+    found.complete(node.node, beside);
+    found
+}
+
+fn told(node: &str, output: Result<(Vec<u8>, bool)>, found: &mut Gathered) {
+    match output {
+        Ok((output, whole)) => {
+            read(node, &output, found);
+            if !whole {
+                found.miss(
+                    "look",
+                    node,
+                    "it took too long or said too much; the rest is missing",
+                );
+            }
+        }
+        Err(error) => found.miss("look", node, &error.report()),
+    }
+}
+
+/// A node that is read without its help.
+struct Beside<'a> {
+    docker: &'a Docker,
+    cluster: &'a str,
+    node: &'a str,
+}
+
+impl Beside<'_> {
+    /// Files of the node's own, which are in none of its volumes.
+    async fn files(&self, deadline: Duration, found: &mut Gathered) {
+        for path in ["/etc/containerd/config.toml", "/kind/kubeadm.conf"] {
+            let file = self.docker.get_file(self.node, path);
+            match wait::within("a file", deadline, file).await {
+                Ok(bytes) => found.add(format!("nodes/{}/files{path}", self.node), bytes),
+                Err(error) => found.miss(path, self.node, &error.report()),
+            }
+        }
+    }
+
+    /// Runs a look in another container, which has the node's volumes.
+    async fn run(&self, argv: &[String], deadline: Duration) -> Result<(Vec<u8>, bool)> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let whole = wait::Deadline::begin(deadline);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        // Somebody else may be looking, too.
+        let name = format!("{}-reader-{}-{count}", self.node, std::process::id());
+        let start = async {
+            let about = self.docker.inspect(self.node).await?;
+            let mut labels = Labels::new("reader").cluster(self.cluster).map();
+            let boot = about["Config"]["Labels"][BOOT].as_str();
+            labels.extend(boot.map(|boot| (BOOT.to_owned(), boot.to_owned())));
+            let reader = ContainerSpec {
+                name: name.clone(),
+                image: about["Image"].as_str().unwrap_or_default().to_owned(),
+                labels,
+                entrypoint: Some(vec!["sleep".into(), "60".into()]),
+                volumes_from: Some(self.node.to_owned()),
+                ..ContainerSpec::default()
+            };
+            self.docker.run(&reader).await
+        };
+        let started = wait::within("a look from beside", deadline, start).await;
+        let output = match started {
+            Ok(_) => {
+                let rest = whole.rest();
+                self.docker.exec_bounded(&name, argv, BYTES, rest).await
+            }
+            Err(error) => Err(error),
+        };
+        let removal = self.docker.remove_container(&name);
+        if let Err(error) = wait::within("the reader's end", ENDING, removal).await {
+            // A sweep will: what it has read must not be lost over it.
+            tracing::debug!("{}", error.report());
+        }
+        output
+    }
+}
+
+/// Reads what the script printed. Of a line without its end stays what has arrived.
+pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
+    let ended = output
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    read_broken(node, &output[ended..], found);
+    for line in output[..ended]
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
+        let line = String::from_utf8_lossy(line);
+        let mut fields = line.split(' ');
+        let (Some(name), Some(encoded), Some(status)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            found.miss("look", node, &format!("it said {:?}", short(&line)));
+            continue;
+        };
+        let Some(path) = path(node, name) else {
+            found.miss(short(name), node, "a strange name");
+            continue;
+        };
+        let Ok(bytes) = BASE64_STANDARD.decode(encoded) else {
+            found.miss(name, node, "it is not whole");
+            continue;
+        };
+        let limit = match name {
+            _ if name.starts_with("pods/") => POD,
+            _ if path.ends_with(".json") => DOCUMENT,
+            _ => PART,
+        };
+        let late = matches!(status, "124" | "137");
+        if late {
+            found.miss(name, node, "stopped after 8 s");
+        } else if status != "0" {
+            let said = String::from_utf8_lossy(&bytes);
+            let last = kubenest_base::process::last_lines(&said, 3);
+            found.miss(name, node, &format!("status {status}: {}", clean(&last)));
+        }
+        if !bytes.is_empty() && (status == "0" || (late && !path.ends_with(".json"))) {
+            let cut = bytes.len() >= limit;
+            found.parts.push(Part { path, bytes, cut });
+        }
+    }
+}
+
+/// Reads a part that was cut off while it was said.
+fn read_broken(node: &str, line: &[u8], found: &mut Gathered) {
+    let line = String::from_utf8_lossy(line);
+    let (Some((name, encoded)), false) = (line.split_once(' '), line.ends_with(' ')) else {
+        return;
+    };
+    let encoded = encoded.split(' ').next().unwrap_or_default();
+    let path = path(node, name).filter(|path| !path.ends_with(".json"));
+    let bytes = BASE64_STANDARD.decode(&encoded[..encoded.len() / 4 * 4]);
+    let (Some(path), Ok(mut bytes)) = (path, bytes) else {
+        return;
+    };
+    // The last line may be half a secret.
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+    bytes.truncate(whole.map_or(0, |at| at + 1));
+    if !bytes.is_empty() {
+        found.miss(name, node, "it was cut off; its end is missing");
+        let cut = false;
+        found.parts.push(Part { path, bytes, cut });
+    }
+}
+
+/// Where a part goes; none for a name that would lead elsewhere.
+fn path(node: &str, name: &str) -> Option<String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+    let safe =
+        name.bytes().all(plain) && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
+    if !safe {
+        return None;
+    }
+    Some(match name.split_once('/') {
+        Some(("api", _)) => name.to_owned(),
+        Some(("configz", file)) => format!("nodes/{}/configz.json", file.strip_suffix(".json")?),
+        Some(("pods", rest)) => format!("pods/{node}/{rest}"),
+        _ => format!("nodes/{node}/{name}"),
+    })
+}
+
+fn short(text: &str) -> &str {
+    text.get(..80).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_look_prints_is_read_and_what_is_broken_is_told() {
+        let mut found = Gathered::default();
+        let said = b"kubelet.log aGVsbG8= 0\nplugins.txt bm8gY3Ry 127\nempty.txt  0\n\
+            late.txt aGVsbG8= 124\n../up aGVsbG8= 0\na/../../b aGVsbG8= 0\nbad.txt %% 0\n\
+            api/x.json e30= 0\nconfigz/n2.json e30= 0\npods/a_b_c/d/0.log aGVsbG8= 0\nhalf aGVs";
+        read("n1", said, &mut found);
+        let paths: Vec<&str> = found.parts.iter().map(|part| part.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "nodes/n1/kubelet.log",
+                "nodes/n1/late.txt",
+                "api/x.json",
+                "nodes/n2/configz.json",
+                "pods/n1/a_b_c/d/0.log"
+            ]
+        );
+        assert_eq!(found.parts[0].bytes, b"hello");
+        let missing: Vec<String> = found
+            .missing
+            .iter()
+            .map(|missing| format!("{}: {}", missing.name, missing.error))
+            .collect();
+        assert_eq!(
+            missing,
+            [
+                "plugins.txt: status 127: no ctr",
+                "late.txt: stopped after 8 s",
+                "../up: a strange name",
+                "a/../../b: a strange name",
+                "bad.txt: it is not whole"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_arrived_of_a_part_stays_but_for_its_last_line() {
+        let mut found = Gathered::default();
+        // "one\ntwo", of which the last letter has half its base64.
+        read(
+            "n1",
+            b"disk.txt aGVsbG8= 0\nkubelet.log b25lCnR3b",
+            &mut found,
+        );
+        let kubelet = found
+            .parts
+            .iter()
+            .find(|part| part.path == "nodes/n1/kubelet.log");
+        assert_eq!(kubelet.unwrap().bytes, b"one\n");
+        assert_eq!(found.missing[0].error, "it was cut off; its end is missing");
+        assert_eq!(found.parts.len(), 2);
+        for broken in ["api/x.json e30K", "a.txt", "a.txt ", "a.txt %%%%"] {
+            let mut none = Gathered::default();
+            read("n1", broken.as_bytes(), &mut none);
+            assert!(none.parts.is_empty(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_a_slow_node_lacks_comes_from_beside_it() {
+        let gathered = |said: &str| {
+            let mut found = Gathered::default();
+            read("n1", said.as_bytes(), &mut found);
+            found
+        };
+        let mut found = gathered(
+            "containerd.log aGVs 124\nkubelet.log aGVsbG8= 0\nservices.txt aGVsbG8= 124\n",
+        );
+        found.miss("look", "n1", "it took too long");
+        let mut beside = gathered(
+            "containerd.log aGVsbG8= 0\nkubelet.log aGVs 0\nfull/kubelet.log aGVsbG8= 0\n",
+        );
+        beside.miss("look", "n1", "not told: the journals are there");
+        found.complete("n1", beside);
+        let text = |name: &str| {
+            let path = path("n1", name).unwrap();
+            let part = found.parts.iter().find(|part| part.path == path).unwrap();
+            String::from_utf8_lossy(&part.bytes).into_owned()
+        };
+        for name in ["containerd.log", "kubelet.log", "full/kubelet.log"] {
+            assert_eq!(text(name), "hello", "{name}");
+        }
+        let missing: Vec<&str> = found
+            .missing
+            .iter()
+            .map(|missing| missing.name.as_str())
+            .collect();
+        assert_eq!(missing, ["services.txt", "look"]);
+
+        let mut nothing = Gathered::default();
+        let mut beside = Gathered::default();
+        beside.miss("look", "n1", "no engine");
+        nothing.complete("n1", beside);
+        assert_eq!(nothing.missing[0].error, "no engine");
+    }
+
+    #[test]
+    fn a_namespace_is_an_argument_and_never_part_of_the_script() {
+        let case = Window {
+            namespace: "a; rm".into(),
+            since_us: 0,
+        };
+        assert_eq!(argv(Some(&case))[4..], ["/var/log/kubenest/a; rm", "a; rm"]);
+        assert_eq!(argv(None)[4..], ["", ""]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Ctrl-C and SIGTERM while clusters live: what there is of them is kept, then they go.
+
+use std::{sync::Once, thread, time::Duration};
+
+use futures::future::join_all;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Semaphore,
+};
+
+use super::{Why, collect, subject::Subject};
+use kubenest_base::{process::ignores, progress, wait};
+
+/// Test runners send SIGKILL after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long bundles may take where the engine does not answer either.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// Closed by the signal that ends this process.
+static UNTIL_SIGNAL: Semaphore = Semaphore::const_new(0);
+
+/// Does work on a cluster's nodes that a signal puts an end to: from then on the nodes have to
+/// stay as they are until this process ends, with a bundle of each cluster, and guards remove
+/// them. None when the process has not ended in time.
+pub async fn unless_ending<T>(work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = UNTIL_SIGNAL.acquire() => {
+            wait::pace(BOUND + PATIENCE).await;
+            None
+        }
+        done = work => Some(done),
+    }
+}
+
+/// Watches for signals from now on, once for the process. A signal writes a bundle of each
+/// living cluster and ends the process, as a shell knows it; guards remove the clusters.
+pub fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(wait_and_end()),
+                Err(error) => tracing::warn!("signals are not watched: {error}"),
+            }
+        });
+    });
+}
+
+async fn wait_and_end() {
+    let listen = |kind: SignalKind| signal(kind).map(|signal| (kind, signal));
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    // One that was to be ignored when this process was started stays so: `nohup` protects.
+    let kinds = kinds
+        .into_iter()
+        .filter(|kind| !ignores(kind.as_raw_value()));
+    let signals: Result<Vec<_>, _> = kinds.map(listen).collect();
+    let mut signals = match signals {
+        Ok(none) if none.is_empty() => return,
+        Ok(signals) => signals,
+        Err(error) => return tracing::warn!("signals are not watched: {error}"),
+    };
+    let received = signals
+        .iter_mut()
+        .map(|(kind, signal)| Box::pin(next(*kind, signal)));
+    let (kind, _, _) = futures::future::select_all(received).await;
+    UNTIL_SIGNAL.close();
+    let living = Subject::living();
+    if !living.is_empty() {
+        progress!("interrupted; what the nodes say is kept, then they are removed");
+        let looks = living.iter().map(|subject| async move {
+            let why = Why {
+                reason: "interrupted",
+                message: format!("signal {} ended the process", kind.as_raw_value()),
+                ..Why::default()
+            };
+            let kept = collect(subject, &why, None, PATIENCE).await;
+            if kept.is_ok() {
+                // The guard need not do it again.
+                subject.forget();
+            }
+            kept
+        });
+        // A test runner's own patience grows on no machine.
+        let kept = wait::with_factor(1.0, wait::at_most(BOUND, join_all(looks))).await;
+        if kept.is_none() {
+            tracing::warn!("no evidence is kept: it takes too long");
+        }
+        for kept in kept.into_iter().flatten() {
+            match kept {
+                Ok(kept) => progress!("{kept}"),
+                Err(error) => tracing::warn!("no evidence is kept: {}", error.report()),
+            }
+        }
+    }
+    // The guards' streams end with the process.
+    std::process::exit(128 + kind.as_raw_value());
+}
+
+async fn next(kind: SignalKind, signal: &mut Signal) -> SignalKind {
+    signal.recv().await;
+    kind
+}

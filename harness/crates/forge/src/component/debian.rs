@@ -1,0 +1,110 @@
+//! Debian packages as components: programs out of a package, whole root file systems.
+
+use std::{fs, path::Path};
+
+use super::tether::tethered;
+use crate::{debian, debian::Package};
+use kubenest_base::{Context, Error, Result, process::Command};
+use kubenest_recipe::recipe::Role;
+
+/// The suite whose mmdebstrap makes root file systems, of any suite.
+const MMDEBSTRAP_SUITE: &str = "bookworm";
+
+/// Leaves out manuals and translations, a fifth of an image that nobody reads in
+/// a node, and what only this machine should know.
+const TRIM: &str = r#"cd "$1" && rm -rf usr/share/info usr/share/locale usr/share/man &&
+    rm -f etc/apt/sources.list etc/hostname etc/resolv.conf &&
+    find usr/share/doc -type f ! -name copyright -delete"#;
+
+/// What update-alternatives would do, had the package's scripts run. The nft
+/// variant, because Debian's node uses it too.
+const LINK_IPTABLES: &str = r#"cd "$1/usr/sbin" &&
+    for name in iptables ip6tables; do
+        ln -s xtables-nft-multi $name && ln -s xtables-nft-multi $name-save &&
+        ln -s xtables-nft-multi $name-restore || exit 1
+    done"#;
+
+/// Unpacks packages below `out` and keeps what can be a program; `first` is the
+/// pinned version and sum of the first.
+pub(super) async fn unpack(
+    suite: &str,
+    packages: &[String],
+    first: (Option<String>, Option<String>),
+    out: &Path,
+) -> Result<()> {
+    let mut wanted: Vec<_> = packages.iter().map(|name| package(name)).collect();
+    if let Some(package) = wanted.first_mut() {
+        (package.version, package.sha256) = first;
+    }
+    debian::fetch(suite, &wanted, out).await?;
+    for aside in ["etc", "usr/share"] {
+        let path = out.join(aside);
+        if path.exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("remove '{}'", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the tar of a root file system with mmdebstrap, which is fetched and not installed.
+pub(super) async fn bootstrap(
+    role: Role,
+    suite: &str,
+    packages: &[String],
+    scratch: &Path,
+    out: &Path,
+) -> Result<()> {
+    let tool = scratch.join("mmdebstrap");
+    fs::create_dir(&tool).with_context(|| format!("make '{}'", tool.display()))?;
+    debian::fetch(MMDEBSTRAP_SUITE, &[package("mmdebstrap")], &tool).await?;
+    let parent = out.parent().expect("a tar must have a folder");
+    fs::create_dir_all(parent).with_context(|| format!("make '{}'", parent.display()))?;
+    // kube-proxy needs programs and their libraries, no system around them; such
+    // a tree has no later hook than the one after unpacking.
+    let (variant, hook) = match role {
+        Role::ProxyOs => ("extract", "extract-hook"),
+        _ => ("minbase", "customize-hook"),
+    };
+    let mut command = isolated_perl()
+        .arg(tool.join("usr/bin/mmdebstrap"))
+        .arg(format!("--variant={variant}"))
+        .arg(format!("--{hook}={TRIM}"));
+    if role == Role::ProxyOs {
+        command = command.arg(format!("--{hook}={LINK_IPTABLES}"));
+    }
+    let made = command
+        .arg(format!("--include={}", packages.join(",")))
+        // Half a tree is thrown away, so nothing in it has to reach the disk.
+        .arg("--dpkgopt=force-unsafe-io")
+        .arg("--skip=output/dev")
+        .arg(suite)
+        .arg(out)
+        .arg(debian::mirror().await?)
+        .env("TMPDIR", scratch)
+        .env("LC_ALL", "C.UTF-8")
+        .run()
+        .await;
+    made.map(drop).map_err(|cause| {
+        Error::setup(format!("cannot make a root file system of Debian {suite}"))
+            .because(cause)
+            .cure("needs root, perl, and an apt that reaches its mirror")
+    })
+}
+
+/// perl with mounts and processes of its own: mmdebstrap mounts the machine's /dev
+/// and /sys below its tree, which a later sweep of a build cut short must not meet.
+fn isolated_perl() -> Command {
+    if !nix::unistd::geteuid().is_root() {
+        // mmdebstrap then makes namespaces for itself.
+        return tethered("perl");
+    }
+    tethered("unshare").args(["--mount", "--pid", "--fork", "--kill-child", "--", "perl"])
+}
+
+fn package(name: &str) -> Package {
+    Package {
+        name: name.to_owned(),
+        version: None,
+        sha256: None,
+    }
+}

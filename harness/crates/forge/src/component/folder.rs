@@ -1,0 +1,31 @@
+//! Folders of this machine: copied first, so that what is used is what was hashed.
+
+use std::{fs, path::Path};
+
+use kubenest_base::{Context, Error, Result};
+use kubenest_recipe::{recipe::hash_folder, recipe::regular_files};
+
+/// Copies a folder's files and refuses the copy unless it is what was hashed before: somebody
+/// may be building there.
+pub(super) fn take(folder: &Path, sha256: &str, copy: &Path) -> Result<()> {
+    let changed = || {
+        Error::setup(format!(
+            "folder '{}' changed while it was taken",
+            folder.display()
+        ))
+        .cure("let what writes there end, then run again")
+    };
+    fs::create_dir_all(copy).with_context(|| format!("make '{}'", copy.display()))?;
+    for file in regular_files(folder).map_err(|cause| changed().because(cause))? {
+        let name = file.strip_prefix(folder).unwrap_or(&file);
+        let target = copy.join(name);
+        let what = || format!("copy '{}'", file.display());
+        fs::create_dir_all(target.parent().unwrap_or(copy)).with_context(what)?;
+        fs::copy(&file, &target).with_context(what)?;
+    }
+    if hash_folder(copy)? == sha256 {
+        Ok(())
+    } else {
+        Err(changed())
+    }
+}

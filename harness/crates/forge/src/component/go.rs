@@ -1,0 +1,56 @@
+//! Builds the programs of a Go module, locked by the `go.sum` that comes with kubenest.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{tether::tethered, watched};
+use kubenest_base::{Context, Error, Result, progress, store::Store};
+use kubenest_recipe::{recipe::GoBuild, recipe::Source};
+
+/// The folder with the programs of `build`, which are built if they are not in the cache.
+pub async fn programs(store: &Store, build: &GoBuild) -> Result<PathBuf> {
+    let name = build.name();
+    // Another tag or stamp makes other programs of the same release.
+    let key = format!("{name}-{}", &Source::Go(*build).hash()[..16]);
+    let make = async |dir: &Path| {
+        progress!("{name}: building with Go; takes minutes the first time");
+        watched(name, self::build(build, dir)).await
+    };
+    store.entry("tool", &key, make).await
+}
+
+/// Builds all programs of `build` into `out`, in one call: they share most of
+/// their compilation.
+pub(super) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
+    // Beside the programs, with a name that no program has.
+    let module = out.join("module.src");
+    fs::create_dir(&module).with_context(|| format!("make '{}'", module.display()))?;
+    for (name, content) in build.files() {
+        let file = module.join(name);
+        fs::write(&file, content).with_context(|| format!("write '{}'", file.display()))?;
+    }
+    let built = tethered("go")
+        .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
+        .arg(format!("-tags={}", build.tags()))
+        .args(["-ldflags", &build.ldflags(), "-o"])
+        .arg(format!("{}/", out.display()))
+        .args(build.packages())
+        // A node is Linux and has no C library to speak of, whatever this machine is.
+        .env("CGO_ENABLED", "0")
+        .env("GOOS", "linux")
+        .env("GOTOOLCHAIN", "local")
+        .env("GOWORK", "off")
+        .dir(&module)
+        .run()
+        .await;
+    built.map(drop).map_err(|cause| {
+        Error::setup(format!("cannot build {} with Go", build.name()))
+            .because(cause)
+            .cure(
+                "needs `go` 1.26 or newer in PATH and a module proxy it can reach; \
+             or set KUBENEST_NODE to a ready node image, name@sha256:…",
+            )
+    })
+}

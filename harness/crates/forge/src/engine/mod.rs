@@ -1,0 +1,329 @@
+//! The embedded Docker engine: started on demand where a machine has none.
+//!
+//! It is Debian's own, or Docker 29 built with Go ([`EngineRelease`]), with a data folder, a
+//! socket, a bridge and an address range of its own. It never touches an engine that is already
+//! there, nor does one of the two the other:
+//! instead of Docker's iptables chains, which two engines would fight over, it has one
+//! chain that lets its address range out. What that costs: a user network with a
+//! subnet outside the range has no way out, and published ports go through Docker's
+//! userland proxy. Where the machine did not forward packets, it forwards this engine's alone
+//! while the engine runs. What the user has mounted in its folder stays mounted.
+//!
+//! One engine serves all processes that use the same cache. It outlives them and runs
+//! until [`Engine::stop`].
+
+mod find;
+mod forwarding;
+mod health;
+mod layout;
+mod mounts;
+mod network;
+mod packages;
+mod remains;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+pub use self::{
+    find::{embedded, find},
+    health::Versions,
+};
+use self::{layout::Layout, packages::Binaries};
+use kubenest_base::{
+    Context, Error, Result, lock::FileLock, process::Command, process::last_lines,
+    settings::EngineRelease, settings::settings, store::Store, wait, wait::Probe,
+};
+
+/// Longest start of a daemon until it answers; one that ends is seen at once.
+const START: Duration = Duration::from_secs(180);
+
+/// Longest time a running daemon gets to come back by itself: it restarts a dead
+/// containerd after some 12 s, on a busy machine later. What comes next ends its containers.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// Where a running engine listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineAddress {
+    /// Its unix socket.
+    pub socket: PathBuf,
+}
+
+/// What an engine is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// No process of it runs.
+    Stopped,
+    /// It answers, and so does its containerd.
+    Running(Versions),
+    /// Processes of it run, but it does not work; the text says what was seen.
+    Broken(String),
+}
+
+/// An engine and where it keeps its things.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// What it is doing.
+    pub state: State,
+    /// Where it listens while it runs.
+    pub address: EngineAddress,
+    /// Folder of its images, containers and log.
+    pub folder: PathBuf,
+    /// The daemon's log.
+    pub log: PathBuf,
+}
+
+/// An embedded engine, running or not.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    release: EngineRelease,
+    layout: Layout,
+    programs: Store,
+}
+
+/// The `docker` command that goes with the engines; fetched if need be, not started.
+///
+/// # Errors
+/// The packages cannot be fetched.
+pub async fn cli() -> Result<PathBuf> {
+    Ok(packages::unpack(&Store::default_cache()).await?.cli())
+}
+
+impl EngineAddress {
+    /// The address as `DOCKER_HOST` takes it.
+    pub fn docker_host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+}
+
+impl Engine {
+    /// The engine of this release in the settings' cache, shared by all who use that.
+    ///
+    /// # Errors
+    /// As [`Engine::open`], or the cache is not this user's alone.
+    pub fn embedded(release: EngineRelease) -> Result<Self> {
+        settings().check()?;
+        Self::open(&shared_folder(release), release, Store::default_cache())
+    }
+
+    /// The engines that were ever started from the settings' cache, and do not have to run.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn all() -> Result<Vec<Self>> {
+        [EngineRelease::Docker26, EngineRelease::Docker29]
+            .into_iter()
+            .filter(|release| shared_folder(*release).is_dir())
+            .map(Self::embedded)
+            .collect()
+    }
+
+    /// The engine that lives in `folder`, with its programs in this store.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(folder: &Path, release: EngineRelease, programs: Store) -> Result<Self> {
+        Ok(Self {
+            release,
+            layout: Layout::of(folder)?,
+            programs,
+        })
+    }
+
+    /// Its release.
+    pub fn release(&self) -> EngineRelease {
+        self.release
+    }
+
+    /// Where the engine listens while it runs.
+    pub fn address(&self) -> EngineAddress {
+        EngineAddress {
+            socket: self.layout.socket(),
+        }
+    }
+
+    /// Starts the engine if it does not run; clears away what a killed one left and
+    /// starts anew if it is broken. Concurrent callers, in any process, get one engine.
+    ///
+    /// # Errors
+    /// This machine cannot run it (the cure names `DOCKER_HOST`), or the daemon does not
+    /// get healthy (with the last lines of its log).
+    pub async fn ensure(&self) -> Result<EngineAddress> {
+        if healthy(&self.layout).await.is_ok() {
+            return Ok(self.address());
+        }
+        supported()?;
+        let _lock = self.lock("start the engine").await?;
+        if self.recovers().await {
+            return Ok(self.address());
+        }
+        let start = Instant::now();
+        let binaries = packages::provide(&self.programs, self.release).await?;
+        remains::clear(&self.layout, &binaries).await?;
+        tracing::info!(target: "kubenest::progress", "starting the embedded Docker engine");
+        if let Err(error) = self.start(&binaries).await {
+            remains::clear(&self.layout, &binaries).await.ok();
+            return Err(error);
+        }
+        tracing::info!(target: "kubenest::progress",
+            "embedded Docker engine ready ({:.1} s)", start.elapsed().as_secs_f64());
+        Ok(self.address())
+    }
+
+    /// Stops the engine wholly: its containers, daemons, mounts, bridges and iptables
+    /// chains are gone; its images and volumes stay. Does nothing if nothing is there.
+    ///
+    /// # Errors
+    /// A process or a mount of it cannot be ended.
+    pub async fn stop(&self) -> Result<()> {
+        supported()?;
+        let _lock = self.lock("stop the engine").await?;
+        if !remains::any(&self.layout)? {
+            return Ok(());
+        }
+        let binaries = packages::unpack(&self.programs).await?;
+        remains::end_daemon(&self.layout).await;
+        remains::clear(&self.layout, &binaries).await
+    }
+
+    /// What the engine is doing.
+    pub async fn status(&self) -> Status {
+        let state = match healthy(&self.layout).await {
+            Ok(versions) => State::Running(versions),
+            Err(_) if remains::processes(&self.layout).is_empty() => State::Stopped,
+            Err(error) => State::Broken(error.report()),
+        };
+        Status {
+            state,
+            address: self.address(),
+            folder: self.layout.home.clone(),
+            log: self.layout.log(),
+        }
+    }
+
+    async fn lock(&self, what: &str) -> Result<FileLock> {
+        FileLock::exclusive(&self.layout.home.join("lock"), what).await
+    }
+
+    /// A daemon that runs may be starting, or bringing its containerd back: its
+    /// containers live on when it is given the time.
+    async fn recovers(&self) -> bool {
+        let layout = &self.layout;
+        if remains::daemon_runs(layout) {
+            tracing::info!(target: "kubenest::progress",
+                "waiting for the embedded Docker engine, which runs but does not work yet");
+        }
+        wait::until("the engine to recover", RECOVERY, async || {
+            match healthy(layout).await {
+                Ok(_) => Probe::Ready(()),
+                Err(error) if layout.pool().exists() && remains::daemon_runs(layout) => {
+                    Probe::Pending(error.report())
+                }
+                Err(error) => Probe::Failed(error),
+            }
+        })
+        .await
+        .is_ok()
+    }
+
+    async fn start(&self, binaries: &Binaries) -> Result<()> {
+        let layout = &self.layout;
+        fs::create_dir_all(&layout.run)
+            .with_context(|| format!("make '{}'", layout.run.display()))?;
+        mounts::note(layout)?;
+        let tools = binaries.tools(&layout.run).await?;
+        let pool = network::set_up(layout, &tools).await?;
+        let config = layout.run.join("daemon.json");
+        fs::write(&config, layout.daemon_config(&pool, binaries).to_string())
+            .with_context(|| format!("write '{}'", config.display()))?;
+        let log = layout.log();
+        fs::rename(&log, log.with_extension("log.1")).ok();
+        let mut daemon = Command::new(binaries.dockerd())
+            .arg("--config-file")
+            .arg(&config);
+        for (name, value) in tools.daemon_env(binaries, layout) {
+            daemon = daemon.env(name, value);
+        }
+        daemon.detach(&log).await?;
+        // In the middle of its exec a process has no environment to be known by, but it has not
+        // said anything yet either.
+        let silent = || fs::metadata(&log).is_ok_and(|log| log.len() == 0);
+        wait::until(
+            "the embedded Docker engine",
+            START,
+            async || match healthy(layout).await {
+                Ok(_) => Probe::Ready(()),
+                Err(error) if silent() || remains::daemon_runs(layout) => {
+                    Probe::Pending(error.report())
+                }
+                Err(_) => Probe::Failed(Error::setup("the Docker daemon ended at once")),
+            },
+        )
+        .await
+        .map_err(|error| with_log(error, &log))
+    }
+}
+
+fn shared_folder(release: EngineRelease) -> PathBuf {
+    settings().cache.join(match release {
+        EngineRelease::Docker26 => "engine",
+        EngineRelease::Docker29 => "engine-29",
+    })
+}
+
+async fn healthy(layout: &Layout) -> Result<Versions> {
+    let versions = health::check(&layout.socket()).await?;
+    if !layout.pool().exists() {
+        let home = layout.home.display();
+        return Err(Error::setup(format!(
+            "'{home}' was emptied under the running engine"
+        )));
+    }
+    Ok(versions)
+}
+
+/// Fails with the cure where the embedded engine cannot run.
+fn supported() -> Result<()> {
+    let cannot = |why: &str| {
+        Err(
+            Error::setup(format!("the embedded Docker engine cannot run: {why}"))
+                .cure("start a Docker engine and set DOCKER_HOST if it is not at the usual place"),
+        )
+    };
+    if !cfg!(target_os = "linux") {
+        return cannot("this is not Linux");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return cannot("this process is not root");
+    }
+    Ok(())
+}
+
+fn with_log(error: Error, log: &Path) -> Error {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    Error::setup(format!(
+        "the embedded Docker engine did not start; last of '{}':\n{}",
+        log.display(),
+        last_lines(&text, 15)
+    ))
+    .because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if the engine can be started from a task of its own.
+    #[test]
+    fn starting_can_be_spawned() {
+        fn sendable(_: impl Send) {}
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path());
+        let engine = Engine::open(folder.path(), EngineRelease::Docker29, store).unwrap();
+        sendable(engine.ensure());
+        sendable(engine.stop());
+    }
+}

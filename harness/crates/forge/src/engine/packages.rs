@@ -1,0 +1,260 @@
+//! The engine's programs, in the cache: Debian packages unpacked, and what Go builds.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use kubenest_base::digest::sha256_hex;
+use serde::Deserialize;
+
+use super::layout::Layout;
+use crate::{component::go, debian, debian::Package};
+use kubenest_base::{
+    Context, Error, Result, process::Command, settings::EngineRelease, settings::settings,
+    store::Store,
+};
+use kubenest_recipe::recipe::GoBuild;
+
+const PINNED: &str = include_str!("../../data/engine.yaml");
+
+/// Commands of the `iptables` package that Debian links by update-alternatives.
+const TABLES: [&str; 6] = [
+    "iptables",
+    "iptables-save",
+    "iptables-restore",
+    "ip6tables",
+    "ip6tables-save",
+    "ip6tables-restore",
+];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pinned {
+    version: String,
+    built: Built,
+    suites: BTreeMap<String, Vec<Package>>,
+}
+
+/// A Go module.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Built {
+    go: String,
+    version: String,
+}
+
+/// The programs.
+#[derive(Debug, Clone)]
+pub(super) struct Binaries {
+    /// The unpacked packages.
+    root: PathBuf,
+    /// Folder of those that come before the packages'.
+    built: Option<PathBuf>,
+}
+
+/// Networking programs: the machine's own, which an engine already there uses too, else
+/// the unpacked ones.
+#[derive(Debug, Clone)]
+pub(super) struct Tools {
+    ip: PathBuf,
+    iptables: PathBuf,
+    /// Variables the unpacked ones among them need.
+    env: Vec<(&'static str, OsString)>,
+}
+
+/// What the packages and their content take at most.
+const UNPACKED_BYTES: u64 = 1 << 30;
+
+/// All programs of an engine of this release, made if they are not in the store.
+pub(super) async fn provide(store: &Store, release: EngineRelease) -> Result<Binaries> {
+    let packages = unpack(store).await?;
+    match release {
+        EngineRelease::Docker26 => Ok(packages),
+        EngineRelease::Docker29 => {
+            let Built { go, version } = pinned()?.built;
+            let built = go::programs(store, &GoBuild::find(&go, &version)?).await?;
+            Ok(Binaries {
+                built: Some(built),
+                ..packages
+            })
+        }
+    }
+}
+
+fn pinned() -> Result<Pinned> {
+    serde_saphyr::from_str(PINNED).context("read engine.yaml")
+}
+
+/// The packages' programs, which is all that is needed but to start a later release.
+pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
+    let pinned = pinned()?;
+    let sum = sha256_hex(PINNED.as_bytes());
+    let key = format!("docker-{}-{}", pinned.version, &sum[..8]);
+    let root = store
+        .entry("engine-packages", &key, async |dir| {
+            store.require_free(UNPACKED_BYTES, "the embedded Docker engine")?;
+            for (suite, packages) in &pinned.suites {
+                debian::fetch(suite, packages, dir).await?;
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|error| {
+            let usual = "start a Docker engine and set DOCKER_HOST, or see the cause";
+            let cure = error.cure_text().unwrap_or(usual).to_owned();
+            Error::setup("cannot get the embedded Docker engine")
+                .cure(cure)
+                .because(error)
+        })?;
+    Ok(Binaries { root, built: None })
+}
+
+impl Binaries {
+    pub(super) fn dockerd(&self) -> PathBuf {
+        self.of_the_daemon("dockerd")
+    }
+
+    pub(super) fn proxy(&self) -> PathBuf {
+        self.of_the_daemon("docker-proxy")
+    }
+
+    fn of_the_daemon(&self, name: &str) -> PathBuf {
+        let packaged = || self.root.join("usr/sbin");
+        self.built.clone().unwrap_or_else(packaged).join(name)
+    }
+
+    pub(super) fn cli(&self) -> PathBuf {
+        self.root.join("usr/bin/docker")
+    }
+
+    /// Finds the networking programs; links to unpacked ones go to `<run>/bin`.
+    pub(super) async fn tools(&self, run: &Path) -> Result<Tools> {
+        let env = self.library_env()?;
+        let ip = on_machine("ip").unwrap_or_else(|| self.root.join("bin/ip"));
+        if let Some(iptables) = on_machine("iptables") {
+            let env = if ip.starts_with(&self.root) {
+                env
+            } else {
+                Vec::new()
+            };
+            return Ok(Tools { ip, iptables, env });
+        }
+        let variant = self.working_variant(&env).await?;
+        let bin = run.join("bin");
+        fs::create_dir_all(&bin).with_context(|| format!("make '{}'", bin.display()))?;
+        for name in TABLES {
+            let target = name.replacen("tables", &format!("tables-{variant}"), 1);
+            let link = bin.join(name);
+            fs::remove_file(&link).ok();
+            std::os::unix::fs::symlink(self.root.join("usr/sbin").join(target), &link)
+                .with_context(|| format!("link '{}'", link.display()))?;
+        }
+        Ok(Tools {
+            ip,
+            iptables: bin.join("iptables"),
+            env,
+        })
+    }
+
+    /// The kernel may have nf_tables, the older ip_tables, or both.
+    async fn working_variant(&self, env: &[(&'static str, OsString)]) -> Result<&'static str> {
+        let mut last = None;
+        for variant in ["nft", "legacy"] {
+            let program = self.root.join(format!("usr/sbin/iptables-{variant}"));
+            let look = with_env(Command::new(program), env).args(["-w", "-t", "nat", "-S"]);
+            match look.run().await {
+                Ok(_) => return Ok(variant),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = Error::setup("iptables does not work with this kernel")
+            .cure("load the kernel's nf_tables or ip_tables modules");
+        Err(last.into_iter().fold(error, Error::because))
+    }
+
+    fn library_env(&self) -> Result<Vec<(&'static str, OsString)>> {
+        let lib = self.root.join("usr/lib");
+        let entries = fs::read_dir(&lib).with_context(|| format!("read '{}'", lib.display()))?;
+        // The folder is named after the architecture.
+        let arch = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .find(|path| path.join("xtables").is_dir())
+            .ok_or_else(|| Error::setup(format!("no libraries in '{}'", lib.display())))?;
+        let plugins = arch.join("xtables").into_os_string();
+        Ok(vec![
+            ("LD_LIBRARY_PATH", arch.into_os_string()),
+            ("XTABLES_LIBDIR", plugins),
+        ])
+    }
+}
+
+impl Tools {
+    pub(super) fn ip(&self) -> Command {
+        with_env(Command::new(&self.ip), &self.env)
+    }
+
+    /// Waits for the lock that all users of iptables share.
+    pub(super) fn iptables(&self) -> Command {
+        with_env(Command::new(&self.iptables), &self.env).arg("-w")
+    }
+
+    /// The variables of the daemon. It runs `iptables` inside containers' networks.
+    pub(super) fn daemon_env(
+        &self,
+        binaries: &Binaries,
+        layout: &Layout,
+    ) -> Vec<(&'static str, OsString)> {
+        let mut path = OsString::new();
+        let packaged = ["usr/bin", "usr/sbin"].map(|dir| binaries.root.join(dir));
+        for dir in binaries.built.iter().chain(&packaged) {
+            path.push(dir);
+            path.push(":");
+        }
+        path.push(&settings().path);
+        path.push(":/usr/sbin:/usr/bin:/sbin:/bin:");
+        path.push(layout.run.join("bin"));
+        let (mark, run) = layout.mark();
+        let mut env = vec![("PATH", path), (mark, run.into())];
+        // The machine's iptables must not load the unpacked libraries.
+        if self.iptables.starts_with(&layout.run) {
+            env.extend(self.env.iter().cloned());
+        }
+        env
+    }
+}
+
+fn with_env(command: Command, env: &[(&'static str, OsString)]) -> Command {
+    env.iter()
+        .fold(command, |command, (name, value)| command.env(name, value))
+}
+
+/// A program of the machine; the system folders count even if `PATH` lacks them.
+fn on_machine(name: &str) -> Option<PathBuf> {
+    let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
+    std::env::split_paths(&settings().path)
+        .chain(system)
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_absolute() && path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_package_is_pinned() {
+        let pinned = pinned().unwrap();
+        GoBuild::find(&pinned.built.go, &pinned.built.version).unwrap();
+        for package in pinned.suites.values().flatten() {
+            let sum = package.sha256.as_deref().unwrap_or_default();
+            assert!(
+                package.version.is_some() && sum.len() == 64,
+                "{}",
+                package.name
+            );
+        }
+    }
+}

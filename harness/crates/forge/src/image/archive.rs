@@ -1,0 +1,146 @@
+//! Images as docker-archives: layers and a configuration, streamed, never held in memory.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    path::Path,
+};
+
+use serde_json::json;
+
+use super::layer::Layer;
+use kubenest_base::digest::sha256_hex;
+use kubenest_base::{Context, Error, Result};
+use kubenest_docker::{Docker, labels};
+
+/// An image to be made of layers.
+#[derive(Debug, Clone, Default)]
+pub struct ImageSpec {
+    /// References, `name:tag`.
+    pub tags: Vec<String>,
+    /// Bottom first.
+    pub layers: Vec<Layer>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Entry point.
+    pub entrypoint: Vec<String>,
+    /// The signal that ends its first process well; the engine's default when empty.
+    pub stop_signal: String,
+}
+
+/// This machine's architecture, as images name it.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+impl ImageSpec {
+    /// The configuration, which is what an image's id is the sha256 of.
+    fn config(&self) -> Vec<u8> {
+        let diff_ids: Vec<&str> = self.layers.iter().map(|l| l.diff_id.as_str()).collect();
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let mut labels = self.labels.clone();
+        labels.extend(labels::name_label(self.labels.keys(), &self.tags.join(" ")));
+        let mut config = json!({
+            "Env": [path],
+            "Entrypoint": self.entrypoint,
+            "Labels": labels,
+        });
+        if !self.stop_signal.is_empty() {
+            config["StopSignal"] = json!(self.stop_signal);
+        }
+        let image = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": config,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": diff_ids.iter().map(|_| json!({"created_by": "kubenest"})).collect::<Vec<_>>(),
+        });
+        image.to_string().into_bytes()
+    }
+
+    /// Loads the image into the engine.
+    pub async fn load(self, docker: &Docker) -> Result<()> {
+        let (reader, writer) = tokio::io::duplex(1 << 20);
+        let mut bridge = tokio_util::io::SyncIoBridge::new(writer);
+        let packing = tokio::task::spawn_blocking(move || {
+            let packed = write_archive(&[self], &mut bridge);
+            bridge.shutdown().ok();
+            packed
+        });
+        let stream = tokio_util::io::ReaderStream::with_capacity(reader, 1 << 18);
+        let loaded = docker.load_stream(stream).await;
+        // An engine that gives up closes the pipe: its own words say more than ours.
+        match packing.await.context("pack an image")? {
+            Err(error) if loaded.is_ok() => Err(error),
+            _ => loaded,
+        }
+    }
+}
+
+/// Writes images that may share layers into one docker-archive.
+pub(crate) fn write_archive(images: &[ImageSpec], to: &mut impl Write) -> Result<()> {
+    let mut builder = tar::Builder::new(to);
+    let mut manifest = Vec::new();
+    let mut written = std::collections::BTreeSet::new();
+    for image in images {
+        let config = image.config();
+        let config_name = format!("{}.json", sha256_hex(&config));
+        append(
+            &mut builder,
+            &config_name,
+            config.len() as u64,
+            config.as_slice(),
+        )?;
+        let mut layers = Vec::new();
+        for layer in &image.layers {
+            let name = format!("{}.tar", layer.diff_id.trim_start_matches("sha256:"));
+            if written.insert(name.clone()) {
+                let file = std::fs::File::open(&layer.tar).context("open a layer")?;
+                append(&mut builder, &name, layer.size()?, file)?;
+            }
+            layers.push(name);
+        }
+        manifest.push(json!({"Config": config_name, "RepoTags": image.tags, "Layers": layers}));
+    }
+    let manifest = serde_json::Value::Array(manifest).to_string();
+    append(
+        &mut builder,
+        "manifest.json",
+        manifest.len() as u64,
+        manifest.as_bytes(),
+    )?;
+    builder
+        .into_inner()
+        .and_then(|to| to.flush())
+        .context("end an image archive")
+}
+
+/// Writes images into a docker-archive file.
+pub(crate) fn write_archive_file(images: &[ImageSpec], path: &Path) -> Result<()> {
+    let file = std::fs::File::create(path)
+        .map_err(|cause| Error::setup(format!("create '{}'", path.display())).because(cause))?;
+    write_archive(
+        images,
+        &mut std::io::BufWriter::with_capacity(1 << 20, file),
+    )
+}
+
+fn append(
+    builder: &mut tar::Builder<impl Write>,
+    name: &str,
+    size: u64,
+    data: impl Read,
+) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    builder
+        .append_data(&mut header, name, data)
+        .with_context(|| format!("pack '{name}'"))
+}

@@ -1,0 +1,81 @@
+//! Whole node images, taken from their registry as they are: by digest, whatever the tag says.
+
+use std::time::Duration;
+
+use super::{NodeImage, VERSIONS};
+use kubenest_base::{Error, Result, progress};
+use kubenest_docker::Docker;
+use kubenest_recipe::{recipe::ImageRef, recipe::Recipe};
+
+/// How long a registry may take to say what a tag holds.
+const ANSWER: Duration = Duration::from_secs(10);
+
+impl NodeImage {
+    /// The digest that the tag of a pinned reference names by now, if that is another one: the
+    /// tag was pushed again. `None` also when it has no tag, or no digest.
+    ///
+    /// # Errors
+    /// The registry does not answer.
+    pub async fn pushed_again(docker: &Docker, image: &ImageRef) -> Result<Option<String>> {
+        let (Some(tagged), Some(digest)) = (image.tagged_name(), image.digest()) else {
+            return Ok(None);
+        };
+        let now = docker.digest_in_registry(tagged, ANSWER).await?;
+        Ok(now.filter(|now| now != digest))
+    }
+}
+
+/// The image, from the engine or else from its registry.
+pub(super) async fn ensure(
+    docker: &Docker,
+    recipe: &Recipe,
+    image: &ImageRef,
+) -> Result<NodeImage> {
+    let reference = image.to_string();
+    if docker.image(&reference).await?.is_none() {
+        pull(docker, image).await?;
+    }
+    let found = docker.image(&reference).await?.ok_or_else(|| {
+        Error::not_found(format!("the engine has no '{reference}' after pulling it"))
+    })?;
+    // An engine that looks at the tag only would give whatever it has under that.
+    if let Some(digest) = image.digest()
+        && !found.digests.iter().any(|known| known.ends_with(digest))
+    {
+        return Err(Error::refused(format!(
+            "the engine has something else as '{reference}': {}",
+            found.digests.join(", ")
+        ))
+        .cure(format!("remove it: docker image rm {}", found.id)));
+    }
+    let versions = found
+        .labels
+        .get(VERSIONS)
+        .and_then(|text| serde_json::from_str(text).ok());
+    Ok(NodeImage {
+        reference,
+        recipe: recipe.name.clone(),
+        versions: versions.unwrap_or_default(),
+        runtime: None,
+    })
+}
+
+async fn pull(docker: &Docker, image: &ImageRef) -> Result<()> {
+    progress!("pulling {image}");
+    let pulled = docker.pull(image.as_str()).await;
+    let now = NodeImage::pushed_again(docker, image).await.ok().flatten();
+    let (Some(now), Some(tagged)) = (now, image.tagged_name()) else {
+        return pulled;
+    };
+    match pulled {
+        Ok(()) => {
+            tracing::warn!("'{tagged}' was pushed again and is {now} now; taken was {image}");
+            Ok(())
+        }
+        Err(error) => Err(Error::not_found(format!(
+            "cannot have '{image}': '{tagged}' was pushed again and is {now} now"
+        ))
+        .because(error)
+        .cure(format!("ask for {tagged}@{now}, if that is what you want"))),
+    }
+}

@@ -1,0 +1,225 @@
+//! Node images: made of a recipe's components, layer by layer, and named by its hash.
+//!
+//! Bottom to top: the OS, Kubernetes, containerd, the shim, the files that make it a
+//! node, and the images it starts with. Each layer is in the cache under what it is made
+//! of, so that another containerd under the same Kubernetes costs seconds.
+
+mod archive;
+mod control_plane;
+mod foreign;
+mod layer;
+mod preload;
+mod resolve;
+mod rootfs;
+mod share;
+mod small;
+
+pub use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
+
+pub use self::{
+    archive::ImageSpec, layer::Layer, resolve::default_recipe, resolve::likely_recipe,
+    small::tiny_archive,
+};
+pub use self::{archive::architecture, resolve::DefaultNode, small::SmallImage};
+use crate::component;
+use kubenest_base::digest::sha256_hex;
+use kubenest_base::{Context, Result, lock::FileLock, progress, settings::settings, store::Store};
+use kubenest_docker::{ContainerSpec, Docker, Labels, labels};
+use kubenest_node::{node, node::Node};
+pub use kubenest_recipe::{
+    recipe::Content, recipe::Parts, recipe::Recipe, recipe::RuntimeSettings, recipe::Versions,
+};
+
+/// Repository of the node images built here; the tag is the recipe's hash.
+pub const REPOSITORY: &str = "kubenest/node";
+
+/// What the layers of one node image, and the engine's copy of them, take at most.
+const BUILD_BYTES: u64 = 4 << 30;
+
+/// Label with the recipe's name.
+const RECIPE: &str = "dev.kubenest.recipe";
+/// Label with the recipe's whole hash.
+const HASH: &str = "dev.kubenest.recipe-hash";
+/// Label with the versions of the parts, as JSON.
+const VERSIONS: &str = "dev.kubenest.versions";
+
+/// A node image that the engine has.
+#[derive(Debug, Clone)]
+pub struct NodeImage {
+    /// By which the engine knows it.
+    pub reference: String,
+    /// The recipe's name, or the reference it was asked for by.
+    pub recipe: String,
+    /// What it is made of.
+    pub versions: Versions,
+    /// How its runtime is set up; unknown of a foreign image.
+    pub runtime: Option<RuntimeSettings>,
+}
+
+impl NodeImage {
+    /// The node image of a recipe: the engine's own, else a registry's, else built now.
+    ///
+    /// # Errors
+    /// A component cannot be had or built, or the engine refuses the image.
+    pub async fn ensure(docker: &Docker, recipe: &Recipe) -> Result<Self> {
+        match &recipe.content {
+            Content::Image(image) => foreign::ensure(docker, recipe, image).await,
+            Content::Parts(parts) => ours(docker, recipe, parts)
+                .await
+                .with_context(|| format!("node image of recipe '{}'", recipe.name)),
+        }
+    }
+
+    /// The image of a recipe's parts, whether the engine has it or not.
+    fn of_parts(recipe: &Recipe, parts: &Parts) -> Self {
+        Self {
+            reference: format!("{REPOSITORY}:{}", tag(recipe, parts)),
+            recipe: recipe.name.clone(),
+            versions: parts.versions(),
+            runtime: Some(parts.settings.clone()),
+        }
+    }
+
+    /// Starts one node of this image that is in no cluster: its init and its container
+    /// runtime run, and no Kubernetes. Whoever starts it removes its container.
+    ///
+    /// # Errors
+    /// There is a container of that name, or the node ends at once.
+    pub async fn start(&self, docker: &Docker, name: &str) -> Result<Node> {
+        let spec = ContainerSpec {
+            labels: Labels::new("node").map(),
+            network: Some("bridge".into()),
+            ..self.machine(name)
+        };
+        docker.nature().await?.require_nodes_can_run()?;
+        docker.run(&spec).await?;
+        Node::attach(docker, name, node::Role::Worker).await
+    }
+
+    /// A container of this image that has what a machine has.
+    pub fn machine(&self, name: &str) -> ContainerSpec {
+        ContainerSpec {
+            name: name.to_owned(),
+            image: self.reference.clone(),
+            // kind's images ask for it by name.
+            env: vec!["container=docker".into()],
+            privileged: true,
+            // Not on the container's own file system: overlayfs does not stack on itself.
+            volumes: vec!["/var".into()],
+            tmpfs: HashMap::from([
+                ("/tmp".into(), String::new()),
+                ("/run".into(), String::new()),
+            ]),
+            ..ContainerSpec::default()
+        }
+    }
+
+    /// The name of a recipe's image in the engine.
+    pub fn reference_of(recipe: &Recipe) -> String {
+        match &recipe.content {
+            Content::Image(image) => image.to_string(),
+            Content::Parts(parts) => format!("{REPOSITORY}:{}", tag(recipe, parts)),
+        }
+    }
+}
+
+async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeImage> {
+    let image = NodeImage::of_parts(recipe, parts);
+    let reference = image.reference.as_str();
+    if docker.image(reference).await?.is_some() {
+        return Ok(image);
+    }
+    let lock = settings()
+        .cache
+        .join("locks")
+        .join(format!("image-{}.lock", tag(recipe, parts)));
+    let _lock = FileLock::exclusive(&lock, &format!("node image {}", recipe.name)).await?;
+    if docker.image(reference).await?.is_some() {
+        return Ok(image);
+    }
+    if let Some(registry) = &settings().registry
+        && let Some(image) = NodeImage::pull(docker, registry, recipe).await?
+    {
+        return Ok(image);
+    }
+    let start = Instant::now();
+    progress!("building node image {} ({reference})", recipe.name);
+    build(docker, recipe, parts, reference).await?;
+    progress!(
+        "built node image {} in {:.1} s",
+        recipe.name,
+        start.elapsed().as_secs_f64()
+    );
+    Ok(image)
+}
+
+/// The recipe's hash, and that of the files which make the image a node.
+fn tag(recipe: &Recipe, parts: &Parts) -> String {
+    sha256_hex(format!("{} {}", recipe.hash(), rootfs::key(parts)).as_bytes())[..32].to_owned()
+}
+
+async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str) -> Result<()> {
+    let store = Store::default_cache();
+    store.require_free(BUILD_BYTES, "building a node image")?;
+    let mut layers = base_layers(&store, parts).await?;
+    let images = control_plane::images(&store, parts).await?;
+    let diff_ids = images.iter().flat_map(|image| {
+        image
+            .layers
+            .iter()
+            .map(|layer| layer.diff_id.as_str())
+            .chain(image.tags.iter().map(String::as_str))
+    });
+    let written_by = preload::written_by(parts);
+    let preload_key = key(
+        "preload",
+        diff_ids.chain(written_by.iter().map(String::as_str)),
+    );
+    let preload = preload::layer(docker, &store, &preload_key, &layers, parts, &images).await?;
+    layers.push(preload);
+    let mut labels: BTreeMap<String, String> = Labels::new(labels::NODE_IMAGE)
+        .keep(true)
+        .map()
+        .into_iter()
+        .collect();
+    let versions = serde_json::to_string(&parts.versions()).context("name the versions")?;
+    labels.insert(RECIPE.into(), recipe.name.clone());
+    labels.insert(HASH.into(), recipe.hash());
+    labels.insert(VERSIONS.into(), versions);
+    let spec = ImageSpec {
+        tags: vec![reference.to_owned()],
+        layers,
+        labels,
+        entrypoint: vec!["/usr/local/bin/entrypoint".into()],
+        // What systemd takes as the wish to power off.
+        stop_signal: "SIGRTMIN+3".into(),
+    };
+    spec.load(docker).await
+}
+
+async fn base_layers(store: &Store, parts: &Parts) -> Result<Vec<Layer>> {
+    let mut layers = Vec::new();
+    for part in parts.layered() {
+        let built = component::provide(part).await?;
+        let key = format!("{}-{}", part.role.name(), &built.hash[..16]);
+        let layer = Layer::cached(store, &key, async |layer| match part.role.is_os() {
+            true => layer.archive(&built.rootfs(), |path| Some(path.to_owned())),
+            false => layer.tree(&built.files),
+        });
+        layers.push(layer.await?);
+    }
+    let key = rootfs::key(parts);
+    layers.push(Layer::cached(store, &key, async |layer| rootfs::write(layer, parts)).await?);
+    Ok(layers)
+}
+
+fn key<'a>(kind: &str, made_of: impl Iterator<Item = &'a str>) -> String {
+    let made_of: Vec<&str> = made_of.collect();
+    format!(
+        "{kind}-{}",
+        &sha256_hex(made_of.join("\n").as_bytes())[..16]
+    )
+}

@@ -1,0 +1,237 @@
+//! The node image of a spec that names none.
+//!
+//! A user with Docker and a network should not have to build anything: a published node image
+//! known to be good is taken when its registry has it, else the recipe is built. The choice is
+//! written down, so that the next run does not fall out differently; one that came of a registry
+//! that did not answer holds for this run only.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use kubenest_base::{Context, Error, Result, file, progress, settings::settings};
+use kubenest_docker::{Docker, discover::Origin};
+use kubenest_recipe::{compat, recipe::Recipe};
+
+/// How long the registry of the published image may take to answer.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// The recipe that is built when nothing better is known.
+const RECIPE: &str = "v1.32.1-containerd-2.0.2";
+
+/// The kind release whose default node image is the published one.
+const KIND: semver::Version = semver::Version::new(0, 27, 0);
+
+/// Two ways to a node, and where the choice between them is written down.
+#[derive(Debug, Clone)]
+pub struct DefaultNode {
+    /// A published node image, `name@sha256:…`.
+    pub published: String,
+    /// Name of the recipe to build without it.
+    pub recipe: String,
+    /// The file that holds the choice.
+    pub record: PathBuf,
+}
+
+/// The choice as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    /// A node image by digest, or a recipe's name.
+    node: String,
+    why: String,
+    /// The run it holds for, when it is not to last: another run asks anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
+}
+
+/// The node of a spec that names none: the settings' own, else the default one.
+///
+/// # Errors
+/// The settings name no recipe and no image by digest, or the written choice is damaged.
+pub async fn default_recipe(docker: &Docker) -> Result<Recipe> {
+    if let Some(node) = &settings().node {
+        return named(node).context("KUBENEST_NODE");
+    }
+    // The embedded engine is for machines without Docker, which as a rule are cut off from
+    // registries: it asks none that nobody named.
+    if docker.endpoint().origin == Origin::Embedded {
+        return Recipe::named(RECIPE);
+    }
+    let published = compat::default_node(&KIND).expect("the table must have the release");
+    let default = DefaultNode {
+        published: published.to_owned(),
+        recipe: RECIPE.to_owned(),
+        record: settings().cache.join("node-default.json"),
+    };
+    default.resolve(docker).await
+}
+
+/// As [`default_recipe`], without asking anybody: what a boot would most likely take.
+pub fn likely_recipe(engine: Option<&Origin>) -> Result<Recipe> {
+    match &settings().node {
+        Some(node) => named(node).context("KUBENEST_NODE"),
+        None if engine == Some(&Origin::Embedded) => Recipe::named(RECIPE),
+        None => named(compat::default_node(&KIND).expect("the table must have the release")),
+    }
+}
+
+impl DefaultNode {
+    /// Repeats the written choice; without one, chooses and writes it down.
+    ///
+    /// # Errors
+    /// The written choice is damaged, or cannot be written.
+    pub async fn resolve(&self, docker: &Docker) -> Result<Recipe> {
+        let path = self.record.display();
+        let run = settings().run.as_str();
+        if let Some(choice) = self.written(run)? {
+            return named(&choice.node).with_context(|| format!("the default node in '{path}'"));
+        }
+        let has = docker.image(&self.published).await?.is_some();
+        let choice = if has {
+            self.take("the engine has it")
+        } else {
+            self.judge(docker.in_registry(&self.published, ANSWER).await, run)
+        };
+        let holds = if choice.run.is_some() {
+            ", for this run"
+        } else {
+            ""
+        };
+        progress!(
+            "default node: {} ({}; noted in {path}{holds})",
+            choice.node,
+            choice.why
+        );
+        let recipe = named(&choice.node)?;
+        let text = serde_json::to_vec_pretty(&choice).context("write the default node")?;
+        if let Some(folder) = self.record.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("make '{}'", folder.display()))?;
+        }
+        file::write_through(&self.record, text)?;
+        Ok(recipe)
+    }
+
+    /// The choice that was written down, unless it was for another run.
+    fn written(&self, run: &str) -> Result<Option<Choice>> {
+        let Ok(text) = fs::read(&self.record) else {
+            return Ok(None);
+        };
+        let path = self.record.display();
+        let choice: Choice = serde_json::from_slice(&text).map_err(|cause| {
+            Error::setup(format!(
+                "the choice of the default node in '{path}' is damaged"
+            ))
+            .because(cause)
+            .cure(format!("rm '{path}'"))
+        })?;
+        let holds = choice.run.as_deref().is_none_or(|of| of == run);
+        Ok(holds.then_some(choice))
+    }
+
+    /// The choice by what a registry says. One that does not tell, be it out of reach, busy or
+    /// in want of a login, decides nothing for later.
+    fn judge(&self, asked: Result<bool>, run: &str) -> Choice {
+        let (why, lasts) = match asked {
+            Ok(true) => return self.take("its registry has it"),
+            Ok(false) => (format!("the registry has no {}", self.published), true),
+            Err(error) => (
+                format!("no word from its registry: {error:#}; `docker login` may help"),
+                false,
+            ),
+        };
+        Choice {
+            node: self.recipe.clone(),
+            why,
+            run: (!lasts).then(|| run.to_owned()),
+        }
+    }
+
+    fn take(&self, why: &str) -> Choice {
+        Choice {
+            node: self.published.clone(),
+            why: why.to_owned(),
+            run: None,
+        }
+    }
+}
+
+/// A node by a recipe's name, or by an image's reference with digest.
+fn named(node: &str) -> Result<Recipe> {
+    if node.contains(['/', '@', ':']) {
+        Recipe::image(node)
+    } else {
+        Recipe::named(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubenest_recipe::recipe::Content;
+
+    #[test]
+    fn the_published_node_is_pinned_and_its_containerd_known() {
+        let published = compat::default_node(&KIND).unwrap();
+        let recipe = named(published).unwrap();
+        assert!(matches!(recipe.content, Content::Image(_)));
+        assert_eq!(
+            compat::containerd_in(published).unwrap().to_string(),
+            "2.0.2"
+        );
+        assert!(matches!(named(RECIPE).unwrap().content, Content::Parts(_)));
+    }
+
+    fn default_in(folder: &std::path::Path) -> DefaultNode {
+        DefaultNode {
+            published: "reg.test/node@sha256:0".into(),
+            recipe: RECIPE.into(),
+            record: folder.join("node-default.json"),
+        }
+    }
+
+    #[test]
+    fn only_a_yes_or_a_no_of_the_registry_lasts() {
+        let default = default_in(std::path::Path::new("/nowhere"));
+        let yes = default.judge(Ok(true), "a");
+        assert_eq!((yes.node, yes.run), (default.published.clone(), None));
+        let no = default.judge(Ok(false), "a");
+        assert_eq!((no.node.as_str(), no.run), (RECIPE, None));
+        let limit = Error::setup("ask the registry").because(Error::setup("429 toomanyrequests"));
+        let refused = default.judge(Err(limit), "a");
+        assert_eq!(
+            (refused.node.as_str(), refused.run.as_deref()),
+            (RECIPE, Some("a"))
+        );
+        assert!(
+            refused.why.contains("429 toomanyrequests"),
+            "{}",
+            refused.why
+        );
+    }
+
+    #[test]
+    fn what_no_registry_said_is_repeated_in_its_own_run_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let default = default_in(folder.path());
+        assert!(default.written("a").unwrap().is_none());
+        let mut choice = default.judge(Err(Error::timeout("no answer")), "a");
+        let write = |choice: &Choice| {
+            fs::write(&default.record, serde_json::to_vec(choice).unwrap()).unwrap();
+        };
+        write(&choice);
+        assert!(default.written("a").unwrap().is_some(), "one run, one node");
+        assert!(default.written("b").unwrap().is_none());
+        choice.run = None;
+        write(&choice);
+        assert!(default.written("b").unwrap().is_some());
+        fs::write(&default.record, "{").unwrap();
+        assert!(default.written("a").is_err());
+    }
+
+    #[test]
+    fn a_tag_without_a_digest_is_no_node() {
+        assert!(named("kindest/node:v1.32.2").is_err());
+        assert!(named("no-such-recipe").is_err());
+    }
+}

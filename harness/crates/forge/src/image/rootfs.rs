@@ -1,0 +1,213 @@
+//! The files that make a root file system a node: init units, entry point, manifests.
+
+use std::path::{Path, PathBuf};
+
+use include_dir::{Dir, DirEntry, include_dir};
+
+use super::layer::LayerWriter;
+use kubenest_base::Result;
+use kubenest_base::digest::sha256_hex;
+use kubenest_docker::FileEntry;
+use kubenest_recipe::{recipe::Parts, recipe::Runtime};
+
+static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node");
+static CONTAINERD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-containerd");
+static CRIO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-crio");
+
+/// Units that a node in a container has no use for, or that hold up its start.
+const MASKED: [&str; 13] = [
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dev-hugepages.mount",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "fstrim.timer",
+    "getty.target",
+    "sys-fs-fuse-connections.mount",
+    "sys-kernel-config.mount",
+    "systemd-logind.service",
+    "systemd-udev-trigger.service",
+    "systemd-udevd.service",
+];
+
+/// Programs of the OS's package that the runtime looks for in `/opt/cni/bin`.
+const CNI_PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "portmap", "ptp"];
+
+/// What the files of a node depend on, as a key.
+pub(crate) fn key(parts: &Parts) -> String {
+    let text: String = files(parts)
+        .iter()
+        .map(|file| {
+            format!(
+                "{} {:o} {}\n",
+                file.path,
+                file.mode,
+                sha256_hex(&file.content)
+            )
+        })
+        .collect();
+    let rest = format!("{MASKED:?} {CNI_PLUGINS:?} {}", parts.cni.is_some());
+    format!(
+        "node-{}",
+        &sha256_hex(format!("{text}{rest}").as_bytes())[..16]
+    )
+}
+
+/// Writes the files of a node.
+pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
+    for file in files(parts) {
+        layer.file(&file)?;
+    }
+    let systemd = Path::new("etc/systemd/system");
+    let (runtime, _) = runtime(parts);
+    for unit in [runtime, "kubelet.service"] {
+        let link = systemd.join("multi-user.target.wants").join(unit);
+        layer.symlink(&link, &Path::new("/etc/systemd/system").join(unit))?;
+    }
+    layer.symlink(
+        &systemd.join("default.target"),
+        Path::new("/lib/systemd/system/multi-user.target"),
+    )?;
+    for unit in MASKED {
+        layer.symlink(&systemd.join(unit), Path::new("/dev/null"))?;
+    }
+    if parts.cni.is_none() {
+        for plugin in CNI_PLUGINS {
+            let target = Path::new("/usr/lib/cni").join(plugin);
+            layer.symlink(&Path::new("opt/cni/bin").join(plugin), &target)?;
+        }
+    }
+    for (name, mode) in [
+        ("etc/cni/net.d", 0o755),
+        ("kind", 0o755),
+        ("etc/kubernetes", 0o755),
+    ] {
+        layer.folder(name, mode)?;
+    }
+    Ok(())
+}
+
+fn files(parts: &Parts) -> Vec<FileEntry> {
+    let version = format!("v{}", parts.kubernetes.version);
+    let mut files = vec![FileEntry::new("/kind/version", version.clone())];
+    let mut folders = vec![&FILES, runtime(parts).1];
+    while let Some(folder) = folders.pop() {
+        for entry in folder.entries() {
+            match entry {
+                DirEntry::Dir(dir) => folders.push(dir),
+                DirEntry::File(file) => {
+                    let path = PathBuf::from("/").join(file.path());
+                    files.push(filled(&path, file.contents(), parts, &version));
+                }
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+/// The runtime's unit, and the files that only its nodes have.
+fn runtime(parts: &Parts) -> (&'static str, &'static Dir<'static>) {
+    match parts.runtime {
+        Runtime::Containerd { .. } => ("containerd.service", &CONTAINERD),
+        Runtime::Crio { .. } => ("crio.service", &CRIO),
+    }
+}
+
+fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntry {
+    let text = String::from_utf8_lossy(content)
+        .replace("@KUBERNETES@", version)
+        .replace("@PAUSE@", &parts.pause.version)
+        .replace("@SNAPSHOTTER@", &parts.settings.snapshotter)
+        .replace(
+            "@CGROUP_MANAGER@",
+            match parts.settings.systemd_cgroup {
+                true => "systemd",
+                false => "cgroupfs",
+            },
+        )
+        .replace(
+            "@SYSTEMD_CGROUP@",
+            &parts.settings.systemd_cgroup.to_string(),
+        );
+    // The embedded files carry no permission bits; scripts are known by their place.
+    let script = path.starts_with("/usr/local");
+    FileEntry {
+        path: path.to_string_lossy().into_owned(),
+        mode: if script { 0o755 } else { 0o644 },
+        content: text.into_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubenest_recipe::{recipe::Content, recipe::Recipe};
+
+    const CONTAINERD: &str = "v1.32.1-containerd-2.0.2";
+
+    fn parts(recipe: Recipe) -> Parts {
+        match recipe.content {
+            Content::Parts(parts) => *parts,
+            Content::Image(image) => panic!("must be built of parts, is {image}"),
+        }
+    }
+
+    fn cri_o() -> Parts {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("crio.yaml");
+        let text = format!(
+            "extend: {CONTAINERD}\nruntime: cri-o\ncrio: {{folder: ., version: 1.31.0}}\n\
+             settings: {{systemd_cgroup: false}}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        parts(Recipe::file(&file).unwrap())
+    }
+
+    #[test]
+    fn a_node_has_the_files_of_its_own_runtime_only() {
+        let paths = |parts: &Parts| -> Vec<String> {
+            let files = files(parts).into_iter();
+            files.map(|file| file.path).collect()
+        };
+        let containerd = parts(Recipe::named(CONTAINERD).unwrap());
+        let (containerd, crio) = (paths(&containerd), paths(&cri_o()));
+        let without = |paths: &[String], others: &[String]| -> Vec<String> {
+            let own = paths.iter().filter(|path| !others.contains(path));
+            own.cloned().collect()
+        };
+        let own = [
+            "/etc/containerd/config.toml",
+            "/etc/systemd/system/containerd.service",
+        ];
+        assert_eq!(without(&containerd, &crio), own);
+        let own = [
+            "/etc/containers/policy.json",
+            "/etc/containers/storage.conf",
+            "/etc/crio/crio.conf.d/10-kubenest.conf",
+            "/etc/default/kubelet",
+            "/etc/systemd/system/crio.service",
+            "/etc/systemd/system/kubelet.service.d/20-crio.conf",
+        ];
+        assert_eq!(without(&crio, &containerd), own);
+    }
+
+    #[test]
+    fn cri_o_is_configured_as_the_recipe_says() {
+        let parts = cri_o();
+        let mut files = files(&parts).into_iter();
+        let config = files.find(|file| file.path.ends_with("10-kubenest.conf"));
+        let config = String::from_utf8(config.unwrap().content).unwrap();
+        let config: toml::Table = config.parse().unwrap();
+        let crio = &config["crio"];
+        assert_eq!(crio["runtime"]["cgroup_manager"].as_str(), Some("cgroupfs"));
+        let pause = format!("registry.k8s.io/pause:{}", parts.pause.version);
+        assert_eq!(crio["image"]["pause_image"].as_str(), Some(pause.as_str()));
+        // The kubelet looks where CRI-O listens.
+        let kubelet = files.find(|file| file.path == "/etc/default/kubelet");
+        let kubelet = String::from_utf8(kubelet.unwrap().content).unwrap();
+        let socket = crio["api"]["listen"].as_str().unwrap();
+        assert!(kubelet.contains(&format!("unix://{socket}")), "{kubelet}");
+    }
+}

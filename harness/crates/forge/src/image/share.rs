@@ -1,0 +1,129 @@
+//! Node images shared through a registry, by the hash of what they are made of.
+
+use std::time::Duration;
+
+use super::{HASH, NodeImage, REPOSITORY};
+use kubenest_base::{Error, Result, progress};
+use kubenest_docker::Docker;
+use kubenest_recipe::{recipe::Content, recipe::Recipe};
+
+/// How long a registry may take to say whether it has an image.
+const ANSWER: Duration = Duration::from_secs(20);
+
+impl NodeImage {
+    /// Gets the node image of a recipe from a registry, `host:port/path`; `None` when that
+    /// does not have it or does not answer, and a build has to do.
+    ///
+    /// # Errors
+    /// The address is no registry's, or what it has under the recipe's hash is something else.
+    pub async fn pull(docker: &Docker, registry: &str, recipe: &Recipe) -> Result<Option<Self>> {
+        let Content::Parts(parts) = &recipe.content else {
+            return Ok(None);
+        };
+        let image = Self::of_parts(recipe, parts);
+        let (repository, tag) = remote(registry, &image.reference)?;
+        let remote = format!("{repository}:{tag}");
+        match docker.in_registry(&remote, ANSWER).await {
+            Ok(true) => {}
+            Ok(false) => {
+                progress!("{registry} has no node image {} ({tag})", recipe.name);
+                return Ok(None);
+            }
+            Err(error) => {
+                tracing::warn!("goes on without registry '{registry}': {}", error.report());
+                return Ok(None);
+            }
+        }
+        progress!("pulling node image {} from {registry}", recipe.name);
+        docker.pull(&remote).await?;
+        let pulled = docker.image(&remote).await?;
+        let genuine = pulled.is_some_and(|it| it.labels.get(HASH) == Some(&recipe.hash()));
+        if genuine {
+            docker.tag_image(&remote, REPOSITORY, &tag).await?;
+        }
+        docker.remove_image(&remote).await?;
+        if genuine {
+            return Ok(Some(image));
+        }
+        Err(Error::refused(format!(
+            "'{remote}' was not made of recipe '{}'",
+            recipe.name
+        ))
+        .cure("remove it from the registry, or unset KUBENEST_REGISTRY"))
+    }
+
+    /// Puts a node image that was built here into a registry, `host:port/path`, and returns
+    /// its name there. Whoever has that registry in the settings then need not build it.
+    ///
+    /// # Errors
+    /// The image was not built here, or the registry does not take it.
+    pub async fn push(&self, docker: &Docker, registry: &str) -> Result<String> {
+        let (repository, tag) = remote(registry, &self.reference)?;
+        let remote = format!("{repository}:{tag}");
+        docker.tag_image(&self.reference, &repository, &tag).await?;
+        let pushed = docker.push(&remote).await;
+        docker.remove_image(&remote).await?;
+        pushed.map(|()| remote)
+    }
+}
+
+/// Repository and tag in a registry of an image built here.
+fn remote(registry: &str, reference: &str) -> Result<(String, String)> {
+    let tag = reference
+        .strip_prefix(REPOSITORY)
+        .and_then(|rest| rest.strip_prefix(':'));
+    let tag = tag.ok_or_else(|| {
+        Error::input(format!("image '{reference}' was not built by kubenest"))
+            .cure("push it with Docker's own means")
+    })?;
+    let registry = registry.trim_end_matches('/');
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_./:[]".contains(&b);
+    let host = registry.split('/').next().unwrap_or_default();
+    if registry.contains("//") || !registry.bytes().all(fine) || !host.contains(['.', ':']) {
+        return Err(Error::input(format!("'{registry}' is no registry"))
+            .cure("set KUBENEST_REGISTRY to host:port or host:port/path, without https://"));
+    }
+    Ok((format!("{registry}/node"), tag.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_in_a_registry_is_the_recipes_hash() {
+        for registry in ["127.0.0.1:5000/team", "127.0.0.1:5000/team/"] {
+            let (repository, tag) = remote(registry, "kubenest/node:abc").unwrap();
+            assert_eq!(
+                (repository.as_str(), tag.as_str()),
+                ("127.0.0.1:5000/team/node", "abc")
+            );
+        }
+        assert_eq!(
+            remote("[::1]:5000", "kubenest/node:a").unwrap().0,
+            "[::1]:5000/node"
+        );
+    }
+
+    #[test]
+    fn what_is_no_registry_is_refused() {
+        for registry in [
+            "",
+            "team",
+            "https://reg.test",
+            "reg.test/Team",
+            "reg.test/a b",
+        ] {
+            let error = remote(registry, "kubenest/node:a").unwrap_err();
+            assert!(
+                error.cure_text().unwrap().contains("host:port"),
+                "{registry}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_foreign_image_is_not_pushed() {
+        assert!(remote("reg.test", "kindest/node:v1").is_err());
+    }
+}

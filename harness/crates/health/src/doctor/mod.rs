@@ -1,0 +1,104 @@
+//! Host checks: can this machine run nodes at all, before anything is built or booted.
+//!
+//! What there is to know is collected first (`facts`); each check is a pure function of it.
+
+mod disk;
+mod engine;
+mod facts;
+mod kernel;
+mod network;
+mod quotas;
+
+use self::facts::Facts;
+use crate::{health::Outcome, health::Report};
+use kubenest_base::wait::Patience;
+
+type Judge = fn(&Facts) -> Outcome;
+
+/// What any machine is asked.
+const CHECKS: [(&str, Judge); 7] = [
+    ("engine", engine::engine),
+    ("engine-kind", engine::kind),
+    ("cache", disk::cache),
+    ("disk", disk::disk),
+    ("clock", engine::clock),
+    ("patience", tell_patience),
+    ("proxy", network::proxy),
+];
+
+/// What only Linux is asked: elsewhere the engine has a machine of its own, which is not ours to
+/// look at.
+const LINUX_CHECKS: [(&str, Judge); 10] = [
+    ("cgroup", kernel::cgroup),
+    ("capabilities", kernel::capabilities),
+    ("inotify", quotas::inotify),
+    ("quotas", quotas::quotas),
+    ("apparmor", engine::apparmor),
+    ("subnets", network::subnets),
+    ("iptables", network::iptables),
+    ("ipv6", network::ipv6),
+    ("kmsg", kernel::kmsg),
+    ("modules", kernel::modules),
+];
+
+/// Checks this machine and the engine that a boot would take; starts the embedded engine if that
+/// is the one.
+pub async fn examine() -> Report {
+    judge(&Facts::collect().await)
+}
+
+fn judge(facts: &Facts) -> Report {
+    let linux = LINUX_CHECKS.iter().filter(|_| cfg!(target_os = "linux"));
+    let findings = CHECKS
+        .iter()
+        .chain(linux)
+        .map(|(name, check)| check(facts).on("host", name));
+    Report {
+        findings: findings.collect(),
+    }
+}
+
+/// The factor is told and never a trouble: no value of it keeps nodes from running.
+fn tell_patience(facts: &Facts) -> Outcome {
+    let Patience { factor, reason } = &facts.patience;
+    Outcome::passed(format!("deadlines are multiplied by {factor:.1}, {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        facts::tests::{disk, good},
+        *,
+    };
+    use kubenest_base::Error;
+
+    #[test]
+    fn an_ordinary_machine_passes() {
+        let report = judge(&good());
+        assert!(report.require(&[]).is_ok());
+        insta::assert_snapshot!(report);
+    }
+
+    #[test]
+    fn each_trouble_is_told_with_its_cure() {
+        let mut facts = good();
+        facts.settings =
+            Err(Error::input("KUBENEST_CACHE=c is relative").cure("KUBENEST_CACHE=/c"));
+        facts.disks = vec![disk("/c", 100), disk("/var/lib/docker", 91)];
+        facts.proxy.set = vec!["HTTPS_PROXY".into()];
+        let engine = facts.engine.as_mut().expect("there is one");
+        engine.nature.rootless = true;
+        engine.nature.runc = Some("1.3.3".into());
+        engine.nature.clock = Some((facts.now, facts.now + std::time::Duration::from_secs(90)));
+        engine.cgroup_version = "1".into();
+        let machine = &mut facts.machine;
+        machine.default_kubernetes = Some(semver::Version::new(1, 35, 1));
+        machine.inotify.used = Some([(0, (118, 3000))].into());
+        machine.key_users = "    0: 9 8/8 190/200 19000/20000\n".into();
+        machine.apparmor = "lxc-101_</var/lib/lxc> (enforce)\n".into();
+        machine.iptables.legacy = "nat\n".into();
+        (machine.ipv6, machine.kmsg) = (false, false);
+        (machine.overlay, machine.br_netfilter) = (false, false);
+        insta::assert_snapshot!(judge(&facts));
+    }
+}

@@ -1,0 +1,161 @@
+//! The health gate: typed checks that prove a booted node fit before the first test runs.
+//!
+//! Facts are collected from all nodes at once ([`examine`] takes about a second) and judged by
+//! pure functions, so that every verdict is tested without a node. A check that could not be
+//! observed proves nothing and refuses like a failed one.
+
+mod checks;
+mod collect;
+mod expected;
+mod facts;
+mod image_volume;
+mod kubelet;
+mod loader;
+mod report;
+mod restore;
+mod shim;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures::future::join_all;
+use kube::Client;
+
+pub(crate) use checks::{INOTIFY_CURE, Outcome};
+pub use expected::{Expected, ExpectedKubelet};
+pub use report::{Finding, Report, Verdict};
+
+use self::{
+    checks::{CHECKS, IMAGE_VOLUME, LOADER},
+    facts::Facts,
+};
+use kubenest_base::Result;
+use kubenest_node::node::Node;
+use kubenest_recipe::compat;
+
+/// Refuses unless every check that is not tolerated passed on every node.
+///
+/// # Errors
+/// [`Refused`](kubenest_base::ErrorKind::Refused), naming check, node, observation and cure;
+/// [`Input`](kubenest_base::ErrorKind::Input) when `tolerated` names no check.
+pub async fn gate(nodes: &[Node], client: &Client, expected: &Expected) -> Result<Report> {
+    let (report, _) = require(nodes, Some(client), expected).await?;
+    Ok(report)
+}
+
+/// As [`gate`], for nodes on which tests have run: what their kubelets delete otherwise than
+/// asked is put back first, unless a flag says it or `tolerated` names the check. `tell` is
+/// given a line for each node that needed it.
+pub async fn gate_restoring(
+    nodes: &[Node],
+    client: &Client,
+    expected: &Expected,
+    tell: impl Fn(&str),
+) -> Result<Report> {
+    expected.validate()?;
+    let (report, facts) = look(nodes, Some(client), expected).await;
+    let done = restore::kubelets(nodes, client, &facts, expected).await;
+    if done.is_empty() {
+        report.require(&expected.tolerated)?;
+        return Ok(report);
+    }
+    done.iter().for_each(|line| tell(line));
+    gate(nodes, client, expected).await
+}
+
+/// The part of [`gate`] that needs no Kubernetes, for nodes that run containerd and not more.
+///
+/// A node that fails it can start no pod, its control plane's included: a boot that looks
+/// first ends in a second with the cause, and not in minutes without.
+///
+/// # Errors
+/// As [`gate`].
+pub async fn gate_runtime(nodes: &[Node], expected: &Expected) -> Result<Report> {
+    let (report, _) = require(nodes, None, expected).await?;
+    Ok(report)
+}
+
+/// Runs every check on every node at once.
+pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Report {
+    look(nodes, Some(client), expected).await.0
+}
+
+/// What a node says it runs, for [`compat::after_boot`]; what it cannot tell is left out.
+pub async fn running(node: &Node) -> compat::Stack {
+    collect::collect(node, None, &Expected::default())
+        .await
+        .stack()
+}
+
+/// As [`gate`], for nodes that have just passed [`gate_runtime`]: what that made and removed
+/// to try it is not tried again. Returns what the nodes run, as [`running`] does.
+pub async fn gate_running(
+    nodes: &[Node],
+    client: &Client,
+    expected: &Expected,
+) -> Result<Vec<compat::Stack>> {
+    let expected = Expected {
+        image_volumes: false,
+        loader: None,
+        ..expected.clone()
+    };
+    let (_, facts) = require(nodes, Some(client), &expected).await?;
+    Ok(facts.iter().map(Facts::stack).collect())
+}
+
+async fn require(
+    nodes: &[Node],
+    client: Option<&Client>,
+    expected: &Expected,
+) -> Result<(Report, Vec<Facts>)> {
+    expected.validate()?;
+    let (report, facts) = look(nodes, client, expected).await;
+    report.require(&expected.tolerated)?;
+    Ok((report, facts))
+}
+
+async fn look(
+    nodes: &[Node],
+    client: Option<&Client>,
+    expected: &Expected,
+) -> (Report, Vec<Facts>) {
+    let looks = nodes
+        .iter()
+        .map(|node| collect::collect(node, client, expected));
+    let mut facts = join_all(looks).await;
+    share_inotify(&mut facts);
+    let findings = nodes.iter().zip(&facts).flat_map(|(node, facts)| {
+        let checks = CHECKS
+            .iter()
+            .filter(|check| check.early || client.is_some())
+            .chain(expected.image_volumes.then_some(&IMAGE_VOLUME))
+            .chain(expected.loader.is_some().then_some(&LOADER));
+        checks.map(|check| check.judge(node.name(), facts, expected))
+    });
+    let report = Report {
+        findings: findings.collect(),
+    };
+    (report, facts)
+}
+
+/// A name that nothing in a node has, for what a check makes there and removes.
+fn unused_name(what: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    format!("{what}{}", now.unwrap_or_default().as_nanos())
+}
+
+/// The root users of all nodes are one user to the kernel: what one uses, all have used.
+fn share_inotify(facts: &mut [Facts]) {
+    let used: Vec<_> = facts
+        .iter()
+        .filter_map(|facts| facts.inotify.as_ref().ok())
+        .collect();
+    let instances = used.iter().map(|inotify| inotify.instances_used).sum();
+    let watches = used.iter().map(|inotify| inotify.watches_used).sum();
+    for inotify in facts
+        .iter_mut()
+        .filter_map(|facts| facts.inotify.as_mut().ok())
+    {
+        inotify.instances_used = instances;
+        inotify.watches_used = watches;
+    }
+}

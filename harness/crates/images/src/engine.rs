@@ -1,0 +1,184 @@
+//! An image of the engine into nodes: from its store where that can be read, else as it saves it.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::{
+    Loaded,
+    content::Content,
+    deliver, export,
+    files::{Archive, unpacked},
+    layerdb::LayerDb,
+    manifest::{Image, chains, runs_on, show},
+    reference::{Reference, is_digest},
+    saved::{self, Layers},
+    target::{Session, Target, Wanted},
+};
+use kubenest_base::{Context, Error, ErrorKind, Result};
+use kubenest_docker::{Docker, EngineInfo, ImageInfo};
+use kubenest_node::node::containerd::Platform;
+
+/// Loads the engine's image of this name or id, under `name` if there is one.
+pub(super) async fn load(
+    docker: &Docker,
+    targets: &[Target],
+    reference: &str,
+    name: Option<&Reference>,
+) -> Result<Loaded> {
+    let since = Instant::now();
+    // An id reads as a name too; what reads as neither is told before the engine is asked.
+    Reference::parse(reference)?;
+    let info = docker.image(reference).await?.ok_or_else(|| {
+        Error::not_found(format!("the engine has no image '{reference}'"))
+            .cure(format!("build it, or pull it: docker pull {reference}"))
+    })?;
+    let names = names(reference, name, &info)?;
+    let wanted = Wanted {
+        names: names.clone(),
+        id: info.id.clone(),
+        chain: chains(&info.layers)?.pop(),
+    };
+    let sessions = deliver::begin(targets, &wanted).await?;
+    let blobs = info.layers.len() + 2;
+    let nodes = if sessions.is_empty() {
+        Vec::new()
+    } else {
+        send(docker, sessions, reference, &info, names.clone()).await?
+    };
+    Ok(deliver::report(targets, &names, blobs, nodes, since))
+}
+
+async fn send(
+    docker: &Docker,
+    sessions: Vec<Session<'_>>,
+    reference: &str,
+    info: &ImageInfo,
+    names: Vec<String>,
+) -> Result<Vec<super::NodeLoad>> {
+    let (mut image, layers) = match find(docker, &sessions, reference, info).await {
+        Ok(found) => found,
+        Err(error) => {
+            deliver::give_up(&sessions).await;
+            return Err(error);
+        }
+    };
+    image.names = names;
+    if info.id != image.config.blob.digest {
+        image.origin = Some(info.id.clone());
+    }
+    deliver::deliver(sessions, image, layers).await
+}
+
+type Found = (Image, Arc<dyn Layers>);
+
+async fn find(
+    docker: &Docker,
+    sessions: &[Session<'_>],
+    reference: &str,
+    info: &ImageInfo,
+) -> Result<Found> {
+    let engine = docker.info().await?;
+    let session = sessions.first().expect("there must be a node");
+    let platform = &session.target.platform;
+    let near = match docker.socket() {
+        Some(_) => stored(&engine, info, platform).await?,
+        None => None,
+    };
+    let (image, layers) = match near {
+        Some(found) => found,
+        None => save(docker, &engine, sessions, reference, info).await?,
+    };
+    if runs_on(&image.platform, platform) {
+        return Ok((image, layers));
+    }
+    let other = show(&image.platform);
+    Err(saved::wrong_platform(&layers.place(), platform, &[other]))
+}
+
+/// The image in the store of an engine on this machine; `None` if it is to be asked for it.
+async fn stored(
+    engine: &EngineInfo,
+    info: &ImageInfo,
+    platform: &Platform,
+) -> Result<Option<Found>> {
+    let one_copy = engine.containerd_store;
+    let (engine, id, platform) = (engine.clone(), info.id.clone(), platform.clone());
+    let read = tokio::task::spawn_blocking(move || -> Result<Option<Found>> {
+        if let Some(content) = Content::of(&engine, &id)? {
+            let (image, saved) = saved::read_one(Box::new(content), &platform)?;
+            return Ok(Some((image, Arc::new(saved))));
+        }
+        let Some(store) = LayerDb::of(&engine) else {
+            return Ok(None);
+        };
+        Ok(Some((store.image(&id)?, Arc::new(store))))
+    });
+    match read.await.context("read the engine's store")? {
+        // The engine would save the same blobs.
+        Err(error) if one_copy && error.kind() == ErrorKind::Input => Err(error),
+        Err(error) => {
+            tracing::debug!("not read from the engine's store: {}", error.report());
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+/// The image as the engine saves it.
+async fn save(
+    docker: &Docker,
+    engine: &EngineInfo,
+    sessions: &[Session<'_>],
+    reference: &str,
+    info: &ImageInfo,
+) -> Result<Found> {
+    let platform = sessions
+        .first()
+        .map(|session| session.target.platform.clone());
+    let platform = platform.expect("there must be a node");
+    let one = engine.containerd_store.then(|| show(&platform));
+    let stream = docker.save_stream(reference, one.as_deref());
+    let place = format!("image '{reference}' of the engine");
+    let (image, saved) = if names_blobs(engine) {
+        let memory = export::read(stream, sessions, &info.layers, place).await?;
+        saved::read_one(Box::new(memory), &platform)?
+    } else {
+        // Names of entries say nothing of what is in them: all must be at hand at once.
+        let reader = SyncIoBridge::new(StreamReader::new(stream));
+        let read = tokio::task::spawn_blocking(move || {
+            let archive = Archive::index(unpacked(reader)?, place.as_ref())?;
+            saved::read_one(Box::new(archive), &platform)
+        });
+        read.await.context("read an image")??
+    };
+    Ok((image, Arc::new(saved)))
+}
+
+/// Whether the engine saves blobs under their digests.
+fn names_blobs(engine: &EngineInfo) -> bool {
+    let major = engine.version.split('.').next();
+    let major = major.and_then(|major| major.parse::<u32>().ok());
+    engine.containerd_store || major.is_some_and(|major| major >= 25)
+}
+
+/// The names that the image gets in nodes.
+fn names(reference: &str, name: Option<&Reference>, info: &ImageInfo) -> Result<Vec<String>> {
+    if let Some(name) = name {
+        return Ok(vec![name.to_string()]);
+    }
+    let is_id = is_digest(reference)
+        || (info.id.contains(reference) && !info.tags.iter().any(|tag| tag.contains(reference)));
+    if !is_id {
+        return Ok(vec![Reference::parse(reference)?.to_string()]);
+    }
+    let tags = info.tags.iter();
+    let names = tags
+        .map(|tag| Ok(Reference::parse(tag)?.to_string()))
+        .collect::<Result<Vec<_>>>()?;
+    if names.is_empty() {
+        return Err(Error::input(format!("image '{reference}' has no name"))
+            .cure("give it one that pods can use: Source::named(\"name:tag\")"));
+    }
+    Ok(names)
+}

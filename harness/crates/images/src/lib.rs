@@ -1,0 +1,454 @@
+//! Images into nodes: only what a node lacks is sent, unpacked where CRI looks, and pinned.
+//!
+//! A load never asks containerd for its configuration: the snapshotter is the one that CRI says
+//! it uses. Everything is written under a lease that expires, and the name comes last, so that a
+//! load that dies in the middle is neither visible nor left behind.
+//!
+//! A layer is sent unless the node has its blob or has it unpacked already. What pods need is
+//! then there; `ctr images export` of such an image may miss layers the node never had as blobs.
+
+mod content;
+mod deliver;
+mod engine;
+mod export;
+mod files;
+mod guard;
+mod layerdb;
+mod layout;
+mod manifest;
+mod protect;
+mod reference;
+mod saved;
+mod target;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
+
+use futures::future::try_join_all;
+use serde::Serialize;
+
+pub use self::protect::Protection;
+use self::{
+    deliver::mib,
+    files::{Archive, Files, Folder},
+    protect::Daemon,
+    reference::Reference,
+    target::Target,
+};
+use kubenest_base::{Context, Error, Result, progress};
+use kubenest_docker::Docker;
+use kubenest_node::{node::Node, node::containerd::Platform};
+
+/// The images of some nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Images<'a> {
+    docker: &'a Docker,
+    nodes: &'a [Node],
+    protection: Option<&'a Protection>,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    place: Place,
+    name: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Engine(String),
+    Archive(PathBuf),
+    Layout(PathBuf),
+    Registry(String),
+}
+
+/// What a load did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Loaded {
+    /// The images' names, as CRI spells them.
+    pub names: Vec<String>,
+    /// What each node took.
+    pub nodes: Vec<NodeLoad>,
+    /// How long all of it took.
+    pub seconds: f64,
+}
+
+/// What a load did to one node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeLoad {
+    /// The node's name.
+    pub node: String,
+    /// Bytes of the blobs sent.
+    pub sent_bytes: u64,
+    /// How many blobs (manifest, configuration, layers) were sent.
+    pub sent_blobs: usize,
+    /// How many were not, because the node has them or has them unpacked.
+    pub skipped_blobs: usize,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether the kubelet's garbage collection leaves the image alone.
+    pub pin: Pin,
+}
+
+/// What became of an image's pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pin {
+    /// CRI says that the image is pinned, and the kubelet heeds that.
+    Held,
+    /// CRI says that the image is pinned, and the kubelet does not look (before 1.25.14, 1.26.9,
+    /// 1.27.6 and 1.28.2): only its settings keep the image.
+    Overlooked,
+    /// The daemon does not heed pins (containerd before 1.6.25, and 1.7 before 1.7.10): only the
+    /// kubelet's settings keep the image.
+    Ignored,
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names.join("\n"))?;
+        self.nodes
+            .iter()
+            .try_for_each(|load| write!(f, "\n  {load}"))
+    }
+}
+
+impl fmt::Display for NodeLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}  {} in {:.2} s, {} of {} blobs sent, {}",
+            self.node,
+            mib(self.sent_bytes),
+            self.seconds,
+            self.sent_blobs,
+            self.sent_blobs + self.skipped_blobs,
+            self.pin
+        )
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Held => "pinned",
+            Self::Overlooked => "pinned, which the kubelet overlooks",
+            Self::Ignored => "not pinned: this containerd ignores pins",
+        })
+    }
+}
+
+impl Source {
+    /// An image of the engine that the nodes run on, by name or id.
+    pub fn engine(reference: impl Into<String>) -> Self {
+        Self::new(Place::Engine(reference.into()))
+    }
+
+    /// The images of an archive as `docker save` and other tools write it, in Docker's layout or
+    /// the OCI's; gzipped or not.
+    pub fn archive(path: impl Into<PathBuf>) -> Self {
+        Self::new(Place::Archive(path.into()))
+    }
+
+    /// The images of a folder in the OCI's image layout.
+    pub fn oci_layout(path: impl Into<PathBuf>) -> Self {
+        Self::new(Place::Layout(path.into()))
+    }
+
+    /// An image of a registry, `name@sha256:…`. The engine pulls it, with its own credentials,
+    /// and keeps it.
+    pub fn registry(reference: impl Into<String>) -> Self {
+        Self::new(Place::Registry(reference.into()))
+    }
+
+    /// Another name for the image in the nodes.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    fn new(place: Place) -> Self {
+        Self { place, name: None }
+    }
+}
+
+/// An image of the engine.
+impl From<&str> for Source {
+    fn from(reference: &str) -> Self {
+        Self::engine(reference)
+    }
+}
+
+impl<'a> Images<'a> {
+    /// The images of these nodes of an engine.
+    pub fn of(docker: &'a Docker, nodes: &'a [Node]) -> Self {
+        Self {
+            docker,
+            nodes,
+            protection: None,
+        }
+    }
+
+    /// The same; what is loaded is from then on missed when it is gone.
+    pub fn under(self, protection: &'a Protection) -> Self {
+        Self {
+            protection: Some(protection),
+            ..self
+        }
+    }
+
+    /// Loads images into every node, pinned. Each node is sent what it lacks and nothing else;
+    /// the source is read once for all of them. The images of a cluster are then
+    /// [protected](Self::protect).
+    ///
+    /// # Errors
+    /// There is no such image, it is not whole or for another platform, or a node cannot take
+    /// it. What a node had before, it has still.
+    pub async fn load(&self, source: impl Into<Source>) -> Result<Loaded> {
+        let begun = Instant::now();
+        let Source { place, name } = source.into();
+        let name = name.map(|name| Reference::parse(&name)).transpose()?;
+        let targets = try_join_all(self.nodes.iter().map(Target::open)).await?;
+        let platform = platform(&targets)?;
+        let mut loaded = match place {
+            Place::Engine(reference) => {
+                engine::load(self.docker, &targets, &reference, name.as_ref()).await?
+            }
+            Place::Registry(reference) => {
+                pull(self.docker, &reference).await?;
+                engine::load(self.docker, &targets, &reference, name.as_ref()).await?
+            }
+            Place::Archive(path) => {
+                let open = move || Ok(Box::new(Archive::open(&path)?) as Box<dyn Files>);
+                from_files(&targets, &platform, name.as_ref(), open).await?
+            }
+            Place::Layout(path) => {
+                let open = move || Ok(Box::new(Folder(path)) as Box<dyn Files>);
+                from_files(&targets, &platform, name.as_ref(), open).await?
+            }
+        };
+        if let Some(protection) = self.protection {
+            let given = targets.iter();
+            try_join_all(given.map(|target| protection.given(target, &loaded.names))).await?;
+            for load in &mut loaded.nodes {
+                load.pin = protection.worth(load.pin);
+            }
+        }
+        let weak = loaded.nodes.iter().find(|load| load.pin != Pin::Held);
+        if let Some(NodeLoad { node, pin, .. }) = weak {
+            let who = match pin {
+                Pin::Ignored => "containerd",
+                _ => "the kubelet",
+            };
+            progress!(
+                "{who} of node '{node}' ignores pins: only the kubelet's settings keep images"
+            );
+        }
+        loaded.seconds = begun.elapsed().as_secs_f64();
+        let sent: u64 = loaded.nodes.iter().map(|node| node.sent_bytes).sum();
+        progress!(
+            "loaded {} into {}: {} sent in {:.1} s",
+            loaded.names.join(", "),
+            deliver::count(self.nodes.len(), "node"),
+            deliver::mib(sent),
+            loaded.seconds
+        );
+        Ok(loaded)
+    }
+
+    /// Pins an image on every node that has it and, of a cluster, protects it: a test during
+    /// which it disappears from a node fails, and a pin that is lost is put back. Loaded images
+    /// are protected already, and so are those that the nodes came with, if they are pinned.
+    ///
+    /// # Errors
+    /// No node has it.
+    pub async fn protect(&self, name: &str) -> Result<Pin> {
+        let name = Reference::parse(name)?.to_string();
+        let pin = async |daemon: &Daemon, id: &str| {
+            let pin = daemon.pin(&name).await?;
+            if let Some(protection) = self.protection {
+                protection.note(daemon.node(), &name, id);
+            }
+            Ok(pin)
+        };
+        let pins = self.on_nodes_with(&name, pin).await?;
+        let pin = pins.into_iter().max().ok_or_else(|| {
+            Error::not_found(format!("no node has image '{name}'"))
+                .cure("load it first: cluster.images().load(…)")
+        })?;
+        let worth = |protection: &Protection| protection.worth(pin);
+        Ok(self.protection.map_or(pin, worth))
+    }
+
+    /// Takes an image's pins, and misses it no more: for a test that removes it on purpose, or
+    /// has it collected. Another name of the same image keeps its own pin, and so the image.
+    ///
+    /// # Errors
+    /// A node does not answer.
+    pub async fn release(&self, name: &str) -> Result<()> {
+        let name = Reference::parse(name)?.to_string();
+        if let Some(protection) = self.protection {
+            protection.forget(&name).await;
+        }
+        let unpin = async |daemon: &Daemon, _: &str| daemon.unpin(&name).await;
+        self.on_nodes_with(&name, unpin).await?;
+        Ok(())
+    }
+
+    /// The names of a cluster's protected images, as CRI spells them.
+    pub fn protected(&self) -> Vec<String> {
+        self.protection.map(Protection::names).unwrap_or_default()
+    }
+
+    async fn on_nodes_with<T>(
+        &self,
+        name: &str,
+        act: impl AsyncFn(&Daemon, &str) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let acts = self.nodes.iter().map(async |node| {
+            let daemon = Daemon::open(node).await?;
+            match daemon.image(name).await? {
+                Some(image) => act(&daemon, &image.id).await.map(Some),
+                None => Ok(None),
+            }
+        });
+        Ok(try_join_all(acts).await?.into_iter().flatten().collect())
+    }
+}
+
+impl Loaded {
+    fn new(names: &[String], nodes: Vec<NodeLoad>) -> Self {
+        Self {
+            names: names.to_vec(),
+            nodes,
+            seconds: 0.0,
+        }
+    }
+
+    /// Adds what another image of the same load did.
+    fn and(mut self, other: Self) -> Self {
+        self.names.extend(other.names);
+        for (node, more) in self.nodes.iter_mut().zip(other.nodes) {
+            node.sent_bytes += more.sent_bytes;
+            node.sent_blobs += more.sent_blobs;
+            node.skipped_blobs += more.skipped_blobs;
+            node.seconds += more.seconds;
+        }
+        self
+    }
+}
+
+/// The platform of all nodes; one engine gives them the same.
+fn platform(targets: &[Target]) -> Result<Platform> {
+    let first = targets.first().map(|target| target.platform.clone());
+    first.ok_or_else(|| Error::input("there is no node to load an image into"))
+}
+
+async fn pull(docker: &Docker, reference: &str) -> Result<()> {
+    if Reference::parse(reference)?.digest().is_none() {
+        return Err(Error::input(format!(
+            "'{reference}' may be another image tomorrow: it has no digest"
+        ))
+        .cure("name it by digest, as name@sha256:…"));
+    }
+    if docker.image(reference).await?.is_none() {
+        progress!("pulling {reference}");
+        docker.pull(reference).await?;
+    }
+    Ok(())
+}
+
+/// Loads every image of some files.
+async fn from_files(
+    targets: &[Target],
+    platform: &Platform,
+    name: Option<&Reference>,
+    open: impl FnOnce() -> Result<Box<dyn Files>> + Send + 'static,
+) -> Result<Loaded> {
+    let platform = platform.clone();
+    let read = tokio::task::spawn_blocking(move || saved::read(open()?, &platform));
+    let (mut images, saved) = read.await.context("read images")??;
+    let place = saved::Layers::place(&saved);
+    name_all(&mut images, name, &place)?;
+    let saved: Arc<dyn saved::Layers> = Arc::new(saved);
+    // All of them or none: what one lacks is known before another is written.
+    for image in &images {
+        deliver::check(targets, image, &saved).await?;
+    }
+    let mut all: Option<Loaded> = None;
+    for image in images {
+        let one = deliver::load(targets, image, Arc::clone(&saved)).await;
+        all = Some(match all {
+            Some(all) => {
+                let before = || format!("'{}' is loaded; then", all.names.join("', '"));
+                let one = one.with_context(before)?;
+                all.and(one)
+            }
+            None => one?,
+        });
+    }
+    all.ok_or_else(|| Error::input(format!("{place} has no image")))
+}
+
+/// Gives the only image a name, or sees that all have theirs.
+fn name_all(images: &mut [manifest::Image], name: Option<&Reference>, place: &str) -> Result<()> {
+    let count = images.len();
+    if let Some(name) = name {
+        let [image] = images else {
+            let what = format!("{place} has {count} images, which cannot all be '{name}'");
+            return Err(Error::input(what).cure("save the one that is meant alone"));
+        };
+        image.names = vec![name.to_string()];
+    }
+    let Some(unnamed) = images.iter().find(|image| image.names.is_empty()) else {
+        return Ok(());
+    };
+    let what = match count {
+        1 => format!("the image of {place} has no name"),
+        _ => {
+            let id = &unnamed.config.blob.digest;
+            format!("one of the {count} images of {place} has no name: {id}")
+        }
+    };
+    Err(Error::input(what).cure(match count {
+        1 => "give it one that pods can use: Source::named(\"name:tag\"), or --name name:tag",
+        _ => "save it by a name that pods can use, or alone",
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compiles only if images can be loaded by a task of its own.
+    #[test]
+    fn a_load_can_be_spawned() {
+        fn sendable(_: impl Send) {}
+        let _ = |images: Images<'_>| sendable(images.load("a"));
+    }
+
+    #[test]
+    fn a_load_is_told_node_by_node() {
+        let node = |node: &str, sent_bytes, sent_blobs, pin| NodeLoad {
+            node: node.into(),
+            sent_bytes,
+            sent_blobs,
+            skipped_blobs: 5 - sent_blobs,
+            seconds: 0.25,
+            pin,
+        };
+        let loaded = Loaded {
+            names: vec!["docker.io/library/app:dev".into()],
+            nodes: vec![
+                node("kind-control-plane", 3 << 20, 2, Pin::Held),
+                node("kind-worker", 0, 0, Pin::Ignored),
+            ],
+            seconds: 0.3,
+        };
+        insta::assert_snapshot!(loaded.to_string(), @"
+        docker.io/library/app:dev
+          kind-control-plane  3.0 MiB in 0.25 s, 2 of 5 blobs sent, pinned
+          kind-worker  0.0 MiB in 0.25 s, 0 of 5 blobs sent, not pinned: this containerd ignores pins
+        ");
+    }
+}

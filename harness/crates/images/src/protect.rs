@@ -1,0 +1,323 @@
+//! Which images have to stay in the nodes: pinned, and missed when they are gone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::try_join_all;
+use semver::Version;
+use tokio::sync::RwLock;
+
+use super::{
+    Pin,
+    target::{Target, heeds_pins},
+};
+use kubenest_base::{Error, Result, progress, wait, wait::Probe};
+use kubenest_node::{
+    node::Node, node::containerd::Containerd, node::containerd::ImageStore,
+    node::containerd::Record, node::cri, node::cri::Cri,
+};
+
+/// The label by which the kubelet's garbage collection knows an image to leave alone.
+pub(super) const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
+
+/// What else than a kubelet removes images.
+pub(super) const REMOVERS: &str = "look for who calls `crictl rmi`, `ctr images rm` or RemoveImage";
+
+/// How soon CRI sees a changed label.
+const SEEN: Duration = Duration::from_secs(30);
+
+/// The images that have to stay in the nodes of a cluster.
+#[derive(Debug)]
+pub struct Protection {
+    /// Without it only the kubelet's settings keep an image.
+    kubelet_heeds_pins: bool,
+    state: Mutex<State>,
+    /// Shared by looks; a release waits for them, or one would pin again what it has let go.
+    looking: RwLock<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// As CRI spells them.
+    names: BTreeSet<String>,
+    /// Ids by node and name, as last seen.
+    seen: BTreeMap<(String, String), String>,
+}
+
+/// A protected image that a node had and has no more.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lost {
+    pub(super) image: String,
+    pub(super) id: String,
+}
+
+/// A node's containerd, as far as protection needs it.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    node: String,
+    cri: Cri,
+    store: ImageStore,
+    heeds_pins: bool,
+}
+
+impl Protection {
+    /// Protection of nodes whose kubelets are of this version; of none, it is taken for new.
+    pub fn new(kubernetes: &str) -> Self {
+        Self {
+            kubelet_heeds_pins: kubelet_heeds_pins(kubernetes),
+            state: Mutex::default(),
+            looking: RwLock::default(),
+        }
+    }
+
+    /// Protects what the nodes have pinned already: the images that they came with.
+    pub async fn adopt(&self, nodes: &[Node]) -> Result<()> {
+        let found = nodes.iter().map(async |node| {
+            let daemon = Daemon::open(node).await?;
+            let images = daemon.cri.images().await?;
+            let pinned = images.into_iter().filter(|image| image.pinned);
+            for image in pinned {
+                for name in names(&image) {
+                    self.note(&daemon.node, name, &image.id);
+                }
+            }
+            Result::Ok(())
+        });
+        try_join_all(found).await?;
+        Ok(())
+    }
+
+    /// The protected images' names.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.state().names.iter().cloned().collect()
+    }
+
+    /// Protects images that a load has just given a node, by the ids that CRI has for them now:
+    /// whatever happens to them from here on is noticed.
+    ///
+    /// # Errors
+    /// One is gone already, or the node does not answer.
+    pub(super) async fn given(&self, target: &Target, names: &[String]) -> Result<()> {
+        for name in names {
+            let Some(id) = target.id_of(name).await? else {
+                return Err(Error::refused(format!(
+                    "image '{name}' is gone from node '{}' right after it was loaded",
+                    target.node
+                ))
+                .cure(REMOVERS));
+            };
+            self.note(&target.node, name, &id);
+        }
+        Ok(())
+    }
+
+    /// What a pin that the daemon reports is worth.
+    pub(super) fn worth(&self, pin: Pin) -> Pin {
+        match pin {
+            Pin::Held if !self.kubelet_heeds_pins => Pin::Overlooked,
+            pin => pin,
+        }
+    }
+
+    /// Stops missing an image.
+    pub(super) async fn forget(&self, name: &str) {
+        let _no_look = self.looking.write().await;
+        let mut state = self.state();
+        state.names.remove(name);
+        state.seen.retain(|(_, seen), _| seen != name);
+    }
+
+    /// One look at a node: puts back the pins that are gone, and tells of an image that is.
+    pub(super) async fn look(&self, daemon: &Daemon) -> Result<Option<Lost>> {
+        let _looking = self.looking.read().await;
+        let images = daemon.cri.images().await?;
+        let there: HashMap<&str, &cri::Image> = images
+            .iter()
+            .flat_map(|image| names(image).map(move |name| (name, image)))
+            .collect();
+        for name in self.names() {
+            let Some(image) = there.get(name.as_str()) else {
+                // A name that is just being given to another image may be in no list.
+                match self.seen_as(&daemon.node, &name) {
+                    Some(id) if daemon.cri.image(&name).await?.is_none() => {
+                        return Ok(Some(Lost { image: name, id }));
+                    }
+                    _ => continue,
+                }
+            };
+            self.note(&daemon.node, &name, &image.id);
+            if daemon.heeds_pins && !image.pinned {
+                if let Err(error) = daemon.pin(&name).await {
+                    // It may have gone since the list was made.
+                    let id = image.id.clone();
+                    return match daemon.image(&name).await? {
+                        None => Ok(Some(Lost { image: name, id })),
+                        Some(_) => Err(error),
+                    };
+                }
+                progress!(
+                    "pinned '{name}' on node '{}' again: something had taken its pin",
+                    daemon.node
+                );
+            }
+        }
+        Ok(None)
+    }
+
+    /// Protects an image that a node has by this id: from now on it is missed there.
+    pub(super) fn note(&self, node: &str, name: &str, id: &str) {
+        let mut state = self.state();
+        state.names.insert(name.to_owned());
+        let key = (node.to_owned(), name.to_owned());
+        state.seen.insert(key, id.to_owned());
+    }
+
+    fn seen_as(&self, node: &str, name: &str) -> Option<String> {
+        let key = (node.to_owned(), name.to_owned());
+        self.state().seen.get(&key).cloned()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every method fails when the node's containerd does not answer or refuses.
+impl Daemon {
+    pub(super) async fn open(node: &Node) -> Result<Self> {
+        let daemon = Containerd::connect(node).await?;
+        Ok(Self {
+            node: node.name().to_owned(),
+            cri: daemon.cri(),
+            store: daemon.image_store(),
+            heeds_pins: heeds_pins(&daemon.version().await?),
+        })
+    }
+
+    /// The node's name.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The image of this name, if the node has it.
+    pub(super) async fn image(&self, name: &str) -> Result<Option<cri::Image>> {
+        self.cri.image(name).await
+    }
+
+    /// Pins an image and reads that back.
+    pub(super) async fn pin(&self, name: &str) -> Result<Pin> {
+        self.label(name, PINNED.1, true).await
+    }
+
+    /// Takes an image's pin, and reads that back. Another name of the same image may have its
+    /// own, by which CRI calls the image pinned still.
+    pub(super) async fn unpin(&self, name: &str) -> Result<Pin> {
+        let others = self.pinned_by_others(name).await?;
+        self.label(name, "", others).await
+    }
+
+    async fn pinned_by_others(&self, name: &str) -> Result<bool> {
+        let image = self.cri.image(name).await?.unwrap_or_default();
+        for other in names(&image).filter(|other| *other != name) {
+            let record = self.store.record(other).await?.unwrap_or_default();
+            if has_pin(&record) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn label(&self, name: &str, value: &str, pinned: bool) -> Result<Pin> {
+        self.store.label_record(name, PINNED.0, value).await?;
+        if !self.heeds_pins {
+            return Ok(Pin::Ignored);
+        }
+        let what = format!("CRI of node '{}' to see '{name}' relabelled", self.node);
+        wait::until(&what, SEEN, async || match self.cri.image(name).await {
+            Ok(Some(image)) if image.pinned == pinned => Probe::Ready(Pin::Held),
+            Ok(Some(_)) => Probe::Pending(format!("pinned is not {pinned}")),
+            Ok(None) => Probe::Pending("nothing of that name".to_owned()),
+            Err(error) => Probe::Failed(error),
+        })
+        .await
+    }
+}
+
+/// Whether it has the label of a pin.
+pub(super) fn has_pin(record: &Record) -> bool {
+    let pin = record.labels.get(PINNED.0);
+    pin.is_some_and(|value| value == PINNED.1)
+}
+
+/// By tag or, where it has none, by digest.
+fn names(image: &cri::Image) -> impl Iterator<Item = &str> {
+    let digests = image.digests.iter();
+    image.tags.iter().chain(digests).map(String::as_str)
+}
+
+/// Whether a kubelet leaves pinned images alone. Before, it asked for pins and forgot the answer
+/// (<https://github.com/kubernetes/kubernetes/pull/119986> and what was picked from it).
+fn kubelet_heeds_pins(version: &str) -> bool {
+    let Ok(version) = Version::parse(version.trim_start_matches('v')) else {
+        return true;
+    };
+    match (version.major, version.minor) {
+        (1, 28) => version.patch >= 2,
+        (1, 27) => version.patch >= 6,
+        (1, 26) => version.patch >= 9,
+        (1, 25) => version.patch >= 14,
+        (1, minor) => minor > 28,
+        (major, _) => major > 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kubelets_heed_pins_from_the_documented_versions_on() {
+        for (version, heeded) in [
+            ("1.24.17", false),
+            ("1.25.13", false),
+            ("1.25.14", true),
+            ("1.26.8", false),
+            ("1.26.9", true),
+            ("v1.27.5", false),
+            ("v1.27.6", true),
+            ("1.28.1", false),
+            ("1.28.2", true),
+            ("1.29.0", true),
+            ("1.32.1", true),
+            ("", true),
+        ] {
+            assert_eq!(kubelet_heeds_pins(version), heeded, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_pin_is_worth_what_the_kubelet_makes_of_it() {
+        let old = Protection::new("1.27.3");
+        assert_eq!(old.worth(Pin::Held), Pin::Overlooked);
+        assert_eq!(old.worth(Pin::Ignored), Pin::Ignored);
+        assert_eq!(Protection::new("1.32.1").worth(Pin::Held), Pin::Held);
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_missed_on_no_node() {
+        let protection = Protection::new("1.32.1");
+        protection.note("cp", "a:1", "sha256:aa");
+        protection.note("worker", "a:1", "sha256:aa");
+        protection.note("worker", "b:1", "sha256:bb");
+        protection.forget("a:1").await;
+        assert_eq!(protection.names(), ["b:1"]);
+        assert_eq!(protection.seen_as("worker", "a:1"), None);
+        assert_eq!(
+            protection.seen_as("worker", "b:1").as_deref(),
+            Some("sha256:bb")
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! containerd's content: blobs by their digest, asked for and written.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use http::uri::PathAndQuery;
+use prost::Message;
+use tokio::sync::mpsc;
+use tonic::{Code, Status, client::Grpc};
+use tonic_prost::ProstCodec;
+
+use super::{ImageStore, image_store::FieldMask, unreachable};
+use kubenest_base::{Error, Result};
+
+/// What a blob is called and how large it is (a descriptor of the OCI).
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct Blob {
+    /// Media type, as the OCI and Docker name them.
+    #[prost(string, tag = "1")]
+    pub media_type: String,
+    /// `sha256:…`.
+    #[prost(string, tag = "2")]
+    pub digest: String,
+    /// In bytes.
+    #[prost(int64, tag = "3")]
+    pub size: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Digest {
+    #[prost(string, tag = "1")]
+    digest: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OneInfo {
+    #[prost(message, optional, tag = "1")]
+    info: Option<Info>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct UpdateInfo {
+    #[prost(message, optional, tag = "1")]
+    info: Option<Info>,
+    #[prost(message, optional, tag = "2")]
+    mask: Option<FieldMask>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Info {
+    #[prost(string, tag = "1")]
+    digest: String,
+    #[prost(map = "string, string", tag = "5")]
+    labels: HashMap<String, String>,
+}
+
+/// One message of a write: data in its place, or the end of it.
+#[derive(Clone, PartialEq, Message)]
+struct Write {
+    #[prost(int32, tag = "1")]
+    action: i32,
+    #[prost(string, tag = "2")]
+    reference: String,
+    #[prost(int64, tag = "3")]
+    total: i64,
+    #[prost(string, tag = "4")]
+    expected: String,
+    #[prost(int64, tag = "5")]
+    offset: i64,
+    #[prost(bytes = "bytes", tag = "6")]
+    data: Bytes,
+    #[prost(map = "string, string", tag = "7")]
+    labels: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Written {
+    #[prost(int64, tag = "4")]
+    offset: i64,
+}
+
+/// Actions of a [`Write`].
+const STAT: i32 = 0;
+const WRITE: i32 = 1;
+const COMMIT: i32 = 2;
+
+/// Messages of one write that are under way at a time.
+const UNDER_WAY: usize = 4;
+
+/// How long the daemon may take for one piece: for the last one also to hold all against the
+/// digest. Where the pieces come from is not its fault.
+const SILENCE: Duration = Duration::from_secs(10 * 60);
+
+const WRITE_PATH: &str = "/containerd.services.content.v1.Content/Write";
+
+/// Every method fails when the daemon does not answer or refuses.
+impl ImageStore {
+    /// Whether the blob is there; if so, it stays as long as the lease.
+    pub async fn has_blob(&self, digest: &str) -> Result<bool> {
+        if !self.blob_exists(digest).await? {
+            return Ok(false);
+        }
+        self.keep("content", digest).await?;
+        // It may have gone in between.
+        self.blob_exists(digest).await
+    }
+
+    async fn blob_exists(&self, digest: &str) -> Result<bool> {
+        let path = "/containerd.services.content.v1.Content/Info";
+        let digest = digest.to_owned();
+        let answer: Option<OneInfo> = self.find(path, Digest { digest }).await?;
+        Ok(answer.is_some())
+    }
+
+    /// Adds labels to a blob: references to others keep those as long as the blob itself.
+    pub async fn label_blob(&self, digest: &str, labels: HashMap<String, String>) -> Result<()> {
+        let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
+        let digest = digest.to_owned();
+        let request = UpdateInfo {
+            info: Some(Info { digest, labels }),
+            mask: Some(FieldMask { paths }),
+        };
+        let path = "/containerd.services.content.v1.Content/Update";
+        let _: OneInfo = self.call(path, request).await?;
+        Ok(())
+    }
+
+    /// Writes a blob as its pieces come; `false` when it was there already, and the pieces may
+    /// then not all have been taken. containerd holds it against its digest at the end.
+    ///
+    /// Pieces that end early leave nothing.
+    pub async fn write_blob(
+        &self,
+        blob: &Blob,
+        mut pieces: impl Stream<Item = Bytes> + Unpin,
+    ) -> Result<bool> {
+        let (requests, taken) = mpsc::channel::<Write>(UNDER_WAY);
+        let first = Write {
+            action: STAT,
+            reference: format!("{}-{}", self.lease().unwrap_or("kubenest"), blob.digest),
+            total: blob.size,
+            expected: blob.digest.clone(),
+            ..Write::default()
+        };
+        let reference = first.reference.clone();
+        let feed = async move {
+            let mut offset = 0;
+            if requests.send(first.clone()).await.is_err() {
+                return offset;
+            }
+            while offset < blob.size
+                && let Some(data) = pieces.next().await
+            {
+                let length = i64::try_from(data.len()).unwrap_or(i64::MAX);
+                let write = Write {
+                    action: WRITE,
+                    offset,
+                    data,
+                    ..Write::default()
+                };
+                offset = offset.saturating_add(length);
+                if requests.send(write).await.is_err() {
+                    return offset;
+                }
+            }
+            if offset == blob.size {
+                let end = Write {
+                    action: COMMIT,
+                    offset,
+                    ..first
+                };
+                requests.send(end).await.ok();
+            }
+            offset
+        };
+        let (offset, answered) = tokio::join!(feed, self.written(taken));
+        match answered {
+            Ok(()) if offset == blob.size => Ok(true),
+            Ok(()) => {
+                self.abort_write(reference).await;
+                let (digest, size) = (&blob.digest, blob.size);
+                Err(Error::setup(format!(
+                    "blob {digest} ends after {offset} of {size} bytes"
+                )))
+            }
+            Err(status) if status.code() == Code::AlreadyExists => Ok(false),
+            Err(status) => {
+                self.abort_write(reference).await;
+                Err(self.daemon.failed(WRITE_PATH, &status))
+            }
+        }
+    }
+
+    /// Sends the messages of one write and takes an answer to each.
+    async fn written(&self, taken: mpsc::Receiver<Write>) -> Result<(), Status> {
+        let messages = stream::unfold(taken, async |mut taken| {
+            let message = taken.recv().await?;
+            Some((message, taken))
+        });
+        let mut grpc = Grpc::new(self.daemon.channel.clone());
+        grpc.ready().await.map_err(unreachable)?;
+        let path = PathAndQuery::from_static(WRITE_PATH);
+        let codec = ProstCodec::<Write, Written>::default();
+        let request = self.request(messages);
+        let answers = async { grpc.streaming(request, path, codec).await };
+        let mut answers = super::in_time(SILENCE, answers).await?.into_inner();
+        while super::in_time(SILENCE, answers.message()).await?.is_some() {}
+        Ok(())
+    }
+
+    /// Removes what a broken write has left. The lease's end would do that too, only later.
+    async fn abort_write(&self, reference: String) {
+        let path = "/containerd.services.content.v1.Content/Abort";
+        let request = Digest { digest: reference };
+        let deadline = Duration::from_secs(10);
+        let aborted = self.ask::<_, super::Empty>(path, request, deadline).await;
+        if let Err(status) = aborted {
+            tracing::debug!("abort a write: {status}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_as_containerd_reads_it() {
+        let write = Write {
+            action: COMMIT,
+            reference: "r".into(),
+            total: 3,
+            expected: "d".into(),
+            offset: 3,
+            data: Bytes::from_static(b"x"),
+            labels: HashMap::from([("k".into(), "v".into())]),
+        };
+        assert_eq!(
+            write.encode_to_vec(),
+            b"\x08\x02\x12\x01r\x18\x03\x22\x01d\x28\x03\x32\x01x\x3a\x06\x0a\x01k\x12\x01v"
+        );
+    }
+}

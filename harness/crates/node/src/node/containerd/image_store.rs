@@ -1,0 +1,303 @@
+//! The images of containerd's namespace `k8s.io`, and leases that keep what is half made.
+
+use std::{collections::HashMap, time::Duration};
+
+use prost::Message;
+use tonic::{Code, Request, Status, metadata::AsciiMetadataValue};
+
+use super::{Blob, Containerd, Empty, SHORT};
+use kubenest_base::{Error, Result};
+use kubenest_docker::labels::unix_now;
+
+/// The namespace that CRI, and with it the kubelet, sees.
+const NAMESPACE: &str = "k8s.io";
+
+/// The label that ends a lease by itself (RFC 3339).
+const EXPIRE: &str = "containerd.io/gc.expire";
+
+/// Images, content and snapshots of the namespace [`NAMESPACE`].
+///
+/// What is made through a store with a lease is kept from containerd's garbage collection
+/// until the lease ends.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    pub(super) daemon: Containerd,
+    lease: Option<String>,
+}
+
+/// A name, and the manifest it stands for.
+#[derive(Clone, PartialEq, Message)]
+pub struct Record {
+    /// The reference by which the runtime knows it.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Labels, by name.
+    #[prost(map = "string, string", tag = "2")]
+    pub labels: HashMap<String, String>,
+    /// The manifest or the index.
+    #[prost(message, optional, tag = "3")]
+    pub target: Option<Blob>,
+}
+
+/// Something that holds content until it is ended or expires.
+#[derive(Clone, PartialEq, Message)]
+pub struct Lease {
+    /// Its name, of containerd's choice or ours.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// Labels, by name.
+    #[prost(map = "string, string", tag = "3")]
+    pub labels: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LeaseResponse {
+    #[prost(message, optional, tag = "1")]
+    lease: Option<Lease>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeleteLease {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(bool, tag = "2")]
+    sync: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Filters {
+    #[prost(string, repeated, tag = "1")]
+    filters: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Leases {
+    #[prost(message, repeated, tag = "1")]
+    leases: Vec<Lease>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AddResource {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(message, optional, tag = "2")]
+    resource: Option<Resource>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Resource {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    kind: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Named {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+/// One record: the body of what asks for it, makes it and tells of it.
+#[derive(Clone, PartialEq, Message)]
+struct OneRecord {
+    #[prost(message, optional, tag = "1")]
+    image: Option<Record>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct UpdateRecord {
+    #[prost(message, optional, tag = "1")]
+    image: Option<Record>,
+    #[prost(message, optional, tag = "2")]
+    mask: Option<FieldMask>,
+}
+
+/// Which fields an update changes (a `google.protobuf.FieldMask`).
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FieldMask {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) paths: Vec<String>,
+}
+
+/// Every method fails when the daemon does not answer or refuses.
+impl ImageStore {
+    pub(super) fn new(daemon: Containerd) -> Self {
+        Self {
+            daemon,
+            lease: None,
+        }
+    }
+
+    /// The same store under a new lease of this name, which ends by itself after `lifetime`.
+    pub async fn leased(
+        &self,
+        id: String,
+        mut labels: HashMap<String, String>,
+        lifetime: Duration,
+    ) -> Result<Self> {
+        let end = unix_now() + lifetime.as_secs();
+        let end = jiff::Timestamp::from_second(end.try_into().unwrap_or(i64::MAX));
+        labels.insert(EXPIRE.to_owned(), end.unwrap_or_default().to_string());
+        let id = Lease { id, labels };
+        let path = "/containerd.services.leases.v1.Leases/Create";
+        let answer: LeaseResponse = self.call(path, id).await?;
+        Ok(Self {
+            daemon: self.daemon.clone(),
+            lease: Some(answer.lease.unwrap_or_default().id),
+        })
+    }
+
+    /// The name of its lease.
+    pub(super) fn lease(&self) -> Option<&str> {
+        self.lease.as_deref()
+    }
+
+    /// The leases that bear this label.
+    pub async fn leases(&self, label: &str) -> Result<Vec<Lease>> {
+        let filters = vec![format!("labels.\"{label}\"")];
+        let path = "/containerd.services.leases.v1.Leases/List";
+        let answer: Leases = self.call(path, Filters { filters }).await?;
+        Ok(answer.leases)
+    }
+
+    /// Ends a lease; with `sync`, what it alone held is gone when this returns.
+    pub async fn end_lease(&self, id: &str, sync: bool) -> Result<()> {
+        let id = id.to_owned();
+        let path = "/containerd.services.leases.v1.Leases/Delete";
+        let deadline = Duration::from_secs(120);
+        let request = self.request(DeleteLease { id, sync });
+        match self.daemon.ask::<_, Empty>(path, request, deadline).await {
+            Err(status) if status.code() != Code::NotFound => {
+                Err(self.daemon.failed(path, &status))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends this store's own lease.
+    pub async fn end(&self, sync: bool) -> Result<()> {
+        match &self.lease {
+            Some(id) => self.end_lease(id, sync).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps something that may be there, such as `content` or `snapshots/overlayfs`, as long
+    /// as the lease.
+    pub(super) async fn keep(&self, kind: &str, id: &str) -> Result<()> {
+        let Some(lease) = self.lease.clone() else {
+            return Ok(());
+        };
+        let resource = Some(Resource {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+        });
+        let request = AddResource {
+            id: lease,
+            resource,
+        };
+        let path = "/containerd.services.leases.v1.Leases/AddResource";
+        let _: Empty = self.call(path, request).await?;
+        Ok(())
+    }
+
+    /// The record of this very name.
+    pub async fn record(&self, name: &str) -> Result<Option<Record>> {
+        let name = name.to_owned();
+        let path = "/containerd.services.images.v1.Images/Get";
+        let answer: Option<OneRecord> = self.find(path, Named { name }).await?;
+        Ok(answer.and_then(|answer| answer.image))
+    }
+
+    /// Makes a record, or has the one of that name stand for this manifest from now on. Its old
+    /// labels go: CRI takes only a record without its own label for new, and then keeps the
+    /// image by its id too.
+    pub async fn put_record(&self, record: Record) -> Result<()> {
+        let path = "/containerd.services.images.v1.Images/Create";
+        let image = Some(record.clone());
+        let request = self.request(OneRecord { image });
+        match self.daemon.ask::<_, OneRecord>(path, request, SHORT).await {
+            Ok(_) => Ok(()),
+            Err(status) if status.code() == Code::AlreadyExists => self.update_record(record).await,
+            Err(status) => Err(self.daemon.failed(path, &status)),
+        }
+    }
+
+    async fn update_record(&self, record: Record) -> Result<()> {
+        let paths = ["target", "labels"].map(str::to_owned).to_vec();
+        self.update(record, paths).await
+    }
+
+    async fn update(&self, record: Record, paths: Vec<String>) -> Result<()> {
+        let request = UpdateRecord {
+            image: Some(record),
+            mask: Some(FieldMask { paths }),
+        };
+        let path = "/containerd.services.images.v1.Images/Update";
+        let _: OneRecord = self.call(path, request).await?;
+        Ok(())
+    }
+
+    /// Sets one label of a record; an empty value takes it away.
+    pub async fn label_record(&self, name: &str, label: &str, value: &str) -> Result<()> {
+        let record = self.record(name).await?;
+        // The daemon dies of a record without its manifest.
+        let mut record = record.ok_or_else(|| Error::not_found(format!("no image '{name}'")))?;
+        record.labels.insert(label.to_owned(), value.to_owned());
+        self.update(record, vec![format!("labels.{label}")]).await
+    }
+
+    /// A request in the namespace and under the lease.
+    pub(super) fn request<Q>(&self, body: Q) -> Request<Q> {
+        let mut request = Request::new(body);
+        let headers = request.metadata_mut();
+        headers.insert(
+            "containerd-namespace",
+            AsciiMetadataValue::from_static(NAMESPACE),
+        );
+        let lease = self.lease.as_deref().map(AsciiMetadataValue::try_from);
+        if let Some(Ok(lease)) = lease {
+            headers.insert("containerd-lease", lease);
+        }
+        request
+    }
+
+    /// One short call.
+    pub(super) async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        self.ask(path, request, SHORT)
+            .await
+            .map_err(|status| self.daemon.failed(path, &status))
+    }
+
+    /// One short call about a thing that may not be there.
+    pub(super) async fn find<Q, A>(&self, path: &'static str, request: Q) -> Result<Option<A>>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        match self.ask(path, request, SHORT).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(self.daemon.failed(path, &status)),
+        }
+    }
+
+    /// One call, with the daemon's refusal as it is.
+    pub(super) async fn ask<Q, A>(
+        &self,
+        path: &'static str,
+        request: Q,
+        deadline: Duration,
+    ) -> Result<A, Status>
+    where
+        Q: Message + Send + Sync + 'static,
+        A: Message + Default + Send + Sync + 'static,
+    {
+        self.daemon.ask(path, self.request(request), deadline).await
+    }
+}

@@ -1,0 +1,306 @@
+//! The Kubernetes runtime interface (CRI) of a node's containerd: what the kubelet itself asks.
+//!
+//! Nobody's CRI configuration is read from text here, so none can lose a key unseen: requests
+//! are built from these messages alone.
+
+mod list;
+mod pods;
+
+use std::collections::HashMap;
+
+use prost::{Enumeration, Message};
+
+pub use self::pods::PodConfig;
+use super::containerd::Containerd;
+use kubenest_base::Result;
+
+/// CRI v1 client over a [`Containerd`] connection.
+#[derive(Debug, Clone)]
+pub struct Cri {
+    daemon: Containerd,
+}
+
+/// Who answers on the socket.
+#[derive(Clone, PartialEq, Message)]
+pub struct Version {
+    /// As `containerd`.
+    #[prost(string, tag = "2")]
+    pub runtime_name: String,
+    /// Version of the running daemon.
+    #[prost(string, tag = "3")]
+    pub runtime_version: String,
+    /// As `v1`.
+    #[prost(string, tag = "4")]
+    pub runtime_api_version: String,
+}
+
+/// Conditions of the runtime and, when asked for, its own details.
+#[derive(Clone, PartialEq, Message)]
+pub struct Status {
+    #[prost(message, optional, tag = "1")]
+    status: Option<RuntimeStatus>,
+    /// Free-form details (JSON texts), only with `verbose`.
+    #[prost(map = "string, string", tag = "2")]
+    pub info: HashMap<String, String>,
+}
+
+/// One condition, as `RuntimeReady` or `NetworkReady`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Condition {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub kind: String,
+    /// Whether it holds.
+    #[prost(bool, tag = "2")]
+    pub holds: bool,
+    /// One word why not.
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    /// A sentence why not.
+    #[prost(string, tag = "4")]
+    pub message: String,
+}
+
+/// An image in the runtime's store.
+#[derive(Clone, PartialEq, Message)]
+pub struct Image {
+    /// Digest of its configuration, `sha256:…`.
+    #[prost(string, tag = "1")]
+    pub id: String,
+    /// Names with a tag.
+    #[prost(string, repeated, tag = "2")]
+    pub tags: Vec<String>,
+    /// Names with a digest.
+    #[prost(string, repeated, tag = "3")]
+    pub digests: Vec<String>,
+    /// Size in bytes.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+    /// Whether the kubelet's image garbage collection leaves it alone.
+    #[prost(bool, tag = "8")]
+    pub pinned: bool,
+}
+
+/// Who makes the cgroups of containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum CgroupDriver {
+    /// systemd, through its slices.
+    Systemd = 0,
+    /// The runtime, in the cgroup file system.
+    Cgroupfs = 1,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Empty {}
+
+#[derive(Clone, PartialEq, Message)]
+struct VersionRequest {
+    #[prost(string, tag = "1")]
+    version: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatusRequest {
+    #[prost(bool, tag = "1")]
+    verbose: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeStatus {
+    #[prost(message, repeated, tag = "1")]
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageFsInfoResponse {
+    #[prost(message, repeated, tag = "1")]
+    image_filesystems: Vec<FilesystemUsage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FilesystemUsage {
+    #[prost(message, optional, tag = "2")]
+    id: Option<FilesystemIdentifier>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FilesystemIdentifier {
+    #[prost(string, tag = "1")]
+    mountpoint: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageSpec {
+    #[prost(string, tag = "1")]
+    image: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ListImagesResponse {
+    #[prost(message, repeated, tag = "1")]
+    images: Vec<Image>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageStatusRequest {
+    #[prost(message, optional, tag = "1")]
+    image: Option<ImageSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RemoveImageRequest {
+    #[prost(message, optional, tag = "1")]
+    image: Option<ImageSpec>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ImageStatusResponse {
+    #[prost(message, optional, tag = "1")]
+    image: Option<Image>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RuntimeConfigResponse {
+    #[prost(message, optional, tag = "1")]
+    linux: Option<LinuxRuntimeConfiguration>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LinuxRuntimeConfiguration {
+    #[prost(enumeration = "CgroupDriver", tag = "1")]
+    cgroup_driver: i32,
+}
+
+/// Every method fails when the daemon does not answer or its CRI plugin did not load.
+#[expect(clippy::missing_errors_doc, reason = "said once, above")]
+impl Cri {
+    pub(super) fn new(daemon: Containerd) -> Self {
+        Self { daemon }
+    }
+
+    /// Name and version of the running runtime.
+    pub async fn version(&self) -> Result<Version> {
+        let request = VersionRequest {
+            version: "v1".to_owned(),
+        };
+        self.daemon
+            .call("/runtime.v1.RuntimeService/Version", request)
+            .await
+    }
+
+    /// Conditions of the runtime; `verbose` adds its own details.
+    pub async fn status(&self, verbose: bool) -> Result<Status> {
+        self.daemon
+            .call(
+                "/runtime.v1.RuntimeService/Status",
+                StatusRequest { verbose },
+            )
+            .await
+    }
+
+    /// The runtime's cgroup driver; `None` before containerd 2.0, which cannot say.
+    pub async fn cgroup_driver(&self) -> Result<Option<CgroupDriver>> {
+        let answer: Option<RuntimeConfigResponse> = self
+            .daemon
+            .try_call("/runtime.v1.RuntimeService/RuntimeConfig", Empty {})
+            .await?;
+        Ok(answer
+            .and_then(|answer| answer.linux)
+            .map(|linux| linux.cgroup_driver()))
+    }
+
+    /// Folders in the node that hold images, one for each snapshotter; the default one first.
+    pub async fn image_folders(&self) -> Result<Vec<String>> {
+        let answer: ImageFsInfoResponse = self
+            .daemon
+            .call("/runtime.v1.ImageService/ImageFsInfo", Empty {})
+            .await?;
+        let ids = answer
+            .image_filesystems
+            .into_iter()
+            .filter_map(|usage| usage.id);
+        Ok(ids.map(|id| id.mountpoint).collect())
+    }
+
+    /// Every image in the store.
+    pub async fn images(&self) -> Result<Vec<Image>> {
+        let answer: ListImagesResponse = self
+            .daemon
+            .call("/runtime.v1.ImageService/ListImages", Empty {})
+            .await?;
+        Ok(answer.images)
+    }
+
+    /// The image of that name or id; `None` when the store has none.
+    pub async fn image(&self, name: &str) -> Result<Option<Image>> {
+        let image = Some(ImageSpec {
+            image: name.to_owned(),
+        });
+        let request = ImageStatusRequest { image };
+        let answer: ImageStatusResponse = self
+            .daemon
+            .call("/runtime.v1.ImageService/ImageStatus", request)
+            .await?;
+        Ok(answer.image)
+    }
+
+    /// Removes the image of that name or id, and with it all its names; a gone one is fine.
+    pub async fn remove_image(&self, name: &str) -> Result<()> {
+        let image = Some(ImageSpec {
+            image: name.to_owned(),
+        });
+        let request = RemoveImageRequest { image };
+        let _: Empty = self
+            .daemon
+            .call("/runtime.v1.ImageService/RemoveImage", request)
+            .await?;
+        Ok(())
+    }
+}
+
+impl Status {
+    /// The runtime's conditions.
+    pub fn conditions(&self) -> &[Condition] {
+        self.status
+            .as_ref()
+            .map_or(&[], |status| &status.conditions)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes a containerd sends, written by hand from the public field numbers.
+    #[test]
+    fn answers_decode_from_the_wire() {
+        let image = Image::decode(
+            [
+                &b"\x0a\x03abc"[..],
+                b"\x12\x03a:1",
+                b"\x20\x07",
+                b"\x40\x01",
+            ]
+            .concat()
+            .as_slice(),
+        )
+        .expect("must decode");
+        assert_eq!(
+            (image.id.as_str(), image.size, image.pinned),
+            ("abc", 7, true)
+        );
+        assert_eq!(image.tags, ["a:1"]);
+
+        let status = Status::decode(&b"\x0a\x0a\x0a\x08\x0a\x04Ready\x10\x01"[..]);
+        assert!(status.is_err(), "a wrong length must not pass");
+        let status =
+            Status::decode(&b"\x0a\x0b\x0a\x09\x0a\x05Ready\x10\x01"[..]).expect("must decode");
+        assert_eq!(status.conditions()[0].kind, "Ready");
+        assert!(status.conditions()[0].holds);
+
+        let config = RuntimeConfigResponse::decode(&b"\x0a\x02\x08\x01"[..]).expect("must decode");
+        let driver = config.linux.expect("must be there").cgroup_driver();
+        assert_eq!(driver, CgroupDriver::Cgroupfs);
+    }
+}

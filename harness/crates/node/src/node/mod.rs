@@ -1,0 +1,381 @@
+//! A node: run a command, read a file, reach a socket.
+
+pub mod containerd;
+pub mod cri;
+mod found;
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    net::IpAddr,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::Path,
+    pin::Pin,
+    task::{self, Poll},
+    time::Duration,
+};
+
+use nix::fcntl::OFlag;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
+    net::UnixStream,
+};
+
+pub use self::found::{KIND_CLUSTER, KIND_ROLE, found};
+pub use self::found::{clusters, of_cluster};
+use kubenest_base::{Context, Error, Result, file};
+use kubenest_docker::{Docker, ExecOutput, FileEntry, RUN};
+
+/// More than the longest host name.
+const HOST_NAME_LIMIT: u64 = 1024;
+
+/// What a node does in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs the control plane; the first one is made by `kubeadm init`.
+    ControlPlane,
+    /// Runs workloads only.
+    Worker,
+}
+
+impl Role {
+    /// As in labels and names: `control-plane` or `worker`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ControlPlane => "control-plane",
+            Self::Worker => "worker",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::ControlPlane, Self::Worker]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+    }
+}
+
+/// A running node: a container that behaves like a machine.
+#[derive(Debug, Clone)]
+pub struct Node {
+    docker: Docker,
+    name: String,
+    role: Role,
+    pid: i32,
+    ip: IpAddr,
+    deadline: Duration,
+}
+
+impl Node {
+    /// The running container of this name, as a node.
+    ///
+    /// # Errors
+    /// No such container, or it has ended: the error has its last words.
+    pub async fn attach(docker: &Docker, name: &str, role: Role) -> Result<Self> {
+        let state = docker
+            .container(name)
+            .await?
+            .ok_or_else(|| Error::not_found(format!("no node container '{name}'")))?;
+        let ip = match state.ip {
+            Some(ip) if state.running => ip,
+            _ => {
+                let words = docker.logs(name, 20).await.unwrap_or_default();
+                let code = state.exit_code;
+                return Err(Error::setup(format!(
+                    "node '{name}' does not run (exit code {code}): {}",
+                    words.trim()
+                )));
+            }
+        };
+        let docker = docker.clone();
+        Ok(Self {
+            docker,
+            name: name.to_owned(),
+            role,
+            pid: state.pid,
+            ip,
+            deadline: RUN,
+        })
+    }
+
+    /// The name: of the container, and of the Kubernetes node.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it does in its cluster.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Its address on the cluster's network.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// The engine it runs on.
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// The same node, with another deadline for each command that runs in it than 15 minutes.
+    ///
+    /// ```no_run
+    /// # async fn example(node: &kubenest::node::Node) -> kubenest::Result<()> {
+    /// let soon = std::time::Duration::from_secs(10);
+    /// node.within(soon).exec_ok(&["crictl", "ps"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn within(&self, deadline: Duration) -> Self {
+        Self {
+            deadline,
+            ..self.clone()
+        }
+    }
+
+    /// Runs a command to its end, whatever its status.
+    ///
+    /// # Errors
+    /// The node does not run, the engine does not answer, or the command does not end in time:
+    /// the error has the last line it wrote.
+    pub async fn exec(&self, argv: &[impl AsRef<str> + Sync]) -> Result<ExecOutput> {
+        self.run(argv, None).await
+    }
+
+    async fn run(
+        &self,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Option<Vec<u8>>,
+    ) -> Result<ExecOutput> {
+        let Self {
+            docker,
+            name,
+            deadline,
+            ..
+        } = self;
+        docker.exec_within(name, argv, stdin, *deadline).await
+    }
+
+    /// Runs a command and demands success.
+    ///
+    /// # Errors
+    /// The command fails: the error has the command, its status and its last lines.
+    pub async fn exec_ok(&self, argv: &[impl AsRef<str> + Sync]) -> Result<ExecOutput> {
+        self.run(argv, None).await?.demand(&self.name, argv)
+    }
+
+    /// Runs a command with something on its standard input and demands success.
+    ///
+    /// # Errors
+    /// As [`exec_ok`](Node::exec_ok).
+    pub async fn exec_with(
+        &self,
+        argv: &[impl AsRef<str> + Sync],
+        stdin: Vec<u8>,
+    ) -> Result<ExecOutput> {
+        self.run(argv, Some(stdin)).await?.demand(&self.name, argv)
+    }
+
+    /// A file of the running node, mounts and all.
+    ///
+    /// # Errors
+    /// No such file.
+    pub async fn read_file(&self, path: &str) -> Result<Vec<u8>> {
+        Ok(self.exec_ok(&["cat", "--", path]).await?.stdout)
+    }
+
+    /// Writes files into the running node; folders on the way are made.
+    ///
+    /// # Errors
+    /// A path that is not absolute, or a full disk.
+    pub async fn write_files(&self, files: &[FileEntry]) -> Result<()> {
+        // Unpacked inside, where the node's own mounts (/var, /run, /tmp) are in place.
+        let archive = kubenest_docker::pack(files)?;
+        self.exec_with(&["tar", "-C", "/", "-xf", "-"], archive)
+            .await?;
+        Ok(())
+    }
+
+    /// The node's root folder as this machine sees it, if its engine is on this machine.
+    fn root(&self) -> Option<File> {
+        self.docker.socket()?;
+        let root = root_of(self.pid)?;
+        // Behind a forwarded socket the number is some other process of this machine.
+        let host = file::open_inside(&root, Path::new("/etc/hostname"), OFlag::O_NONBLOCK);
+        let host = io::read_to_string(host.ok()?.take(HOST_NAME_LIMIT)).ok()?;
+        (host.trim() == self.name).then_some(root)
+    }
+
+    /// A byte stream to a unix socket inside the node.
+    ///
+    /// On a local engine the socket is reached through the node's root folder in `/proc`;
+    /// on a remote one through `socat` over an attached exec.
+    ///
+    /// # Errors
+    /// Nothing listens there.
+    pub async fn dial(&self, socket: &str) -> Result<NodeStream> {
+        if let Some(root) = self.root()
+            && let Ok(stream) = connect_inside(&root, Path::new(socket)).await
+        {
+            return Ok(NodeStream::Direct(stream));
+        }
+        let stream = self.pipe(&format!("UNIX-CONNECT:{socket}")).await?;
+        Ok(NodeStream::Piped(stream))
+    }
+
+    /// A byte stream to a TCP port of the node's own, through an attached exec: for a machine
+    /// that none of the node's addresses lead to.
+    ///
+    /// # Errors
+    /// The node does not run, or the engine does not answer; a stream that ends at once when
+    /// nothing listens there.
+    pub async fn dial_port(&self, port: u16) -> Result<DuplexStream> {
+        self.pipe(&format!("TCP:127.0.0.1:{port}")).await
+    }
+
+    /// A byte stream to an address of socat's, as seen in the node.
+    async fn pipe(&self, address: &str) -> Result<DuplexStream> {
+        self.docker
+            .pipe(&self.name, &["socat", "-", address])
+            .await
+            .with_context(|| format!("reach '{address}' of node '{}'", self.name))
+    }
+}
+
+/// The root folder of a process of this machine.
+fn root_of(pid: i32) -> Option<File> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+    let mut folder = File::options();
+    folder.read(true).custom_flags(flags.bits());
+    let folder = folder.open(format!("/proc/{pid}/root"));
+    folder.ok().filter(|_| pid > 0)
+}
+
+/// Connects to a unix socket by its path below a root folder. The path is followed as the
+/// processes with that root follow it: `/var/run` is a link to `/run`, and must not become
+/// this machine's.
+async fn connect_inside(root: &File, socket: &Path) -> io::Result<UnixStream> {
+    let socket = file::open_inside(root, socket, OFlag::O_PATH)?;
+    UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// A connection to a socket inside a node.
+#[derive(Debug)]
+pub enum NodeStream {
+    /// Through `/proc`, on a local engine.
+    Direct(UnixStream),
+    /// Through an attached exec.
+    Piped(DuplexStream),
+}
+
+impl AsyncRead for NodeStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Piped(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for NodeStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        match self.get_mut() {
+            Self::Direct(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Piped(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Piped(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(
+        self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        match self.get_mut() {
+            Self::Direct(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Piped(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink, os::unix::net::UnixListener};
+
+    use super::*;
+
+    /// A root folder with the links that a Debian node has, and a folder outside it.
+    fn root() -> (tempfile::TempDir, tempfile::TempDir) {
+        let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for folder in ["run", "var"] {
+            fs::create_dir(root.path().join(folder)).unwrap();
+        }
+        symlink("/run", root.path().join("var/run")).unwrap();
+        symlink(outside.path(), root.path().join("var/out")).unwrap();
+        (root, outside)
+    }
+
+    #[tokio::test]
+    async fn an_absolute_link_on_the_way_starts_at_the_nodes_root() {
+        let (root, _outside) = root();
+        let _inside = UnixListener::bind(root.path().join("run/a.sock")).unwrap();
+        let folder = File::open(root.path()).unwrap();
+        for path in [
+            "/run/a.sock",
+            "/var/run/a.sock",
+            "/var/run/../../run/a.sock",
+        ] {
+            let connected = connect_inside(&folder, Path::new(path)).await;
+            assert!(connected.is_ok(), "{path}: {connected:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_this_machine_is_out_of_reach() {
+        let (root, outside) = root();
+        let _listener = UnixListener::bind(outside.path().join("b.sock")).unwrap();
+        let folder = File::open(root.path()).unwrap();
+        let absolute = outside.path().join("b.sock");
+        for path in [Path::new("/var/out/b.sock"), &absolute] {
+            let error = connect_inside(&folder, path).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{}", path.display());
+        }
+        // The kernel's own links would lead back out.
+        symlink("/proc/self/root", root.path().join("var/magic")).unwrap();
+        let magic = format!("/var/magic{}", absolute.display());
+        assert!(connect_inside(&folder, Path::new(&magic)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_root_of_a_process_is_opened_as_it_sees_it() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let root = root_of(own).unwrap();
+        let (_root, outside) = super::tests::root();
+        let path = outside.path().join("c.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        assert!(connect_inside(&root, &path).await.is_ok());
+        assert!(root_of(0).is_none() && root_of(-1).is_none());
+    }
+}

@@ -1,0 +1,187 @@
+//! Kubernetes objects: made, and watched until a condition holds.
+
+use std::{fmt::Debug, time::Duration};
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use kube::{
+    Api, Client, Resource,
+    api::PostParams,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use kubenest_base::{Context, Error, Result, wait, wait::Deadline, wait::Probe};
+
+/// How long an API server may take for one answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// One answer of an API server.
+///
+/// # Errors
+/// Its refusal, or that it does not answer in time.
+pub fn answer<T>(
+    what: impl Fn() -> String,
+    answer: impl Future<Output = kube::Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    let answer = async move { answer.await.with_context(what) };
+    wait::within("the API server's answer", ANSWER, answer)
+}
+
+/// Watches one object until `look` is ready; it is shown `None` while there is no object.
+///
+/// # Errors
+/// The look's own failure, or a timeout that names `what` and what was seen last.
+pub async fn until<K, T>(
+    api: Api<K>,
+    name: &str,
+    what: &str,
+    deadline: Duration,
+    mut look: impl FnMut(Option<&K>) -> Probe<T>,
+) -> Result<T>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let deadline = Deadline::begin(deadline);
+    let mut last = "nothing".to_owned();
+    let watched = async {
+        let mut changes = Box::pin(watcher::watch_object(api, name).default_backoff());
+        while let Some(change) = changes.next().await {
+            match change {
+                Ok(object) => match look(object.as_ref()) {
+                    Probe::Ready(value) => return Ok(value),
+                    Probe::Pending(seen) => last = seen,
+                    Probe::Failed(error) => return Err(error),
+                },
+                // The watch goes on by itself; an API server may be restarting.
+                Err(error) => last = error.to_string(),
+            }
+        }
+        Err(Error::setup(format!("the watch of {what} ended")))
+    };
+    match deadline.give(watched).await {
+        Some(result) => result,
+        None => Err(deadline.missed(what, &last)),
+    }
+}
+
+/// Makes an object in a namespace.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn create<K>(client: &Client, namespace: &str, object: &K) -> Result<K>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+    K::DynamicType: Default,
+{
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    let name = object.meta().name.clone().unwrap_or_default();
+    let api = Api::<K>::namespaced(client.clone(), namespace);
+    let params = PostParams::default();
+    let created = api.create(&params, object);
+    answer(|| format!("create {kind} '{namespace}/{name}'"), created).await
+}
+
+/// Waits until a namespace's `default` service account is there: pods need it.
+///
+/// # Errors
+/// It is not there in time.
+pub async fn default_service_account(
+    client: &Client,
+    namespace: &str,
+    deadline: Duration,
+) -> Result<()> {
+    use k8s_openapi::api::core::v1::ServiceAccount;
+    let api = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
+    let what = format!("service account '{namespace}/default'");
+    until(api, "default", &what, deadline, |account| {
+        Probe::from_option(account.map(|_| ()), || "none".into())
+    })
+    .await
+}
+
+/// Waits until a pod is Ready.
+///
+/// # Errors
+/// It ended, cannot start, or is not Ready in time: the error has its state.
+pub async fn pod_ready(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    deadline: Duration,
+) -> Result<k8s_openapi::api::core::v1::Pod> {
+    use k8s_openapi::api::core::v1::Pod;
+    let api = Api::<Pod>::namespaced(client.clone(), namespace);
+    let what = format!("pod '{namespace}/{name}' to be Ready");
+    until(api, name, &what, deadline, |pod| {
+        let Some(pod) = pod else {
+            return Probe::Pending("no such pod".into());
+        };
+        let status = pod.status.clone().unwrap_or_default();
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        if conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+        {
+            return Probe::Ready(pod.clone());
+        }
+        if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+            return Probe::Failed(Error::setup(format!("pod '{name}' ended: {}", seen(pod))));
+        }
+        Probe::Pending(seen(pod))
+    })
+    .await
+}
+
+/// A pod's state in a line: phase, and why each container does not run.
+pub fn seen(pod: &k8s_openapi::api::core::v1::Pod) -> String {
+    let status = pod.status.clone().unwrap_or_default();
+    let mut text = format!("phase {}", status.phase.as_deref().unwrap_or("-"));
+    for condition in status.conditions.unwrap_or_default() {
+        if condition.status != "True"
+            && let Some(reason) = &condition.reason
+        {
+            text.push_str(&format!(", {} {reason}", condition.type_));
+            if let Some(message) = condition.message {
+                text.push_str(&format!(" ({message})"));
+            }
+        }
+    }
+    for container in status.container_statuses.unwrap_or_default() {
+        let state = container.state.unwrap_or_default();
+        if let Some(waiting) = state.waiting {
+            text.push_str(&format!(
+                "; {} waits: {} {}",
+                container.name,
+                waiting.reason.unwrap_or_default(),
+                waiting.message.unwrap_or_default()
+            ));
+        }
+        if let Some(ended) = state.terminated {
+            text.push_str(&format!(
+                "; {} ended with {}",
+                container.name, ended.exit_code
+            ));
+        }
+    }
+    text
+}
+
+/// Waits until an object is gone.
+///
+/// # Errors
+/// It is still there at the deadline.
+pub async fn gone<K>(api: Api<K>, name: &str, deadline: Duration) -> Result<()>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let what = format!("'{name}' to be gone");
+    wait::until(&what, deadline, async || {
+        match api.get_metadata_opt(name).await {
+            Ok(None) => Probe::Ready(()),
+            Ok(Some(_)) => Probe::Pending("still there".into()),
+            Err(error) => Probe::Pending(error.to_string()),
+        }
+    })
+    .await
+}

@@ -1,0 +1,247 @@
+//! The table behind the verdicts: `data/compat.yaml`, read once.
+
+use std::sync::OnceLock;
+
+use semver::Version;
+use serde::Deserialize;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    /// Oldest first.
+    pub(super) containerd: Vec<Line>,
+    pub(super) configs: Vec<Config>,
+    pub(super) import: Import,
+    pub(super) cri_client: CriClient,
+    pub(super) image_store: Store,
+    /// Oldest first.
+    pub(super) kubernetes: Vec<Recommended>,
+    /// Oldest first.
+    pub(super) kind: Vec<Kind>,
+    pub(super) strays: Vec<NodeImage>,
+    pub(super) cri: Cri,
+    pub(super) kubeadm: Kubeadm,
+    pub(super) cgroup_v1: CgroupV1,
+    pub(super) removed_flags: RemovedFlags,
+    pub(super) mirrors: Mirrors,
+}
+
+/// A release line of containerd.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    /// `major.minor`.
+    pub(super) line: String,
+    pub(super) config: u32,
+    pub(super) shim: Form,
+    pub(super) image_volume: bool,
+    /// `ctr images import` goes through the transfer service.
+    pub(super) transfer: bool,
+    /// The last day of its patches.
+    pub(super) until: String,
+}
+
+/// How a shim tells where it listens; a daemon reads its own form and older ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Form {
+    Address,
+    Json,
+    Protobuf,
+}
+
+/// A version of containerd's configuration.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Config {
+    pub version: u32,
+    /// Where it has the snapshotter's name.
+    pub(super) key: String,
+    pub(super) link: String,
+}
+
+/// When `ctr images import`, as `kind load` calls it, cannot unpack.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Import {
+    /// Releases that never can.
+    pub(super) broken: Vec<Version>,
+    pub(super) fixed: Version,
+    pub(super) link: String,
+    /// The only snapshotter for which the transfer service can.
+    pub(super) unpacks: String,
+    pub(super) hidden: Hidden,
+    pub(super) transfer_link: String,
+}
+
+/// Releases whose `containerd config dump` does not name the snapshotter of the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hidden {
+    pub(super) line: String,
+    pub(super) fixed: Version,
+}
+
+impl Hidden {
+    pub(super) fn covers(&self, containerd: &Version) -> bool {
+        minor(containerd) == self.line && *containerd < self.fixed
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CriClient {
+    /// The first cri-api whose mounts can name an image.
+    pub(super) image_mount: Version,
+    pub(super) link: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    /// The first Docker whose default it is to keep images in containerd.
+    pub(super) containerd_since: Version,
+    pub(super) link: String,
+}
+
+/// What containerd recommends for a minor of Kubernetes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Recommended {
+    /// `major.minor`.
+    pub(super) minor: String,
+    /// The oldest release of each line, oldest line first.
+    pub(super) containerd: Vec<Version>,
+    /// The last day of its patches.
+    pub(super) until: String,
+}
+
+/// Which versions of the CRI kubelets and containerds speak. Of a Kubernetes and of a containerd
+/// without v1alpha2, major and minor count.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cri {
+    /// The first containerd with v1.
+    pub(super) containerd_v1: Version,
+    pub(super) containerd_without_v1alpha2: Version,
+    /// The first kubelet with v1.
+    pub(super) kubelet_v1: Version,
+    /// The first kubelet without v1alpha2.
+    pub(super) kubelet_v1_only: Version,
+    pub(super) link: String,
+    pub(super) runtime_config: RuntimeConfig,
+}
+
+/// A call that kubelets are announced to demand.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuntimeConfig {
+    pub(super) kubelet: Version,
+    /// The first that answers it.
+    pub(super) containerd: Version,
+    pub(super) link: String,
+}
+
+/// The versions of kubeadm's API.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kubeadm {
+    /// The first Kubernetes whose kubeadm does not read v1beta3.
+    pub(super) without_v1beta3: Version,
+    /// The first kind that writes v1beta4 where v1beta3 is not read.
+    pub(super) kind_writes_v1beta4: Version,
+    pub(super) link: String,
+}
+
+/// When kubelets refuse a host with cgroup v1.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CgroupV1 {
+    /// The first that does, unless it is told otherwise.
+    pub(super) kubelet: Version,
+    pub(super) says: String,
+    pub(super) link: String,
+}
+
+/// Flags that kubelets had.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemovedFlags {
+    pub(super) link: String,
+    pub(super) flags: Vec<RemovedFlag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemovedFlag {
+    pub(super) flag: String,
+    /// The first Kubernetes known to lack it.
+    pub(super) since: Version,
+    pub(super) cure: String,
+}
+
+/// When registry mirrors keep the CRI plugin from loading.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mirrors {
+    pub(super) broken: Vec<Version>,
+    pub(super) fixed: Version,
+    pub(super) says: String,
+    pub(super) link: String,
+}
+
+/// A release of kind.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kind {
+    pub(super) release: Version,
+    pub(super) reads: Vec<u32>,
+    /// What its default node image runs.
+    pub(super) containerd: Version,
+    /// Its default node image, `name:tag@sha256:…`.
+    pub(super) node: String,
+    /// Images for older Kubernetes that were built for it.
+    #[serde(default)]
+    pub(super) others: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeImage {
+    pub(super) containerd: Version,
+    pub(super) node: String,
+}
+
+pub(super) fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| {
+        serde_saphyr::from_str(include_str!("../../data/compat.yaml"))
+            .expect("embedded compat.yaml must be well formed")
+    })
+}
+
+impl Table {
+    pub(super) fn line(&self, containerd: &Version) -> Option<&Line> {
+        let line = minor(containerd);
+        self.containerd.iter().find(|known| known.line == line)
+    }
+
+    pub(super) fn config(&self, version: u32) -> Option<&Config> {
+        self.configs.iter().find(|config| config.version == version)
+    }
+
+    pub(super) fn kind(&self, release: &Version) -> Option<&Kind> {
+        self.kind.iter().find(|kind| kind.release == *release)
+    }
+
+    /// What containerd recommends for this Kubernetes.
+    pub(super) fn recommended(&self, kubernetes: &Version) -> Option<&Recommended> {
+        let minor = minor(kubernetes);
+        self.kubernetes.iter().find(|row| row.minor == minor)
+    }
+}
+
+/// `major.minor`, which names a release line.
+pub(super) fn minor(version: &Version) -> String {
+    format!("{}.{}", version.major, version.minor)
+}

@@ -1,0 +1,203 @@
+//! Go module builds: which packages of which module, locked by an embedded `go.sum`.
+
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use serde::{Deserialize, Serialize};
+
+use super::{embedded, sha256_hex};
+use kubenest_base::{Error, Result};
+
+static BUILDS: LazyLock<BTreeMap<String, Build>> = LazyLock::new(|| {
+    serde_saphyr::from_str(embedded::go_builds()).expect("embedded build.yaml must be well formed")
+});
+
+/// A Go module at one version and the programs built from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoBuild {
+    folder: &'static str,
+    build: &'static Build,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Build {
+    module: String,
+    version: String,
+    packages: Vec<String>,
+    /// The folder with the program's source, when the same is built against several releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    /// Package to variable to value, set by the linker.
+    #[serde(default)]
+    stamps: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl GoBuild {
+    /// Finds the build of a module at a version.
+    ///
+    /// # Errors
+    /// Input when there is none; the cure lists the known ones.
+    pub fn find(module: &str, version: &str) -> Result<Self> {
+        let found = BUILDS
+            .iter()
+            .find(|(_, build)| build.module == module && build.version == version)
+            .map(|(folder, build)| Self { folder, build });
+        found.ok_or_else(|| {
+            let known: Vec<_> = BUILDS
+                .values()
+                .map(|b| format!("{} {}", b.module, b.version))
+                .collect();
+            Error::input(format!("no Go build is kept for {module} {version}")).cure(format!(
+                "use one of {}; or take the component from an archive or a folder",
+                known.join(", ")
+            ))
+        })
+    }
+
+    /// The folder's name, such as `containerd-2.0.2`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.folder
+    }
+
+    /// The files `go build` needs, as name and content.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&'static str, &'static [u8])> {
+        let folders = [Some(self.folder), self.build.source.as_deref()];
+        let folders = folders.into_iter().flatten();
+        folders.flat_map(embedded::go_files).collect()
+    }
+
+    /// The build tags, joined by commas.
+    #[must_use]
+    pub fn tags(&self) -> String {
+        self.build.tags.join(",")
+    }
+
+    /// The import paths of the programs. One with a host's name in it is whole: a program of
+    /// another module, at the version that this one requires.
+    #[must_use]
+    pub fn packages(&self) -> Vec<String> {
+        let Build {
+            module, packages, ..
+        } = self.build;
+        packages
+            .iter()
+            .map(|package| match package.as_str() {
+                "." => module.clone(),
+                path if path.contains('.') => path.to_owned(),
+                path => format!("{module}/{path}"),
+            })
+            .collect()
+    }
+
+    /// The linker's flags: no symbol table, and the version stamps.
+    #[must_use]
+    pub fn ldflags(&self) -> String {
+        let stamps = self.build.stamps.iter().flat_map(|(package, values)| {
+            values
+                .iter()
+                .map(move |(name, value)| format!("-X {package}.{name}={value}"))
+        });
+        ["-s".to_owned(), "-w".to_owned()]
+            .into_iter()
+            .chain(stamps)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// sha256 over everything that decides the programs' bytes, `go.sum` included.
+    pub(super) fn hash(&self) -> String {
+        let mut text = serde_json::to_string(self.build).expect("a build must be plain data");
+        for (name, content) in self.files() {
+            text.push_str(&format!("\n{name} {}", sha256_hex(content)));
+        }
+        sha256_hex(text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_build_has_a_locked_folder() {
+        for (folder, build) in BUILDS.iter() {
+            let names: Vec<_> = embedded::go_files(folder)
+                .iter()
+                .map(|(name, _)| *name)
+                .collect();
+            assert!(names.contains(&"go.mod"), "{folder}");
+            // A module without dependencies has nothing to lock.
+            assert!(
+                names.contains(&"go.sum") || build.packages == ["."],
+                "{folder}"
+            );
+        }
+    }
+
+    #[test]
+    fn go_mod_requires_exactly_the_version_it_is_kept_for() {
+        for (folder, build) in BUILDS.iter().filter(|(_, b)| b.module.contains('.')) {
+            let files = embedded::go_files(folder);
+            let (_, go_mod) = files.iter().find(|(name, _)| *name == "go.mod").unwrap();
+            let wanted = format!("require {} v{}\n", build.module, build.version);
+            assert!(
+                String::from_utf8_lossy(go_mod).contains(&wanted),
+                "{folder}: {wanted}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_cri_client_is_built_against_two_releases_of_the_api() {
+        let files = |version: &str| {
+            let build = GoBuild::find("kubenest/cri-client", version).unwrap();
+            let mut files = build.files();
+            let go_mod = files.remove(0);
+            let wanted = format!("\tk8s.io/cri-api v{version}\n");
+            assert!(
+                String::from_utf8_lossy(go_mod.1).contains(&wanted),
+                "{go_mod:?}"
+            );
+            files.last().copied()
+        };
+        assert_eq!(files("0.30.0").unwrap().0, "main.go");
+        assert_eq!(files("0.30.0"), files("0.34.0"));
+    }
+
+    #[test]
+    fn kubernetes_knows_its_own_version() {
+        let flags = GoBuild::find("k8s.io/kubernetes", "1.32.1")
+            .unwrap()
+            .ldflags();
+        assert!(flags.starts_with("-s -w "));
+        for package in [
+            "k8s.io/component-base/version",
+            "k8s.io/client-go/pkg/version",
+        ] {
+            assert!(flags.contains(&format!("-X {package}.gitVersion=v1.32.1")));
+        }
+    }
+
+    #[test]
+    fn package_paths_start_with_the_module() {
+        let packages = GoBuild::find("github.com/coredns/coredns", "1.11.3")
+            .unwrap()
+            .packages();
+        assert_eq!(packages, ["github.com/coredns/coredns"]);
+    }
+
+    #[test]
+    fn unknown_version_lists_the_known_builds() {
+        let error = GoBuild::find("k8s.io/kubernetes", "1.0.0").unwrap_err();
+        assert!(
+            error
+                .cure_text()
+                .unwrap()
+                .contains("k8s.io/kubernetes 1.32.1")
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! Where a component's files come from.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use kubenest_base::digest::{Sha256, hex, sha256_hex};
+
+use super::GoBuild;
+use kubenest_base::{Context, Error, Result};
+
+/// Where a component's files come from; each variant is pinned in its own way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Built from a Go module, locked by an embedded `go.sum`.
+    Go(GoBuild),
+    /// Debian packages, verified by apt against the suite's signed index.
+    Debian {
+        /// The suite, such as `trixie`.
+        suite: String,
+        /// The packages; the version and sum are those of the first.
+        packages: Vec<String>,
+        /// The first package's version; none for a root file system, which is as
+        /// new as its suite. A rebuild of the same upstream version may stand in.
+        version: Option<String>,
+        /// The sha256 of the first package's file, in hex, at exactly that version.
+        sha256: Option<String>,
+    },
+    /// A tar archive (plain or gzip) or a bare program.
+    Archive {
+        /// An `http`, `https` or `file` address.
+        url: String,
+        /// The sha256 of the file at that address, in hex.
+        sha256: String,
+    },
+    /// A folder of this machine.
+    Folder {
+        /// Where it is.
+        path: PathBuf,
+        /// sha256 over the names and contents of its files, and which of them can be run, in hex.
+        sha256: String,
+    },
+}
+
+impl Source {
+    /// Reads a folder's content hash and makes it a source.
+    ///
+    /// # Errors
+    /// Input when the folder cannot be read.
+    pub fn folder(path: PathBuf) -> Result<Self> {
+        let sha256 = hash_folder(&path).map_err(|cause| {
+            Error::input(format!("cannot read folder {}", path.display()))
+                .because(cause)
+                .cure("check the path and its permissions")
+        })?;
+        Ok(Self::Folder { path, sha256 })
+    }
+
+    /// sha256, in hex, over what decides the files' bytes: addresses and paths do not.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        let text = match self {
+            Self::Go(build) => format!("go {}", build.hash()),
+            Self::Debian {
+                suite,
+                packages,
+                version,
+                sha256,
+            } => {
+                let [version, sha256] = [version, sha256].map(|v| v.as_deref().unwrap_or("-"));
+                format!("debian {suite} {version} {sha256} {}", packages.join(" "))
+            }
+            Self::Archive { sha256, .. } => format!("archive {sha256}"),
+            Self::Folder { sha256, .. } => format!("folder {sha256}"),
+        };
+        sha256_hex(text.as_bytes())
+    }
+}
+
+/// The sha256 of a file, read in pieces.
+pub fn hash_file(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let what = || format!("cannot read {}", path.display());
+    let mut reader = BufReader::with_capacity(1 << 16, File::open(path).with_context(what)?);
+    loop {
+        let piece = reader.fill_buf().with_context(what)?;
+        if piece.is_empty() {
+            break;
+        }
+        hasher.update(piece);
+        let length = piece.len();
+        reader.consume(length);
+    }
+    Ok(hex(&hasher.finish()))
+}
+
+/// sha256, in hex, of what [`Source::Folder`] says.
+pub fn hash_folder(root: &Path) -> Result<String> {
+    let mut lines = Vec::new();
+    for file in regular_files(root)? {
+        let name = file
+            .strip_prefix(root)
+            .expect("a walk must stay below its root");
+        let mode = if is_executable(&file) { "x" } else { "-" };
+        lines.push(format!("{name:?} {mode} {}", hash_file(&file)?));
+    }
+    lines.sort_unstable();
+    Ok(sha256_hex(lines.join("\n").as_bytes()))
+}
+
+/// Whether a file can be run.
+pub fn is_executable(file: &Path) -> bool {
+    file.metadata()
+        .is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
+}
+
+/// The regular files below a folder; links are not followed, so none leads outside.
+pub fn regular_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let what = || format!("cannot list {}", folder.display());
+        for entry in folder.read_dir().with_context(what)? {
+            let entry = entry.with_context(what)?;
+            let kind = entry.file_type().with_context(what)?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_hash_follows_content_and_not_place() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for folder in [&one, &two] {
+            std::fs::create_dir(folder.path().join("bin")).unwrap();
+            std::fs::write(folder.path().join("bin/runc"), "same").unwrap();
+        }
+        let hash =
+            |folder: &tempfile::TempDir| Source::folder(folder.path().into()).unwrap().hash();
+        assert_eq!(hash(&one), hash(&two));
+        std::fs::write(two.path().join("bin/runc"), "other").unwrap();
+        assert_ne!(hash(&one), hash(&two));
+    }
+
+    #[test]
+    fn what_can_be_run_is_another_folder_than_what_cannot() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("runc");
+        std::fs::write(&file, "same").unwrap();
+        let hash = || hash_folder(folder.path()).unwrap();
+        let [plain, program] = [0o644, 0o755].map(|mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            hash()
+        });
+        assert_ne!(plain, program);
+    }
+
+    #[test]
+    fn missing_folder_names_its_path() {
+        let error = Source::folder("/nowhere/at/all".into()).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/at/all"));
+    }
+
+    #[test]
+    fn a_mirror_of_the_same_archive_is_the_same_source() {
+        let at = |url: &str| {
+            Source::Archive {
+                url: url.into(),
+                sha256: "00".repeat(32),
+            }
+            .hash()
+        };
+        assert_eq!(at("https://one.example/a.tgz"), at("file:///a.tgz"));
+    }
+}
