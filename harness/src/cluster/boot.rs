@@ -362,7 +362,12 @@ mod tests {
         let machine = Error::setup(machine);
         let told = told(init_timed_out(Some(machine)), "a", None);
         assert_eq!(told.kind(), ErrorKind::Timeout);
-        insta::assert_snapshot!(told.report(), @r"
+        // How slow this machine is at this moment is measured.
+        let now = r"KUBENEST_PATIENCE=\d+ \(now [\d.]+\)";
+        let said = regex::Regex::new(now).unwrap();
+        let report = told.report();
+        let said = said.replace(&report, "KUBENEST_PATIENCE=2 (now 1.0)");
+        insta::assert_snapshot!(said, @r"
         boot cluster 'a': the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2: on node 'a-control-plane' etcd is running, kube-apiserver is created: run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane': waited 180.0 s for its end; last seen: [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez
         cure: run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE=2 (now 1.0)
         ");

@@ -233,7 +233,7 @@ impl Page {
     async fn receive(&mut self) -> Result<Value> {
         let mut bytes = Vec::new();
         let read = self.from.read_until(0, &mut bytes);
-        let read = tokio::time::timeout(Duration::from_secs(60), read).await;
+        let read = wait::at_most(Duration::from_secs(60), read).await;
         if read.context("the browser says nothing for a minute")?? == 0 {
             bail!("the browser ended");
         }

@@ -6,6 +6,11 @@
 //! A deadline is what an ordinary machine needs at most. Each is multiplied by one factor
 //! ([`patience()`]), those that a test gives, too: on a slow machine they mean the same.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that sleeps and cuts work off"
+)]
+
 mod machine;
 mod patience;
 
@@ -217,7 +222,6 @@ pub fn machine_cause(error: &Error) -> Option<Error> {
 
 /// A pause between two looks of a loop that runs for as long as something lives.
 pub async fn pace(pause: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
     tokio::time::sleep(pause).await;
 }
 

@@ -137,7 +137,7 @@ mod tests {
 
     /// The first line that shows a cause by itself in its fixtures.
     fn example(id: &str) -> String {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fixtures");
         let entries = fs::read_dir(root.join(id)).expect("must list");
         let mut logs: Vec<_> = entries
             .map(|entry| entry.expect("must list").path())

@@ -13,7 +13,7 @@ use std::{
 use super::*;
 
 fn logs() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures/innocuous");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fixtures/innocuous");
     let entries = |folder: &Path| {
         let entries = fs::read_dir(folder).expect("must list");
         entries.map(|entry| entry.expect("must list").path())
@@ -35,10 +35,7 @@ fn logs_of_runs_without_a_fault_show_nothing() {
 #[test]
 fn sources_that_quote_errors_show_nothing() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = [
-        root.join("src/diagnosis"),
-        root.join("src/diagnosis/causes"),
-    ];
+    let folders = [root.join("src"), root.join("src/causes")];
     let sources = folders.iter().flat_map(|folder| {
         let entries = fs::read_dir(folder).expect("must list");
         entries.map(|entry| entry.expect("must list").path())

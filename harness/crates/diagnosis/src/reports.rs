@@ -164,7 +164,7 @@ const REPORTS: &[Report] = &[
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/reports")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/reports")
 }
 
 #[test]

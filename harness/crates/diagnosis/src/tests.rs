@@ -13,7 +13,7 @@ use std::{
 use super::{causes::causes, *};
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fixtures");
     let entries = fs::read_dir(root.join(folder)).unwrap_or_else(|_| panic!("no {folder}/"));
     let mut paths: Vec<_> = entries
         .map(|entry| entry.expect("must list").path())

@@ -216,7 +216,7 @@ fn logs_below(folder: &Path) -> Vec<Log> {
 }
 
 fn logs() -> Vec<Log> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     ["fixtures", "reports"]
         .iter()
         .flat_map(|part| logs_below(&root.join(part)))
@@ -315,7 +315,7 @@ fn a_log_shows_the_same_however_it_is_kept() {
 /// k3s holds kubelet and runtime in one process, in one journal.
 #[test]
 fn the_words_of_k3s_count_as_those_of_what_it_holds() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fixtures");
     for id in [
         "image-collected",
         "cri-plugin-missing",

@@ -16,6 +16,7 @@ use super::{
     labels::BootId,
     *,
 };
+use kubenest_base::wait::with_factor;
 use kubenest_base::{Context, ErrorKind, Result};
 
 /// Longer than any call may take: half an hour for an image that is loaded, and its begin.
@@ -153,7 +154,7 @@ async fn an_engine_that_says_nothing_ends_every_call_with_an_error_in_time() {
     let docker = falls_silent(&place, nothing);
     for (name, call) in calls(&docker, place.path()) {
         let begun = Instant::now();
-        let error = call.await.expect_err(name).report();
+        let error = with_factor(1.0, call).await.expect_err(name).report();
         assert!(begun.elapsed() < LONGEST, "{name}: {:?}", begun.elapsed());
         assert!(
             error.contains("no answer within") || error.contains("waited"),
@@ -169,7 +170,7 @@ async fn an_engine_that_stops_in_its_answer_ends_every_call_in_time() {
     for (name, call) in calls(&docker, place.path()) {
         let begun = Instant::now();
         // Of some questions the first line is all the answer.
-        call.await.ok();
+        with_factor(1.0, call).await.ok();
         assert!(begun.elapsed() < LONGEST, "{name}: {:?}", begun.elapsed());
     }
 }
@@ -179,9 +180,7 @@ async fn a_patient_user_waits_longer_for_an_answer() {
     let place = tempfile::tempdir().unwrap();
     let docker = falls_silent(&place, nothing);
     let begun = Instant::now();
-    let error = kubenest_base::wait::with_factor(3.0, docker.container("a"))
-        .await
-        .unwrap_err();
+    let error = with_factor(3.0, docker.container("a")).await.unwrap_err();
     insta::assert_snapshot!(error.report(), @r"
     inspect container 'a': no answer within 180 s
     cure: see whether the engine still runs: `kubenest engine status`, or `docker info`
@@ -196,7 +195,7 @@ async fn a_command_without_end_is_cut_off_and_its_last_line_told() {
     let argv = ["kubeadm", "init", "--config", "/kind/kubeadm.conf"];
     let deadline = Duration::from_secs(180);
     let run = docker.exec_within("a-control-plane", &argv, None, deadline);
-    let error = run.await.unwrap_err();
+    let error = with_factor(1.0, run).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     insta::assert_snapshot!(
         error.report(),

@@ -67,7 +67,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_printed_without_secrets() {
         let own = std::env::current_exe().unwrap();
-        let name = "evidence::panics::tests::one_that_says_a_secret";
+        let name = "panics::tests::one_that_says_a_secret";
         let run = Command::new(own).args([name, "--exact", "--ignored"]);
         let output = run
             .env("KUBENEST_REDACT", "EMP-[0-9]+")

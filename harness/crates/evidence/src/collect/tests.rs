@@ -39,7 +39,7 @@ fn written(known: &Known, message: &str, parts: &[(&str, &str)]) -> Kept {
 #[test]
 fn bundles_of_the_documented_failures_name_the_right_cause_first() {
     let home = tempfile::tempdir().unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/diagnosis/fixtures");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../diagnosis/src/fixtures");
     for id in [
         "kind-snapshotter-not-detected",
         "kind-config-version-unknown",

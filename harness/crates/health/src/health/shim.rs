@@ -224,6 +224,8 @@ pub(super) fn honours_runtime_path(daemon_version: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use kubenest_base::wait::with_factor;
+
     use super::*;
 
     /// What the shims of 1.7.24, 2.0.2 and 2.3.4 really answered.
@@ -301,8 +303,8 @@ pub(super) mod tests {
         assert!(candidates(&runtime("runc", ""), &daemon(), "2.0.2").is_err());
     }
 
-    #[test]
-    fn shims_name_their_path_and_version_and_answer() {
+    #[tokio::test]
+    async fn shims_name_their_path_and_version_and_answer() {
         let parse = |status, stdout: &[u8], stderr: &str| {
             let (stdout, stderr) = (stdout.to_vec(), stderr.to_owned());
             let output = ExecOutput {
@@ -327,7 +329,8 @@ pub(super) mod tests {
             .expect("must parse")
             .expect("must be found");
         assert_eq!(found.answer, Err("status 1: no socket".to_owned()));
-        let late = parse(137, told.as_bytes(), "").map(|found| found.map(|found| found.answer));
+        let late = with_factor(1.0, async { parse(137, told.as_bytes(), "") }).await;
+        let late = late.map(|found| found.map(|found| found.answer));
         let late = late.expect("must parse").expect("must be found");
         insta::assert_snapshot!(
             late.unwrap_err(),

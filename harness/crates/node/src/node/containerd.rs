@@ -293,7 +293,8 @@ mod tests {
     async fn a_stream_that_ends_is_an_error_with_its_cause() {
         let (near, far) = tokio::io::duplex(64);
         drop(far);
-        let error = Containerd::over("cp-1", near).await.expect_err("must fail");
+        let open = kubenest_base::wait::with_factor(1.0, Containerd::over("cp-1", near));
+        let error = open.await.expect_err("must fail");
         insta::assert_snapshot!(
             error.report(),
             @"connect to containerd in node 'cp-1': transport error: connection error: broken pipe"
@@ -303,7 +304,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_says_nothing_is_an_error_within_its_bound() {
         let (near, _far) = tokio::io::duplex(64);
-        let error = Containerd::over("cp-1", near).await.expect_err("must fail");
+        let open = kubenest_base::wait::with_factor(1.0, Containerd::over("cp-1", near));
+        let error = open.await.expect_err("must fail");
         insta::assert_snapshot!(
             error.report(),
             @"call /containerd.services.version.v1.Version/Version in node 'cp-1': DeadlineExceeded: no answer within 10 s"
