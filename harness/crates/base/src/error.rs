@@ -29,6 +29,7 @@ pub enum ErrorKind {
 /// [`source`](StdError::source) and added by `{:#}`. [`Error::report`] has everything for people.
 ///
 /// ```
+/// # use kubenest_base as kubenest;
 /// let error = kubenest::Error::input("unknown recipe 'v9'").cure("kubenest image list");
 /// assert_eq!(error.report(), "unknown recipe 'v9'\ncure: kubenest image list");
 /// ```

@@ -68,6 +68,7 @@ impl<T> Probe<T> {
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// use std::time::Duration;
+/// # use kubenest_base as kubenest;
 /// use kubenest::wait::{self, Probe};
 ///
 /// let folder = std::env::temp_dir();

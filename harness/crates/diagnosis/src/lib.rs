@@ -6,6 +6,7 @@
 //! so says it: the same words in a pod's own output mean nothing.
 //!
 //! ```
+//! # mod kubenest { pub use kubenest_diagnosis as diagnosis; }
 //! use kubenest::diagnosis::{Evidence, Source, diagnose};
 //!
 //! let text = "ERROR: failed to detect containerd snapshotter";

@@ -29,16 +29,9 @@ impl Kept {
     /// They do not; the message has the causes that are there, and the folder.
     ///
     /// ```no_run
-    /// # async fn example(cluster: kubenest::Cluster) -> anyhow::Result<()> {
-    /// # let my_pod = kubenest::k8s_openapi::api::core::v1::Pod::default();
-    /// cluster
-    ///     .case(async |case| {
-    ///         case.create(&my_pod).await?;
-    ///         // What `my_pod` comes to when its image was not loaded.
-    ///         case.evidence().await?.assert_cause("image-not-in-node");
-    ///         Ok(())
-    ///     })
-    ///     .await
+    /// # fn example(evidence: &kubenest_evidence::Kept) {
+    /// // Of a case whose pod asks for an image that was not loaded.
+    /// evidence.assert_cause("image-not-in-node");
     /// # }
     /// ```
     #[track_caller]

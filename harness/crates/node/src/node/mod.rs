@@ -122,7 +122,7 @@ impl Node {
     /// The same node, with another deadline for each command that runs in it than 15 minutes.
     ///
     /// ```no_run
-    /// # async fn example(node: &kubenest::node::Node) -> kubenest::Result<()> {
+    /// # async fn example(node: &kubenest_node::node::Node) -> kubenest_base::Result<()> {
     /// let soon = std::time::Duration::from_secs(10);
     /// node.within(soon).exec_ok(&["crictl", "ps"]).await?;
     /// # Ok(())

@@ -89,6 +89,7 @@ fn cri(kubernetes: &Version, containerd: &Version) -> Verdict {
 /// kubeadm's API that kubeadm reads.
 ///
 /// ```
+/// # use kubenest_recipe as kubenest;
 /// use kubenest::compat::{Verdict, kubeadm};
 ///
 /// let kubernetes = "1.37.0".parse()?;

@@ -66,6 +66,7 @@ impl Verdict {
 /// its default snapshotter.
 ///
 /// ```
+/// # use kubenest_recipe as kubenest;
 /// use kubenest::compat::{Verdict, loader};
 ///
 /// let (v26, v27) = ("0.26.0".parse()?, "0.27.0".parse()?);

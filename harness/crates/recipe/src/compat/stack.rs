@@ -67,6 +67,7 @@ pub struct Finding {
 /// cluster that cannot work from being started.
 ///
 /// ```
+/// # use kubenest_recipe as kubenest;
 /// use kubenest::compat::{Stack, before_boot, refuse_known_bad};
 ///
 /// let stack = Stack {

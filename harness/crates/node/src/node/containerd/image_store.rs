@@ -15,7 +15,7 @@ const NAMESPACE: &str = "k8s.io";
 /// The label that ends a lease by itself (RFC 3339).
 const EXPIRE: &str = "containerd.io/gc.expire";
 
-/// Images, content and snapshots of the namespace [`NAMESPACE`].
+/// Images, content and snapshots of the namespace of the kubelet, `k8s.io`.
 ///
 /// What is made through a store with a lease is kept from containerd's garbage collection
 /// until the lease ends.
