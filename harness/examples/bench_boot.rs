@@ -25,9 +25,9 @@ use kubenest::{
     objects,
     recipe::Recipe,
     telemetry,
-    tools::Kind,
     wait::{self, Probe},
 };
+use kubenest_fixtures::kind::Kind;
 use serde::Serialize;
 
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -131,9 +131,7 @@ async fn boot_kinds(docker: &Docker, kind: &Kind, image: &str) -> Result<Reading
                 if let Some(pid) = pid_of("kind", "bench-kind") {
                     peak = peak.max(peak_mib(pid));
                 }
-                tokio::time::timeout(Duration::from_millis(200), std::future::pending::<()>())
-                    .await
-                    .ok();
+                wait::pace(Duration::from_millis(200)).await;
             }
         };
         let created = tokio::select! {

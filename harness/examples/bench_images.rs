@@ -22,7 +22,6 @@ use bench::{Options, median};
 use clap::Parser;
 use kubenest::{
     Cluster, ClusterSpec,
-    cri_client::CriClient,
     docker::{Docker, FileEntry, Labels},
     engine,
     image::architecture,
@@ -30,9 +29,9 @@ use kubenest::{
     process::Command,
     settings::settings,
     telemetry,
-    tools::Kind,
 };
 use kubenest_base::digest::{Sha256, hex, sha256_hex};
+use kubenest_fixtures::{cri_client::CriClient, kind::Kind};
 use serde::Serialize;
 use serde_json::json;
 use tempfile::TempDir;

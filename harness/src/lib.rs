@@ -42,14 +42,10 @@
 
 pub mod case;
 pub mod cluster;
-pub mod cri_client;
-mod lockfile;
-pub mod tools;
 mod verdict;
 
 pub use case::Case;
 pub use cluster::{Cluster, ClusterSpec, NodeSpec};
-pub use cri_client::CriClient;
 pub use k8s_openapi;
 pub use kube;
 pub use kubenest_base::{

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{
     BOOT, Cluster, ClusterSpec, Phase, clients::Clients, made::Made, pairs, steps, watchdog,
 };
-use crate::{lockfile, verdict, verdict::Record};
+use crate::{verdict, verdict::Record};
 use kubenest_base::{
     Error, ErrorKind, Result, parent, progress, random, settings::settings, wait, wait::Deadline,
 };
@@ -14,6 +14,7 @@ use kubenest_diagnosis::diagnose;
 use kubenest_docker::{Docker, Scope, sweep};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Kept, Subject, Why};
+use kubenest_forge::lockfile;
 use kubenest_forge::{image, image::NodeImage};
 use kubenest_health::health;
 use kubenest_images::Protection;

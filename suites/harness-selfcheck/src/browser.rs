@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use kubenest::{
     ErrorKind,
-    tools::Chromium,
     wait::{self, Probe},
 };
+use kubenest_fixtures::browser::Chromium;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{

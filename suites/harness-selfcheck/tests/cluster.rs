@@ -31,9 +31,9 @@ use kubenest::{
     process::Command,
     recipe::{Content, Recipe},
     settings::settings,
-    tools::LocalRegistry,
-    wait::Probe,
+    wait::{self, Probe},
 };
+use kubenest_fixtures::registry::LocalRegistry;
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
@@ -445,6 +445,8 @@ async fn a_mapped_port_answers_on_the_host(case: &Case<'_>) -> Result<()> {
 async fn told_on_host(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let mut told = String::new();
-    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut told)).await??;
+    wait::at_most(DEADLINE, stream.read_to_string(&mut told))
+        .await
+        .context("it took too long")??;
     Ok(told.trim().to_owned())
 }

@@ -83,7 +83,9 @@ impl Breaking {
     }
 
     async fn line(&mut self) -> Result<String> {
-        let line = tokio::time::timeout(LONG, self.lines.next_line()).await??;
+        let line = wait::at_most(LONG, self.lines.next_line())
+            .await
+            .context("it took too long")??;
         match line {
             Some(line) => Ok(line),
             None => anyhow::bail!("it ended: {}", self.end().await?.1),
@@ -205,7 +207,9 @@ fn nothing_secret_is_in(folder: &Path) {
 #[tokio::test]
 async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<()> {
     let mut breaking = Breaking::start("boot")?;
-    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    let (status, said) = wait::at_most(LONG, breaking.end())
+        .await
+        .context("it took too long")??;
     assert!(!status.success());
     let bundles = breaking.bundles()?;
     let [bundle] = bundles.as_slice() else {
@@ -238,7 +242,9 @@ async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()>
         assert!(seconds < SOON.as_secs_f64(), "evidence took {seconds} s");
     }
     assert!(breaking.line().await?.starts_with("api "));
-    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    let (status, said) = wait::at_most(LONG, breaking.end())
+        .await
+        .context("it took too long")??;
     assert!(!status.success());
     let bundles = breaking.bundles()?;
     let [planted, containerd, disk, api, node] = bundles.as_slice() else {
@@ -318,7 +324,9 @@ async fn a_process_ended_by_sigterm_leaves_evidence_and_nothing_else() -> Result
     assert_eq!(breaking.line().await?, "ready");
     let asked = Instant::now();
     breaking.signal("TERM").await?;
-    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    let (status, said) = wait::at_most(LONG, breaking.end())
+        .await
+        .context("it took too long")??;
     let seconds = asked.elapsed().as_secs_f64();
     assert_eq!(status.code(), Some(143), "{said}");
     assert!(seconds < SOON.as_secs_f64(), "it took {seconds} s");
@@ -347,7 +355,9 @@ async fn a_boot_given_up_by_ctrl_c_leaves_one_bundle_of_nodes_that_were_there() 
     })
     .await?;
     breaking.signal("INT").await?;
-    let (status, said) = tokio::time::timeout(LONG, breaking.end()).await??;
+    let (status, said) = wait::at_most(LONG, breaking.end())
+        .await
+        .context("it took too long")??;
     assert_eq!(status.code(), Some(130), "{said}");
     let bundles = breaking.bundles()?;
     let [bundle] = bundles.as_slice() else {

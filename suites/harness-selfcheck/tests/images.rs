@@ -22,9 +22,9 @@ use kubenest::{
     images::{Images, Loaded, Pin, Source},
     node::{Node, containerd::Containerd},
     settings::EngineRelease,
-    tools::{Kind, LocalRegistry},
     wait::{self, Probe},
 };
+use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
 use tokio::{io::copy_bidirectional, net, process::Command};
 
 const MIB: u64 = 1 << 20;

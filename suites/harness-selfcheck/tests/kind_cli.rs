@@ -11,9 +11,9 @@ use kubenest::{
     images::{Images, Pin},
     node::{self, Role},
     recipe::Recipe,
-    tools::Kind,
     wait::{self, Probe},
 };
+use kubenest_fixtures::kind::Kind;
 
 /// Resolves the API server's Service by name, and connects to its address.
 const USE_NETWORK: &str = "\

@@ -15,9 +15,9 @@ use kubenest::{
     docker::Docker,
     image::{DefaultNode, NodeImage, SmallImage, Versions},
     recipe::{Content, Recipe},
-    tools::LocalRegistry,
     wait,
 };
+use kubenest_fixtures::registry::LocalRegistry;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// What a registry that does not answer may cost, on a busy machine too.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kubenest::{
-    Case, ClusterSpec, CriClient,
+    Case, ClusterSpec,
     docker::FileEntry,
     image::SmallImage,
     k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Volume, VolumeMount},
@@ -12,6 +12,7 @@ use kubenest::{
     objects,
     wait::{self, Probe},
 };
+use kubenest_fixtures::cri_client::CriClient;
 use serde_json::{Value, json};
 
 /// The client whose cri-api has no image in a mount.

@@ -22,7 +22,7 @@ mod affected {
         mount, runs, spec, without_id, without_kubelet,
     };
     use kubenest::{
-        Case, Cluster, ClusterSpec, CriClient,
+        Case, Cluster, ClusterSpec,
         health::{self, Expected},
         image::NodeImage,
         node::containerd::SOCKET,
@@ -31,6 +31,7 @@ mod affected {
         skip,
     };
     use kubenest_fixtures::cluster;
+    use kubenest_fixtures::cri_client::CriClient;
     use rstest::rstest;
 
     use super::{CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_1};
@@ -162,7 +163,8 @@ mod fixed {
     use image_volume_mount::{
         NEW_CLIENT, create_pod, load, mount, read_in_pod, spec, without_kubelet,
     };
-    use kubenest::{CriClient, node::containerd::SOCKET};
+    use kubenest::node::containerd::SOCKET;
+    use kubenest_fixtures::cri_client::CriClient;
 
     use super::CONTAINERD_2_1;
 

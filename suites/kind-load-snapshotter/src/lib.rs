@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use kubenest::{
     Case, image::SmallImage, k8s_openapi::api::core::v1::Pod, kube::api::LogParams,
-    process::Output, tools::Kind, wait::Probe,
+    process::Output, wait::Probe,
 };
+use kubenest_fixtures::kind::Kind;
 
 /// What kind v0.26 says when it does not find the snapshotter's name.
 pub const NOT_DETECTED: &str = "failed to detect containerd snapshotter";

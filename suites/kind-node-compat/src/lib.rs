@@ -11,9 +11,9 @@ use kubenest::{
     health::{self, Expected},
     image::SmallImage,
     node::containerd::Containerd,
-    tools::{Kind, LocalRegistry},
     wait::{self, Probe},
 };
+use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
 
 /// The node whose containerd writes its configuration in version 2.
 pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";

@@ -24,8 +24,8 @@ mod affected {
         health::Expected,
         image::NodeImage,
         recipe::{ImageRef, Recipe},
-        tools::LocalRegistry,
     };
+    use kubenest_fixtures::registry::LocalRegistry;
     use rstest::rstest;
 
     #[rstest]
@@ -151,8 +151,8 @@ mod fixed {
         image::{NodeImage, SmallImage},
         node::{Node, Role},
         recipe::Recipe,
-        tools::{Kind, LocalRegistry},
     };
+    use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
     use rstest::rstest;
 
     /// The second one is booted for a release that nobody knows: it is warned of, tried, and

@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::package::Package;
 use kubenest_base::digest::sha256_hex;
-use serde::Deserialize;
 
 use kubenest_base::{Context, Error, Result, lock::FileLock, process::Command, settings::settings};
 
@@ -23,21 +23,6 @@ const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Package lists older than this are fetched again before they are used.
 const LISTS_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// A package to fetch.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Exact version; a rebuild of the same upstream version is taken when Debian has
-    /// replaced it. `None`: the suite's own.
-    #[serde(default)]
-    pub version: Option<String>,
-    /// Sum of the amd64 file of exactly this version.
-    #[serde(default)]
-    pub sha256: Option<String>,
-}
 
 /// Downloads packages of a suite and unpacks them, one over the other, below `into`.
 ///

@@ -1,13 +1,9 @@
 //! Which programs a component consists of, and where each has its place.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use kubenest_base::{Context, Error, Result};
-use kubenest_recipe::{recipe::Role, recipe::is_executable, recipe::regular_files};
+use kubenest_base::{Error, Result};
+use kubenest_recipe::recipe::Role;
 
 /// The folder of what goes into the node, below a role's own.
 pub(super) const NODE: &str = "node";
@@ -16,12 +12,12 @@ pub(super) const ROOTFS: &str = "rootfs.tar";
 
 /// A program with the component it belongs to and the folder it goes to,
 /// relative to the role's own.
-struct Program {
-    name: &'static str,
-    role: Role,
-    folder: &'static str,
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) role: Role,
+    pub(super) folder: &'static str,
     /// Left out by builds that do not need it.
-    optional: bool,
+    pub(super) optional: bool,
 }
 
 const LOADER: (&str, &str) = if cfg!(target_arch = "aarch64") {
@@ -33,7 +29,7 @@ const LOADER: (&str, &str) = if cfg!(target_arch = "aarch64") {
 const NODE_BIN: &str = "node/usr/local/bin";
 const CNI_BIN: &str = "node/opt/cni/bin";
 
-const PROGRAMS: [Program; 25] = [
+pub(super) const PROGRAMS: [Program; 25] = [
     Program::new("kubelet", Role::Kubernetes, NODE_BIN),
     Program::new("kubeadm", Role::Kubernetes, NODE_BIN),
     Program::new("kubectl", Role::Kubernetes, NODE_BIN),
@@ -93,59 +89,6 @@ impl Program {
             optional: false,
         }
     }
-
-    /// Where it is below an entry of the cache.
-    fn path(&self) -> PathBuf {
-        Path::new(self.role.name())
-            .join(self.folder)
-            .join(self.name)
-    }
-}
-
-/// The name a bare program has when its component is only one.
-pub(super) fn sole_program(role: Role) -> Option<&'static str> {
-    let mut names = PROGRAMS.iter().filter(|p| p.role == role && !p.optional);
-    names
-        .next()
-        .map(|p| p.name)
-        .filter(|_| names.next().is_none())
-}
-
-/// Whether any component has a program of that name.
-pub(super) fn is_program(name: &str) -> bool {
-    PROGRAMS.iter().any(|program| program.name == name)
-}
-
-/// Puts every known program found below `tree` to its place below `dir`.
-pub(super) fn place(tree: &Path, dir: &Path) -> Result<()> {
-    let files = regular_files(tree)?;
-    for program in &PROGRAMS {
-        let mut found = files.iter().filter(|file| {
-            file.file_name().is_some_and(|name| name == program.name) && is_executable(file)
-        });
-        let Some(file) = found.next() else { continue };
-        if let Some(second) = found.next() {
-            return Err(Error::input(format!(
-                "'{}' and '{}' are both '{}'",
-                file.display(),
-                second.display(),
-                program.name
-            ))
-            .cure("leave one of them out"));
-        }
-        let target = dir.join(program.path());
-        let parent = target.parent().expect("a program must have a folder");
-        let what = || format!("place '{}'", target.display());
-        fs::create_dir_all(parent).with_context(what)?;
-        // A user's folder is left as it is; a tree within the entry is spent.
-        if tree.starts_with(dir) {
-            fs::rename(file, &target).with_context(what)?;
-        } else {
-            fs::copy(file, &target).with_context(what)?;
-        }
-        fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).with_context(what)?;
-    }
-    Ok(())
 }
 
 /// Checks that a role's folder holds all that belongs to it.

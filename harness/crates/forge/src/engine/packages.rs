@@ -11,7 +11,7 @@ use kubenest_base::digest::sha256_hex;
 use serde::Deserialize;
 
 use super::layout::Layout;
-use crate::{component::go, debian, debian::Package};
+use crate::{component, package::Package};
 use kubenest_base::{
     Context, Error, Result, process::Command, settings::EngineRelease, settings::settings,
     store::Store,
@@ -75,7 +75,7 @@ pub(super) async fn provide(store: &Store, release: EngineRelease) -> Result<Bin
         EngineRelease::Docker26 => Ok(packages),
         EngineRelease::Docker29 => {
             let Built { go, version } = pinned()?.built;
-            let built = go::programs(store, &GoBuild::find(&go, &version)?).await?;
+            let built = component::programs(store, &GoBuild::find(&go, &version)?).await?;
             Ok(Binaries {
                 built: Some(built),
                 ..packages
@@ -97,7 +97,7 @@ pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
         .entry("engine-packages", &key, async |dir| {
             store.require_free(UNPACKED_BYTES, "the embedded Docker engine")?;
             for (suite, packages) in &pinned.suites {
-                debian::fetch(suite, packages, dir).await?;
+                component::fetch_packages(suite, packages, dir).await?;
             }
             Ok(())
         })

@@ -12,7 +12,7 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use tokio::sync::oneshot;
 
-use super::layout;
+use super::place;
 use kubenest_base::{Context, Error, Result, wait};
 use kubenest_recipe::{recipe::Role, recipe::hash_file};
 
@@ -68,7 +68,7 @@ pub(super) fn rootfs(file: &Path, out: &Path) -> Result<()> {
 /// an archive may hold can have an effect.
 pub(super) fn unpack(file: &Path, role: Role, out: &Path) -> Result<()> {
     if !is_tar(file)? {
-        let name = layout::sole_program(role).ok_or_else(|| {
+        let name = place::sole_program(role).ok_or_else(|| {
             Error::input("the file is no tar archive").cure("give a .tar or .tar.gz")
         })?;
         return write_program(&mut open(file)?, &out.join(name));
@@ -80,7 +80,7 @@ pub(super) fn unpack(file: &Path, role: Role, out: &Path) -> Result<()> {
         check_link(&entry)?;
         let path = entry.path().with_context(what)?.into_owned();
         let name = path.file_name().and_then(|name| name.to_str());
-        if entry.header().entry_type().is_file() && name.is_some_and(layout::is_program) {
+        if entry.header().entry_type().is_file() && name.is_some_and(place::is_program) {
             write_program(&mut entry, &out.join(path))?;
         }
     }

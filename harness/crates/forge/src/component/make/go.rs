@@ -1,25 +1,10 @@
 //! Builds the programs of a Go module, locked by the `go.sum` that comes with kubenest.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use super::{tether::tethered, watched};
-use kubenest_base::{Context, Error, Result, progress, store::Store};
-use kubenest_recipe::{recipe::GoBuild, recipe::Source};
-
-/// The folder with the programs of `build`, which are built if they are not in the cache.
-pub async fn programs(store: &Store, build: &GoBuild) -> Result<PathBuf> {
-    let name = build.name();
-    // Another tag or stamp makes other programs of the same release.
-    let key = format!("{name}-{}", &Source::Go(*build).hash()[..16]);
-    let make = async |dir: &Path| {
-        progress!("{name}: building with Go; takes minutes the first time");
-        watched(name, self::build(build, dir)).await
-    };
-    store.entry("tool", &key, make).await
-}
+use super::tether::tethered;
+use kubenest_base::{Context, Error, Result};
+use kubenest_recipe::recipe::GoBuild;
 
 /// Builds all programs of `build` into `out`, in one call: they share most of
 /// their compilation.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use super::tether::tethered;
-use crate::{debian, debian::Package};
+use crate::{debian, package::Package};
 use kubenest_base::{Context, Error, Result, process::Command};
 use kubenest_recipe::recipe::Role;
 

@@ -11,10 +11,10 @@ use kube::{Api, Client, api::ListParams};
 use serde::Serialize;
 use toml::{Table, Value};
 
+use crate::image::NodeImage;
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Error, Result, file, lock::FileLock, settings::settings};
 use kubenest_docker::Docker;
-use kubenest_forge::image::NodeImage;
 use kubenest_recipe::{
     recipe::Component, recipe::Content, recipe::GoBuild, recipe::Recipe, recipe::Source,
 };
@@ -26,7 +26,7 @@ const HEADER: &str = "\
 
 /// What a node is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct MadeOf {
+pub struct MadeOf {
     /// The image's digest, or the hash of its recipe.
     image: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -57,7 +57,7 @@ impl MadeOf {
     ///
     /// # Errors
     /// The engine does not answer.
-    pub(crate) async fn of(docker: &Docker, recipe: &Recipe, image: &NodeImage) -> Result<Self> {
+    pub async fn of(docker: &Docker, recipe: &Recipe, image: &NodeImage) -> Result<Self> {
         let parts = match &recipe.content {
             Content::Image(_) => {
                 return Ok(Self {
@@ -103,7 +103,7 @@ impl Pinned {
 ///
 /// # Errors
 /// Refused, with the difference, when it has something else; input when it is no lock file.
-pub(crate) async fn hold_image(docker: &Docker, recipe: &Recipe, image: &NodeImage) -> Result<()> {
+pub async fn hold_image(docker: &Docker, recipe: &Recipe, image: &NodeImage) -> Result<()> {
     let Some(path) = &settings().lock else {
         return Ok(());
     };
@@ -115,7 +115,7 @@ pub(crate) async fn hold_image(docker: &Docker, recipe: &Recipe, image: &NodeIma
 ///
 /// # Errors
 /// As [`hold_image`], or the API server does not answer.
-pub(crate) async fn hold_running(client: &Client, image: &NodeImage) -> Result<()> {
+pub async fn hold_running(client: &Client, image: &NodeImage) -> Result<()> {
     let Some(path) = &settings().lock else {
         return Ok(());
     };
@@ -136,7 +136,7 @@ pub(crate) async fn hold_running(client: &Client, image: &NodeImage) -> Result<(
 }
 
 /// As [`hold_image`], for a tool built from a locked Go module.
-pub(crate) async fn hold_tool(build: &GoBuild) -> Result<()> {
+pub async fn hold_tool(build: &GoBuild) -> Result<()> {
     let Some(path) = &settings().lock else {
         return Ok(());
     };
