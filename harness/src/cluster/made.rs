@@ -4,12 +4,11 @@ use std::{
     collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures::future::join_all;
 
-use super::{folder, kubeconfig, tunnel::Tunnel};
+use super::{folder, kubeconfig, site::Site, tunnel::Tunnel};
 use kubenest_base::{Context, Error, Result, process::quote, progress, settings::settings};
 use kubenest_docker::{
     Docker, Guard, Labels, Saving, labels::BOOT, labels::BootId, labels::CLUSTER, labels::OWNER,
@@ -42,12 +41,22 @@ impl Drop for Claim {
     }
 }
 
+/// The names of the nodes of these roles, as kind gives them: those of one role are counted from
+/// the second on.
+fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
+    let name = |(at, role): (usize, &Role)| {
+        let before = roles[..at].iter().filter(|other| *other == role).count();
+        match before {
+            0 => format!("{cluster}-{}", role.as_str()),
+            _ => format!("{cluster}-{}{}", role.as_str(), before + 1),
+        }
+    };
+    roles.iter().enumerate().map(name).collect()
+}
+
 /// The things of one cluster.
 pub(super) struct Made {
-    docker: Docker,
-    name: String,
-    keep: bool,
-    lifetime: Option<Duration>,
+    site: Site,
     /// Tells its things from those of another cluster of this name.
     boot: BootId,
     booted: bool,
@@ -66,17 +75,9 @@ pub(super) struct Made {
 }
 
 impl Made {
-    pub(super) fn new(
-        docker: Docker,
-        name: String,
-        keep: bool,
-        lifetime: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(site: Site) -> Self {
         Self {
-            docker,
-            name,
-            keep,
-            lifetime,
+            site,
             boot: BootId::random(),
             booted: false,
             containers: Vec::new(),
@@ -95,32 +96,27 @@ impl Made {
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.site.name
     }
 
     pub(super) fn docker(&self) -> &Docker {
-        &self.docker
+        &self.site.docker
     }
 
-    /// Takes the names of the nodes, the first of which is the control plane.
+    /// Takes the names of the nodes of these roles.
     ///
     /// From here on what bears them is removed, unless somebody else's label is on it.
-    pub(super) async fn claim_names(&mut self, nodes: usize) -> Result<()> {
-        let cluster = &self.name;
+    pub(super) async fn claim_names(&mut self, roles: &[Role]) -> Result<()> {
+        let cluster = &self.site.name;
         let claim = Claim::take(cluster).ok_or_else(|| {
             Error::input(format!("cluster name '{cluster}' is taken in this process")).cure(
                 "give each cluster a name of its own, or none: then one is made up; or remove the \
                  other first: Cluster::down()",
             )
         })?;
-        let name = |index| match index {
-            0 => format!("{cluster}-control-plane"),
-            1 => format!("{cluster}-worker"),
-            _ => format!("{cluster}-worker{index}"),
-        };
-        let names: Vec<String> = (0..nodes).map(name).collect();
+        let names = node_names(cluster, roles);
         for name in names.iter().chain([&self.guard_name()]) {
-            if self.docker.container(name).await?.is_some() {
+            if self.site.docker.container(name).await?.is_some() {
                 let taken = format!("cluster name '{cluster}' is taken by container '{name}'");
                 return Err(Error::input(taken).cure(format!(
                     "choose another name, or remove that cluster: `kubenest down {cluster}`, \
@@ -128,7 +124,7 @@ impl Made {
                 )));
             }
         }
-        self.subject = Some(Subject::new(&self.docker, cluster, &names));
+        self.subject = Some(Subject::new(&self.site.docker, cluster, &names));
         self.containers = names;
         self.claim = Some(claim);
         Ok(())
@@ -145,7 +141,7 @@ impl Made {
     }
 
     fn guard_name(&self) -> String {
-        format!("{}-guard", self.name)
+        format!("{}-guard", self.site.name)
     }
 
     /// Has the death of this process watched, before anything else is made.
@@ -153,19 +149,19 @@ impl Made {
         let Some(subject) = self.subject.as_ref().filter(|_| !settings().keep) else {
             return Ok(());
         };
-        let folder = evidence::place(&self.name)?;
+        let folder = evidence::place(&self.site.name)?;
         let saving = Saving {
             folder: &folder,
             script: evidence::LOOK,
             prepare: &|| subject.take_place(),
         };
         self.guarded = true;
-        let of = (self.name.as_str(), &self.boot);
+        let of = (self.site.name.as_str(), &self.boot);
         let guard =
-            Guard::start_saving(&self.docker, image, of, &self.containers, Some(saving)).await;
+            Guard::start_saving(&self.site.docker, image, of, &self.containers, Some(saving)).await;
         if !guard.as_ref().is_ok_and(Guard::saves) {
             subject.leave_place();
-            evidence::unplace(&self.name);
+            evidence::unplace(&self.site.name);
         }
         self.guard = Some(guard?);
         Ok(())
@@ -173,7 +169,7 @@ impl Made {
 
     /// Notes that the boot succeeded: from now on it is kept if that was asked for.
     pub(super) async fn settle(&mut self) -> Result<()> {
-        if self.keep
+        if self.site.keep
             && let Some(guard) = self.guard.take()
         {
             guard.release().await?;
@@ -185,7 +181,7 @@ impl Made {
     /// What never worked is kept only by those who debug the boot itself.
     fn kept(&self) -> bool {
         if self.booted {
-            self.keep
+            self.site.keep
         } else {
             settings().keep
         }
@@ -193,10 +189,10 @@ impl Made {
 
     fn ours(&self, role: &str) -> Labels {
         let labels = Labels::new(role)
-            .cluster(&self.name)
+            .cluster(&self.site.name)
             .boot(&self.boot)
-            .keep(self.keep);
-        match self.lifetime {
+            .keep(self.site.keep);
+        match self.site.lifetime {
             Some(lifetime) => labels.lifetime(lifetime),
             None => labels,
         }
@@ -205,17 +201,17 @@ impl Made {
     /// Labels of a node: ours, and kind's.
     pub(super) fn labels(&self, role: Role) -> HashMap<String, String> {
         let mut labels = self.ours(role.as_str()).map();
-        labels.insert(KIND_CLUSTER.into(), self.name.clone());
+        labels.insert(KIND_CLUSTER.into(), self.site.name.clone());
         labels.insert(KIND_ROLE.into(), role.as_str().into());
         labels
     }
 
     /// Makes the cluster's network, and its folder.
     pub(super) async fn make_network(&mut self) -> Result<String> {
-        let name = format!("kubenest-{}", self.name);
+        let name = format!("kubenest-{}", self.site.name);
         let labels = self.ours("network").map();
-        self.network = Some(self.docker.create_network(&name, labels).await?);
-        folder::make(&self.name, &self.docker)?;
+        self.network = Some(self.site.docker.create_network(&name, labels).await?);
+        folder::make(&self.site.name, &self.site.docker)?;
         Ok(name)
     }
 
@@ -226,13 +222,18 @@ impl Made {
     pub(super) async fn leave(&mut self) -> Result<String> {
         let hint = self.hint();
         if let Some(tunnel) = &self.tunnel
-            && let Err(error) = kubeconfig::point_at(&self.name, tunnel.published)
+            && let Err(error) = kubeconfig::point_at(&self.site.name, tunnel.published)
         {
             tracing::warn!("{}", error.report());
         }
-        let marked = match self.keep {
+        let marked = match self.site.keep {
             true => Ok(()),
-            false => self.docker.keep_cluster(&self.name, &self.boot).await,
+            false => {
+                self.site
+                    .docker
+                    .keep_cluster(&self.site.name, &self.boot)
+                    .await
+            }
         };
         let released = match (marked, self.guard.take()) {
             (Ok(()), Some(guard)) => guard.release().await,
@@ -243,13 +244,14 @@ impl Made {
             (marked, None) => marked,
         };
         self.forget();
-        released.with_context(|| format!("leave cluster '{}' up", self.name))?;
+        released.with_context(|| format!("leave cluster '{}' up", self.site.name))?;
         Ok(hint)
     }
 
     fn hint(&self) -> String {
-        let kubeconfig = kubeconfig_path(&self.name);
+        let kubeconfig = kubeconfig_path(&self.site.name);
         let engine: String = self
+            .site
             .docker
             .endpoint()
             .variables()
@@ -257,7 +259,7 @@ impl Made {
             .filter(|(_, value)| !value.is_empty())
             .map(|(name, value)| format!("{name}={} ", quote(value)))
             .collect();
-        let mut text = format!("cluster '{}' is kept; look inside with\n", self.name);
+        let mut text = format!("cluster '{}' is kept; look inside with\n", self.site.name);
         let kubeconfig = quote(&kubeconfig.to_string_lossy());
         text.push_str(&format!("  export KUBECONFIG={kubeconfig}\n"));
         if let Some(Tunnel { published, .. }) = &self.tunnel {
@@ -271,7 +273,7 @@ impl Made {
         }
         text.push_str(&format!(
             "and remove it with\n  kubenest down {}",
-            self.name
+            self.site.name
         ));
         text
     }
@@ -301,8 +303,8 @@ impl Made {
         let removed = join_all(removals).await;
         let mut failed = failed.or_else(|| removed.into_iter().find_map(Result::err));
         if let Some(network) = &self.network {
-            let removed = self.docker.remove_network(network).await;
-            std::fs::remove_dir_all(folder::path(&self.name)).ok();
+            let removed = self.site.docker.remove_network(network).await;
+            std::fs::remove_dir_all(folder::path(&self.site.name)).ok();
             // A container that is left holds it: that one is the cause.
             failed = failed.or(removed.err());
         }
@@ -319,14 +321,14 @@ impl Made {
 
     /// Removes a container unless somebody else had its name first.
     async fn remove_own(&self, name: &str) -> Result<()> {
-        let Some(found) = self.docker.container(name).await? else {
+        let Some(found) = self.site.docker.container(name).await? else {
             return Ok(());
         };
         let owner = Owner::current().to_string();
         let is = |key: &str, value: &str| found.labels.get(key).is_some_and(|is| is == value);
-        let ours = is(OWNER, &owner) && is(CLUSTER, &self.name);
+        let ours = is(OWNER, &owner) && is(CLUSTER, &self.site.name);
         if ours && is(BOOT, self.boot.as_str()) {
-            self.docker.remove_container(&found.id).await?;
+            self.site.docker.remove_container(&found.id).await?;
         }
         Ok(())
     }
@@ -336,7 +338,7 @@ impl Made {
             subject.forget();
         }
         if self.guarded {
-            evidence::unplace(&self.name);
+            evidence::unplace(&self.site.name);
         }
         self.containers.clear();
         self.network = None;

@@ -8,8 +8,11 @@ mod kubeadm;
 mod kubeconfig;
 mod made;
 mod merge;
+mod nodes;
 mod pairs;
+mod plan;
 mod probe;
+mod site;
 mod spec;
 mod steps;
 mod tunnel;
@@ -24,7 +27,7 @@ use std::{
 use kube::Client;
 use serde::{Deserialize, Serialize};
 
-use self::{clients::Clients, made::Made};
+use self::{clients::Clients, made::Made, nodes::Nodes};
 pub use self::{
     folder::forget_dead,
     probe::probe_pod,
@@ -37,7 +40,7 @@ use kubenest_evidence::{Subject, Why};
 use kubenest_forge::{image::NodeImage, image::Versions};
 use kubenest_health::{health, health::Expected, health::Report};
 use kubenest_images::{Images, Protection};
-use kubenest_node::{node::KIND_ROLE, node::Node, node::Role};
+use kubenest_node::{node::KIND_ROLE, node::Node};
 
 /// How long a part of a test took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,7 +54,7 @@ pub struct Phase {
 /// A running cluster. Dropping it removes it, unless it is kept; [`down`](Cluster::down)
 /// does the same and tells of trouble.
 pub struct Cluster {
-    nodes: Vec<Node>,
+    nodes: Nodes,
     clients: Clients,
     kubeconfig: PathBuf,
     image: NodeImage,
@@ -89,11 +92,7 @@ impl Cluster {
 
     /// The control plane's node.
     pub fn control_plane(&self) -> &Node {
-        let found = self
-            .nodes
-            .iter()
-            .find(|node| node.role() == Role::ControlPlane);
-        found.expect("a cluster must have a control plane")
+        self.nodes.control_plane()
     }
 
     /// The engine it runs on.

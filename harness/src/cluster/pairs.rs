@@ -4,7 +4,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 use semver::Version;
 
-use super::{ClusterSpec, config, kubeadm};
+use super::{ClusterSpec, config, kubeadm, plan::Plan};
 use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
 use kubenest_recipe::recipe::Versions;
@@ -15,11 +15,11 @@ use kubenest_recipe::{
 
 /// Refuses what is known not to work, before anything is started; what is unknown is warned of.
 /// Returns what is planned.
-pub(super) async fn before(spec: &ClusterSpec, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
+pub(super) async fn before(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
     refuse_crio(recipe)?;
-    let mut planned = planned(spec, recipe);
+    let mut planned = planned(plan, recipe);
     let engine = docker.info().await?;
-    planned.refused_cgroup_v1 = engine.cgroup_version == "1" && demands_cgroup_v2(spec);
+    planned.refused_cgroup_v1 = engine.cgroup_version == "1" && demands_cgroup_v2(plan);
     // Only a loader meets the engine's own images.
     if planned.kind.is_some() {
         planned.engine = version(&engine.version);
@@ -28,8 +28,8 @@ pub(super) async fn before(spec: &ClusterSpec, recipe: &Recipe, docker: &Docker)
             false => ImageStore::Graph,
         });
     }
-    judge(spec, &compat::before_boot(&planned), &[])?;
-    patches_fit(spec, &planned)?;
+    judge(plan, &compat::before_boot(&planned), &[])?;
+    patches_fit(plan, &planned)?;
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     for ended in compat::end_of_life(&planned, today) {
         tracing::info!("{ended}");
@@ -43,14 +43,15 @@ pub(super) fn at_once(spec: &ClusterSpec) -> Result<()> {
         return Ok(());
     };
     refuse_crio(recipe)?;
-    let planned = planned(spec, recipe);
-    compat::refuse_known_bad(&compat::before_boot(&planned), &spec.expected.tolerated)?;
-    patches_fit(spec, &planned)
+    let plan = Plan::of(spec, recipe);
+    let planned = planned(&plan, recipe);
+    compat::refuse_known_bad(&compat::before_boot(&planned), &plan.expected.tolerated)?;
+    patches_fit(&plan, &planned)
 }
 
 /// As [`before`], with what the labels of an image add to what was planned: a node image that
 /// kubenest built elsewhere says what is in it.
-pub(super) fn by_labels(spec: &ClusterSpec, planned: Stack, labels: &Versions) -> Result<Stack> {
+pub(super) fn by_labels(plan: &Plan, planned: Stack, labels: &Versions) -> Result<Stack> {
     let known = compat::before_boot(&planned);
     let labelled = Stack {
         containerd: planned.containerd.or_else(|| version(&labels.containerd)),
@@ -58,21 +59,17 @@ pub(super) fn by_labels(spec: &ClusterSpec, planned: Stack, labels: &Versions) -
         kubernetes: planned.kubernetes.or_else(|| version(&labels.kubernetes)),
         ..planned
     };
-    judge(spec, &compat::before_boot(&labelled), &known)?;
-    patches_fit(spec, &labelled)?;
+    judge(plan, &compat::before_boot(&labelled), &known)?;
+    patches_fit(plan, &labelled)?;
     Ok(labelled)
 }
 
 /// Refuses kubeadm patches that the nodes' Kubernetes does not know, now that they say which it
 /// is; returns whether its kubelets have to be told to run on cgroup v1, and says so.
-pub(super) async fn before_kubeadm(
-    spec: &ClusterSpec,
-    kubernetes: &str,
-    docker: &Docker,
-) -> Result<bool> {
+pub(super) async fn before_kubeadm(plan: &Plan, kubernetes: &str, docker: &Docker) -> Result<bool> {
     let release = version(kubernetes);
     if let Some(release) = &release {
-        kubeadm::fits(&spec.kubeadm_patches, release)?;
+        kubeadm::fits(&plan.kubeadm_patches, release)?;
     }
     let cgroup_v1 = docker.info().await?.cgroup_version == "1";
     // Of a node that does not say, the newest is expected.
@@ -87,44 +84,44 @@ pub(super) async fn before_kubeadm(
 }
 
 /// Refuses what turns out not to work, now that the nodes say what they run.
-pub(super) fn after(spec: &ClusterSpec, planned: &Stack, running: &[Stack]) -> Result<()> {
+pub(super) fn after(plan: &Plan, planned: &Stack, running: &[Stack]) -> Result<()> {
     let known = compat::before_boot(planned);
     running
         .iter()
-        .try_for_each(|node| judge(spec, &compat::after_boot(planned, node), &known))
+        .try_for_each(|node| judge(plan, &compat::after_boot(planned, node), &known))
 }
 
-fn planned(spec: &ClusterSpec, recipe: &Recipe) -> Stack {
+fn planned(plan: &Plan, recipe: &Recipe) -> Stack {
     let stack = Stack::of(recipe);
-    let image_volumes = spec.expected.image_volumes;
+    let image_volumes = plan.expected.image_volumes;
     Stack {
-        kind: spec.loader.clone(),
-        cri_api: image_volumes.then(|| cri_api(spec, stack.kubernetes().as_ref())),
-        registry_mirrors: config::set_mirrors(&spec.containerd_patches),
+        kind: plan.loader.clone(),
+        cri_api: image_volumes.then(|| cri_api(plan, stack.kubernetes().as_ref())),
+        registry_mirrors: config::set_mirrors(&plan.containerd_patches),
         ..stack
     }
 }
 
 /// Refuses kubeadm patches that this Kubernetes does not know, as far as it is known.
-fn patches_fit(spec: &ClusterSpec, planned: &Stack) -> Result<()> {
+fn patches_fit(plan: &Plan, planned: &Stack) -> Result<()> {
     let release = planned.kubernetes();
     release.map_or(Ok(()), |release| {
-        kubeadm::fits(&spec.kubeadm_patches, &release)
+        kubeadm::fits(&plan.kubeadm_patches, &release)
     })
 }
 
 /// Whether the user has the kubelets refuse cgroup v1.
-fn demands_cgroup_v2(spec: &ClusterSpec) -> bool {
-    let patches = spec.kubeadm_patches.iter().rev();
+fn demands_cgroup_v2(plan: &Plan) -> bool {
+    let patches = plan.kubeadm_patches.iter().rev();
     let mut told = patches.filter_map(|patch| patch["failCgroupV1"].as_bool());
     told.next().unwrap_or(false)
 }
 
 /// The release of cri-api that asks for image volumes: a client's, else the kubelet's own. Of a
 /// kubelet that is not known it is one that can, so that the runtime is judged.
-fn cri_api(spec: &ClusterSpec, kubernetes: Option<&Version>) -> Version {
+fn cri_api(plan: &Plan, kubernetes: Option<&Version>) -> Version {
     let kubelet = kubernetes.map(|release| Version::new(0, release.minor, release.patch));
-    let client = spec.cri_client.clone().or(kubelet);
+    let client = plan.cri_client.clone().or(kubelet);
     client.unwrap_or(Version::new(0, 34, 0))
 }
 
@@ -144,12 +141,12 @@ fn refuse_crio(recipe: &Recipe) -> Result<()> {
 }
 
 /// Warns of what is unknown, unless it was before too, and refuses what is known to fail.
-fn judge(spec: &ClusterSpec, findings: &[Finding], warned: &[Finding]) -> Result<()> {
+fn judge(plan: &Plan, findings: &[Finding], warned: &[Finding]) -> Result<()> {
     let new = findings.iter().filter(|finding| !warned.contains(finding));
     for warning in new.filter_map(Finding::warning) {
         tracing::warn!("{warning}");
     }
-    compat::refuse_known_bad(findings, &spec.expected.tolerated)
+    compat::refuse_known_bad(findings, &plan.expected.tolerated)
 }
 
 #[cfg(test)]
@@ -218,11 +215,13 @@ mod tests {
     #[test]
     fn the_last_word_of_cgroup_v1_is_the_users() {
         let spec = |patches: &[&str]| {
-            let spec = ClusterSpec::single_node();
-            patches.iter().fold(spec, |spec, patch| {
-                let patch = format!("{{kind: KubeletConfiguration, failCgroupV1: {patch}}}");
-                spec.with_kubeadm_patch(&patch).unwrap()
-            })
+            let spec = patches
+                .iter()
+                .fold(ClusterSpec::single_node(), |spec, patch| {
+                    let patch = format!("{{kind: KubeletConfiguration, failCgroupV1: {patch}}}");
+                    spec.with_kubeadm_patch(&patch).unwrap()
+                });
+            Plan::of(&spec, &Recipe::named("v1.32.1-containerd-2.0.2").unwrap())
         };
         assert!(!demands_cgroup_v2(&spec(&[])));
         assert!(demands_cgroup_v2(&spec(&["true"])));
@@ -242,8 +241,9 @@ mod tests {
             ..Versions::default()
         };
         let judged = |labels: Versions| {
-            let planned = planned(&spec, spec.recipe.as_ref().unwrap());
-            by_labels(&spec, planned, &labels)
+            let recipe = spec.recipe.as_ref().unwrap();
+            let plan = Plan::of(&spec, recipe);
+            by_labels(&plan, planned(&plan, recipe), &labels)
         };
         assert!(judged(Versions::default()).is_ok());
         assert!(judged(labels("1.7.24")).is_ok());

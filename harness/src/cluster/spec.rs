@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use semver::Version;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Cluster, boot};
@@ -47,8 +48,9 @@ pub struct ClusterSpec {
 }
 
 /// One node of a cluster.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeSpec {
+    #[serde(serialize_with = "role_name")]
     pub(super) role: Role,
     pub(super) ports: Vec<(u16, u16)>,
     pub(super) mounts: Vec<(String, String, bool)>,
@@ -361,6 +363,10 @@ impl ClusterSpec {
         }
         Ok(())
     }
+}
+
+fn role_name<S: Serializer>(role: &Role, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(role.as_str())
 }
 
 fn release(of: &str, version: &str) -> Result<Version> {

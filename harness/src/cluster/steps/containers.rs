@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use futures::future::try_join_all;
 
 use crate::{
-    cluster::API_PORT, cluster::ClusterSpec, cluster::STEP, cluster::config, cluster::made::Made,
-    cluster::spec::NodeSpec, cluster::watchdog,
+    cluster::API_PORT, cluster::STEP, cluster::config, cluster::made::Made, cluster::nodes::Nodes,
+    cluster::plan::Plan, cluster::spec::NodeSpec, cluster::watchdog,
 };
 use kubenest_base::{Error, Result, wait, wait::Probe};
 use kubenest_docker::{ContainerSpec, FileEntry};
@@ -19,28 +19,29 @@ const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
 const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemKeepFree=1M\n";
 const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
-/// Starts the nodes and returns them, with the host port of the first one's API server.
+/// Starts the nodes and returns them, with the port of the API server on the host.
 pub(in crate::cluster) async fn start(
-    spec: &ClusterSpec,
+    plan: &Plan,
     image: &NodeImage,
     made: &Made,
     network: &str,
-) -> Result<(Vec<Node>, u16)> {
-    let nodes = spec.nodes.iter().zip(made.containers());
+) -> Result<(Nodes, u16)> {
+    let nodes = plan.nodes.iter().zip(made.containers());
     let containers: Vec<_> = nodes
         .map(|(node, name)| (container(name, node, image, made, network), node))
         .collect();
     let started = containers
         .iter()
-        .map(|(container, node)| begin(spec, made, container, node));
-    let nodes = try_join_all(started).await?;
-    let state = made.docker().container(nodes[0].name()).await?;
+        .map(|(container, node)| begin(plan, made, container, node));
+    let nodes = Nodes::new(try_join_all(started).await?);
+    let control_plane = nodes.control_plane().name();
+    let state = made.docker().container(control_plane).await?;
     let port = state
         .and_then(|state| state.ports.get(&API_PORT).copied())
         .ok_or_else(|| {
             Error::setup(format!(
                 "the engine gave '{}' no port on 127.0.0.1",
-                nodes[0].name()
+                control_plane
             ))
         })?;
     Ok((nodes, port))
@@ -56,7 +57,7 @@ pub(in crate::cluster) async fn kubernetes_version(node: &Node) -> Result<String
 }
 
 async fn begin(
-    spec: &ClusterSpec,
+    plan: &Plan,
     made: &Made,
     container: &ContainerSpec,
     node: &NodeSpec,
@@ -67,10 +68,10 @@ async fn begin(
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
     files.extend(node.image_disk.into_iter().flat_map(image_disk));
     docker.put_files(&container.name, &files).await?;
-    if !spec.containerd_patches.is_empty() {
+    if !plan.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
         let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;
-        let config = config::patched(&String::from_utf8_lossy(&config), &spec.containerd_patches)?;
+        let config = config::patched(&String::from_utf8_lossy(&config), &plan.containerd_patches)?;
         docker
             .put_files(
                 &container.name,

@@ -2,18 +2,19 @@
 
 use futures::future::try_join_all;
 
-use crate::{cluster::SLOW, cluster::STEP, cluster::kubeadm, cluster::kubeadm::Documents};
+use crate::{
+    cluster::SLOW, cluster::STEP, cluster::kubeadm, cluster::kubeadm::Documents,
+    cluster::nodes::Nodes,
+};
 use kubenest_base::Result;
 use kubenest_docker::FileEntry;
-use kubenest_node::{node::Node, node::Role};
 
 const CONFIG: &str = "/kind/kubeadm.conf";
 const DISCOVERY: &str = "/kind/discovery.conf";
 
 /// Joins every worker.
-pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -> Result<()> {
-    let (control_plane, workers) = nodes.split_first().expect("a cluster must have nodes");
-    if workers.is_empty() {
+pub(in crate::cluster) async fn run(nodes: &Nodes, documents: &Documents<'_>) -> Result<()> {
+    if nodes.workers().next().is_none() {
         return Ok(());
     }
     // The authority's certificate is handed over, so that the join trusts nothing else.
@@ -27,35 +28,33 @@ pub(in crate::cluster) async fn run(nodes: &[Node], documents: &Documents<'_>) -
         "json",
     ];
     let admin = ["--kubeconfig", "/etc/kubernetes/admin.conf"];
-    let admin = control_plane
+    let admin = nodes
+        .control_plane()
         .within(STEP)
         .exec_ok(&[argv.as_slice(), &admin].concat())
         .await?
         .text();
     let discovery = discovery(&admin)?;
-    let joins = workers
-        .iter()
-        .filter(|node| node.role() == Role::Worker)
-        .map(|node| {
-            let discovery = discovery.clone();
-            async move {
-                let config = documents.join(node.ip(), DISCOVERY)?;
-                let files = [
-                    FileEntry::new(CONFIG, config),
-                    FileEntry::new(DISCOVERY, discovery),
-                ];
-                node.within(STEP).write_files(&files).await?;
-                kubeadm::validate(node, CONFIG, documents).await?;
-                let argv = [
-                    "kubeadm",
-                    "join",
-                    "--config",
-                    CONFIG,
-                    "--skip-phases=preflight",
-                ];
-                node.within(SLOW).exec_ok(&argv).await
-            }
-        });
+    let joins = nodes.workers().map(|node| {
+        let discovery = discovery.clone();
+        async move {
+            let config = documents.join(node.ip(), DISCOVERY)?;
+            let files = [
+                FileEntry::new(CONFIG, config),
+                FileEntry::new(DISCOVERY, discovery),
+            ];
+            node.within(STEP).write_files(&files).await?;
+            kubeadm::validate(node, CONFIG, documents).await?;
+            let argv = [
+                "kubeadm",
+                "join",
+                "--config",
+                CONFIG,
+                "--skip-phases=preflight",
+            ];
+            node.within(SLOW).exec_ok(&argv).await
+        }
+    });
     try_join_all(joins).await?;
     Ok(())
 }

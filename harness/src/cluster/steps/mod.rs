@@ -1,4 +1,4 @@
-//! The steps of a boot, in order.
+//! The steps that the stages of a boot are made of.
 
 pub(super) mod containers;
 pub(super) mod dns;

@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, fmt};
 
 use semver::Version;
+use serde::Serialize;
 use serde_json::Value;
 
 use kubenest_base::Result;
 use kubenest_recipe::compat::Check;
 
 /// What the spec asked of every node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Expected {
     /// containerd's snapshotter; none means that of the node's recipe, else `overlayfs`.
     pub snapshotter: Option<String>,
@@ -25,7 +26,7 @@ pub struct Expected {
 
 /// The parts of the kubelet's configuration that decide which images and pods it deletes.
 /// By default nothing is ever deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExpectedKubelet {
     /// Percent of disk use at which image garbage collection starts; 100 is never.
     pub image_gc_high_threshold_percent: u32,

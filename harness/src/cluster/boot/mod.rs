@@ -1,0 +1,174 @@
+//! The boot: a spec is planned, and the plan booted stage by stage.
+
+mod clock;
+mod planning;
+mod stages;
+
+use std::time::Instant;
+
+use kubenest_base::{Error, ErrorKind, Result, parent, progress, settings::settings, wait};
+use kubenest_diagnosis as diagnosis;
+use kubenest_diagnosis::diagnose;
+use kubenest_evidence as evidence;
+use kubenest_evidence::{Kept, Why};
+
+use self::{clock::Clock, planning::Planned};
+use super::{Cluster, ClusterSpec, made::Made};
+use crate::{verdict, verdict::Record};
+
+/// Boots a cluster that was checked. What was made is removed when a step fails.
+pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
+    settings().check()?;
+    evidence::check()?;
+    parent::watch();
+    evidence::watch();
+    booted(spec).await.inspect_err(|error| {
+        // A refusal may be what a test is about; all else is a broken set-up.
+        if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
+            verdict::leave(&Record::setup(error.report()));
+        }
+    })
+}
+
+async fn booted(spec: ClusterSpec) -> Result<Cluster> {
+    let started = Instant::now();
+    let mut clock = Clock::start();
+    let Planned {
+        plan,
+        stack,
+        site,
+        image,
+    } = planning::plan(&spec, &mut clock).await?;
+    progress!(
+        "booting cluster '{}' ({}, {} nodes)",
+        site.name,
+        image.recipe,
+        plan.nodes.len()
+    );
+    let mut made = Made::new(site);
+    match stages::run_in_time(&plan, &stack, image, &mut made, &mut clock).await {
+        Ok(booted) => {
+            let seconds = started.elapsed().as_secs_f64();
+            progress!(
+                "cluster '{}' is usable and healthy after {seconds:.1} s",
+                made.name()
+            );
+            Ok(Cluster {
+                nodes: booted.nodes,
+                clients: booted.clients,
+                kubeconfig: booted.kubeconfig,
+                image: booted.image,
+                protection: booted.protection,
+                expected: plan.expected,
+                started,
+                phases: clock.phases,
+                made,
+            })
+        }
+        Err(error) => Err(give_up(error, &mut made, spec.to_be_refused).await),
+    }
+}
+
+/// Keeps evidence of a boot that failed, removes what was made, and says what failed.
+async fn give_up(error: Error, made: &mut Made, to_be_refused: bool) -> Error {
+    let refused = error.kind() == ErrorKind::Refused;
+    // What a test asks for is no failure.
+    let wanted = to_be_refused && refused;
+    if refused && !wanted {
+        // Sick nodes are a broken set-up, unlike a refusal before anything was started.
+        verdict::leave(&Record::setup(error.report()));
+    }
+    let kept = match made.subject() {
+        Some(subject) if !wanted => evidence::keep(subject, &why(&error)).await,
+        _ => None,
+    };
+    if let Err(removal) = made.remove().await {
+        tracing::warn!("{}", removal.report());
+    }
+    explain(error, made.name(), kept)
+}
+
+fn why(error: &Error) -> Why {
+    Why {
+        reason: match error.kind() {
+            ErrorKind::Refused => "gate refused",
+            _ => "boot failed",
+        },
+        message: error.report(),
+        ..Why::default()
+    }
+}
+
+/// Says what failed, first of all the cause if the nodes' own words tell it.
+fn explain(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
+    let boot = format!("boot cluster '{cluster}'");
+    let kind = error.kind();
+    // What else the nodes say comes of it.
+    let machine = wait::machine_cause(&error);
+    let known = match kind {
+        _ if machine.is_some() => None,
+        // A refusal has found its cause itself.
+        ErrorKind::Refused => None,
+        _ => diagnose(&diagnosis::Evidence::error(&error))
+            .into_iter()
+            .next(),
+    };
+    let told = match (machine, known) {
+        (Some(machine), _) => Error::new(kind, format!("{boot}: {machine}"))
+            .because(error)
+            .cure(machine.cure_text().unwrap_or_default()),
+        (None, Some(known)) => Error::new(kind, format!("{boot}: {}", known.cause))
+            .because(error)
+            .cure(format!("{}; see {}", known.cure, known.links.join(" "))),
+        (None, None) => Error::new(kind, boot).because(error),
+    };
+    match kept {
+        Some(kept) => told.note(kept.to_string()),
+        None => told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kubenest_base::Context;
+
+    /// What a boot is told of a `kubeadm init` that did not end.
+    fn init_timed_out(machine: Option<Error>) -> Error {
+        let last = "[control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez";
+        let waited = format!("waited 180.0 s for its end; last seen: {last}");
+        let mut error = Error::timeout(waited);
+        if let Some(machine) = machine {
+            error = error.because(machine);
+        }
+        let run = "run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane'";
+        let error = Err::<(), _>(error).context(run).unwrap_err();
+        let parts = "on node 'a-control-plane' etcd is running, kube-apiserver is created";
+        Error::timeout(parts).because(error)
+    }
+
+    #[test]
+    fn a_boot_that_took_too_long_says_what_was_being_waited_for() {
+        insta::assert_snapshot!(
+            explain(init_timed_out(None), "a", None).report(),
+            @"boot cluster 'a': on node 'a-control-plane' etcd is running, kube-apiserver is created: run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane': waited 180.0 s for its end; last seen: [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez"
+        );
+    }
+
+    #[test]
+    fn a_machine_that_is_too_slow_is_the_cause_that_a_boot_names() {
+        let machine = "the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2";
+        let machine = Error::setup(machine);
+        let told = explain(init_timed_out(Some(machine)), "a", None);
+        assert_eq!(told.kind(), ErrorKind::Timeout);
+        // How slow this machine is at this moment is measured.
+        let now = r"KUBENEST_PATIENCE=\d+ \(now [\d.]+\)";
+        let said = regex::Regex::new(now).unwrap();
+        let report = told.report();
+        let said = said.replace(&report, "KUBENEST_PATIENCE=2 (now 1.0)");
+        insta::assert_snapshot!(said, @r"
+        boot cluster 'a': the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2: on node 'a-control-plane' etcd is running, kube-apiserver is created: run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane': waited 180.0 s for its end; last seen: [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez
+        cure: run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE=2 (now 1.0)
+        ");
+    }
+}

@@ -1,0 +1,58 @@
+//! From a spec to a plan, a site and a node image: every choice is made and judged here, before
+//! anything is started.
+
+use kubenest_base::Result;
+use kubenest_docker::{Scope, sweep};
+use kubenest_evidence as evidence;
+use kubenest_forge::{image, image::NodeImage, lockfile};
+use kubenest_recipe::compat::Stack;
+
+use super::clock::Clock;
+use crate::cluster::{ClusterSpec, pairs, plan::Plan, site::Site};
+
+/// A plan, and what it takes to boot it.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    /// The versions that will meet, as far as they are known before a node runs.
+    pub(super) stack: Stack,
+    pub(super) site: Site,
+    pub(super) image: NodeImage,
+}
+
+/// Resolves a spec. What is known not to work is refused.
+pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<Planned> {
+    pairs::at_once(spec)?;
+    let site = Site::of(spec).await?;
+    let docker = &site.docker;
+    // The sweep would end guards that are still saving.
+    let (_, finished) = evidence::finish().await;
+    // What others left in the way of their own removal is no reason not to boot.
+    let swept = sweep(docker, Scope::DeadOwners).await.map(drop);
+    for error in [finished, swept].into_iter().filter_map(Result::err) {
+        tracing::warn!("{}", error.report());
+    }
+    let recipe = match &spec.recipe {
+        Some(recipe) => recipe.clone(),
+        None => image::default_recipe(docker).await?,
+    };
+    let mut plan = Plan::of(spec, &recipe);
+    let stack = pairs::before(&plan, &recipe, docker).await?;
+    clock.lap("engine");
+
+    let image = NodeImage::ensure(docker, &recipe).await?;
+    if let Some(runtime) = &image.runtime {
+        plan.expected
+            .snapshotter
+            .get_or_insert_with(|| runtime.snapshotter.clone());
+    }
+    let stack = pairs::by_labels(&plan, stack, &image.versions)?;
+    lockfile::hold_image(docker, &recipe, &image).await?;
+    clock.lap("image");
+    tracing::debug!("plan {} of cluster '{}'", plan.key(), site.name);
+    Ok(Planned {
+        plan,
+        stack,
+        site,
+        image,
+    })
+}

@@ -1,0 +1,92 @@
+//! What a cluster will be, every choice made: plain data, and its key.
+
+use kubenest_base::digest::sha256_hex;
+use kubenest_forge::image::NodeImage;
+use kubenest_health::health::Expected;
+use kubenest_recipe::recipe::Recipe;
+use semver::Version;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{ClusterSpec, NodeSpec};
+
+/// Goes into every key; raised when a boot makes another cluster of the same plan.
+const FORMAT: &str = "kubenest plan 1";
+
+/// A cluster as it will be, wherever it stands: there is no handle in it, and no name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Plan {
+    /// The node image: by the hash of what it is made of, or by digest.
+    pub(super) image: String,
+    /// The control plane first.
+    pub(super) nodes: Vec<NodeSpec>,
+    /// Changes of the documents that kubeadm reads, in order.
+    pub(super) kubeadm_patches: Vec<Value>,
+    /// Changes of containerd's configuration, in order.
+    pub(super) containerd_patches: Vec<toml::Table>,
+    /// What the health gate demands.
+    pub(super) expected: Expected,
+    /// The kind release that loads images, if one does.
+    pub(super) loader: Option<Version>,
+    /// The cri-api release of a client that asks the nodes' runtime, if one does.
+    pub(super) cri_client: Option<Version>,
+}
+
+impl Plan {
+    /// The plan of a spec whose nodes are made of this recipe.
+    pub(super) fn of(spec: &ClusterSpec, recipe: &Recipe) -> Self {
+        Self {
+            image: NodeImage::reference_of(recipe),
+            nodes: spec.nodes.clone(),
+            kubeadm_patches: spec.kubeadm_patches.clone(),
+            containerd_patches: spec.containerd_patches.clone(),
+            expected: spec.expected.clone(),
+            loader: spec.loader.clone(),
+            cri_client: spec.cri_client.clone(),
+        }
+    }
+
+    /// Names what is planned: two plans of one key boot to clusters that differ in nothing but
+    /// their names.
+    pub(super) fn key(&self) -> String {
+        let plan = serde_json::to_string(self).expect("a plan must be plain data");
+        sha256_hex(format!("{FORMAT}\n{plan}").as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kubenest_base::Result;
+
+    use super::*;
+
+    fn key(recipe: &str, change: impl FnOnce(ClusterSpec) -> Result<ClusterSpec>) -> String {
+        let spec = change(ClusterSpec::with_workers(1)).unwrap();
+        Plan::of(&spec, &Recipe::named(recipe).unwrap()).key()
+    }
+
+    #[test]
+    fn all_that_makes_a_cluster_another_is_in_its_key_and_nothing_else() {
+        const RECIPE: &str = "v1.32.1-containerd-2.0.2";
+        let plain = key(RECIPE, Ok);
+        assert_eq!(plain.len(), 64);
+        let named = key(RECIPE, |spec| Ok(spec.with_name("other").keep(true)));
+        assert_eq!(plain, named, "a name and who keeps it are no part of it");
+        let others = [
+            key("v1.32.1-containerd-2.1.9", Ok),
+            key(RECIPE, |_| Ok(ClusterSpec::with_workers(2))),
+            key(RECIPE, |spec| {
+                spec.with_kubeadm_patch("{kind: KubeletConfiguration, maxPods: 20}")
+            }),
+            key(RECIPE, |spec| {
+                spec.with_containerd_patch("[plugins.a]\nb = 1")
+            }),
+            key(RECIPE, |spec| Ok(spec.with_image_volumes())),
+            key(RECIPE, |spec| spec.loaded_by_kind("0.27.0")),
+            key(RECIPE, |spec| spec.asked_by_cri_client("0.30.0")),
+        ];
+        for (at, other) in others.iter().enumerate() {
+            assert_ne!(&plain, other, "change {at}");
+        }
+    }
+}
