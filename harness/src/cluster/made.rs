@@ -403,6 +403,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nodes_are_named_by_role_as_kind_names_them() {
+        use Role::{ControlPlane, Worker};
+        assert_eq!(
+            node_names("a", &[ControlPlane, Worker, Worker, Worker]),
+            ["a-control-plane", "a-worker", "a-worker2", "a-worker3"]
+        );
+    }
+
+    #[test]
     fn a_name_is_claimed_once_at_a_time() {
         let first = Claim::take("claimed-once");
         assert!(first.is_some());
