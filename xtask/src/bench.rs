@@ -1,7 +1,8 @@
 //! `bench`: the benchmark programs of the harness.
 
-use crate::workspace::Workspace;
-use crate::{compile, process, program};
+use kubenest_runner::{Workspace, compile, process};
+
+use crate::program;
 
 /// Runs `harness/examples/<example>.rs` with these arguments.
 pub(crate) fn run(workspace: &Workspace, example: &str, args: &[String]) -> anyhow::Result<u8> {

@@ -1,7 +1,8 @@
 //! `check`: fmt, clippy, docs and tidy; what CI asks of every change.
 
-use crate::workspace::Workspace;
-use crate::{cli, compile, process, signals, tidy};
+use kubenest_runner::{Workspace, compile, exit, process, signals};
+
+use crate::tidy;
 
 /// The cargo commands that must end well.
 const STEPS: [(&str, &[&str]); 3] = [
@@ -45,14 +46,14 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<u8> {
             return Ok(code);
         }
     }
-    if tidy::print(workspace)? != cli::OK {
+    if tidy::print(workspace)? != exit::OK {
         failed.push("tidy");
     }
     if failed.is_empty() {
         println!("check result: ok");
-        Ok(cli::OK)
+        Ok(exit::OK)
     } else {
         println!("check result: FAILED in {}", failed.join(", "));
-        Ok(cli::CHECK_FAILED)
+        Ok(exit::CHECK_FAILED)
     }
 }

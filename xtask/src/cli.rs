@@ -1,24 +1,7 @@
-//! The command line as data, and the exit codes it promises.
-
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+//! The command line as data.
 
 use clap::{Args, Parser, Subcommand};
-
-use crate::plan::Side;
-
-/// Everything asked for passed.
-pub(crate) const OK: u8 = 0;
-/// A check of the repository failed.
-pub(crate) const CHECK_FAILED: u8 = 1;
-/// The command line or the workspace is wrong.
-pub(crate) const USAGE: u8 = 2;
-/// No test ran, or none is what a name or a side asks for.
-pub(crate) const NOTHING_RAN: u8 = 4;
-/// A test failed: its assertion does not hold.
-pub(crate) const TEST_FAILED: u8 = 100;
-/// The set-up failed; nothing is known about the behaviour under test.
-pub(crate) const SETUP_FAILED: u8 = 105;
+use kubenest_runner::{RunArgs, Side};
 
 /// kubenest's own commands: run the suites, check the repository, clean up.
 #[derive(Debug, Parser)]
@@ -111,37 +94,4 @@ pub(crate) struct TestArgs {
     pub(crate) without_e2e: bool,
     #[command(flatten)]
     pub(crate) run: RunArgs,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct RunArgs {
-    /// Leave the clusters up and say how to look inside and how to remove them
-    #[arg(long)]
-    pub(crate) keep: bool,
-    /// Repeat an earlier run: refuse nodes that are made of anything else than this lock file
-    /// says, for example target/e2e/latest/kubenest.lock
-    #[arg(long, value_name = "FILE")]
-    pub(crate) locked: Option<PathBuf>,
-    /// How many tests run at the same time [default: the CPUs, at most 3]; those in a module
-    /// `long` mostly wait, so that one more runs beside them
-    #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
-}
-
-/// Of an unchanged kernel's inotify instances, each cluster takes about a quarter.
-const MOST_JOBS: usize = 3;
-
-impl RunArgs {
-    /// How many tests run at the same time. A test mostly waits for one thing after another;
-    /// with a `long` one among them there is one more, where the machine has room for it.
-    pub(crate) fn jobs(&self, long: bool) -> usize {
-        let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let jobs = self
-            .jobs
-            .map_or_else(|| cpus().min(MOST_JOBS), NonZeroUsize::get);
-        match long {
-            true => jobs.max((jobs + 1).min(MOST_JOBS)),
-            false => jobs,
-        }
-    }
 }

@@ -1,19 +1,8 @@
-//! `e2e` and `test`: from the command line to a report and an exit code.
+//! `e2e` and `test`: from the command line to an exit code.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use kubenest_runner::{Selection, Workspace, compile, exit, process, run, signals};
 
-use chrono::Utc;
-
-use crate::cli::{self, E2eArgs, RunArgs, TestArgs};
-use crate::plan::{self, Plan, Selection};
-use crate::progress::Progress;
-use crate::report::{self, Report, Totals};
-use crate::run_dir::RunDir;
-use crate::runner::Runner;
-use crate::saved::saved;
-use crate::workspace::Workspace;
-use crate::{compile, github, html, junit, process, signals};
+use crate::cli::{E2eArgs, TestArgs};
 
 /// Runs the regression suites asked for.
 pub(crate) fn suites(workspace: &Workspace, args: &E2eArgs) -> anyhow::Result<u8> {
@@ -33,8 +22,8 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
     }
     let suites = run(workspace, &Selection::everything(&suites), &args.run)?;
     Ok(match suites {
-        cli::OK => units,
-        cli::NOTHING_RAN if units != cli::OK => units,
+        exit::OK => units,
+        exit::NOTHING_RAN if units != exit::OK => units,
         _ => suites,
     })
 }
@@ -47,83 +36,10 @@ fn units(workspace: &Workspace) -> anyhow::Result<u8> {
     };
     if !cargo_test(&["--lib", "--bins", "--no-run"])?.success() {
         println!("SETUP  the unit tests do not build");
-        return Ok(cli::SETUP_FAILED);
+        return Ok(exit::SETUP_FAILED);
     }
     let units = cargo_test(&["--lib", "--bins", "--no-fail-fast"])?;
     let docs = cargo_test(&["--doc", "--no-fail-fast"])?;
     let passed = units.success() && docs.success();
-    Ok(if passed { cli::OK } else { cli::TEST_FAILED })
-}
-
-fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::Result<u8> {
-    let (kubenest, plan) = match build(workspace, selection) {
-        Ok(built) => built,
-        Err(error) if signals::received().is_none() => {
-            println!("SETUP  {error:#}");
-            return Ok(cli::SETUP_FAILED);
-        }
-        Err(error) => return Err(error),
-    };
-    let started = Utc::now();
-    let clock = Instant::now();
-    let dir = RunDir::create(&workspace.target().join("e2e"), started)?;
-    if let Some(former) = &args.locked {
-        dir.take_lock(former)?;
-    }
-    let progress = Progress::new(plan.tests.len(), kubenest.clone());
-    let runner = Runner::new(&dir, args, kubenest);
-    let quiet = github::quiet();
-    let tests = runner.run(&plan.tests, &progress);
-    progress.finish();
-    drop(quiet);
-
-    let totals = Totals::of(&tests, plan.filtered_out);
-    let mut nothing_ran = report::missing_sides(&selection.owed(), &tests);
-    nothing_ran.extend(selection.unmatched(&plan.tests));
-    let exit_code = report::exit_code(&totals, &nothing_ran);
-    let report = Report {
-        run: dir.run.clone(),
-        started,
-        seconds: clock.elapsed().as_secs_f64(),
-        exit_code: signals::exit_code().unwrap_or(exit_code),
-        totals,
-        nothing_ran,
-        failures: saved(&tests),
-        tests,
-    };
-    publish(&report, &dir)?;
-    Ok(report.exit_code)
-}
-
-fn build(workspace: &Workspace, selection: &Selection) -> anyhow::Result<(PathBuf, Plan)> {
-    let suites = selection.suites();
-    if suites.is_empty() {
-        return Ok(Default::default());
-    }
-    let built = compile::tests(workspace, &suites)?;
-    Ok((built.kubenest, plan::plan(&built.programs, selection)?))
-}
-
-/// Writes the results and prints how the run ended; the closing line comes last.
-fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
-    dir.write("junit.xml", junit::xml(report)?.as_bytes())?;
-    let json = serde_json::to_string_pretty(report)? + "\n";
-    dir.write("report.json", json.as_bytes())?;
-    dir.write("report.html", html::page(report, dir).as_bytes())?;
-    // Whatever is wrong with the folders of former runs, this one's outcome is told.
-    if let Err(error) = dir.publish() {
-        eprintln!("warning: {error:#}");
-    }
-    let code = cli::NOTHING_RAN;
-    for asked in &report.nothing_ran {
-        println!("NOTHING RAN  {asked}: no such test ran, exit {code}");
-    }
-    if report.tests.is_empty() && report.nothing_ran.is_empty() {
-        println!("NOTHING RAN  no test matches what was asked for, exit {code}");
-    }
-    github::tell(report, &dir.shown())?;
-    println!("report  {}/report.html", dir.shown());
-    let line = report::closing_line(&report.totals, report.exit_code, report.seconds);
-    println!("\n{line}");
-    Ok(())
+    Ok(if passed { exit::OK } else { exit::TEST_FAILED })
 }

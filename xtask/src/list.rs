@@ -1,10 +1,7 @@
 //! `list`: the suites and what each one reproduces.
 
+use kubenest_runner::{COLD_BUILD, Suite, Workspace, exit};
 use serde::Serialize;
-
-use crate::cli;
-use crate::runner::COLD_BUILD;
-use crate::workspace::{Suite, Workspace};
 
 /// A suite as the CI matrix needs it.
 #[derive(Serialize)]
@@ -23,7 +20,7 @@ pub(crate) fn print(workspace: &Workspace, json: bool) -> anyhow::Result<u8> {
     } else {
         print!("{}", as_text(&suites));
     }
-    Ok(cli::OK)
+    Ok(exit::OK)
 }
 
 fn as_json(suites: &[Suite]) -> anyhow::Result<String> {
@@ -63,8 +60,26 @@ fn as_text(suites: &[Suite]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use kubenest_runner::Manifest;
+
     use super::*;
-    use crate::plan::tests::suite;
+
+    fn suite(name: &str, affected: &str, fixed: &str) -> Suite {
+        Suite {
+            name: name.to_owned(),
+            dir: PathBuf::from("suites").join(name),
+            manifest: Manifest {
+                upstream: vec!["https://github.com/owner/repository/issues/7".to_owned()],
+                component: "containerd".to_owned(),
+                affected: affected.to_owned(),
+                fixed: fixed.to_owned(),
+                cluster: "single-node".to_owned(),
+                budget: "6m".to_owned(),
+            },
+        }
+    }
 
     #[test]
     fn the_list_shows_every_manifest_key() {

@@ -6,36 +6,19 @@
 )]
 
 mod bench;
-mod bundle;
 mod check;
 mod cli;
-mod compile;
 mod e2e;
-mod failure;
-mod github;
-mod html;
-mod junit;
 mod list;
-mod place;
-mod plan;
-mod process;
 mod program;
-mod progress;
-mod report;
-mod run_dir;
-mod runner;
-mod saved;
-mod signals;
 mod tidy;
-mod verdict;
-mod workspace;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use kubenest_runner::{Workspace, exit, signals};
 
 use crate::cli::{Bench, Cli, Command};
-use crate::workspace::Workspace;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -43,7 +26,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(signals::exit_code().unwrap_or(cli::USAGE))
+            ExitCode::from(signals::exit_code().unwrap_or(exit::USAGE))
         }
     }
 }

@@ -14,10 +14,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use cargo_metadata::Package;
+use kubenest_runner::{Workspace, exit, process};
 use serde_json::Value;
-
-use crate::workspace::Workspace;
-use crate::{cli, process};
 
 /// The files of the repository, as git knows them, and the suites, as cargo does.
 pub(crate) struct Tree {
@@ -86,13 +84,13 @@ pub(crate) fn print(workspace: &Workspace) -> anyhow::Result<u8> {
     let files = tree.files.len();
     if findings.is_empty() {
         println!("tidy result: ok. {files} files");
-        return Ok(cli::OK);
+        return Ok(exit::OK);
     }
     println!(
         "tidy result: FAILED. {} findings in {files} files",
         findings.len()
     );
-    Ok(cli::CHECK_FAILED)
+    Ok(exit::CHECK_FAILED)
 }
 
 impl Tree {

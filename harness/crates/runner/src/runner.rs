@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use crate::args::RunArgs;
 use crate::bundle::{self, Bundle};
-use crate::cli::RunArgs;
 use crate::place::{self, Place};
 use crate::plan::Test;
 use crate::process::{self, Ended, Running};
@@ -24,7 +24,7 @@ use crate::verdict::{self, Facts, Verdict, VerdictFile};
 use crate::{program, signals};
 
 /// The first test that needs a node image builds it; the budget is for warm runs.
-pub(crate) const COLD_BUILD: Duration = Duration::from_secs(40 * 60);
+pub const COLD_BUILD: Duration = Duration::from_secs(40 * 60);
 /// How much of a log's end is searched for the test's last words.
 const TAIL: u64 = 256 * 1024;
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::bundle::{Bundle, Cause};
-use crate::cli;
+use crate::exit;
 use crate::place::Place;
 use crate::plan::{Side, Test, side_name};
 use crate::runner::Outcome;
@@ -225,13 +225,13 @@ pub(crate) fn missing_sides(owed: &[(String, Side)], tests: &[TestReport]) -> Ve
 /// The worst news decides. A broken set-up comes first: it may hide anything.
 pub(crate) fn exit_code(totals: &Totals, missing: &[String]) -> u8 {
     if totals.setup > 0 {
-        cli::SETUP_FAILED
+        exit::SETUP_FAILED
     } else if totals.failed > 0 {
-        cli::TEST_FAILED
+        exit::TEST_FAILED
     } else if totals.ran() == 0 || !missing.is_empty() {
-        cli::NOTHING_RAN
+        exit::NOTHING_RAN
     } else {
-        cli::OK
+        exit::OK
     }
 }
 
@@ -240,7 +240,11 @@ pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> Stri
     format!(
         "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
          finished in {seconds:.2}s",
-        if exit_code == cli::OK { "ok" } else { "FAILED" },
+        if exit_code == exit::OK {
+            "ok"
+        } else {
+            "FAILED"
+        },
         totals.passed,
         totals.failed + totals.setup + totals.interrupted,
         // libtest has no word for skipped.
@@ -328,7 +332,7 @@ pub(crate) mod tests {
             run: "20260101-000000-1".to_owned(),
             started: DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
             seconds: 126.75,
-            exit_code: cli::SETUP_FAILED,
+            exit_code: exit::SETUP_FAILED,
             totals: Totals::of(&tests, 0),
             nothing_ran: vec![],
             failures: vec![],
@@ -378,10 +382,10 @@ pub(crate) mod tests {
             setup: 1,
             ..Totals::default()
         };
-        assert_eq!(exit_code(&totals, &[]), cli::SETUP_FAILED);
+        assert_eq!(exit_code(&totals, &[]), exit::SETUP_FAILED);
         assert_eq!(
             exit_code(&Totals { setup: 0, ..totals }, &[]),
-            cli::TEST_FAILED
+            exit::TEST_FAILED
         );
         assert_eq!(
             exit_code(
@@ -392,25 +396,25 @@ pub(crate) mod tests {
                 },
                 &[]
             ),
-            cli::OK
+            exit::OK
         );
     }
 
     #[test]
     fn nothing_ran_is_no_success() {
-        assert_eq!(exit_code(&Totals::default(), &[]), cli::NOTHING_RAN);
+        assert_eq!(exit_code(&Totals::default(), &[]), exit::NOTHING_RAN);
         let ignored = Totals {
             ignored: 2,
             ..Totals::default()
         };
-        assert_eq!(exit_code(&ignored, &[]), cli::NOTHING_RAN);
+        assert_eq!(exit_code(&ignored, &[]), exit::NOTHING_RAN);
         let passed = Totals {
             passed: 2,
             ..Totals::default()
         };
         assert_eq!(
             exit_code(&passed, &["image-gc affected".to_owned()]),
-            cli::NOTHING_RAN
+            exit::NOTHING_RAN
         );
     }
 

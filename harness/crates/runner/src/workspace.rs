@@ -8,39 +8,49 @@ use cargo_metadata::{Metadata, MetadataCommand};
 use serde::{Deserialize, Serialize};
 
 /// What cargo says about the repository.
-pub(crate) struct Workspace {
-    pub(crate) metadata: Metadata,
+pub struct Workspace {
+    /// Of `cargo metadata`.
+    pub metadata: Metadata,
 }
 
 /// A suite crate: one upstream behaviour, told by `[package.metadata.suite]`.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Suite {
-    pub(crate) name: String,
+pub struct Suite {
+    /// Of the package.
+    pub name: String,
+    /// Where its manifest is.
     #[serde(skip)]
-    pub(crate) dir: PathBuf,
+    pub dir: PathBuf,
+    /// What it says of itself.
     #[serde(flatten)]
-    pub(crate) manifest: Manifest,
+    pub manifest: Manifest,
 }
 
 /// The keys of `[package.metadata.suite]`; all of them are required.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Manifest {
+pub struct Manifest {
     /// Where the failure is documented.
-    pub(crate) upstream: Vec<String>,
-    pub(crate) component: String,
+    pub upstream: Vec<String>,
+    /// What fails.
+    pub component: String,
     /// The version that must show the failure, "-" for a suite without sides.
-    pub(crate) affected: String,
+    pub affected: String,
     /// The version without it, or "open", or "-" for a suite without sides.
-    pub(crate) fixed: String,
-    pub(crate) cluster: String,
+    pub fixed: String,
+    /// What nodes it needs, in words.
+    pub cluster: String,
     /// How long a warm run may take, such as "6m".
-    pub(crate) budget: String,
+    pub budget: String,
 }
 
 impl Workspace {
+    /// Asks cargo for the workspace around the crate that this program was built of.
+    ///
+    /// # Errors
+    /// Cargo does not know it.
     #[expect(clippy::disallowed_methods, reason = "cargo names the crate it runs")]
-    pub(crate) fn load() -> anyhow::Result<Self> {
+    pub fn load() -> anyhow::Result<Self> {
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR");
         let xtask = PathBuf::from(xtask.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
         let metadata = MetadataCommand::new()
@@ -51,16 +61,21 @@ impl Workspace {
         Ok(Self { metadata })
     }
 
-    pub(crate) fn root(&self) -> PathBuf {
+    /// The folder of the repository.
+    pub fn root(&self) -> PathBuf {
         self.metadata.workspace_root.clone().into_std_path_buf()
     }
 
-    pub(crate) fn target(&self) -> PathBuf {
+    /// Cargo's folder for what it makes.
+    pub fn target(&self) -> PathBuf {
         self.metadata.target_directory.clone().into_std_path_buf()
     }
 
     /// The suite crates, by name.
-    pub(crate) fn suites(&self) -> anyhow::Result<Vec<Suite>> {
+    ///
+    /// # Errors
+    /// One tells itself wrongly.
+    pub fn suites(&self) -> anyhow::Result<Vec<Suite>> {
         let mut suites = Vec::new();
         for package in self.metadata.workspace_packages() {
             let Some(value) = package.metadata.get("suite") else {
@@ -89,17 +104,24 @@ impl Workspace {
 
 impl Manifest {
     /// Whether the suite is to be shown red on one version and green on another.
-    pub(crate) fn has_sides(&self) -> bool {
+    pub fn has_sides(&self) -> bool {
         self.affected != "-"
     }
 
-    pub(crate) fn budget(&self) -> anyhow::Result<Duration> {
+    /// How long a warm run may take.
+    ///
+    /// # Errors
+    /// It is no time.
+    pub fn budget(&self) -> anyhow::Result<Duration> {
         parse_budget(&self.budget)
     }
 }
 
 /// Reads "90s", "6m" or "1h".
-pub(crate) fn parse_budget(text: &str) -> anyhow::Result<Duration> {
+///
+/// # Errors
+/// It is none of these.
+pub fn parse_budget(text: &str) -> anyhow::Result<Duration> {
     let seconds = match text.char_indices().next_back() {
         Some((at, unit @ ('s' | 'm' | 'h'))) => {
             let factor = match unit {

@@ -6,15 +6,15 @@
 use std::fmt::Write;
 use std::path::{Component, Path};
 
-use crate::cli;
+use crate::exit;
 use crate::failure::{self, below_side};
 use crate::report::{Report, TestReport, printable};
 use crate::run_dir::RunDir;
 use crate::runner::tail;
 use crate::verdict::Verdict;
 
-/// The look of the bundles' pages; a file, since xtask links no crate of the workspace.
-const LOOK: &str = include_str!("../../harness/crates/evidence/src/page/web/look.css");
+/// The look of the bundles' pages; a file, since the runner does not link the crate that writes those.
+const LOOK: &str = include_str!("../../evidence/src/page/web/look.css");
 const STYLE: &str = include_str!("html.css");
 /// How much of a log's end is shown.
 const LOG: (u64, usize) = (16 * 1024, 60);
@@ -61,10 +61,10 @@ pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
 
 fn outcome(report: &Report) -> &'static str {
     match report.exit_code {
-        cli::OK => "passed",
-        cli::TEST_FAILED => "a test failed",
-        cli::SETUP_FAILED => "a set-up failed",
-        cli::NOTHING_RAN => "nothing ran",
+        exit::OK => "passed",
+        exit::TEST_FAILED => "a test failed",
+        exit::SETUP_FAILED => "a set-up failed",
+        exit::NOTHING_RAN => "nothing ran",
         _ => "interrupted",
     }
 }
@@ -83,7 +83,7 @@ fn header(report: &Report) -> String {
     let counts: Vec<_> = counts
         .map(|(word, count)| format!("{count} {word}"))
         .collect();
-    let class = if report.exit_code == cli::OK {
+    let class = if report.exit_code == exit::OK {
         "good"
     } else {
         "bad"

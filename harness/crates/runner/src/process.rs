@@ -39,7 +39,7 @@ pub(crate) struct Ended {
     clippy::disallowed_methods,
     reason = "this is the place programs are started from"
 )]
-pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
     command
@@ -50,7 +50,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     clippy::disallowed_methods,
     reason = "cargo names itself to what it runs"
 )]
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What cargo says of this program is not for the build of others: build scripts that
     // look at it (ring's) would run again each time xtask and a plain cargo take turns.
@@ -66,12 +66,18 @@ fn tells_of_a_package(variable: &str) -> bool {
 }
 
 /// Runs to the end with this program's own output.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
+///
+/// # Errors
+/// It cannot be started, or this program was interrupted.
+pub fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
     Ok(Running::start(command)?.wait(None, || {})?.status)
 }
 
 /// Like [`run`], returning what was written to the standard output.
-pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+///
+/// # Errors
+/// Further, it did not end well.
+pub fn output(command: &mut Command) -> anyhow::Result<String> {
     let what = shown(command);
     let mut running = Running::start(command.stdout(Stdio::piped()))?;
     let mut pipe = running

@@ -14,7 +14,10 @@ static RECEIVED: AtomicI32 = AtomicI32::new(0);
 ///
 /// The first is passed on as an interrupt, which lets a test remove what it made;
 /// the second kills the children.
-pub(crate) fn install() -> anyhow::Result<()> {
+///
+/// # Errors
+/// The system refuses it.
+pub fn install() -> anyhow::Result<()> {
     // One that was to be ignored when this program was started stays so: `nohup` protects.
     let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter();
     let heeded = heeded.filter(|signal| !is_ignored(*signal));
@@ -50,7 +53,7 @@ fn is_in(status: &str, signal: i32) -> bool {
 }
 
 /// The signal that ends this run, if one came.
-pub(crate) fn received() -> Option<i32> {
+pub fn received() -> Option<i32> {
     match RECEIVED.load(Ordering::SeqCst) {
         0 => None,
         signal => Some(signal),
@@ -58,7 +61,7 @@ pub(crate) fn received() -> Option<i32> {
 }
 
 /// What a shell expects of a program ended by a signal.
-pub(crate) fn exit_code() -> Option<u8> {
+pub fn exit_code() -> Option<u8> {
     received().and_then(|signal| u8::try_from(128 + signal).ok())
 }
 

@@ -52,13 +52,16 @@ pub(crate) fn tests(workspace: &Workspace, suites: &[Suite]) -> anyhow::Result<B
 }
 
 /// Builds only `kubenest`.
-pub(crate) fn kubenest(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// It does not build.
+pub fn kubenest(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     // The example makes cargo choose the features that the tests have.
     take_kubenest(&mut build(workspace, &["--bin", "kubenest", "--examples"])?)
 }
 
 /// Cargo in the workspace.
-pub(crate) fn cargo(workspace: &Workspace) -> Command {
+pub fn cargo(workspace: &Workspace) -> Command {
     let mut command = process::cargo();
     command.current_dir(workspace.root());
     command

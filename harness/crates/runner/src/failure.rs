@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::cli;
+use crate::exit;
 use crate::report::TestReport;
 use crate::verdict::Verdict;
 
 /// The block under a failed test; `dir` is the run's folder as one would type it.
 pub(crate) fn block(test: &TestReport, dir: &str) -> String {
     let (word, reason) = match test.verdict {
-        Verdict::Setup => ("SETUP", format!("set-up, exit {}", cli::SETUP_FAILED)),
-        _ => ("FAILED", format!("assertion, exit {}", cli::TEST_FAILED)),
+        Verdict::Setup => ("SETUP", format!("set-up, exit {}", exit::SETUP_FAILED)),
+        _ => ("FAILED", format!("assertion, exit {}", exit::TEST_FAILED)),
     };
     let mut block = format!("{word} {}     ({reason})\n", test.id());
     let mut line = |key: &str, value: &str| {

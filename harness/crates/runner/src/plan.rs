@@ -15,14 +15,16 @@ use crate::workspace::{Manifest, Suite};
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Side {
+pub enum Side {
+    /// With the failure.
     Affected,
+    /// Without it.
     Fixed,
 }
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
-pub(crate) struct Selection {
+pub struct Selection {
     pub(crate) chosen: Vec<Chosen>,
     pub(crate) side: Option<Side>,
 }
@@ -74,11 +76,10 @@ pub(crate) fn side_name(side: Option<Side>) -> String {
 
 impl Selection {
     /// Reads `SUITE` and `SUITE::TEXT`; nothing named means every suite with two sides.
-    pub(crate) fn new(
-        suites: &[Suite],
-        named: &[String],
-        side: Option<Side>,
-    ) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// There is no such suite; the error names those there are.
+    pub fn new(suites: &[Suite], named: &[String], side: Option<Side>) -> anyhow::Result<Self> {
         let mut chosen = Vec::new();
         for word in named {
             let (name, text) = match word.split_once("::") {
@@ -109,7 +110,7 @@ impl Selection {
     }
 
     /// All tests of these suites, also of those without sides.
-    pub(crate) fn everything(suites: &[Suite]) -> Self {
+    pub fn everything(suites: &[Suite]) -> Self {
         let chosen = suites
             .iter()
             .cloned()

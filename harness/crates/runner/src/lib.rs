@@ -1,0 +1,35 @@
+//! Runs tests on real clusters: builds them, gives each a process of its own, weighs how it ended
+//! and writes the reports.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the library of command line programs: a run talks to its user"
+)]
+
+mod args;
+mod bundle;
+pub mod compile;
+pub mod exit;
+mod failure;
+mod github;
+mod html;
+mod junit;
+mod place;
+mod plan;
+pub mod process;
+mod program;
+mod progress;
+mod report;
+mod run;
+mod run_dir;
+mod runner;
+mod saved;
+pub mod signals;
+mod verdict;
+mod workspace;
+
+pub use args::RunArgs;
+pub use plan::{Selection, Side};
+pub use run::run;
+pub use runner::COLD_BUILD;
+pub use workspace::{Manifest, Suite, Workspace, parse_budget};

@@ -1,0 +1,135 @@
+//! The `kubenest` program, run to clean up after tests and to take secrets out of what they said.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::process;
+use crate::run_dir::RunDir;
+
+/// How long cleaning up may take; an engine that hangs must not hold up the report.
+const CLEANING: Duration = Duration::from_secs(10 * 60);
+/// How long a log may take to be redacted.
+const REDACTING: Duration = Duration::from_secs(2 * 60);
+
+/// Removes what one run left behind, also after an interrupt; says nothing unless it fails.
+pub(crate) fn clean_run(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
+    quietly(kubenest, dir, &["clean", "--run", &dir.run])
+}
+
+/// Makes bundles of what guards saved of tests that were killed; says nothing unless it fails.
+pub(crate) fn finish_killed(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
+    quietly(kubenest, dir, &["logs", "--killed"])
+}
+
+/// Takes out of a test's log what must not be shown, by the library's own rules. From then on all
+/// that is told of the test may be read from it. A log that cannot be redacted is put aside.
+pub(crate) fn redact_log(kubenest: &Path, log: &Path) -> anyhow::Result<()> {
+    let mut command = process::command(kubenest);
+    command.arg("redact").arg(log);
+    let redacted = process::Running::start_anyway(&mut command)
+        .and_then(|running| running.wait(Some(REDACTING), || {}))
+        .and_then(|ended| match ended.status.success() {
+            true => Ok(()),
+            false => bail!("kubenest redact ended with {}", ended.status),
+        });
+    redacted.or_else(|error| {
+        let aside = log.with_extension("log.raw");
+        fs::rename(log, &aside).with_context(|| format!("put {} aside", log.display()))?;
+        fs::set_permissions(&aside, Permissions::from_mode(0o600))?;
+        Err(error.context(format!(
+            "{} is not redacted, and not shown",
+            aside.display()
+        )))
+    })
+}
+
+/// A line of a running test's log, without what must not be shown; nothing where that fails.
+pub(crate) fn redact_line(kubenest: &Path, line: &str) -> String {
+    let redact = || -> anyhow::Result<String> {
+        let mut line_file = tempfile::tempfile()?;
+        line_file.write_all(line.as_bytes())?;
+        line_file.seek(SeekFrom::Start(0))?;
+        let mut shown = tempfile::tempfile()?;
+        let mut command = process::command(kubenest);
+        command.arg("redact").stdin(Stdio::from(line_file));
+        command.stdout(Stdio::from(shown.try_clone()?));
+        let ended = process::Running::start_anyway(&mut command)?.wait(Some(REDACTING), || {})?;
+        if !ended.status.success() {
+            bail!("kubenest redact ended with {}", ended.status);
+        }
+        shown.seek(SeekFrom::Start(0))?;
+        Ok(std::io::read_to_string(shown)?)
+    };
+    redact().unwrap_or_default()
+}
+
+fn quietly(kubenest: &Path, dir: &RunDir, args: &[&str]) -> anyhow::Result<()> {
+    let path = dir.path.join("clean.log");
+    let log = File::options().create(true).append(true).open(&path);
+    let log = log.with_context(|| format!("write {}", path.display()))?;
+    let mut command = process::command(kubenest);
+    command
+        .args(args)
+        .stdout(Stdio::from(log.try_clone().context("share the log")?))
+        .stderr(Stdio::from(log));
+    let status = process::Running::start_anyway(&mut command)?
+        .wait(Some(CLEANING), || {})?
+        .status;
+    if !status.success() {
+        bail!(
+            "kubenest {} ended with {status}, see {}",
+            args.join(" "),
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program in the place of `kubenest`.
+    fn stand_in(folder: &Path, script: &str) -> std::path::PathBuf {
+        let path = folder.join("kubenest");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_redacted_is_put_aside_for_its_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("a.log");
+        fs::write(&log, "EMP-42").unwrap();
+        let failing = stand_in(folder.path(), "exit 2");
+        let error = format!("{:#}", redact_log(&failing, &log).unwrap_err());
+        assert!(error.contains("a.log.raw is not redacted"), "{error}");
+        assert!(!log.exists());
+        let mode = fs::metadata(log.with_extension("log.raw"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(redact_line(&failing, "EMP-42"), "");
+    }
+
+    #[test]
+    fn a_log_is_written_over_and_a_line_goes_through_the_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("a.log");
+        fs::write(&log, "EMP-42").unwrap();
+        let script = "test \"$1\" = redact || exit 1\n\
+                      if test \"$2\"; then echo gone >\"$2\"; else sed s/EMP-42/gone/; fi";
+        let program = stand_in(folder.path(), script);
+        redact_log(&program, &log).unwrap();
+        assert_eq!(fs::read_to_string(&log).unwrap(), "gone\n");
+        assert_eq!(redact_line(&program, "EMP-42 x"), "gone x");
+    }
+}

@@ -1,0 +1,93 @@
+//! A run: from the tests asked for to reports and an exit code.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use chrono::Utc;
+
+use crate::args::RunArgs;
+use crate::plan::{self, Plan, Selection};
+use crate::progress::Progress;
+use crate::report::{self, Report, Totals};
+use crate::run_dir::RunDir;
+use crate::runner::Runner;
+use crate::saved::saved;
+use crate::workspace::Workspace;
+use crate::{compile, exit, github, html, junit, signals};
+
+/// Builds and runs the tests selected, writes the reports and says how it ended.
+///
+/// # Errors
+/// The command line is wrong, a report cannot be written, or the run was interrupted.
+pub fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::Result<u8> {
+    let (kubenest, plan) = match build(workspace, selection) {
+        Ok(built) => built,
+        Err(error) if signals::received().is_none() => {
+            println!("SETUP  {error:#}");
+            return Ok(exit::SETUP_FAILED);
+        }
+        Err(error) => return Err(error),
+    };
+    let started = Utc::now();
+    let clock = Instant::now();
+    let dir = RunDir::create(&workspace.target().join("e2e"), started)?;
+    if let Some(former) = &args.locked {
+        dir.take_lock(former)?;
+    }
+    let progress = Progress::new(plan.tests.len(), kubenest.clone());
+    let runner = Runner::new(&dir, args, kubenest);
+    let quiet = github::quiet();
+    let tests = runner.run(&plan.tests, &progress);
+    progress.finish();
+    drop(quiet);
+
+    let totals = Totals::of(&tests, plan.filtered_out);
+    let mut nothing_ran = report::missing_sides(&selection.owed(), &tests);
+    nothing_ran.extend(selection.unmatched(&plan.tests));
+    let exit_code = report::exit_code(&totals, &nothing_ran);
+    let report = Report {
+        run: dir.run.clone(),
+        started,
+        seconds: clock.elapsed().as_secs_f64(),
+        exit_code: signals::exit_code().unwrap_or(exit_code),
+        totals,
+        nothing_ran,
+        failures: saved(&tests),
+        tests,
+    };
+    publish(&report, &dir)?;
+    Ok(report.exit_code)
+}
+
+fn build(workspace: &Workspace, selection: &Selection) -> anyhow::Result<(PathBuf, Plan)> {
+    let suites = selection.suites();
+    if suites.is_empty() {
+        return Ok(Default::default());
+    }
+    let built = compile::tests(workspace, &suites)?;
+    Ok((built.kubenest, plan::plan(&built.programs, selection)?))
+}
+
+/// Writes the results and prints how the run ended; the closing line comes last.
+fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
+    dir.write("junit.xml", junit::xml(report)?.as_bytes())?;
+    let json = serde_json::to_string_pretty(report)? + "\n";
+    dir.write("report.json", json.as_bytes())?;
+    dir.write("report.html", html::page(report, dir).as_bytes())?;
+    // Whatever is wrong with the folders of former runs, this one's outcome is told.
+    if let Err(error) = dir.publish() {
+        eprintln!("warning: {error:#}");
+    }
+    let code = exit::NOTHING_RAN;
+    for asked in &report.nothing_ran {
+        println!("NOTHING RAN  {asked}: no such test ran, exit {code}");
+    }
+    if report.tests.is_empty() && report.nothing_ran.is_empty() {
+        println!("NOTHING RAN  no test matches what was asked for, exit {code}");
+    }
+    github::tell(report, &dir.shown())?;
+    println!("report  {}/report.html", dir.shown());
+    let line = report::closing_line(&report.totals, report.exit_code, report.seconds);
+    println!("\n{line}");
+    Ok(())
+}
