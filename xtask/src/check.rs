@@ -1,8 +1,9 @@
 //! `check`: fmt, clippy, docs and tidy; what CI asks of every change.
 
-use kubenest_runner::{Workspace, compile, exit, process, signals};
+use kubenest_runner::{exit, process, signals};
 
 use crate::tidy;
+use crate::workspace::Workspace;
 
 /// The cargo commands that must end well.
 const STEPS: [(&str, &[&str]); 3] = [
@@ -34,7 +35,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<u8> {
     let mut failed = Vec::new();
     for (name, args) in STEPS {
         println!("check: cargo {}", args.join(" "));
-        let mut command = compile::cargo(workspace);
+        let mut command = workspace.cargo();
         command.args(args);
         if name == "doc" {
             command.env("RUSTDOCFLAGS", "--deny warnings");

@@ -1,13 +1,15 @@
 //! `e2e` and `test`: from the command line to an exit code.
 
-use kubenest_runner::{Selection, Workspace, compile, exit, process, run, signals};
+use kubenest_runner::{Front, Kubenest, Request, RunArgs, Selection, exit, process, signals};
 
+use crate::choice;
 use crate::cli::{E2eArgs, TestArgs};
+use crate::workspace::Workspace;
 
 /// Runs the regression suites asked for.
 pub(crate) fn suites(workspace: &Workspace, args: &E2eArgs) -> anyhow::Result<u8> {
-    let selection = Selection::new(&workspace.suites()?, &args.suites, args.side)?;
-    run(workspace, &selection, &args.run)
+    let selection = choice::select(&workspace.suites()?, &args.suites, args.side)?;
+    run(workspace, selection, &args.run)
 }
 
 /// Runs every test there is: first those that need no cluster, then every suite.
@@ -20,7 +22,7 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
     if args.without_e2e {
         suites.retain(|suite| !suite.manifest.has_sides());
     }
-    let suites = run(workspace, &Selection::everything(&suites), &args.run)?;
+    let suites = run(workspace, choice::everything(&suites)?, &args.run)?;
     Ok(match suites {
         exit::OK => units,
         exit::NOTHING_RAN if units != exit::OK => units,
@@ -31,7 +33,7 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
 /// The unit and doc tests, by cargo's own runner.
 fn units(workspace: &Workspace) -> anyhow::Result<u8> {
     let cargo_test = |args: &[&str]| {
-        let mut command = compile::cargo(workspace);
+        let mut command = workspace.cargo();
         process::run(command.args(["test", "--workspace"]).args(args))
     };
     if !cargo_test(&["--lib", "--bins", "--no-run"])?.success() {
@@ -42,4 +44,22 @@ fn units(workspace: &Workspace) -> anyhow::Result<u8> {
     let docs = cargo_test(&["--doc", "--no-fail-fast"])?;
     let passed = units.success() && docs.success();
     Ok(if passed { exit::OK } else { exit::TEST_FAILED })
+}
+
+fn run(workspace: &Workspace, selection: Selection, args: &RunArgs) -> anyhow::Result<u8> {
+    // Always the whole workspace: which packages a cargo command names decides the features of
+    // what they depend on, and another choice would build hundreds of crates once more.
+    let build = ["build", "--workspace", "--bin", "kubenest", "--test", "*"];
+    let request = Request {
+        root: workspace.root(),
+        results: workspace.target().join("e2e"),
+        build: build.map(str::to_owned).into(),
+        kubenest: Kubenest::Built,
+        selection,
+        front: Front {
+            again: |test| format!("cargo xtask e2e {} --keep", test.id()),
+            clean: "cargo xtask clean",
+        },
+    };
+    kubenest_runner::run(&request, args)
 }

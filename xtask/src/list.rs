@@ -1,7 +1,9 @@
 //! `list`: the suites and what each one reproduces.
 
-use kubenest_runner::{COLD_BUILD, Suite, Workspace, exit};
+use kubenest_runner::{COLD_BUILD, exit};
 use serde::Serialize;
+
+use crate::workspace::{Suite, Workspace};
 
 /// A suite as the CI matrix needs it.
 #[derive(Serialize)]
@@ -60,26 +62,8 @@ fn as_text(suites: &[Suite]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use kubenest_runner::Manifest;
-
     use super::*;
-
-    fn suite(name: &str, affected: &str, fixed: &str) -> Suite {
-        Suite {
-            name: name.to_owned(),
-            dir: PathBuf::from("suites").join(name),
-            manifest: Manifest {
-                upstream: vec!["https://github.com/owner/repository/issues/7".to_owned()],
-                component: "containerd".to_owned(),
-                affected: affected.to_owned(),
-                fixed: fixed.to_owned(),
-                cluster: "single-node".to_owned(),
-                budget: "6m".to_owned(),
-            },
-        }
-    }
+    use crate::workspace::tests::suite;
 
     #[test]
     fn the_list_shows_every_manifest_key() {

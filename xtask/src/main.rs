@@ -7,18 +7,21 @@
 
 mod bench;
 mod check;
+mod choice;
 mod cli;
 mod e2e;
 mod list;
 mod program;
 mod tidy;
+mod workspace;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use kubenest_runner::{Workspace, exit, signals};
+use kubenest_runner::{exit, signals};
 
 use crate::cli::{Bench, Cli, Command};
+use crate::workspace::Workspace;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

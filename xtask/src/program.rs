@@ -2,7 +2,9 @@
 
 use std::process::ExitStatus;
 
-use kubenest_runner::{Workspace, compile, exit, process};
+use kubenest_runner::{compile, exit, process};
+
+use crate::workspace::Workspace;
 
 /// Checks this machine.
 pub(crate) fn doctor(workspace: &Workspace) -> anyhow::Result<u8> {
@@ -18,8 +20,10 @@ pub(crate) fn clean(workspace: &Workspace, all: bool, run_id: Option<&str>) -> a
 }
 
 fn run(workspace: &Workspace, args: &[&str]) -> anyhow::Result<u8> {
-    let kubenest = compile::kubenest(workspace)?;
-    let mut command = process::command(kubenest);
+    // The example makes cargo choose the features that the tests have.
+    let build = ["build", "--workspace", "--bin", "kubenest", "--examples"];
+    let built = compile::build(&workspace.root(), &build.map(str::to_owned))?;
+    let mut command = process::command(compile::kubenest(&built)?);
     Ok(exit_code(process::run(command.args(args))?))
 }
 

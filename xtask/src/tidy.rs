@@ -14,8 +14,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use cargo_metadata::Package;
-use kubenest_runner::{Workspace, exit, process};
+use kubenest_runner::{exit, process};
 use serde_json::Value;
+
+use crate::workspace::Workspace;
 
 /// The files of the repository, as git knows them, and the suites, as cargo does.
 pub(crate) struct Tree {

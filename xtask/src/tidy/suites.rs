@@ -1,9 +1,9 @@
 //! A suite says in its manifest what it reproduces, and in its header why.
 
-use kubenest_runner::parse_budget;
 use serde_json::Value;
 
 use super::{Finding, SuiteCrate, Tree};
+use crate::workspace::parse_budget;
 
 /// The keys of `[package.metadata.suite]` that hold one text each.
 const TEXTS: [&str; 5] = ["component", "affected", "fixed", "cluster", "budget"];

@@ -1,107 +1,112 @@
-//! Builds the suites' test programs, and the `kubenest` program that cleans up after them.
-//!
-//! Always the whole workspace: which packages a cargo command names decides the features of
-//! what they depend on, and another choice would build hundreds of crates once more.
+//! Has cargo build programs, and tells where they are; cargo shows its own progress.
 
 use std::io::BufReader;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, bail};
 use cargo_metadata::{Artifact, Message};
 
+use crate::package::Package;
 use crate::process::{self, Running};
-use crate::workspace::{Suite, Workspace};
 
-/// What a run needs.
-pub(crate) struct Built {
-    /// The test programs of the suites asked for.
-    pub(crate) programs: Vec<TestProgram>,
-    pub(crate) kubenest: PathBuf,
+/// A program that cargo has built.
+#[derive(Debug)]
+pub struct Built {
+    /// What cargo says of it.
+    pub artifact: Artifact,
+    /// The program.
+    pub path: PathBuf,
 }
 
-/// One compiled test program of a suite.
+/// A test program of a package.
 pub(crate) struct TestProgram {
-    pub(crate) suite: Suite,
-    /// The file it was built from, such as "regression" of `tests/regression.rs`.
+    pub(crate) package: Package,
+    /// What it was built of, such as "regression" of `tests/regression.rs`.
     pub(crate) target: String,
+    /// The file that cargo began with.
+    pub(crate) source: PathBuf,
     pub(crate) path: PathBuf,
 }
 
-/// Builds every suite's tests and `kubenest`; cargo shows its own progress.
-pub(crate) fn tests(workspace: &Workspace, suites: &[Suite]) -> anyhow::Result<Built> {
-    let mut built = build(workspace, &["--bin", "kubenest", "--test", "*"])?;
-    let kubenest = take_kubenest(&mut built)?;
-    let mut programs: Vec<_> = built
-        .into_iter()
-        // Cargo builds the programs beside the tests too: the tests start them.
-        .filter(|(artifact, _)| artifact.target.is_test())
-        .filter_map(|(artifact, path)| {
-            let packages = &workspace.metadata.packages;
-            let package = packages.iter().find(|p| p.id == artifact.package_id)?;
-            let suite = suites.iter().find(|suite| package.name == suite.name)?;
-            Some(TestProgram {
-                suite: suite.clone(),
-                target: artifact.target.name,
-                path,
-            })
-        })
-        .collect();
-    programs.sort_by(|a, b| (&a.suite.name, &a.target).cmp(&(&b.suite.name, &b.target)));
-    Ok(Built { programs, kubenest })
-}
-
-/// Builds only `kubenest`.
+/// Runs cargo, in this folder and with these arguments, and returns the programs it built.
 ///
 /// # Errors
-/// It does not build.
-pub fn kubenest(workspace: &Workspace) -> anyhow::Result<PathBuf> {
-    // The example makes cargo choose the features that the tests have.
-    take_kubenest(&mut build(workspace, &["--bin", "kubenest", "--examples"])?)
-}
-
-/// Cargo in the workspace.
-pub fn cargo(workspace: &Workspace) -> Command {
+/// They do not build, or this program was interrupted.
+pub fn build(folder: &Path, args: &[String]) -> anyhow::Result<Vec<Built>> {
     let mut command = process::cargo();
-    command.current_dir(workspace.root());
     command
-}
-
-/// Builds these targets and returns the programs among them.
-fn build(workspace: &Workspace, targets: &[&str]) -> anyhow::Result<Vec<(Artifact, PathBuf)>> {
-    let mut command = cargo(workspace);
-    command
-        .args([
-            "build",
-            "--workspace",
-            "--message-format=json-render-diagnostics",
-        ])
-        .args(targets);
+        .current_dir(folder)
+        .args(args)
+        .arg("--message-format=json-render-diagnostics");
     let mut running = Running::start(command.stdout(Stdio::piped()))?;
     let pipe = running
         .child
         .stdout
         .take()
         .context("stdout must be piped")?;
-    let mut programs = Vec::new();
+    let mut built = Vec::new();
     for message in Message::parse_stream(BufReader::new(pipe)) {
         if let Message::CompilerArtifact(artifact) = message.context("read cargo's messages")?
             && let Some(path) = artifact.executable.clone()
         {
-            programs.push((artifact, path.into_std_path_buf()));
+            let path = path.into_std_path_buf();
+            built.push(Built { artifact, path });
         }
     }
     let status = running.wait(None, || {})?.status;
     if !status.success() {
-        bail!("the workspace does not build: cargo build ended with {status}");
+        let subcommand = args.first().map_or("", String::as_str);
+        bail!("the workspace does not build: cargo {subcommand} ended with {status}");
     }
-    Ok(programs)
+    Ok(built)
 }
 
-fn take_kubenest(built: &mut Vec<(Artifact, PathBuf)>) -> anyhow::Result<PathBuf> {
-    let at = built
-        .iter()
-        .position(|(artifact, _)| artifact.target.name == "kubenest");
-    let at = at.context("cargo built no program `kubenest`")?;
-    Ok(built.swap_remove(at).1)
+/// The program `kubenest` among those built.
+///
+/// # Errors
+/// It is not there.
+pub fn kubenest(built: &[Built]) -> anyhow::Result<PathBuf> {
+    let is_it = |built: &&Built| !built.artifact.profile.test && is_kubenest(&built.artifact);
+    let program = built.iter().find(is_it);
+    let program = program.context("cargo built no program `kubenest`")?;
+    Ok(program.path.clone())
+}
+
+fn is_kubenest(artifact: &Artifact) -> bool {
+    artifact.target.is_bin() && artifact.target.name == "kubenest"
+}
+
+/// The test programs of these packages, among all that was built.
+pub(crate) fn test_programs(built: Vec<Built>, packages: &[Package]) -> Vec<TestProgram> {
+    let mut programs: Vec<_> = built
+        .into_iter()
+        // Cargo builds the programs beside the tests too: the tests start them.
+        .filter(|built| built.artifact.profile.test)
+        .filter_map(|Built { artifact, path }| {
+            let dir = artifact.manifest_path.parent()?;
+            let package = packages.iter().find(|package| package.dir == dir)?;
+            Some(TestProgram {
+                package: package.clone(),
+                target: label(&artifact),
+                source: artifact.target.src_path.into_std_path_buf(),
+                path,
+            })
+        })
+        .collect();
+    programs.sort_by(|a, b| (&a.package.name, &a.target).cmp(&(&b.package.name, &b.target)));
+    programs
+}
+
+/// Names the target among all of its package: a library and a program may have one name.
+fn label(artifact: &Artifact) -> String {
+    let target = &artifact.target;
+    let kind = match () {
+        () if target.is_test() => return target.name.clone(),
+        () if target.is_bin() => "bin",
+        () if target.is_example() => "example",
+        () if target.is_bench() => "bench",
+        () => "lib",
+    };
+    format!("{kind}-{}", target.name)
 }

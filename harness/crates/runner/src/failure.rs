@@ -42,7 +42,7 @@ pub(crate) fn block(test: &TestReport, dir: &str) -> String {
         );
     }
     line("log", &format!("{dir}/{}", test.log));
-    line("keep it", &format!("cargo xtask e2e {} --keep", test.id()));
+    line("keep it", &test.again);
     block
 }
 

@@ -152,13 +152,16 @@ fn failure(test: &TestReport, dir: &RunDir) -> String {
     if let Some(place) = &test.place {
         let _ = writeln!(page, "<dt>place</dt><dd>{}</dd>", text(&place.to_string()));
     }
-    let again = format!("cargo xtask e2e {} --keep", test.id());
     let _ = writeln!(
         page,
         "<dt>log</dt><dd>{}</dd>",
         link(Path::new(&test.log), &test.log)
     );
-    let _ = writeln!(page, "<dt>keep it</dt><dd>{}</dd>\n</dl>", text(&again));
+    let _ = writeln!(
+        page,
+        "<dt>keep it</dt><dd>{}</dd>\n</dl>",
+        text(&test.again)
+    );
     page.push_str(&log_end(&dir.path.join(&test.log)));
     page + "</article>\n"
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use crate::bundle::Bundle;
-use crate::plan::Side;
+use crate::package::Side;
 use crate::report::{Report, TestReport};
 use crate::verdict::Verdict;
 

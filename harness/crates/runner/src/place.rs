@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use crate::plan::Test;
 /// A line of a source file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Place {
-    /// From the root of the repository.
+    /// From the root of the sources.
     pub(crate) file: String,
     pub(crate) line: usize,
 }
@@ -21,20 +22,19 @@ impl fmt::Display for Place {
     }
 }
 
-/// Finds the place of a test that failed with this log.
-pub(crate) fn find(test: &Test, log: &str) -> Option<Place> {
+/// Finds the place of a test that failed with this log, seen from the root of the sources.
+pub(crate) fn find(test: &Test, root: &Path, log: &str) -> Option<Place> {
     panicked(log).or_else(|| {
-        let below = format!("tests/{}.rs", test.target);
-        let text = fs::read_to_string(test.suite.dir.join(&below)).ok()?;
-        let folder = test.suite.dir.file_name()?.to_string_lossy();
+        let text = fs::read_to_string(&test.source).ok()?;
+        let file = test.source.strip_prefix(root).unwrap_or(&test.source);
         Some(Place {
-            file: format!("suites/{folder}/{below}"),
+            file: file.display().to_string(),
             line: defined(&text, &test.name)?,
         })
     })
 }
 
-/// The first panic in a file of this repository; others' files are named from the root.
+/// The first panic in a file below the root of the sources; others' files are named from the root.
 fn panicked(log: &str) -> Option<Place> {
     log.lines()
         .filter(|line| line.starts_with("thread '"))

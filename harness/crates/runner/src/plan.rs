@@ -1,52 +1,51 @@
-//! Which tests run: the suites asked for, their tests, and the side each one stands on.
+//! Which tests run: those of the packages asked for, and the side each one stands on.
 
-use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::bail;
-use serde::{Deserialize, Serialize};
-
 use crate::compile::TestProgram;
+use crate::package::{Package, Side};
 use crate::process;
-use crate::workspace::{Manifest, Suite};
-
-/// The version a test runs on: the one with the failure, or the one without.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// With the failure.
-    Affected,
-    /// Without it.
-    Fixed,
-}
 
 /// What was asked for on the command line.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    pub(crate) chosen: Vec<Chosen>,
-    pub(crate) side: Option<Side>,
+    /// The packages that it is about.
+    pub packages: Vec<Package>,
+    /// Which of their tests; one of these must want a test.
+    pub chosen: Vec<Chosen>,
+    /// The side that tests must stand on.
+    pub side: Option<Side>,
 }
 
-/// A suite and, if given, the text its tests' names must contain.
-#[derive(Debug, Clone)]
-pub(crate) struct Chosen {
-    pub(crate) suite: Suite,
-    pub(crate) text: Option<String>,
+/// Tests that are chosen by their names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The package they are of; any, if there is none.
+    pub package: Option<String>,
+    /// What their names must contain; nothing, if there is none.
+    pub text: Option<String>,
 }
 
 /// One test: a process of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Test {
-    pub(crate) suite: Suite,
+pub struct Test {
+    /// The package it is of.
+    pub package: Package,
     pub(crate) target: String,
+    /// The file that its program begins with.
+    pub(crate) source: PathBuf,
     pub(crate) program: PathBuf,
-    pub(crate) name: String,
+    /// Its name, with its modules.
+    pub name: String,
     pub(crate) side: Option<Side>,
 }
 
 impl Test {
+    /// `package::name`, as people name it.
+    pub fn id(&self) -> String {
+        format!("{}::{}", self.package.name, self.name)
+    }
+
     /// Whether it waits for most of its time, and so runs beside the others: by the module.
     pub(crate) fn is_long(&self) -> bool {
         modules(&self.name).any(|module| module == "long")
@@ -60,73 +59,17 @@ pub(crate) struct Plan {
     pub(crate) filtered_out: usize,
 }
 
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Affected => "affected",
-            Self::Fixed => "fixed",
-        })
-    }
-}
-
-/// The side as people and files name it; "-" for none.
-pub(crate) fn side_name(side: Option<Side>) -> String {
-    side.map_or_else(|| "-".to_owned(), |side| side.to_string())
-}
-
 impl Selection {
-    /// Reads `SUITE` and `SUITE::TEXT`; nothing named means every suite with two sides.
-    ///
-    /// # Errors
-    /// There is no such suite; the error names those there are.
-    pub fn new(suites: &[Suite], named: &[String], side: Option<Side>) -> anyhow::Result<Self> {
-        let mut chosen = Vec::new();
-        for word in named {
-            let (name, text) = match word.split_once("::") {
-                Some((name, text)) => (name, Some(text.to_owned())),
-                None => (word.as_str(), None),
-            };
-            let Some(suite) = suites.iter().find(|suite| suite.name == name) else {
-                let names: Vec<_> = suites.iter().map(|suite| suite.name.as_str()).collect();
-                bail!(
-                    "there is no suite {name:?}; the suites are {}",
-                    names.join(", ")
-                );
-            };
-            chosen.push(Chosen {
-                suite: suite.clone(),
-                text,
-            });
-        }
-        if named.is_empty() {
-            let with_sides = suites.iter().filter(|suite| suite.manifest.has_sides());
-            chosen.extend(
-                with_sides
-                    .cloned()
-                    .map(|suite| Chosen { suite, text: None }),
-            );
-        }
-        Ok(Self { chosen, side })
-    }
-
-    /// All tests of these suites, also of those without sides.
-    pub fn everything(suites: &[Suite]) -> Self {
-        let chosen = suites
-            .iter()
-            .cloned()
-            .map(|suite| Chosen { suite, text: None });
+    /// All tests of these packages.
+    pub fn everything(packages: Vec<Package>) -> Self {
         Self {
-            chosen: chosen.collect(),
+            packages,
+            chosen: vec![Chosen {
+                package: None,
+                text: None,
+            }],
             side: None,
         }
-    }
-
-    /// The suites to build, each once.
-    pub(crate) fn suites(&self) -> Vec<Suite> {
-        let mut suites: Vec<Suite> = self.chosen.iter().map(|c| c.suite.clone()).collect();
-        suites.sort_by(|a, b| a.name.cmp(&b.name));
-        suites.dedup_by(|a, b| a.name == b.name);
-        suites
     }
 
     fn wants(&self, test: &Test) -> bool {
@@ -134,23 +77,34 @@ impl Selection {
         side && self.chosen.iter().any(|chosen| chosen.wants(test))
     }
 
-    /// What was asked for by a text that no test's name has, as `suite::text`.
+    /// What was asked for by a text that no test's name has, as `package::text`.
     pub(crate) fn unmatched(&self, tests: &[Test]) -> Vec<String> {
         let idle = |chosen: &&Chosen| !tests.iter().any(|test| chosen.wants(test));
         let named = self.chosen.iter().filter(idle).filter_map(|chosen| {
             let text = chosen.text.as_ref()?;
-            Some(format!("{}::{text}", chosen.suite.name))
+            Some(match &chosen.package {
+                Some(package) => format!("{package}::{text}"),
+                None => text.clone(),
+            })
         });
         named.collect()
     }
 
-    /// The sides a suite owes this run, or none when only some of its tests were asked for.
+    /// The sides a package owes this run, or none when only some of its tests were asked for.
     pub(crate) fn owed(&self) -> Vec<(String, Side)> {
-        let whole = self.chosen.iter().filter(|chosen| chosen.text.is_none());
-        let mut owed: Vec<_> = whole
-            .flat_map(|chosen| {
-                let sides = sides(&chosen.suite.manifest).into_iter();
-                sides.map(|side| (chosen.suite.name.clone(), side))
+        let whole = |package: &&Package| {
+            let mut chosen = self.chosen.iter();
+            chosen.any(|chosen| chosen.text.is_none() && chosen.is_of(&package.name))
+        };
+        let mut owed: Vec<_> = self
+            .packages
+            .iter()
+            .filter(whole)
+            .flat_map(|package| {
+                package
+                    .sides
+                    .iter()
+                    .map(|side| (package.name.clone(), *side))
             })
             .filter(|(_, side)| self.side.is_none_or(|wanted| wanted == *side))
             .collect();
@@ -161,14 +115,22 @@ impl Selection {
 }
 
 impl Chosen {
+    fn is_of(&self, package: &str) -> bool {
+        self.package.as_deref().is_none_or(|own| own == package)
+    }
+
     fn wants(&self, test: &Test) -> bool {
-        let text = self.text.as_ref();
-        let named = || format!("{}::{}", test.target, test.name);
-        self.suite.name == test.suite.name && text.is_none_or(|text| named().contains(text))
+        let Some(text) = &self.text else {
+            return self.is_of(&test.package.name);
+        };
+        let below = format!("{}::{}", test.target, test.name);
+        // What was not said of the package may be said in the text.
+        let whole = || self.package.is_none() && test.id().contains(text);
+        self.is_of(&test.package.name) && (below.contains(text) || whole())
     }
 }
 
-/// Asks every program for its tests and keeps the ones selected: suite by suite,
+/// Asks every program for its tests and keeps the ones selected: package by package,
 /// the affected side first.
 pub(crate) fn plan(programs: &[TestProgram], selection: &Selection) -> anyhow::Result<Plan> {
     let mut plan = Plan::default();
@@ -176,10 +138,11 @@ pub(crate) fn plan(programs: &[TestProgram], selection: &Selection) -> anyhow::R
         let mut command = process::command(&program.path);
         command
             .args(["--list", "--format", "terse"])
-            .current_dir(&program.suite.dir);
+            .current_dir(&program.package.dir);
         for name in test_names(&process::output(&mut command)?) {
             let test = Test {
-                suite: program.suite.clone(),
+                package: program.package.clone(),
+                source: program.source.clone(),
                 target: program.target.clone(),
                 program: program.path.clone(),
                 side: side_of(name),
@@ -194,17 +157,8 @@ pub(crate) fn plan(programs: &[TestProgram], selection: &Selection) -> anyhow::R
     }
     // Stable: within a side the tests stay in the order of files and names.
     plan.tests
-        .sort_by_key(|test| (test.suite.name.clone(), test.side.is_none(), test.side));
+        .sort_by_key(|test| (test.package.name.clone(), test.side.is_none(), test.side));
     Ok(plan)
-}
-
-/// The sides a suite has: an "open" failure is fixed nowhere yet.
-fn sides(manifest: &Manifest) -> Vec<Side> {
-    match (manifest.has_sides(), manifest.fixed.as_str()) {
-        (false, _) => vec![],
-        (true, "open") => vec![Side::Affected],
-        (true, _) => vec![Side::Affected, Side::Fixed],
-    }
 }
 
 /// The lines `name: test` of libtest's terse list.
@@ -229,38 +183,45 @@ fn modules(name: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    pub(crate) fn suite(name: &str, affected: &str, fixed: &str) -> Suite {
-        Suite {
+    pub(crate) fn package(name: &str, sides: &[Side]) -> Package {
+        Package {
             name: name.to_owned(),
             dir: PathBuf::from("suites").join(name),
-            manifest: Manifest {
-                upstream: vec!["https://github.com/owner/repository/issues/7".to_owned()],
-                component: "containerd".to_owned(),
-                affected: affected.to_owned(),
-                fixed: fixed.to_owned(),
-                cluster: "single-node".to_owned(),
-                budget: "6m".to_owned(),
-            },
+            sides: sides.to_vec(),
+            limit: Duration::from_secs(360),
         }
     }
 
-    pub(crate) fn test(suite: &Suite, name: &str) -> Test {
+    /// A package of which tests are made that run on two versions.
+    pub(crate) fn image_gc() -> Package {
+        package("image-gc", &[Side::Affected, Side::Fixed])
+    }
+
+    pub(crate) fn test(package: &Package, name: &str) -> Test {
         Test {
-            suite: suite.clone(),
+            package: package.clone(),
             target: "regression".to_owned(),
+            source: package.dir.join("tests/regression.rs"),
             program: PathBuf::from("regression"),
             name: name.to_owned(),
             side: side_of(name),
         }
     }
 
-    fn two() -> Vec<Suite> {
-        vec![
-            suite("image-gc", "1.7.0", "1.7.1"),
-            suite("selfcheck", "-", "-"),
-        ]
+    fn select(chosen: &[(Option<&str>, Option<&str>)], side: Option<Side>) -> Selection {
+        let chosen = chosen.iter().map(|(package, text)| Chosen {
+            package: package.map(str::to_owned),
+            text: text.map(str::to_owned),
+        });
+        Selection {
+            packages: vec![image_gc(), package("selfcheck", &[])],
+            chosen: chosen.collect(),
+            side,
+        }
     }
 
     #[test]
@@ -273,10 +234,10 @@ pub(crate) mod tests {
 
     #[test]
     fn the_module_path_tells_what_runs_beside_the_others() {
-        let suite = suite("image-gc", "1.7.0", "1.7.1");
-        assert!(test(&suite, "affected::long::is_lost").is_long());
-        assert!(!test(&suite, "affected::long").is_long());
-        assert!(!test(&suite, "affected::longer::is_lost").is_long());
+        let package = image_gc();
+        assert!(test(&package, "affected::long::is_lost").is_long());
+        assert!(!test(&package, "affected::long").is_long());
+        assert!(!test(&package, "affected::longer::is_lost").is_long());
     }
 
     #[test]
@@ -286,55 +247,49 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn without_a_name_the_suites_with_sides_run() {
-        let selection = Selection::new(&two(), &[], None).unwrap();
-        assert_eq!(selection.suites().len(), 1);
-        assert!(selection.wants(&test(&two()[0], "affected::a")));
-        assert!(!selection.wants(&test(&two()[1], "boots")));
-    }
-
-    #[test]
     fn a_text_and_a_side_narrow_the_choice() {
-        let named = ["image-gc::lost".to_owned()];
-        let selection = Selection::new(&two(), &named, Some(Side::Fixed)).unwrap();
-        assert!(selection.wants(&test(&two()[0], "fixed::is_not_lost")));
-        assert!(!selection.wants(&test(&two()[0], "affected::is_lost")));
-        assert!(!selection.wants(&test(&two()[0], "fixed::is_kept")));
+        let selection = select(&[(Some("image-gc"), Some("lost"))], Some(Side::Fixed));
+        assert!(selection.wants(&test(&image_gc(), "fixed::is_not_lost")));
+        assert!(!selection.wants(&test(&image_gc(), "affected::is_lost")));
+        assert!(!selection.wants(&test(&image_gc(), "fixed::is_kept")));
         assert!(selection.owed().is_empty());
     }
 
     #[test]
+    fn a_text_without_a_package_is_looked_for_in_all_of_a_name() {
+        let boots = test(&package("selfcheck", &[]), "boots");
+        for text in ["selfcheck::boo", "regression::boots", "boot"] {
+            assert!(select(&[(None, Some(text))], None).wants(&boots), "{text}");
+        }
+        assert!(!select(&[(None, Some("image-gc"))], None).wants(&boots));
+        let named = select(&[(Some("selfcheck"), Some("check"))], None);
+        assert!(!named.wants(&boots), "the package was named apart");
+    }
+
+    #[test]
     fn a_text_that_no_test_has_is_named() {
-        let named = ["image-gc::lost", "image-gc::lots"].map(str::to_owned);
-        let selection = Selection::new(&two(), &named, None).unwrap();
-        let tests = [test(&two()[0], "affected::is_lost")];
-        assert_eq!(selection.unmatched(&tests), ["image-gc::lots"]);
-        assert_eq!(selection.unmatched(&[]), named);
+        let asked = [
+            (Some("image-gc"), Some("lost")),
+            (Some("image-gc"), Some("lots")),
+            (None, Some("lsot")),
+        ];
+        let selection = select(&asked, None);
+        let tests = [test(&image_gc(), "affected::is_lost")];
+        assert_eq!(selection.unmatched(&tests), ["image-gc::lots", "lsot"]);
+        let all = ["image-gc::lost", "image-gc::lots", "lsot"];
+        assert_eq!(selection.unmatched(&[]), all);
     }
 
     #[test]
-    fn a_whole_suite_owes_both_sides() {
-        let selection = Selection::new(&two(), &[], None).unwrap();
-        let name = || "image-gc".to_owned();
-        assert_eq!(
-            selection.owed(),
-            [(name(), Side::Affected), (name(), Side::Fixed)]
-        );
-        let open = Selection::everything(&[suite("open-one", "2.0.0", "open")]);
-        assert_eq!(open.owed(), [("open-one".to_owned(), Side::Affected)]);
-        assert!(
-            Selection::everything(&[suite("selfcheck", "-", "-")])
-                .owed()
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn an_unknown_suite_names_the_known_ones() {
-        let error = Selection::new(&two(), &["imgae-gc".to_owned()], None).unwrap_err();
-        insta::assert_snapshot!(
-            error,
-            @r#"there is no suite "imgae-gc"; the suites are image-gc, selfcheck"#
-        );
+    fn a_whole_package_owes_its_sides() {
+        let both = [Side::Affected, Side::Fixed].map(|side| ("image-gc".to_owned(), side));
+        for chosen in [(Some("image-gc"), None), (None, None)] {
+            assert_eq!(select(&[chosen], None).owed(), both);
+        }
+        assert_eq!(select(&[(None, None)], Some(Side::Fixed)).owed(), both[1..]);
+        assert_eq!(select(&[(Some("selfcheck"), None)], None).owed(), []);
+        let open = package("open-one", &[Side::Affected]);
+        let owed = Selection::everything(vec![open]).owed();
+        assert_eq!(owed, [("open-one".to_owned(), Side::Affected)]);
     }
 }

@@ -7,7 +7,8 @@ use console::Style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::failure;
-use crate::plan::{Test, side_name};
+use crate::package::side_name;
+use crate::plan::Test;
 use crate::program;
 use crate::report::TestReport;
 use crate::run_dir::RunDir;
@@ -54,7 +55,7 @@ impl Progress {
     pub(crate) fn start(&self, test: &Test) -> Line<'_> {
         let side = side_name(test.side);
         let name = failure::below_side(&test.name, &side);
-        let what = format!("{}  {side}  {name}", test.suite.name);
+        let what = format!("{}  {side}  {name}", test.package.name);
         let bar = self
             .bars
             .insert_before(&self.overall, ProgressBar::new_spinner());

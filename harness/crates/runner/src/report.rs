@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::bundle::{Bundle, Cause};
 use crate::exit;
+use crate::package::{Side, side_name};
 use crate::place::Place;
-use crate::plan::{Side, Test, side_name};
+use crate::plan::Test;
 use crate::runner::Outcome;
 use crate::saved::Saved;
 use crate::verdict::{Verdict, VerdictFile};
@@ -60,6 +61,8 @@ pub(crate) struct TestReport {
     pub(crate) evidence: Vec<Bundle>,
     /// The log, seen from the run's folder.
     pub(crate) log: String,
+    /// The command that runs it again and leaves its clusters up.
+    pub(crate) again: String,
 }
 
 /// How many tests ended how.
@@ -95,7 +98,7 @@ impl TestReport {
             .filter(|(_, version)| !version.is_empty())
             .collect();
         Self {
-            suite: test.suite.name.clone(),
+            suite: test.package.name.clone(),
             test: test.name.clone(),
             side: side_name(test.side),
             verdict,
@@ -109,6 +112,7 @@ impl TestReport {
             place,
             evidence,
             log: String::new(),
+            again: String::new(),
         }
     }
 
@@ -257,13 +261,13 @@ pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> Stri
 pub(crate) mod tests {
     use super::*;
     use crate::bundle::Told;
-    use crate::plan::tests::{suite, test};
+    use crate::plan::tests::{image_gc, test};
 
     pub(crate) fn results() -> Vec<TestReport> {
-        let suite = suite("image-gc", "1.7.0", "1.7.1");
+        let package = image_gc();
         let report = |name: &str, verdict, message: Option<&str>, files: Vec<VerdictFile>| {
             let message = message.map(str::to_owned);
-            let test = test(&suite, name);
+            let test = test(&package, name);
             let mut report = TestReport::new(
                 &test,
                 Outcome {
@@ -275,6 +279,7 @@ pub(crate) mod tests {
                 },
                 42.25,
             );
+            report.again = format!("cargo xtask e2e {} --keep", test.id());
             report.log = format!("logs/image-gc/regression.{}.log", name.replace("::", "."));
             report
         };

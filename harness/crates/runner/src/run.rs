@@ -6,21 +6,21 @@ use std::time::Instant;
 use chrono::Utc;
 
 use crate::args::RunArgs;
-use crate::plan::{self, Plan, Selection};
+use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::report::{self, Report, Totals};
+use crate::request::{Kubenest, Request};
 use crate::run_dir::RunDir;
 use crate::runner::Runner;
 use crate::saved::saved;
-use crate::workspace::Workspace;
 use crate::{compile, exit, github, html, junit, signals};
 
 /// Builds and runs the tests selected, writes the reports and says how it ended.
 ///
 /// # Errors
 /// The command line is wrong, a report cannot be written, or the run was interrupted.
-pub fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyhow::Result<u8> {
-    let (kubenest, plan) = match build(workspace, selection) {
+pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
+    let (kubenest, plan) = match build(request) {
         Ok(built) => built,
         Err(error) if signals::received().is_none() => {
             println!("SETUP  {error:#}");
@@ -28,14 +28,15 @@ pub fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyh
         }
         Err(error) => return Err(error),
     };
+    let selection = &request.selection;
     let started = Utc::now();
     let clock = Instant::now();
-    let dir = RunDir::create(&workspace.target().join("e2e"), started)?;
+    let dir = RunDir::create(&request.results, started)?;
     if let Some(former) = &args.locked {
         dir.take_lock(former)?;
     }
     let progress = Progress::new(plan.tests.len(), kubenest.clone());
-    let runner = Runner::new(&dir, args, kubenest);
+    let runner = Runner::new(&dir, args, request, kubenest);
     let quiet = github::quiet();
     let tests = runner.run(&plan.tests, &progress);
     progress.finish();
@@ -59,13 +60,18 @@ pub fn run(workspace: &Workspace, selection: &Selection, args: &RunArgs) -> anyh
     Ok(report.exit_code)
 }
 
-fn build(workspace: &Workspace, selection: &Selection) -> anyhow::Result<(PathBuf, Plan)> {
-    let suites = selection.suites();
-    if suites.is_empty() {
+fn build(request: &Request) -> anyhow::Result<(PathBuf, Plan)> {
+    let selection = &request.selection;
+    if selection.packages.is_empty() {
         return Ok(Default::default());
     }
-    let built = compile::tests(workspace, &suites)?;
-    Ok((built.kubenest, plan::plan(&built.programs, selection)?))
+    let built = compile::build(&request.root, &request.build)?;
+    let kubenest = match &request.kubenest {
+        Kubenest::Built => compile::kubenest(&built)?,
+        Kubenest::At(path) => path.clone(),
+    };
+    let programs = compile::test_programs(built, &selection.packages);
+    Ok((kubenest, plan::plan(&programs, selection)?))
 }
 
 /// Writes the results and prints how the run ended; the closing line comes last.

@@ -1,4 +1,4 @@
-//! `target/e2e/<run>`: where one run leaves its results, and the link `latest`.
+//! Where one run leaves its results: a folder beside those of other runs, and the link `latest`.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -46,7 +46,7 @@ impl RunDir {
     pub(crate) fn log(&self, test: &Test) -> PathBuf {
         self.path
             .join("logs")
-            .join(&test.suite.name)
+            .join(&test.package.name)
             .join(format!("{}.log", file_name(test)))
     }
 
@@ -66,7 +66,7 @@ impl RunDir {
     pub(crate) fn verdicts(&self, test: &Test) -> PathBuf {
         self.path
             .join("verdicts")
-            .join(&test.suite.name)
+            .join(&test.package.name)
             .join(file_name(test))
     }
 
@@ -74,7 +74,7 @@ impl RunDir {
     pub(crate) fn evidence(&self, test: &Test) -> PathBuf {
         self.path
             .join("evidence")
-            .join(&test.suite.name)
+            .join(&test.package.name)
             .join(file_name(test))
     }
 
@@ -152,7 +152,7 @@ fn file_name(test: &Test) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{suite, test};
+    use crate::plan::tests::{image_gc, test};
 
     fn at(second: u32) -> DateTime<Utc> {
         DateTime::from_timestamp(1_767_225_600 + i64::from(second), 0).unwrap()
@@ -215,7 +215,7 @@ mod tests {
             run: "r".to_owned(),
             path: PathBuf::from("r"),
         };
-        let test = test(&suite("image-gc", "1", "2"), "affected::is_lost");
+        let test = test(&image_gc(), "affected::is_lost");
         let log = PathBuf::from("r/logs/image-gc/regression.affected.is_lost.log");
         assert_eq!(dir.log(&test), log);
     }

@@ -19,11 +19,12 @@ use crate::plan::Test;
 use crate::process::{self, Ended, Running};
 use crate::progress::Progress;
 use crate::report::TestReport;
+use crate::request::Request;
 use crate::run_dir::RunDir;
 use crate::verdict::{self, Facts, Verdict, VerdictFile};
 use crate::{program, signals};
 
-/// The first test that needs a node image builds it; the budget is for warm runs.
+/// The first test that needs a node image builds it: so much longer than a warm one it may take.
 pub const COLD_BUILD: Duration = Duration::from_secs(40 * 60);
 /// How much of a log's end is searched for the test's last words.
 const TAIL: u64 = 256 * 1024;
@@ -32,6 +33,7 @@ const TAIL: u64 = 256 * 1024;
 pub(crate) struct Runner<'a> {
     dir: &'a RunDir,
     args: &'a RunArgs,
+    request: &'a Request,
     /// The program that removes what a crashed test left behind.
     kubenest: PathBuf,
     /// Whether a test has crashed.
@@ -52,10 +54,16 @@ pub(crate) struct Outcome {
 
 impl<'a> Runner<'a> {
     /// A runner whose tests leave their files in this folder.
-    pub(crate) fn new(dir: &'a RunDir, args: &'a RunArgs, kubenest: PathBuf) -> Self {
+    pub(crate) fn new(
+        dir: &'a RunDir,
+        args: &'a RunArgs,
+        request: &'a Request,
+        kubenest: PathBuf,
+    ) -> Self {
         Self {
             dir,
             args,
+            request,
             kubenest,
             crashed: AtomicBool::new(false),
         }
@@ -121,6 +129,7 @@ impl<'a> Runner<'a> {
         let mut report = TestReport::new(test, outcome, seconds);
         let below = log.strip_prefix(&self.dir.path).unwrap_or(&log);
         report.log = below.display().to_string();
+        report.again = (self.request.front.again)(test);
         report
     }
 
@@ -128,8 +137,7 @@ impl<'a> Runner<'a> {
         let verdicts = self.dir.verdicts(test);
         fs::create_dir_all(&verdicts).with_context(|| format!("make {}", verdicts.display()))?;
         let mut command = self.command(test, log, &verdicts)?;
-        let limit = test.suite.manifest.budget()? + COLD_BUILD;
-        let limit = limit.mul_f64(patience());
+        let limit = test.package.limit.mul_f64(patience());
         let running = Running::start(&mut command)?;
         let mut line = progress.start(test);
         let ended = running.wait(Some(limit), || line.tick(log));
@@ -152,7 +160,7 @@ impl<'a> Runner<'a> {
             interrupted: signals::received().is_some(),
             log: &log,
             files: &files,
-            has_sides: test.suite.manifest.has_sides(),
+            has_sides: !test.package.sides.is_empty(),
         };
         let (verdict, message) = verdict::judge(&facts);
         let home = self.dir.evidence(test);
@@ -172,7 +180,10 @@ impl<'a> Runner<'a> {
         Ok(Outcome {
             verdict,
             message,
-            place: verdict.is_red().then(|| place::find(test, &log)).flatten(),
+            place: verdict
+                .is_red()
+                .then(|| place::find(test, &self.request.root, &log))
+                .flatten(),
             evidence,
             files,
         })
@@ -187,9 +198,9 @@ impl<'a> Runner<'a> {
             .args(["--exact", &test.name, "--nocapture"])
             // With one thread libtest mixes the test's name into its output.
             .arg("--test-threads=2")
-            .current_dir(&test.suite.dir)
-            .env("CARGO_MANIFEST_DIR", &test.suite.dir)
-            .env("CARGO_PKG_NAME", &test.suite.name)
+            .current_dir(&test.package.dir)
+            .env("CARGO_MANIFEST_DIR", &test.package.dir)
+            .env("CARGO_PKG_NAME", &test.package.name)
             .env("KUBENEST_RUN", &self.dir.run)
             .env("KUBENEST_VERDICTS", verdicts)
             .env("KUBENEST_EVIDENCE", self.dir.evidence(test))
@@ -212,7 +223,8 @@ impl<'a> Runner<'a> {
             return;
         }
         if let Err(error) = program::clean_run(&self.kubenest, self.dir) {
-            eprintln!("warning: {error:#}; remove what is left with: cargo xtask clean");
+            let clean = self.request.front.clean;
+            eprintln!("warning: {error:#}; remove what is left with: {clean}");
         }
     }
 }

@@ -1,56 +1,55 @@
 //! The workspace as cargo sees it: where things are, and which crates are suites.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use cargo_metadata::{Metadata, MetadataCommand};
+use kubenest_runner::{COLD_BUILD, Package, Side, process};
 use serde::{Deserialize, Serialize};
 
 /// What cargo says about the repository.
-pub struct Workspace {
+pub(crate) struct Workspace {
     /// Of `cargo metadata`.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
 }
 
 /// A suite crate: one upstream behaviour, told by `[package.metadata.suite]`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Suite {
+pub(crate) struct Suite {
     /// Of the package.
-    pub name: String,
+    pub(crate) name: String,
     /// Where its manifest is.
     #[serde(skip)]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// What it says of itself.
     #[serde(flatten)]
-    pub manifest: Manifest,
+    pub(crate) manifest: Manifest,
 }
 
 /// The keys of `[package.metadata.suite]`; all of them are required.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// Where the failure is documented.
-    pub upstream: Vec<String>,
+    pub(crate) upstream: Vec<String>,
     /// What fails.
-    pub component: String,
+    pub(crate) component: String,
     /// The version that must show the failure, "-" for a suite without sides.
-    pub affected: String,
+    pub(crate) affected: String,
     /// The version without it, or "open", or "-" for a suite without sides.
-    pub fixed: String,
+    pub(crate) fixed: String,
     /// What nodes it needs, in words.
-    pub cluster: String,
+    pub(crate) cluster: String,
     /// How long a warm run may take, such as "6m".
-    pub budget: String,
+    pub(crate) budget: String,
 }
 
 impl Workspace {
     /// Asks cargo for the workspace around the crate that this program was built of.
-    ///
-    /// # Errors
-    /// Cargo does not know it.
     #[expect(clippy::disallowed_methods, reason = "cargo names the crate it runs")]
-    pub fn load() -> anyhow::Result<Self> {
+    pub(crate) fn load() -> anyhow::Result<Self> {
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR");
         let xtask = PathBuf::from(xtask.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()));
         let metadata = MetadataCommand::new()
@@ -62,20 +61,24 @@ impl Workspace {
     }
 
     /// The folder of the repository.
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.metadata.workspace_root.clone().into_std_path_buf()
     }
 
     /// Cargo's folder for what it makes.
-    pub fn target(&self) -> PathBuf {
+    pub(crate) fn target(&self) -> PathBuf {
         self.metadata.target_directory.clone().into_std_path_buf()
     }
 
+    /// Cargo, in the repository.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = process::cargo();
+        command.current_dir(self.root());
+        command
+    }
+
     /// The suite crates, by name.
-    ///
-    /// # Errors
-    /// One tells itself wrongly.
-    pub fn suites(&self) -> anyhow::Result<Vec<Suite>> {
+    pub(crate) fn suites(&self) -> anyhow::Result<Vec<Suite>> {
         let mut suites = Vec::new();
         for package in self.metadata.workspace_packages() {
             let Some(value) = package.metadata.get("suite") else {
@@ -102,26 +105,41 @@ impl Workspace {
     }
 }
 
+impl Suite {
+    /// What the runner has to know of it.
+    pub(crate) fn package(&self) -> anyhow::Result<Package> {
+        Ok(Package {
+            name: self.name.clone(),
+            dir: self.dir.clone(),
+            sides: self.manifest.sides(),
+            limit: self.manifest.budget()? + COLD_BUILD,
+        })
+    }
+}
+
 impl Manifest {
+    /// The sides a suite has: an "open" failure is fixed nowhere yet.
+    fn sides(&self) -> Vec<Side> {
+        match (self.has_sides(), self.fixed.as_str()) {
+            (false, _) => vec![],
+            (true, "open") => vec![Side::Affected],
+            (true, _) => vec![Side::Affected, Side::Fixed],
+        }
+    }
+
     /// Whether the suite is to be shown red on one version and green on another.
-    pub fn has_sides(&self) -> bool {
+    pub(crate) fn has_sides(&self) -> bool {
         self.affected != "-"
     }
 
     /// How long a warm run may take.
-    ///
-    /// # Errors
-    /// It is no time.
-    pub fn budget(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn budget(&self) -> anyhow::Result<Duration> {
         parse_budget(&self.budget)
     }
 }
 
 /// Reads "90s", "6m" or "1h".
-///
-/// # Errors
-/// It is none of these.
-pub fn parse_budget(text: &str) -> anyhow::Result<Duration> {
+pub(crate) fn parse_budget(text: &str) -> anyhow::Result<Duration> {
     let seconds = match text.char_indices().next_back() {
         Some((at, unit @ ('s' | 'm' | 'h'))) => {
             let factor = match unit {
@@ -143,8 +161,31 @@ pub fn parse_budget(text: &str) -> anyhow::Result<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn suite(name: &str, affected: &str, fixed: &str) -> Suite {
+        Suite {
+            name: name.to_owned(),
+            dir: PathBuf::from("suites").join(name),
+            manifest: Manifest {
+                upstream: vec!["https://github.com/owner/repository/issues/7".to_owned()],
+                component: "containerd".to_owned(),
+                affected: affected.to_owned(),
+                fixed: fixed.to_owned(),
+                cluster: "single-node".to_owned(),
+                budget: "6m".to_owned(),
+            },
+        }
+    }
+
+    #[test]
+    fn an_open_failure_has_one_side() {
+        let sides = |affected, fixed| suite("a", affected, fixed).manifest.sides();
+        assert_eq!(sides("1.7.0", "1.7.1"), [Side::Affected, Side::Fixed]);
+        assert_eq!(sides("2.0.0", "open"), [Side::Affected]);
+        assert_eq!(sides("-", "-"), []);
+    }
 
     #[test]
     fn budgets_are_read_with_their_unit() {

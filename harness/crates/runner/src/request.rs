@@ -1,0 +1,38 @@
+//! What a command line asks the runner for.
+
+use std::path::PathBuf;
+
+use crate::plan::{Selection, Test};
+
+/// Which tests to run, and how they are built.
+pub struct Request {
+    /// The root of the sources: cargo runs there, and places in the sources are seen from there.
+    pub root: PathBuf,
+    /// Where each run gets a folder of its own.
+    pub results: PathBuf,
+    /// Cargo's arguments that build the tests.
+    pub build: Vec<String>,
+    /// The program that cleans up after tests.
+    pub kubenest: Kubenest,
+    /// The tests.
+    pub selection: Selection,
+    /// The command line that asks.
+    pub front: Front,
+}
+
+/// Where the program `kubenest` is.
+pub enum Kubenest {
+    /// Built with the tests.
+    Built,
+    /// There.
+    At(PathBuf),
+}
+
+/// What people type, for advice.
+#[derive(Clone, Copy)]
+pub struct Front {
+    /// Runs a test again and leaves its clusters up.
+    pub again: fn(&Test) -> String,
+    /// Removes what tests left behind.
+    pub clean: &'static str,
+}
