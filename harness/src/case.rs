@@ -18,10 +18,11 @@ use kube::{
     Api, Client, Resource,
     api::{DeleteParams, ListParams, ObjectList, PostParams},
 };
+use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use serde::{Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
 
-use crate::{Cluster, verdict, verdict::Record, verdict::Word};
+use crate::{Cluster, verdict};
 use kubenest_base::{
     Context, Error, ErrorKind, Result, progress, settings::settings, wait, wait::Probe,
 };
@@ -83,8 +84,8 @@ impl Cluster {
         let case = match self.open().await {
             Ok(case) => case,
             Err(error) => {
-                record.verdict = Word::Setup;
-                record.message = error.report();
+                record.verdict = Verdict::Setup;
+                record.message = Some(error.report());
                 self.keep(&mut record, "gate refused").await;
                 verdict::leave(&record);
                 return Err(error.into());
@@ -92,36 +93,36 @@ impl Cluster {
         };
         record
             .phases
-            .insert("gate".into(), begin.elapsed().as_secs_f64());
+            .insert(Phase::Gate, begin.elapsed().as_secs_f64());
 
         let begin = Instant::now();
         let ended = self.guarded(&case, body).await;
         record
             .phases
-            .insert("body".into(), begin.elapsed().as_secs_f64());
+            .insert(Phase::Body, begin.elapsed().as_secs_f64());
         if let Some((expected, observed)) = case.seen.take() {
-            (record.expected, record.observed) = (expected, observed);
+            (record.expected, record.observed) = (Some(expected), Some(observed));
         }
-        let shown = case.shown.get().map(|after| ("shown".to_owned(), after));
+        let shown = case.shown.get().map(|after| (Phase::Shown, after));
         record.phases.extend(shown);
         match &ended {
             Ok(Ok(())) => {
-                record.verdict = Word::Passed;
+                record.verdict = Verdict::Passed;
                 if settings().evidence_always {
                     self.keep(&mut record, "asked for").await;
                 }
             }
             Ok(Err(error)) => {
                 record.verdict = meaning(error);
-                record.message = format!("{error:#}");
+                record.message = Some(format!("{error:#}"));
                 self.keep(&mut record, reason(error)).await;
             }
             Err(panic) => {
-                record.message = evidence::words(panic.as_ref());
+                record.message = Some(evidence::words(panic.as_ref()));
                 self.keep(&mut record, "panicked").await;
             }
         }
-        if record.verdict != Word::Passed {
+        if record.verdict != Verdict::Passed {
             case.asked
                 .take()
                 .into_iter()
@@ -131,7 +132,7 @@ impl Cluster {
         case.close().await;
         record
             .phases
-            .insert("cleanup".into(), begin.elapsed().as_secs_f64());
+            .insert(Phase::Cleanup, begin.elapsed().as_secs_f64());
 
         verdict::leave(&record);
         match ended {
@@ -163,33 +164,33 @@ impl Cluster {
     }
 
     /// What is known before the body has run; a failure until it has ended well.
-    fn record(&self) -> Record {
-        let mut phases = BTreeMap::from([("image".to_owned(), 0.0), ("boot".to_owned(), 0.0)]);
+    fn record(&self) -> VerdictFile {
+        let mut phases = BTreeMap::from([(Phase::Image, 0.0), (Phase::Boot, 0.0)]);
         for phase in self.phases() {
-            let key = if phase.name == "image" {
-                "image"
-            } else {
-                "boot"
+            let key = match phase.name.as_str() {
+                "image" => Phase::Image,
+                _ => Phase::Boot,
             };
-            *phases.entry(key.to_owned()).or_default() += phase.seconds;
+            *phases.entry(key).or_default() += phase.seconds;
         }
-        Record {
-            versions: self.versions().clone(),
+        VerdictFile {
+            cluster: Some(self.name().to_owned()),
+            versions: verdict::known_versions(self.versions()),
             phases,
-            ..Record::failed()
+            ..verdict::of_this_test(Verdict::Failed)
         }
     }
 
     /// Keeps what the nodes say of a failure, before anything of it is removed.
-    async fn keep(&self, record: &mut Record, reason: &'static str) {
+    async fn keep(&self, record: &mut VerdictFile, reason: &'static str) {
         let subject = self.subject();
-        subject.failed(false, format!("{reason}: {}", record.message));
-        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let message = record.message.clone().unwrap_or_default();
+        subject.failed(false, format!("{reason}: {message}"));
         let why = Why {
             reason,
-            message: record.message.clone(),
-            expected: some(&record.expected),
-            observed: some(&record.observed),
+            message,
+            expected: record.expected.clone(),
+            observed: record.observed.clone(),
         };
         if let Some(kept) = evidence::keep(subject, &why).await {
             progress!("{kept}");
@@ -398,10 +399,10 @@ fn is_label((_, value): &(String, String)) -> bool {
 
 /// Only an assertion fails a test: a panic, a condition that did not come true, a refusal.
 /// Every other error kept the test from its question.
-fn meaning(error: &anyhow::Error) -> Word {
+fn meaning(error: &anyhow::Error) -> Verdict {
     match error.downcast_ref::<Error>().map(Error::kind) {
-        Some(ErrorKind::Timeout | ErrorKind::Refused) => Word::Failed,
-        _ => Word::Setup,
+        Some(ErrorKind::Timeout | ErrorKind::Refused) => Verdict::Failed,
+        _ => Verdict::Setup,
     }
 }
 

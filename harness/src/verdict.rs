@@ -7,84 +7,54 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
 
-use serde::Serialize;
+use kubenest_protocol::{Phase, Verdict, VerdictFile};
 
 use kubenest_base::{Context, Error, Result, file, settings::settings};
 use kubenest_evidence as evidence;
 use kubenest_recipe::recipe::Versions;
 
-/// How a test ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Word {
-    Passed,
-    Failed,
-    /// The test never came to its question.
-    Setup,
-    /// The test cannot be asked here.
-    Skipped,
+/// A verdict on the test on this thread, of which nothing else is known yet.
+pub(crate) fn of_this_test(verdict: Verdict) -> VerdictFile {
+    // libtest names its threads after the tests.
+    VerdictFile::new(thread::current().name().unwrap_or_default(), verdict)
 }
 
-/// One verdict.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Record {
-    pub(crate) test: String,
-    pub(crate) versions: Versions,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) expected: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) observed: String,
-    pub(crate) verdict: Word,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) message: String,
-    /// Seconds.
-    pub(crate) phases: BTreeMap<String, f64>,
-    /// The folder in which the evidence of a failure is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) evidence: Option<PathBuf>,
+/// A refusal that the test on this thread wanted, so long after the boot began.
+pub(crate) fn wanted_refusal(error: &Error, after: Duration) -> VerdictFile {
+    VerdictFile {
+        expected: Some("refused by the gate".to_owned()),
+        observed: Some(error.report()),
+        phases: BTreeMap::from([(Phase::Refused, after.as_secs_f64())]),
+        ..of_this_test(Verdict::Passed)
+    }
 }
 
-impl Record {
-    /// A failure of the test on this thread, of which nothing is known yet.
-    pub(crate) fn failed() -> Self {
-        Self {
-            // libtest names its threads after the tests.
-            test: thread::current().name().unwrap_or_default().to_owned(),
-            versions: Versions::default(),
-            expected: String::new(),
-            observed: String::new(),
-            verdict: Word::Failed,
-            message: String::new(),
-            phases: BTreeMap::new(),
-            evidence: None,
-        }
+/// A set-up failure of the test on this thread.
+pub(crate) fn broken_setup(message: String) -> VerdictFile {
+    VerdictFile {
+        message: Some(message),
+        ..of_this_test(Verdict::Setup)
     }
+}
 
-    /// A refusal that the test on this thread wanted, so long after the boot began.
-    pub(crate) fn refused(error: &Error, after: Duration) -> Self {
-        Self {
-            verdict: Word::Passed,
-            expected: "refused by the gate".to_owned(),
-            observed: error.report(),
-            phases: BTreeMap::from([("refused".to_owned(), after.as_secs_f64())]),
-            ..Self::failed()
-        }
-    }
-
-    /// A set-up failure of the test on this thread.
-    pub(crate) fn setup(message: String) -> Self {
-        Self {
-            verdict: Word::Setup,
-            message,
-            ..Self::failed()
-        }
-    }
+/// The versions that are known, as a report shows them.
+pub(crate) fn known_versions(versions: &Versions) -> BTreeMap<String, String> {
+    let all = [
+        ("kubernetes", &versions.kubernetes),
+        ("containerd", &versions.containerd),
+        ("shim", &versions.shim),
+        ("crio", &versions.crio),
+    ];
+    let known = all.into_iter().filter(|(_, version)| !version.is_empty());
+    known
+        .map(|(part, version)| (part.to_owned(), version.clone()))
+        .collect()
 }
 
 /// Says that the test on this thread cannot be asked here, and why: for one that needs what
@@ -97,39 +67,39 @@ pub fn skip(reason: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     // Not `eprintln!`: what that prints libtest keeps to itself.
     writeln!(io::stderr().lock(), "SKIPPED  {test}: {reason}").ok();
-    leave(&Record {
-        verdict: Word::Skipped,
-        message: reason.to_owned(),
-        ..Record::failed()
+    leave(&VerdictFile {
+        message: Some(reason.to_owned()),
+        ..of_this_test(Verdict::Skipped)
     });
 }
 
 /// Leaves a verdict in the settings' folder, if they name one; without secrets.
-pub(crate) fn leave(record: &Record) {
+pub(crate) fn leave(file: &VerdictFile) {
     let Some(folder) = &settings().verdicts else {
         return;
     };
     let written = evidence::redactor().and_then(|redactor| {
-        let record = Record {
-            expected: redactor.redact(&record.expected),
-            observed: redactor.redact(&record.observed),
-            message: redactor.redact(&record.message),
-            ..record.clone()
+        let redact = |text: &Option<String>| text.as_deref().map(|text| redactor.redact(text));
+        let file = VerdictFile {
+            expected: redact(&file.expected),
+            observed: redact(&file.observed),
+            message: redact(&file.message),
+            ..file.clone()
         };
-        write(folder, &record)
+        write(folder, &file)
     });
     if let Err(error) = written {
         tracing::warn!("{}", error.report());
     }
 }
 
-fn write(folder: &Path, record: &Record) -> Result<()> {
+fn write(folder: &Path, verdict: &VerdictFile) -> Result<()> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     fs::create_dir_all(folder).with_context(|| format!("make '{}'", folder.display()))?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // By name they are in the order in which they were left.
     let name = format!("verdict-{}-{count:04}.json", std::process::id());
-    let text = serde_json::to_vec_pretty(record).context("write a verdict")?;
+    let text = serde_json::to_vec_pretty(verdict).context("write a verdict")?;
     file::write(&folder.join(name), text)
 }
 
@@ -157,7 +127,7 @@ mod tests {
     #[test]
     fn a_verdict_is_written_whole_under_its_own_name() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &Record::setup("no disk".into())).unwrap();
+        write(folder.path(), &broken_setup("no disk".into())).unwrap();
         let files: Vec<_> = fs::read_dir(folder.path())
             .unwrap()
             .map(|f| f.unwrap().path())
@@ -167,5 +137,15 @@ mod tests {
         let text = fs::read_to_string(&files[0]).unwrap();
         assert!(text.contains(r#""verdict": "setup""#), "{text}");
         assert!(text.contains("a_verdict_is_written_whole"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_foreign_image_is_no_version() {
+        let versions = Versions {
+            kubernetes: "1.32.1".into(),
+            ..Versions::default()
+        };
+        let known = BTreeMap::from([("kubernetes".to_owned(), "1.32.1".to_owned())]);
+        assert_eq!(known_versions(&versions), known);
     }
 }

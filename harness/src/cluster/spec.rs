@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Cluster, boot};
-use crate::{verdict, verdict::Record};
+use crate::verdict;
 use kubenest_base::{Error, ErrorKind, Result};
 use kubenest_docker::Docker;
 use kubenest_health::{health::Expected, health::ExpectedKubelet};
@@ -318,7 +318,7 @@ impl ClusterSpec {
         let begin = Instant::now();
         let cluster = match self.boot().await {
             Err(error) if error.kind() == ErrorKind::Refused => {
-                verdict::leave(&Record::refused(&error, begin.elapsed()));
+                verdict::leave(&verdict::wanted_refusal(&error, begin.elapsed()));
                 return Ok(error);
             }
             booted => booted?,

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use kubenest_protocol::{Cause, Index};
+use serde::Serialize;
 
 /// A bundle the library wrote.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,22 +27,6 @@ pub(crate) struct Told {
     pub(crate) files: usize,
     /// How many collectors failed.
     pub(crate) missing: usize,
-}
-
-/// A recognised cause.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Cause {
-    pub(crate) title: String,
-    pub(crate) cause: String,
-    pub(crate) cure: String,
-}
-
-/// `index.json`, as far as it is read here.
-#[derive(Deserialize)]
-struct Index {
-    diagnosis: Vec<Cause>,
-    files: Vec<serde::de::IgnoredAny>,
-    missing: Vec<serde::de::IgnoredAny>,
 }
 
 /// The bundles there are: those that verdicts tell of, then the others of the test's folder, such

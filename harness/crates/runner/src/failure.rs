@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::exit;
+use kubenest_protocol::{Verdict, exit};
+
 use crate::report::TestReport;
-use crate::verdict::Verdict;
 
 /// The block under a failed test; `dir` is the run's folder as one would type it.
 pub(crate) fn block(test: &TestReport, dir: &str) -> String {

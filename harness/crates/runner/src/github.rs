@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::Context;
+use kubenest_protocol::Verdict;
 
 use crate::failure::{self, below_side};
 use crate::report::{Report, TestReport};
-use crate::verdict::Verdict;
 
 /// GitHub takes 1 MiB of summary per step; a message has its place in the log.
 const SHOWN: usize = 2_000;

@@ -6,12 +6,12 @@
 use std::fmt::Write;
 use std::path::{Component, Path};
 
-use crate::exit;
+use kubenest_protocol::{Phase, Verdict, exit};
+
 use crate::failure::{self, below_side};
 use crate::report::{Report, TestReport, printable};
 use crate::run_dir::RunDir;
 use crate::runner::tail;
-use crate::verdict::Verdict;
 
 /// The look of the bundles' pages; a file, since the runner does not link the crate that writes those.
 const LOOK: &str = include_str!("../../evidence/src/page/web/look.css");
@@ -19,7 +19,13 @@ const STYLE: &str = include_str!("html.css");
 /// How much of a log's end is shown.
 const LOG: (u64, usize) = (16 * 1024, 60);
 /// The phases that have a colour, in the order they happen.
-const PHASES: [&str; 5] = ["image", "boot", "gate", "body", "cleanup"];
+const PHASES: [Phase; 5] = [
+    Phase::Image,
+    Phase::Boot,
+    Phase::Gate,
+    Phase::Body,
+    Phase::Cleanup,
+];
 
 /// The page of a run. Links are seen from the run's folder.
 pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
@@ -258,7 +264,7 @@ fn bar(test: &TestReport, slowest: f64) -> String {
     );
     let mut left = 0.0;
     for phase in PHASES {
-        let width = share(test.phases.get(phase).copied().unwrap_or_default());
+        let width = share(test.phases.get(&phase).copied().unwrap_or_default());
         if width > 0.0 {
             let _ = write!(
                 bar,
@@ -271,7 +277,7 @@ fn bar(test: &TestReport, slowest: f64) -> String {
 }
 
 fn legend() -> String {
-    let one = |phase| format!("<span class=\"key {phase}\"></span>{phase}");
+    let one = |phase: Phase| format!("<span class=\"key {phase}\"></span>{phase}");
     PHASES.map(one).join(" ")
 }
 

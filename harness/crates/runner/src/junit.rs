@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use kubenest_protocol::Verdict;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use crate::bundle::Bundle;
 use crate::package::Side;
 use crate::report::{Report, TestReport};
-use crate::verdict::Verdict;
 
 /// One `testsuite` per suite and side, in the order they ran.
 pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {

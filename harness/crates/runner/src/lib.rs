@@ -9,7 +9,6 @@
 mod args;
 mod bundle;
 pub mod compile;
-pub mod exit;
 mod failure;
 mod github;
 mod html;
@@ -30,6 +29,7 @@ pub mod signals;
 mod verdict;
 
 pub use args::RunArgs;
+pub use kubenest_protocol::exit;
 pub use package::{Package, Side};
 pub use plan::{Chosen, Selection, Test};
 pub use request::{Front, Kubenest, Request};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use console::Style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use kubenest_protocol::Verdict;
 
 use crate::failure;
 use crate::package::side_name;
@@ -13,7 +14,6 @@ use crate::program;
 use crate::report::TestReport;
 use crate::run_dir::RunDir;
 use crate::runner::tail;
-use crate::verdict::Verdict;
 
 /// Off a terminal, a running test is mentioned this often.
 const STILL_RUNNING: Duration = Duration::from_secs(60);

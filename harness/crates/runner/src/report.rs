@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use kubenest_protocol::{Cause, Phase, Verdict, VerdictFile, exit};
 use serde::Serialize;
 
-use crate::bundle::{Bundle, Cause};
-use crate::exit;
+use crate::bundle::Bundle;
 use crate::package::{Side, side_name};
 use crate::place::Place;
 use crate::plan::Test;
 use crate::runner::Outcome;
 use crate::saved::Saved;
-use crate::verdict::{Verdict, VerdictFile};
 
 /// A whole run, as `report.json` holds it.
 #[derive(Debug, Serialize)]
@@ -41,7 +40,7 @@ pub(crate) struct TestReport {
     /// Seconds of each part: image and boot of the slowest cluster; gate, body and cleanup of
     /// all cases; and from the start of the boot to the gate's refusal (refused) or to the
     /// failure (shown).
-    pub(crate) phases: BTreeMap<String, f64>,
+    pub(crate) phases: BTreeMap<Phase, f64>,
     /// How many clusters were booted for its cases.
     pub(crate) boots: usize,
     /// What ran, such as kubernetes = 1.32.1.
@@ -90,8 +89,12 @@ impl TestReport {
         let phases = phases(&files);
         let boots = boots(&files);
         // A test with several cases is told by the one that decided it.
-        let telling = files.iter().find(|file| file.verdict == Some(verdict));
-        let telling = telling.or(files.last()).cloned().unwrap_or_default();
+        let telling = files.iter().find(|file| file.verdict == verdict);
+        let telling = telling.or(files.last());
+        let told = |said: fn(&VerdictFile) -> &Option<String>| {
+            let said = telling.and_then(|file| said(file).clone());
+            said.map(printable)
+        };
         let versions = files
             .iter()
             .flat_map(|file| file.versions.clone())
@@ -106,8 +109,8 @@ impl TestReport {
             phases,
             boots,
             versions,
-            expected: telling.expected.map(printable),
-            observed: telling.observed.map(printable),
+            expected: told(|file| &file.expected),
+            observed: told(|file| &file.observed),
             message: message.map(printable),
             place,
             evidence,
@@ -137,17 +140,9 @@ impl TestReport {
 
     /// `image 0.1  boot 20.3 …`, in the order things happen; of several clusters `boot 20.3 x2`.
     pub(crate) fn phase_list(&self) -> String {
-        const ORDER: [&str; 5] = ["image", "boot", "gate", "body", "cleanup"];
-        let known = ORDER
-            .iter()
-            .filter_map(|phase| self.phases.get_key_value(*phase));
-        let others = self
-            .phases
-            .iter()
-            .filter(|(name, _)| !ORDER.contains(&name.as_str()));
-        let all = known.chain(others).map(|(phase, seconds)| {
-            let times = match (phase.as_str(), self.boots) {
-                ("boot", 2..) => format!(" x{}", self.boots),
+        let all = self.phases.iter().map(|(phase, seconds)| {
+            let times = match (phase, self.boots) {
+                (Phase::Boot, 2..) => format!(" x{}", self.boots),
                 _ => String::new(),
             };
             format!("{phase} {seconds:.1}{times}")
@@ -158,25 +153,25 @@ impl TestReport {
 
 /// What a test's cases, one after the other, took. Clusters boot side by side, and each case
 /// repeats the boot of its cluster: of those the longest counts.
-fn phases(files: &[VerdictFile]) -> BTreeMap<String, f64> {
+fn phases(files: &[VerdictFile]) -> BTreeMap<Phase, f64> {
     let mut phases = BTreeMap::new();
     for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
-        let all: &mut f64 = phases.entry(phase.clone()).or_default();
-        *all = match phase.as_str() {
-            "gate" | "body" | "cleanup" => *all + seconds,
-            _ => all.max(*seconds),
+        let all: &mut f64 = phases.entry(*phase).or_default();
+        *all = match phase {
+            Phase::Gate | Phase::Body | Phase::Cleanup => *all + seconds,
+            Phase::Image | Phase::Boot | Phase::Refused | Phase::Shown => all.max(*seconds),
         };
     }
     phases
 }
 
-/// How many boots there were: no two take the same time to the nanosecond.
+/// How many clusters booted.
 fn boots(files: &[VerdictFile]) -> usize {
-    let boots = files.iter().filter_map(|file| file.phases.get("boot"));
-    boots
-        .map(|seconds| seconds.to_bits())
-        .collect::<BTreeSet<_>>()
-        .len()
+    let booted = files
+        .iter()
+        .filter(|file| file.phases.contains_key(&Phase::Boot));
+    let clusters: BTreeSet<_> = booted.map(|file| &file.cluster).collect();
+    clusters.len()
 }
 
 /// A text whose control characters cannot reach a terminal or an XML file.
@@ -284,13 +279,12 @@ pub(crate) mod tests {
             report
         };
         let file = |verdict| VerdictFile {
-            verdict: Some(verdict),
+            cluster: Some("kn-1".to_owned()),
             versions: BTreeMap::from([("containerd".to_owned(), "1.7.1".to_owned())]),
             expected: Some("image present on gc-worker".to_owned()),
             observed: Some("absent after 49s".to_owned()),
-            message: None,
-            phases: BTreeMap::from([("boot".to_owned(), 20.0), ("image".to_owned(), 0.5)]),
-            evidence: None,
+            phases: BTreeMap::from([(Phase::Boot, 20.0), (Phase::Image, 0.5)]),
+            ..VerdictFile::new("a", verdict)
         };
         let mut results = vec![
             report(
@@ -347,26 +341,39 @@ pub(crate) mod tests {
 
     #[test]
     fn phases_of_several_cases_add_up_in_order_and_a_boot_counts_once() {
-        let file = |boot: f64, body: f64| VerdictFile {
-            phases: [("boot", boot), ("body", body), ("shown", body)]
-                .map(|(phase, seconds)| (phase.to_owned(), seconds))
-                .into(),
-            ..VerdictFile::default()
+        let file = |cluster: &str, boot: f64, body: f64| VerdictFile {
+            cluster: Some(cluster.to_owned()),
+            phases: [
+                (Phase::Boot, boot),
+                (Phase::Body, body),
+                (Phase::Shown, body),
+            ]
+            .into(),
+            ..VerdictFile::new("a", Verdict::Passed)
         };
         let report = |files: &[VerdictFile]| TestReport {
             phases: phases(files),
             boots: boots(files),
             ..results().remove(0)
         };
-        let one_cluster = [file(20.25, 1.0), file(20.25, 2.0)];
+        let one_cluster = [file("a", 20.25, 1.0), file("a", 20.25, 2.0)];
         assert_eq!(
             report(&one_cluster).phase_list(),
             "boot 20.2  body 3.0  shown 2.0"
         );
-        let three = [file(20.25, 1.0), file(29.0, 2.0), file(20.5, 0.5)];
+        let three = [
+            file("a", 20.25, 1.0),
+            file("b", 29.0, 2.0),
+            file("c", 20.5, 0.5),
+        ];
         assert_eq!(
             report(&three).phase_list(),
             "boot 29.0 x3  body 3.5  shown 2.0"
+        );
+        let equally_long = [file("a", 20.25, 1.0), file("b", 20.25, 2.0)];
+        assert_eq!(
+            report(&equally_long).phase_list(),
+            "boot 20.2 x2  body 3.0  shown 2.0"
         );
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use chrono::Utc;
+use kubenest_protocol::exit;
 
 use crate::args::RunArgs;
 use crate::plan::{self, Plan};
@@ -13,7 +14,7 @@ use crate::request::{Kubenest, Request};
 use crate::run_dir::RunDir;
 use crate::runner::Runner;
 use crate::saved::saved;
-use crate::{compile, exit, github, html, junit, signals};
+use crate::{compile, github, html, junit, signals};
 
 /// Builds and runs the tests selected, writes the reports and says how it ended.
 ///

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use kubenest_protocol::{Verdict, VerdictFile};
 
 use crate::args::RunArgs;
 use crate::bundle::{self, Bundle};
@@ -21,7 +22,7 @@ use crate::progress::Progress;
 use crate::report::TestReport;
 use crate::request::Request;
 use crate::run_dir::RunDir;
-use crate::verdict::{self, Facts, Verdict, VerdictFile};
+use crate::verdict::{self, Facts};
 use crate::{program, signals};
 
 /// The first test that needs a node image builds it: so much longer than a warm one it may take.
@@ -170,7 +171,7 @@ impl<'a> Runner<'a> {
         }
         // Those of the verdict that decided come first.
         let (telling, others): (Vec<_>, Vec<_>) =
-            files.iter().partition(|file| file.verdict == Some(verdict));
+            files.iter().partition(|file| file.verdict == verdict);
         let told = telling.into_iter().chain(others);
         let told = told.filter_map(|file| file.evidence.clone());
         let evidence = bundle::folders(told, &home)

@@ -1,5 +1,6 @@
 //! What the gate saves: for each failure, how soon it is refused and how late it shows.
 
+use kubenest_protocol::Phase;
 use serde::Serialize;
 
 use crate::report::TestReport;
@@ -18,8 +19,8 @@ pub(crate) struct Saved {
 pub(crate) fn saved(tests: &[TestReport]) -> Vec<Saved> {
     let mut all: Vec<Saved> = Vec::new();
     for test in tests {
-        let of = |phase: &str| test.phases.get(phase).copied();
-        let (refused, shown) = (of("refused"), of("shown"));
+        let of = |phase| test.phases.get(&phase).copied();
+        let (refused, shown) = (of(Phase::Refused), of(Phase::Shown));
         if refused.is_none() && shown.is_none() {
             continue;
         }
@@ -55,12 +56,12 @@ mod tests {
         let mut tests = results();
         assert_eq!(saved(&tests), []);
         for (test, phase, seconds) in [
-            (0, "refused", 0.1),
-            (0, "shown", 30.0),
-            (1, "refused", 3.0),
-            (1, "shown", 21.0),
+            (0, Phase::Refused, 0.1),
+            (0, Phase::Shown, 30.0),
+            (1, Phase::Refused, 3.0),
+            (1, Phase::Shown, 21.0),
         ] {
-            tests[test].phases.insert(phase.to_owned(), seconds);
+            tests[test].phases.insert(phase, seconds);
         }
         let expected = Saved {
             suite: "image-gc".to_owned(),

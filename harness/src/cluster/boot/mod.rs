@@ -14,7 +14,7 @@ use kubenest_evidence::{Kept, Why};
 
 use self::{clock::Clock, planning::Planned};
 use super::{Cluster, ClusterSpec, made::Made};
-use crate::{verdict, verdict::Record};
+use crate::verdict;
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
@@ -25,7 +25,7 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     booted(spec).await.inspect_err(|error| {
         // A refusal may be what a test is about; all else is a broken set-up.
         if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
-            verdict::leave(&Record::setup(error.report()));
+            verdict::leave(&verdict::broken_setup(error.report()));
         }
     })
 }
@@ -76,7 +76,7 @@ async fn give_up(error: Error, made: &mut Made, to_be_refused: bool) -> Error {
     let wanted = to_be_refused && refused;
     if refused && !wanted {
         // Sick nodes are a broken set-up, unlike a refusal before anything was started.
-        verdict::leave(&Record::setup(error.report()));
+        verdict::leave(&verdict::broken_setup(error.report()));
     }
     let kept = match made.subject() {
         Some(subject) if !wanted => evidence::keep(subject, &why(&error)).await,

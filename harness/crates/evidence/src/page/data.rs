@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use kubenest_protocol::SCHEMA;
 use serde_json::{Value, json};
 
-use super::{Entry, Level, Page, SCHEMA, Source, place::Places};
+use super::{Entry, Level, Page, Source, place::Places};
 use kubenest_diagnosis::clean;
 
 /// The names of sources, in the order the page shows them.

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use kubenest_base::digest::sha256;
+use kubenest_protocol::SCHEMA;
 use serde::Serialize;
 
 use kubenest_diagnosis::{Diagnosis, Support};
@@ -29,8 +30,6 @@ const SCRIPT: &str = concat!(
     include_str!("web/density.js"),
     include_str!("web/reader.js"),
 );
-/// Of the data in the page and in `index.json`; raised when a reader has to change.
-const SCHEMA: u32 = 1;
 
 /// Everything that is shown.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -1,5 +1,6 @@
 //! The page of a small failure, and of hostile words.
 
+use kubenest_protocol::Index;
 use serde_json::Value;
 
 use super::*;
@@ -95,6 +96,14 @@ fn programs_get_all_but_the_timeline() {
     assert_eq!(index["schema"], 1);
     assert_eq!(index["diagnosis"][0]["title"], "no sandbox");
     assert!(index.get("entries").is_none() && index.get("timeline").is_none());
+}
+
+#[test]
+fn whoever_runs_the_tests_can_read_the_index() {
+    let read: Index = serde_json::from_str(&index(&page())).unwrap();
+    assert_eq!(read.diagnosis[0].title, "no sandbox");
+    let counts = (read.files.len(), read.missing.len());
+    assert_eq!(counts, (page().files.len(), page().missing.len()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The exit codes that a run promises.
+//! The exit codes that a run of tests, and the program `kubenest`, promise.
 
 /// Everything asked for passed.
 pub const OK: u8 = 0;

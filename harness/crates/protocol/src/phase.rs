@@ -1,0 +1,87 @@
+//! The parts of a test that are timed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// A part of a test, in the order in which they happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Having the node image, which is built if need be.
+    Image,
+    /// Booting the cluster.
+    Boot,
+    /// Proving the nodes healthy before a case.
+    Gate,
+    /// What the test's author wrote.
+    Body,
+    /// Removing what the case made.
+    Cleanup,
+    /// From the start of the boot to the gate's refusal, where a test wants that.
+    Refused,
+    /// From the start of the boot to where the documented failure showed.
+    Shown,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Image,
+        Self::Boot,
+        Self::Gate,
+        Self::Body,
+        Self::Cleanup,
+        Self::Refused,
+        Self::Shown,
+    ];
+
+    /// Its name in files and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Boot => "boot",
+            Self::Gate => "gate",
+            Self::Body => "body",
+            Self::Cleanup => "cleanup",
+            Self::Refused => "refused",
+            Self::Shown => "shown",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Reads seconds by phase. One that is not known here is left out: a test may use a newer release
+/// of kubenest than the program that runs it.
+pub(crate) fn known<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Phase, f64>, D::Error> {
+    let by_name = BTreeMap::<String, f64>::deserialize(deserializer)?;
+    let known = Phase::ALL.into_iter().filter_map(|phase| {
+        let seconds = by_name.get(phase.name())?;
+        Some((phase, *seconds))
+    });
+    Ok(known.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_phase_is_listed_and_written_by_its_name() {
+        for pair in Phase::ALL.windows(2) {
+            assert!(pair[0] < pair[1], "{} before {}", pair[0], pair[1]);
+        }
+        for phase in Phase::ALL {
+            let written = serde_json::to_string(&phase).unwrap();
+            assert_eq!(written, format!("{:?}", phase.name()));
+        }
+    }
+}
