@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kubenest_protocol::{Cause, Index};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A bundle the library wrote.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bundle {
     /// The folder; seen from the run's folder if it is in there.
     pub(crate) path: PathBuf,
@@ -18,10 +18,10 @@ pub(crate) struct Bundle {
 }
 
 /// What the index of a bundle tells in short.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Told {
     /// The root of the causes that were recognised.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<Cause>,
     /// How many files it holds.
     pub(crate) files: usize,

@@ -1,6 +1,9 @@
 //! Which tests run: those of the packages asked for, and the side each one stands on.
 
+use std::fmt;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use crate::compile::TestProgram;
 use crate::package::{Package, Side};
@@ -18,7 +21,7 @@ pub struct Selection {
 }
 
 /// Tests that are chosen by their names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// The package they are of; any, if there is none.
     pub package: Option<String>,
@@ -77,17 +80,11 @@ impl Selection {
         side && self.chosen.iter().any(|chosen| chosen.wants(test))
     }
 
-    /// What was asked for by a text that no test's name has, as `package::text`.
-    pub(crate) fn unmatched(&self, tests: &[Test]) -> Vec<String> {
-        let idle = |chosen: &&Chosen| !tests.iter().any(|test| chosen.wants(test));
-        let named = self.chosen.iter().filter(idle).filter_map(|chosen| {
-            let text = chosen.text.as_ref()?;
-            Some(match &chosen.package {
-                Some(package) => format!("{package}::{text}"),
-                None => text.clone(),
-            })
-        });
-        named.collect()
+    /// What was asked for by a text that no test's name has.
+    pub(crate) fn unmatched(&self, tests: &[Test]) -> Vec<Chosen> {
+        let named = self.chosen.iter().filter(|chosen| chosen.text.is_some());
+        let idle = named.filter(|chosen| !tests.iter().any(|test| chosen.wants(test)));
+        idle.cloned().collect()
     }
 
     /// The sides a package owes this run, or none when only some of its tests were asked for.
@@ -120,13 +117,25 @@ impl Chosen {
     }
 
     fn wants(&self, test: &Test) -> bool {
+        self.names(&test.package.name, &test.target, &test.name)
+    }
+
+    /// Whether it chooses the test of this package, target and name.
+    pub(crate) fn names(&self, package: &str, target: &str, name: &str) -> bool {
         let Some(text) = &self.text else {
-            return self.is_of(&test.package.name);
+            return self.is_of(package);
         };
-        let below = format!("{}::{}", test.target, test.name);
+        let below = format!("{target}::{name}");
         // What was not said of the package may be said in the text.
-        let whole = || self.package.is_none() && test.id().contains(text);
-        self.is_of(&test.package.name) && (below.contains(text) || whole())
+        let whole = || self.package.is_none() && format!("{package}::{name}").contains(text);
+        self.is_of(package) && (below.contains(text) || whole())
+    }
+}
+
+impl fmt::Display for Chosen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [self.package.as_deref(), self.text.as_deref()];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join("::"))
     }
 }
 
@@ -275,9 +284,13 @@ pub(crate) mod tests {
         ];
         let selection = select(&asked, None);
         let tests = [test(&image_gc(), "affected::is_lost")];
-        assert_eq!(selection.unmatched(&tests), ["image-gc::lots", "lsot"]);
+        let unmatched = |tests| -> Vec<String> {
+            let unmatched = selection.unmatched(tests);
+            unmatched.iter().map(Chosen::to_string).collect()
+        };
+        assert_eq!(unmatched(&tests), ["image-gc::lots", "lsot"]);
         let all = ["image-gc::lost", "image-gc::lots", "lsot"];
-        assert_eq!(selection.unmatched(&[]), all);
+        assert_eq!(unmatched(&[]), all);
     }
 
     #[test]

@@ -1,17 +1,20 @@
-//! The results of a run: `report.json`, the totals and the exit code.
+//! The results of a run: `report.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use kubenest_protocol::{Cause, Phase, Verdict, VerdictFile, exit};
-use serde::Serialize;
+use kubenest_protocol::{Cause, Phase, Verdict, VerdictFile};
+use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
-use crate::package::{Side, side_name};
+use crate::package::side_name;
 use crate::place::Place;
-use crate::plan::Test;
+use crate::plan::{Chosen, Test};
 use crate::runner::Outcome;
 use crate::saved::Saved;
+use crate::totals::Totals;
 
 /// A whole run, as `report.json` holds it.
 #[derive(Debug, Serialize)]
@@ -29,14 +32,20 @@ pub(crate) struct Report {
 }
 
 /// One test, whole.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TestReport {
+    /// The package it is of.
     pub(crate) suite: String,
+    /// What its program was built of, such as "regression" of `tests/regression.rs`.
+    pub(crate) target: String,
     pub(crate) test: String,
     /// "affected", "fixed" or "-".
     pub(crate) side: String,
     pub(crate) verdict: Verdict,
+    pub(crate) started: DateTime<Utc>,
     pub(crate) seconds: f64,
+    /// Which of the slots, in which tests run side by side, it had; from 0.
+    pub(crate) slot: usize,
     /// Seconds of each part: image and boot of the slowest cluster; gate, body and cleanup of
     /// all cases; and from the start of the boot to the gate's refusal (refused) or to the
     /// failure (shown).
@@ -45,18 +54,18 @@ pub(crate) struct TestReport {
     pub(crate) boots: usize,
     /// What ran, such as kubernetes = 1.32.1.
     pub(crate) versions: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expected: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) observed: Option<String>,
     /// Why it did not pass.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
     /// Where it failed in the sources.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) place: Option<Place>,
     /// What was collected of its failures; that of the one that decided comes first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) evidence: Vec<Bundle>,
     /// The log, seen from the run's folder.
     pub(crate) log: String,
@@ -64,21 +73,17 @@ pub(crate) struct TestReport {
     pub(crate) again: String,
 }
 
-/// How many tests ended how.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(crate) struct Totals {
-    pub(crate) passed: usize,
-    pub(crate) failed: usize,
-    pub(crate) setup: usize,
-    pub(crate) ignored: usize,
-    pub(crate) skipped: usize,
-    pub(crate) interrupted: usize,
-    pub(crate) filtered_out: usize,
+/// When and where a test ran.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) started: DateTime<Utc>,
+    pub(crate) seconds: f64,
+    pub(crate) slot: usize,
 }
 
 impl TestReport {
     /// Joins what the runner measured with what the library wrote.
-    pub(crate) fn new(test: &Test, outcome: Outcome, seconds: f64) -> Self {
+    pub(crate) fn new(test: &Test, outcome: Outcome, times: Times) -> Self {
         let Outcome {
             verdict,
             message,
@@ -102,10 +107,13 @@ impl TestReport {
             .collect();
         Self {
             suite: test.package.name.clone(),
+            target: test.target.clone(),
             test: test.name.clone(),
             side: side_name(test.side),
             verdict,
-            seconds,
+            started: times.started,
+            seconds: times.seconds,
+            slot: times.slot,
             phases,
             boots,
             versions,
@@ -116,6 +124,36 @@ impl TestReport {
             evidence,
             log: String::new(),
             again: String::new(),
+        }
+    }
+
+    /// Where it stands among others: by suite, the affected side first, as tests are planned.
+    pub(crate) fn order(&self) -> impl Ord + '_ {
+        let has_no_side = self.side == side_name(None);
+        (
+            &self.suite,
+            has_no_side,
+            &self.side,
+            &self.target,
+            &self.test,
+            self.started,
+        )
+    }
+
+    pub(crate) fn is_wanted_by(&self, chosen: &Chosen) -> bool {
+        chosen.names(&self.suite, &self.target, &self.test)
+    }
+
+    /// Tells its files as they are seen from the folder `home`, of a test in another run's.
+    pub(crate) fn move_below(&mut self, folder: &Path, home: &Path) {
+        let seen = |path: &Path| {
+            let path = folder.join(path);
+            let path = fs::canonicalize(&path).unwrap_or(path);
+            path.strip_prefix(home).map(Path::to_owned).unwrap_or(path)
+        };
+        self.log = seen(Path::new(&self.log)).display().to_string();
+        for bundle in &mut self.evidence {
+            bundle.path = seen(&bundle.path);
         }
     }
 
@@ -187,76 +225,17 @@ pub(crate) fn printable(text: String) -> String {
     shown.collect()
 }
 
-impl Totals {
-    pub(crate) fn of(tests: &[TestReport], filtered_out: usize) -> Self {
-        let count = |verdict| tests.iter().filter(|test| test.verdict == verdict).count();
-        Self {
-            passed: count(Verdict::Passed),
-            failed: count(Verdict::Failed),
-            setup: count(Verdict::Setup),
-            ignored: count(Verdict::Ignored),
-            skipped: count(Verdict::Skipped),
-            interrupted: count(Verdict::Interrupted),
-            filtered_out,
-        }
-    }
-
-    fn ran(&self) -> usize {
-        self.passed + self.failed + self.setup + self.interrupted
-    }
-}
-
-/// The sides owed of which no test ran.
-pub(crate) fn missing_sides(owed: &[(String, Side)], tests: &[TestReport]) -> Vec<String> {
-    let ran = |suite: &str, side: Side| {
-        let of_side = |test: &&TestReport| test.suite == suite && test.side == side.to_string();
-        tests
-            .iter()
-            .filter(of_side)
-            .any(|test| !matches!(test.verdict, Verdict::Ignored | Verdict::Skipped))
-    };
-    let missing = owed.iter().filter(|(suite, side)| !ran(suite, *side));
-    missing
-        .map(|(suite, side)| format!("{suite} {side}"))
-        .collect()
-}
-
-/// The worst news decides. A broken set-up comes first: it may hide anything.
-pub(crate) fn exit_code(totals: &Totals, missing: &[String]) -> u8 {
-    if totals.setup > 0 {
-        exit::SETUP_FAILED
-    } else if totals.failed > 0 {
-        exit::TEST_FAILED
-    } else if totals.ran() == 0 || !missing.is_empty() {
-        exit::NOTHING_RAN
-    } else {
-        exit::OK
-    }
-}
-
-/// The closing line in libtest's form, which CI systems read.
-pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> String {
-    format!(
-        "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
-         finished in {seconds:.2}s",
-        if exit_code == exit::OK {
-            "ok"
-        } else {
-            "FAILED"
-        },
-        totals.passed,
-        totals.failed + totals.setup + totals.interrupted,
-        // libtest has no word for skipped.
-        totals.ignored + totals.skipped,
-        totals.filtered_out,
-    )
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use kubenest_protocol::exit;
+
     use super::*;
     use crate::bundle::Told;
     use crate::plan::tests::{image_gc, test};
+
+    pub(crate) fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_225_600 + second, 0).unwrap()
+    }
 
     pub(crate) fn results() -> Vec<TestReport> {
         let package = image_gc();
@@ -272,7 +251,11 @@ pub(crate) mod tests {
                     evidence: vec![],
                     place: None,
                 },
-                42.25,
+                Times {
+                    started: at(0),
+                    seconds: 42.25,
+                    slot: 0,
+                },
             );
             report.again = format!("cargo xtask e2e {} --keep", test.id());
             report.log = format!("logs/image-gc/regression.{}.log", name.replace("::", "."));
@@ -329,7 +312,7 @@ pub(crate) mod tests {
         let tests = results();
         Report {
             run: "20260101-000000-1".to_owned(),
-            started: DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
+            started: at(0),
             seconds: 126.75,
             exit_code: exit::SETUP_FAILED,
             totals: Totals::of(&tests, 0),
@@ -383,73 +366,6 @@ pub(crate) mod tests {
         assert_eq!(
             printable(said.into()),
             "red \\u{1b}[31m,\\r a nul \\u{0}\tand ü\n"
-        );
-    }
-
-    #[test]
-    fn a_broken_set_up_outranks_a_failure() {
-        let totals = Totals {
-            passed: 3,
-            failed: 1,
-            setup: 1,
-            ..Totals::default()
-        };
-        assert_eq!(exit_code(&totals, &[]), exit::SETUP_FAILED);
-        assert_eq!(
-            exit_code(&Totals { setup: 0, ..totals }, &[]),
-            exit::TEST_FAILED
-        );
-        assert_eq!(
-            exit_code(
-                &Totals {
-                    setup: 0,
-                    failed: 0,
-                    ..totals
-                },
-                &[]
-            ),
-            exit::OK
-        );
-    }
-
-    #[test]
-    fn nothing_ran_is_no_success() {
-        assert_eq!(exit_code(&Totals::default(), &[]), exit::NOTHING_RAN);
-        let ignored = Totals {
-            ignored: 2,
-            ..Totals::default()
-        };
-        assert_eq!(exit_code(&ignored, &[]), exit::NOTHING_RAN);
-        let passed = Totals {
-            passed: 2,
-            ..Totals::default()
-        };
-        assert_eq!(
-            exit_code(&passed, &["image-gc affected".to_owned()]),
-            exit::NOTHING_RAN
-        );
-    }
-
-    #[test]
-    fn a_side_with_only_ignored_or_skipped_tests_is_missing() {
-        let owed = [
-            ("image-gc".to_owned(), Side::Affected),
-            ("image-gc".to_owned(), Side::Fixed),
-        ];
-        let mut results = results();
-        assert!(missing_sides(&owed, &results).is_empty());
-        for verdict in [Verdict::Ignored, Verdict::Skipped] {
-            results[0].verdict = verdict;
-            assert_eq!(missing_sides(&owed, &results), ["image-gc affected"]);
-        }
-    }
-
-    #[test]
-    fn the_closing_line_is_libtests() {
-        let totals = Totals::of(&results(), 4);
-        insta::assert_snapshot!(
-            closing_line(&totals, exit_code(&totals, &[]), 12.3),
-            @"test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 4 filtered out; finished in 12.30s"
         );
     }
 

@@ -1,6 +1,6 @@
 //! A run: from the tests asked for to reports and an exit code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use chrono::Utc;
@@ -9,12 +9,12 @@ use kubenest_protocol::exit;
 use crate::args::RunArgs;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
-use crate::report::{self, Report, Totals};
+use crate::record::{self, End, RunRecord};
+use crate::report::Report;
 use crate::request::{Kubenest, Request};
 use crate::run_dir::RunDir;
 use crate::runner::Runner;
-use crate::saved::saved;
-use crate::{compile, github, html, junit, signals};
+use crate::{compile, github, html, junit, signals, totals};
 
 /// Builds and runs the tests selected, writes the reports and says how it ended.
 ///
@@ -29,35 +29,52 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error),
     };
-    let selection = &request.selection;
     let started = Utc::now();
     let clock = Instant::now();
     let dir = RunDir::create(&request.results, started)?;
     if let Some(former) = &args.locked {
         dir.take_lock(former)?;
     }
+    let mut record = RunRecord {
+        run: dir.run.clone(),
+        started,
+        owed: request.selection.owed(),
+        unmatched: request.selection.unmatched(&plan.tests),
+        filtered_out: plan.filtered_out,
+        end: None,
+    };
+    record.write(&dir)?;
     let progress = Progress::new(plan.tests.len(), kubenest.clone());
     let runner = Runner::new(&dir, args, request, kubenest);
     let quiet = github::quiet();
-    let tests = runner.run(&plan.tests, &progress);
+    let written = runner.run(&plan.tests, &progress);
     progress.finish();
     drop(quiet);
 
-    let totals = Totals::of(&tests, plan.filtered_out);
-    let mut nothing_ran = report::missing_sides(&selection.owed(), &tests);
-    nothing_ran.extend(selection.unmatched(&plan.tests));
-    let exit_code = report::exit_code(&totals, &nothing_ran);
-    let report = Report {
-        run: dir.run.clone(),
-        started,
+    record.end = Some(End {
         seconds: clock.elapsed().as_secs_f64(),
-        exit_code: signals::exit_code().unwrap_or(exit_code),
-        totals,
-        nothing_ran,
-        failures: saved(&tests),
-        tests,
-    };
-    publish(&report, &dir)?;
+        interrupted: signals::exit_code(),
+    });
+    record.write(&dir)?;
+    let report = write_reports(&dir, &[])?;
+    // Whatever is wrong with the folders of former runs, this one's outcome is told.
+    if let Err(error) = dir.publish() {
+        eprintln!("warning: {error:#}");
+    }
+    tell(&report, &dir)?;
+    written?;
+    Ok(report.exit_code)
+}
+
+/// Makes the reports in a run's folder anew, of what is in there and in the folders of others,
+/// and says how they ended.
+///
+/// # Errors
+/// A folder is not that of a run, or a report cannot be written.
+pub fn report(folder: &Path, others: &[PathBuf]) -> anyhow::Result<u8> {
+    let dir = RunDir::open(folder)?;
+    let report = write_reports(&dir, others)?;
+    tell(&report, &dir)?;
     Ok(report.exit_code)
 }
 
@@ -75,16 +92,18 @@ fn build(request: &Request) -> anyhow::Result<(PathBuf, Plan)> {
     Ok((kubenest, plan::plan(&programs, selection)?))
 }
 
-/// Writes the results and prints how the run ended; the closing line comes last.
-fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
-    dir.write("junit.xml", junit::xml(report)?.as_bytes())?;
-    let json = serde_json::to_string_pretty(report)? + "\n";
+/// Writes the reports into the folder of which, with those of others, they are made.
+fn write_reports(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
+    let report = record::read(dir, others)?;
+    dir.write("junit.xml", junit::xml(&report)?.as_bytes())?;
+    let json = serde_json::to_string_pretty(&report)? + "\n";
     dir.write("report.json", json.as_bytes())?;
-    dir.write("report.html", html::page(report, dir).as_bytes())?;
-    // Whatever is wrong with the folders of former runs, this one's outcome is told.
-    if let Err(error) = dir.publish() {
-        eprintln!("warning: {error:#}");
-    }
+    dir.write("report.html", html::page(&report, dir).as_bytes())?;
+    Ok(report)
+}
+
+/// Prints how a run ended; the closing line comes last.
+fn tell(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
     let code = exit::NOTHING_RAN;
     for asked in &report.nothing_ran {
         println!("NOTHING RAN  {asked}: no such test ran, exit {code}");
@@ -94,7 +113,7 @@ fn publish(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
     }
     github::tell(report, &dir.shown())?;
     println!("report  {}/report.html", dir.shown());
-    let line = report::closing_line(&report.totals, report.exit_code, report.seconds);
+    let line = totals::closing_line(&report.totals, report.exit_code, report.seconds);
     println!("\n{line}");
     Ok(())
 }

@@ -9,7 +9,10 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 
 use crate::plan::Test;
+use crate::record;
 
+/// The folder for how tests ended.
+pub(crate) const OUTCOMES: &str = "outcomes";
 /// How many runs stay.
 const KEPT: usize = 10;
 
@@ -32,6 +35,13 @@ impl RunDir {
         Ok(Self { run, path })
     }
 
+    /// The folder of a run that has been.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let path = fs::canonicalize(path).with_context(|| format!("open {}", path.display()))?;
+        let run = record::run_of(&path)?;
+        Ok(Self { run, path })
+    }
+
     /// The folder as one would type it.
     pub(crate) fn shown(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
@@ -48,6 +58,14 @@ impl RunDir {
             .join("logs")
             .join(&test.package.name)
             .join(format!("{}.log", file_name(test)))
+    }
+
+    /// The file that says how one test ended.
+    pub(crate) fn outcome(&self, test: &Test) -> PathBuf {
+        self.path
+            .join(OUTCOMES)
+            .join(&test.package.name)
+            .join(format!("{}.json", file_name(test)))
     }
 
     /// What the nodes of the run are made of.
@@ -81,13 +99,7 @@ impl RunDir {
     /// Writes a result file: all of it or nothing.
     pub(crate) fn write(&self, name: &str, text: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
-            file.write_all(text)?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("write {}", path.display()))?;
+        write(&path, text)?;
         Ok(path)
     }
 
@@ -97,6 +109,18 @@ impl RunDir {
         link_latest(all, &self.run).with_context(|| format!("link {}/latest", all.display()))?;
         prune(all).with_context(|| format!("remove old runs from {}", all.display()))
     }
+}
+
+/// Writes a file: all of it or nothing.
+pub(crate) fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().context("a file has a folder")?;
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(text)?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().with_context(|| format!("write {}", path.display()))
 }
 
 /// Swaps the link in one step: a reader finds the old run or the new one.

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use chrono::Utc;
 use kubenest_protocol::{Verdict, VerdictFile};
 
 use crate::args::RunArgs;
@@ -19,7 +20,8 @@ use crate::place::{self, Place};
 use crate::plan::Test;
 use crate::process::{self, Ended, Running};
 use crate::progress::Progress;
-use crate::report::TestReport;
+use crate::record;
+use crate::report::{TestReport, Times};
 use crate::request::Request;
 use crate::run_dir::RunDir;
 use crate::verdict::{self, Facts};
@@ -71,51 +73,52 @@ impl<'a> Runner<'a> {
     }
 
     /// Runs the tests in order, some at a time; those that mostly wait begin. Once interrupted,
-    /// no more are started.
-    pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> Vec<TestReport> {
-        let (mut queue, short): (VecDeque<_>, VecDeque<_>) = tests
-            .iter()
-            .enumerate()
-            .partition(|(_, test)| test.is_long());
+    /// no more are started. How each ended is in the run's folder.
+    ///
+    /// # Errors
+    /// How a test ended could not be written.
+    pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> anyhow::Result<()> {
+        let (mut queue, short): (VecDeque<_>, VecDeque<_>) =
+            tests.iter().partition(|test| test.is_long());
         let jobs = self.args.jobs(!queue.is_empty()).min(tests.len());
         queue.extend(short);
         let queue = Mutex::new(queue);
-        let reports = Mutex::new(Vec::new());
+        let unwritten = Mutex::new(Ok(()));
         let next = || {
             queue
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .pop_front()
         };
-        let work = || {
-            while let Some((at, test)) = next() {
+        let work = |slot| {
+            while let Some(test) = next() {
                 if signals::received().is_some() {
                     break;
                 }
-                let report = self.run_one(test, progress);
+                let report = self.run_one(test, slot, progress);
                 progress.end(&report, self.dir);
-                reports
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((at, report));
+                if let Err(error) = record::write_outcome(&self.dir.outcome(test), &report) {
+                    *unwritten.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
+                }
             }
         };
+        let work = &work;
         std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(work);
+            for slot in 0..jobs {
+                scope.spawn(move || work(slot));
             }
         });
         // Not before: the sweep goes by the run, in which others have their clusters.
         if signals::received().is_some() || self.crashed.load(Relaxed) {
             self.clean_up();
         }
-        let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-        reports.sort_by_key(|(at, _)| *at);
-        reports.into_iter().map(|(_, report)| report).collect()
+        unwritten
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run_one(&self, test: &Test, progress: &Progress) -> TestReport {
-        let started = Instant::now();
+    fn run_one(&self, test: &Test, slot: usize, progress: &Progress) -> TestReport {
+        let (started, clock) = (Utc::now(), Instant::now());
         let log = self.dir.log(test);
         let outcome = self
             .outcome(test, &log, progress)
@@ -126,8 +129,12 @@ impl<'a> Runner<'a> {
                 evidence: vec![],
                 place: None,
             });
-        let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-        let mut report = TestReport::new(test, outcome, seconds);
+        let times = Times {
+            started,
+            seconds: (clock.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            slot,
+        };
+        let mut report = TestReport::new(test, outcome, times);
         let below = log.strip_prefix(&self.dir.path).unwrap_or(&log);
         report.log = below.display().to_string();
         report.again = (self.request.front.again)(test);

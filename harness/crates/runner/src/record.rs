@@ -1,0 +1,309 @@
+//! What a run's folder says: `run.json` of the run as a whole, and an outcome for each test that
+//! has ended. Reports are made of these alone, so that another machine's folder can be added.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::package::Side;
+use crate::plan::Chosen;
+use crate::report::{Report, TestReport};
+use crate::run_dir::{OUTCOMES, RunDir};
+use crate::saved::saved;
+use crate::totals::{self, Totals};
+
+/// The file about the run as a whole.
+const RUN: &str = "run.json";
+/// What a shell says of a program that was killed: nothing else ends a run without a word.
+const KILLED: u8 = 137;
+
+/// A run as a whole; written when it begins and again when it ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunRecord {
+    pub(crate) run: String,
+    pub(crate) started: DateTime<Utc>,
+    /// The sides of which a test has to run.
+    pub(crate) owed: Vec<(String, Side)>,
+    /// What was asked for and is no test's name.
+    pub(crate) unmatched: Vec<Chosen>,
+    pub(crate) filtered_out: usize,
+    /// None while it runs, and of one that was killed.
+    pub(crate) end: Option<End>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct End {
+    /// Wall-clock seconds of all tests, without building them.
+    pub(crate) seconds: f64,
+    /// The exit code of one that was interrupted.
+    pub(crate) interrupted: Option<u8>,
+}
+
+/// What one folder holds.
+struct Read {
+    record: RunRecord,
+    tests: Vec<TestReport>,
+}
+
+impl RunRecord {
+    pub(crate) fn write(&self, dir: &RunDir) -> anyhow::Result<()> {
+        dir.write(RUN, &json(self)?)?;
+        Ok(())
+    }
+
+    /// When it ended; of one that was killed, when its last test did.
+    fn ended(&self, tests: &[TestReport]) -> DateTime<Utc> {
+        let after = |start: DateTime<Utc>, seconds: f64| {
+            start + chrono::Duration::microseconds((seconds * 1e6) as i64)
+        };
+        let last = tests.iter().map(|test| after(test.started, test.seconds));
+        match self.end {
+            Some(end) => after(self.started, end.seconds),
+            None => last.max().unwrap_or(self.started),
+        }
+    }
+}
+
+/// Reads an opened run and the folders that are added to it as one report. What the others hold
+/// is told by its whole path, unless it is below the first.
+pub(crate) fn read(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
+    let mut all = vec![read_folder(&dir.path)?];
+    for other in others {
+        let mut read = read_folder(other)?;
+        for test in &mut read.tests {
+            test.move_below(other, &dir.path);
+        }
+        all.push(read);
+    }
+    let mut tests: Vec<_> = all.iter().flat_map(|read| &read.tests).cloned().collect();
+    tests.sort_by(|a, b| a.order().cmp(&b.order()));
+    let owed = all.iter().flat_map(|read| &read.record.owed);
+    let mut owed: Vec<_> = owed.cloned().collect();
+    owed.sort();
+    owed.dedup();
+    let mut nothing_ran = totals::missing_sides(&owed, &tests);
+    let unmatched = all.iter().flat_map(|read| &read.record.unmatched);
+    let idle = unmatched.filter(|chosen| !tests.iter().any(|test| test.is_wanted_by(chosen)));
+    nothing_ran.extend(idle.map(Chosen::to_string));
+
+    let totals = Totals::of(
+        &tests,
+        all.iter().map(|read| read.record.filtered_out).sum(),
+    );
+    let interrupted = all.iter().find_map(|read| match read.record.end {
+        Some(end) => end.interrupted,
+        None => Some(KILLED),
+    });
+    let exit_code = interrupted.unwrap_or_else(|| totals::exit_code(&totals, &nothing_ran));
+    let started = all.iter().map(|read| read.record.started).min();
+    let started = started.context("there must be a folder")?;
+    let ended = all.iter().map(|read| read.record.ended(&read.tests)).max();
+    let seconds = match (&all[..], ended) {
+        ([only], _) if only.record.end.is_some() => only.record.end.map(|end| end.seconds),
+        (_, ended) => ended.and_then(|ended| {
+            let micros = (ended - started).num_microseconds()?;
+            Some(micros as f64 / 1e6)
+        }),
+    };
+    Ok(Report {
+        run: all[0].record.run.clone(),
+        started,
+        seconds: seconds.unwrap_or_default(),
+        exit_code,
+        totals,
+        nothing_ran,
+        failures: saved(&tests),
+        tests,
+    })
+}
+
+/// Writes how a test ended.
+pub(crate) fn write_outcome(path: &Path, test: &TestReport) -> anyhow::Result<()> {
+    let folder = path.parent().context("an outcome has a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    crate::run_dir::write(path, &json(test)?)
+}
+
+/// The name of the run in this folder.
+pub(crate) fn run_of(folder: &Path) -> anyhow::Result<String> {
+    let record: RunRecord = from_json(&folder.join(RUN))?;
+    Ok(record.run)
+}
+
+fn read_folder(folder: &Path) -> anyhow::Result<Read> {
+    let record = from_json(&folder.join(RUN))?;
+    let mut tests = Vec::new();
+    for package in sorted(&folder.join(OUTCOMES))? {
+        for outcome in sorted(&package)? {
+            let is_json = outcome.extension().is_some_and(|ending| ending == "json");
+            if is_json {
+                tests.push(from_json(&outcome)?);
+            }
+        }
+    }
+    Ok(Read { record, tests })
+}
+
+/// What is in a folder, by name; nothing in one that is not there.
+fn sorted(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let list = || -> std::io::Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+            entries => entries?,
+        };
+        entries.map(|entry| Ok(entry?.path())).collect()
+    };
+    let mut paths = list().with_context(|| format!("list {}", folder.display()))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn json(value: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn from_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
+    let text = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kubenest_protocol::exit;
+
+    use super::*;
+    use crate::report::tests::{at, results};
+
+    /// A run that owes both sides of its package and ended after two minutes.
+    fn record(run: &str) -> RunRecord {
+        RunRecord {
+            run: run.to_owned(),
+            started: at(0),
+            owed: [Side::Affected, Side::Fixed]
+                .map(|side| ("image-gc".to_owned(), side))
+                .into(),
+            unmatched: vec![],
+            filtered_out: 1,
+            end: Some(End {
+                seconds: 120.0,
+                interrupted: None,
+            }),
+        }
+    }
+
+    /// The folder of a run in which these tests ended.
+    fn folder(all: &Path, record: &RunRecord, tests: &[TestReport]) -> RunDir {
+        let path = all.join(&record.run);
+        fs::create_dir(&path).unwrap();
+        let dir = RunDir {
+            run: record.run.clone(),
+            path: fs::canonicalize(path).unwrap(),
+        };
+        record.write(&dir).unwrap();
+        for test in tests {
+            let file = format!("{}.{}.json", test.target, test.test.replace("::", "."));
+            let path = dir.path.join(OUTCOMES).join(&test.suite).join(file);
+            write_outcome(&path, test).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_report_is_made_of_the_folder_alone() {
+        let all = tempfile::tempdir().unwrap();
+        let tests = results();
+        let mut shuffled = tests.clone();
+        shuffled.reverse();
+        let dir = folder(all.path(), &record("one"), &shuffled);
+        let report = read(&RunDir::open(&dir.path).unwrap(), &[]).unwrap();
+        assert_eq!(
+            report.tests,
+            [&tests[0], &tests[2], &tests[1]].map(Clone::clone)
+        );
+        assert_eq!((report.run.as_str(), report.started), ("one", at(0)));
+        assert_eq!((report.seconds, report.totals.filtered_out), (120.0, 1));
+        assert_eq!(report.exit_code, exit::SETUP_FAILED);
+    }
+
+    #[test]
+    fn what_another_machine_ran_is_part_of_the_report() {
+        let all = tempfile::tempdir().unwrap();
+        let tests = results();
+        let lost = Chosen {
+            package: Some("image-gc".to_owned()),
+            text: Some("is_kept".to_owned()),
+        };
+        let first = RunRecord {
+            unmatched: vec![lost.clone()],
+            ..record("one")
+        };
+        let first = folder(all.path(), &first, &tests[..1]);
+        let alone = read(&first, &[]).unwrap();
+        assert_eq!(alone.nothing_ran, ["image-gc fixed", "image-gc::is_kept"]);
+        assert_eq!(alone.exit_code, exit::NOTHING_RAN);
+
+        let second = RunRecord {
+            started: at(60),
+            ..record("two")
+        };
+        let second = folder(all.path(), &second, &tests[1..2]);
+        let both = read(&first, std::slice::from_ref(&second.path)).unwrap();
+        assert!(both.nothing_ran.is_empty(), "{:?}", both.nothing_ran);
+        assert_eq!((both.totals.passed, both.totals.failed), (1, 1));
+        assert_eq!(both.exit_code, exit::TEST_FAILED);
+        assert_eq!(both.seconds, 180.0, "from the first begin to the last end");
+        assert_eq!(both.tests[0], tests[0], "its own files are told from there");
+        let log = second.path.join(&tests[1].log);
+        assert_eq!(Path::new(&both.tests[1].log), log);
+        let page = second.path.join(&tests[1].evidence[0].path);
+        assert_eq!(both.tests[1].evidence[0].path, page);
+    }
+
+    #[test]
+    fn a_folder_that_was_copied_into_the_first_is_told_from_there() {
+        let all = tempfile::tempdir().unwrap();
+        let tests = results();
+        let first = folder(all.path(), &record("one"), &tests[1..2]);
+        let second = folder(&first.path, &record("two"), &tests[..1]);
+        let both = read(&first, &[second.path]).unwrap();
+        assert_eq!(both.tests[0].side, "affected", "this side comes first");
+        let log = Path::new("two").join(&tests[0].log);
+        assert_eq!(Path::new(&both.tests[0].log), log);
+    }
+
+    #[test]
+    fn a_run_that_was_killed_or_interrupted_did_not_end_well() {
+        let all = tempfile::tempdir().unwrap();
+        let killed = RunRecord {
+            end: None,
+            ..record("killed")
+        };
+        let killed = folder(all.path(), &killed, &results()[..2]);
+        let report = read(&killed, &[]).unwrap();
+        assert_eq!((report.exit_code, report.seconds), (KILLED, 42.25));
+        let end = Some(End {
+            seconds: 3.0,
+            interrupted: Some(130),
+        });
+        let interrupted = RunRecord {
+            end,
+            ..record("interrupted")
+        };
+        let interrupted = folder(all.path(), &interrupted, &results()[..1]);
+        assert_eq!(read(&interrupted, &[]).unwrap().exit_code, 130);
+    }
+
+    #[test]
+    fn a_folder_of_no_run_is_named() {
+        let all = tempfile::tempdir().unwrap();
+        let error = RunDir::open(all.path()).err().unwrap();
+        assert!(format!("{error:#}").contains("run.json"), "{error:#}");
+    }
+}
