@@ -52,14 +52,16 @@ fn run(workspace: &Workspace, selection: Selection, args: &RunArgs) -> anyhow::R
     let build = ["build", "--workspace", "--bin", "kubenest", "--test", "*"];
     let request = Request {
         root: workspace.root(),
+        folder: workspace.root(),
         results: workspace.target().join("e2e"),
         build: build.map(str::to_owned).into(),
         kubenest: Kubenest::Built,
         selection,
         front: Front {
-            again: |test| format!("cargo xtask e2e {} --keep", test.id()),
+            again: Box::new(|test| format!("cargo xtask e2e {} --keep", test.id())),
             clean: "cargo xtask clean",
         },
+        json: false,
     };
     kubenest_runner::run(&request, args)
 }

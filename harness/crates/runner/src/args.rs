@@ -2,11 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 
 /// How to run the tests, as a command line says it.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
     /// Leave the clusters up and say how to look inside and how to remove them
     #[arg(long)]
@@ -35,6 +37,50 @@ impl RunArgs {
         match long {
             true => jobs.max((jobs + 1).min(MOST_JOBS)),
             false => jobs,
+        }
+    }
+}
+
+/// Reads "90s", "6m" or "1h".
+///
+/// # Errors
+/// It is no such time.
+pub fn parse_duration(text: &str) -> anyhow::Result<Duration> {
+    let seconds = match text.char_indices().next_back() {
+        Some((at, unit @ ('s' | 'm' | 'h'))) => {
+            let factor = match unit {
+                's' => 1,
+                'm' => 60,
+                _ => 3600,
+            };
+            text[..at]
+                .parse::<u32>()
+                .ok()
+                .map(|number| u64::from(number) * factor)
+        }
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => bail!("{text:?} is not a time such as \"90s\", \"6m\" or \"1h\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        assert_eq!(parse_duration("90s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("6m").unwrap(), Duration::from_secs(360));
+        assert_eq!(parse_duration("1h").unwrap(), Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn a_time_without_unit_or_number_is_refused() {
+        for text in ["", "6", "m", "0m", "-1m", "6 m", "6d", "6µ"] {
+            assert!(parse_duration(text).is_err(), "{text:?} must be refused");
         }
     }
 }

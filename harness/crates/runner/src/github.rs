@@ -10,6 +10,7 @@ use anyhow::Context;
 use kubenest_protocol::Verdict;
 
 use crate::failure::{self, below_side};
+use crate::out::say;
 use crate::report::{Report, TestReport};
 
 /// GitHub takes 1 MiB of summary per step; a message has its place in the log.
@@ -23,7 +24,7 @@ pub(crate) fn quiet() -> Quiet {
     // A test must not know the word that ends it; each state is seeded by random numbers.
     let token = on_github().then(|| format!("{:016x}", RandomState::new().hash_one(process::id())));
     if let Some(token) = &token {
-        println!("::stop-commands::{token}");
+        say(&format!("::stop-commands::{token}"));
     }
     Quiet(token)
 }
@@ -31,7 +32,7 @@ pub(crate) fn quiet() -> Quiet {
 impl Drop for Quiet {
     fn drop(&mut self) {
         if let Some(token) = &self.0 {
-            println!("::{token}::");
+            say(&format!("::{token}::"));
         }
     }
 }
@@ -42,7 +43,7 @@ pub(crate) fn tell(report: &Report, dir: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     for test in report.tests.iter().filter(|test| test.verdict.is_red()) {
-        println!("{}", annotation(test, dir));
+        say(&annotation(test, dir));
     }
     let Some(path) = summary_file() else {
         return Ok(());

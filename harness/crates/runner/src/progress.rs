@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kubenest_protocol::Verdict;
 
 use crate::failure;
+use crate::out::say;
 use crate::package::side_name;
 use crate::plan::Test;
 use crate::program;
@@ -96,7 +97,7 @@ impl Progress {
     }
 
     fn say(&self, text: &str) {
-        self.bars.suspend(|| println!("{text}"));
+        self.bars.suspend(|| say(text));
     }
 }
 
@@ -114,7 +115,7 @@ impl Line<'_> {
             let seconds = self.started.elapsed().as_secs();
             // Others read that; a terminal is its user's own, and is drawn too often.
             let last = program::redact_line(&self.progress.kubenest, &last_line(log));
-            println!("RUNNING  {}  {seconds}s  {last}", self.what);
+            say(&format!("RUNNING  {}  {seconds}s  {last}", self.what));
         }
     }
 

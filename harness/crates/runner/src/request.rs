@@ -6,8 +6,10 @@ use crate::plan::{Selection, Test};
 
 /// Which tests to run, and how they are built.
 pub struct Request {
-    /// The root of the sources: cargo runs there, and places in the sources are seen from there.
+    /// The root of the sources: places in them are told from there.
     pub root: PathBuf,
+    /// Where cargo runs.
+    pub folder: PathBuf,
     /// Where each run gets a folder of its own.
     pub results: PathBuf,
     /// Cargo's arguments that build the tests.
@@ -18,6 +20,8 @@ pub struct Request {
     pub selection: Selection,
     /// The command line that asks.
     pub front: Front,
+    /// Print the report as JSON on standard output, and all else on standard error.
+    pub json: bool,
 }
 
 /// Where the program `kubenest` is.
@@ -29,10 +33,9 @@ pub enum Kubenest {
 }
 
 /// What people type, for advice.
-#[derive(Clone, Copy)]
 pub struct Front {
     /// Runs a test again and leaves its clusters up.
-    pub again: fn(&Test) -> String,
+    pub again: Box<dyn Fn(&Test) -> String + Send + Sync>,
     /// Removes what tests left behind.
     pub clean: &'static str,
 }

@@ -1,5 +1,8 @@
 //! A run: from the tests asked for to reports and an exit code.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -7,6 +10,7 @@ use chrono::Utc;
 use kubenest_protocol::exit;
 
 use crate::args::RunArgs;
+use crate::out::{self, say};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::record::{self, End, RunRecord};
@@ -21,14 +25,21 @@ use crate::{compile, github, html, junit, signals, totals};
 /// # Errors
 /// The command line is wrong, a report cannot be written, or the run was interrupted.
 pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
+    if request.json {
+        out::keep_for_json();
+    }
     let (kubenest, plan) = match build(request) {
         Ok(built) => built,
         Err(error) if signals::received().is_none() => {
-            println!("SETUP  {error:#}");
+            say(&format!("SETUP  {error:#}"));
             return Ok(exit::SETUP_FAILED);
         }
         Err(error) => return Err(error),
     };
+    if plan.tests.is_empty() && plan.filtered_out == 0 && request.selection.owed().is_empty() {
+        say(&no_tests(request));
+        return Ok(exit::NOTHING_RAN);
+    }
     let started = Utc::now();
     let clock = Instant::now();
     let dir = RunDir::create(&request.results, started)?;
@@ -63,7 +74,20 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     }
     tell(&report, &dir)?;
     written?;
+    if request.json {
+        print!("{}", json(&report)?);
+    }
     Ok(report.exit_code)
+}
+
+fn no_tests(request: &Request) -> String {
+    let packages = request.selection.packages.iter();
+    let names: Vec<_> = packages.map(|package| package.name.as_str()).collect();
+    let code = exit::NOTHING_RAN;
+    format!(
+        "NOTHING RAN  there is no test in {}, exit {code}",
+        names.join(", ")
+    )
 }
 
 /// Makes the reports in a run's folder anew, of what is in there and in the folders of others,
@@ -83,7 +107,7 @@ fn build(request: &Request) -> anyhow::Result<(PathBuf, Plan)> {
     if selection.packages.is_empty() {
         return Ok(Default::default());
     }
-    let built = compile::build(&request.root, &request.build)?;
+    let built = compile::build(&request.folder, &request.build)?;
     let kubenest = match &request.kubenest {
         Kubenest::Built => compile::kubenest(&built)?,
         Kubenest::At(path) => path.clone(),
@@ -96,24 +120,31 @@ fn build(request: &Request) -> anyhow::Result<(PathBuf, Plan)> {
 fn write_reports(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
     let report = record::read(dir, others)?;
     dir.write("junit.xml", junit::xml(&report)?.as_bytes())?;
-    let json = serde_json::to_string_pretty(&report)? + "\n";
-    dir.write("report.json", json.as_bytes())?;
+    dir.write("report.json", json(&report)?.as_bytes())?;
     dir.write("report.html", html::page(&report, dir).as_bytes())?;
     Ok(report)
+}
+
+fn json(report: &Report) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(report)? + "\n")
 }
 
 /// Prints how a run ended; the closing line comes last.
 fn tell(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
     let code = exit::NOTHING_RAN;
     for asked in &report.nothing_ran {
-        println!("NOTHING RAN  {asked}: no such test ran, exit {code}");
+        say(&format!(
+            "NOTHING RAN  {asked}: no such test ran, exit {code}"
+        ));
     }
     if report.tests.is_empty() && report.nothing_ran.is_empty() {
-        println!("NOTHING RAN  no test matches what was asked for, exit {code}");
+        say(&format!(
+            "NOTHING RAN  no test matches what was asked for, exit {code}"
+        ));
     }
     github::tell(report, &dir.shown())?;
-    println!("report  {}/report.html", dir.shown());
+    say(&format!("report  {}/report.html", dir.shown()));
     let line = totals::closing_line(&report.totals, report.exit_code, report.seconds);
-    println!("\n{line}");
+    say(&format!("\n{line}"));
     Ok(())
 }
