@@ -95,6 +95,10 @@ impl Made {
         self.tunnel = tunnel;
     }
 
+    pub(super) fn boot(&self) -> &BootId {
+        &self.boot
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.site.name
     }

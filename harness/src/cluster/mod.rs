@@ -34,7 +34,7 @@ pub use self::{
     spec::{ClusterSpec, NodeSpec},
 };
 use kubenest_base::{Error, Result};
-use kubenest_docker::{Docker, labels};
+use kubenest_docker::{Docker, labels, labels::BootId};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Subject, Why};
 use kubenest_forge::{image::NodeImage, image::Versions};
@@ -139,6 +139,11 @@ impl Cluster {
     /// It cannot be written.
     pub async fn evidence(&self) -> Result<evidence::Kept> {
         evidence::of_subject(self.subject(), &Why::asked_for(), None).await
+    }
+
+    /// The random number of its boot.
+    pub(crate) fn boot_id(&self) -> &BootId {
+        self.made.boot()
     }
 
     /// What evidence is collected of.

@@ -41,9 +41,12 @@ pub struct VerdictFile {
     pub test: String,
     /// How the case or the boot ended.
     pub verdict: Verdict,
-    /// The cluster it is about, if one had booted: cases on one cluster tell of one boot.
+    /// The cluster it is about, if one had booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// The random number of the boot of that cluster: all cases on it tell of this one boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
     /// What ran, such as kubernetes = 1.32.1.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
@@ -71,6 +74,7 @@ impl VerdictFile {
             test: test.into(),
             verdict,
             cluster: None,
+            boot: None,
             versions: BTreeMap::new(),
             expected: None,
             observed: None,
@@ -89,6 +93,7 @@ mod tests {
     fn a_verdict_is_read_as_it_was_written() {
         let file = VerdictFile {
             cluster: Some("kn-1".to_owned()),
+            boot: Some("0a1b".to_owned()),
             versions: BTreeMap::from([("kubernetes".to_owned(), "1.32.1".to_owned())]),
             message: Some("image is absent".to_owned()),
             phases: BTreeMap::from([(Phase::Boot, 9.5), (Phase::Body, 1.25)]),

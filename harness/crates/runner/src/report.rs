@@ -203,13 +203,13 @@ fn phases(files: &[VerdictFile]) -> BTreeMap<Phase, f64> {
     phases
 }
 
-/// How many clusters booted.
+/// How many boots there were; two of one name are told apart by their numbers.
 fn boots(files: &[VerdictFile]) -> usize {
     let booted = files
         .iter()
         .filter(|file| file.phases.contains_key(&Phase::Boot));
-    let clusters: BTreeSet<_> = booted.map(|file| &file.cluster).collect();
-    clusters.len()
+    let boots: BTreeSet<_> = booted.map(|file| (&file.cluster, &file.boot)).collect();
+    boots.len()
 }
 
 /// A text whose control characters cannot reach a terminal or an XML file.
@@ -353,11 +353,12 @@ pub(crate) mod tests {
             report(&three).phase_list(),
             "boot 29.0 x3  body 3.5  shown 2.0"
         );
+        let two = "boot 20.2 x2  body 3.0  shown 2.0";
         let equally_long = [file("a", 20.25, 1.0), file("b", 20.25, 2.0)];
-        assert_eq!(
-            report(&equally_long).phase_list(),
-            "boot 20.2 x2  body 3.0  shown 2.0"
-        );
+        assert_eq!(report(&equally_long).phase_list(), two);
+        let mut of_one_name = one_cluster;
+        of_one_name[1].boot = Some("0a1b".to_owned());
+        assert_eq!(report(&of_one_name).phase_list(), two);
     }
 
     #[test]

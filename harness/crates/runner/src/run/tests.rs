@@ -109,6 +109,7 @@ fn a_package_without_tests_and_one_that_does_not_build_are_no_success() {
     let sample = Sample::new();
     let run_empty = || run(&request(&sample, "empty", None), &RunArgs::default()).unwrap();
     assert_eq!(run_empty(), exit::NOTHING_RAN);
+    assert!(!sample.path().join("results").exists(), "of no test");
     insta::assert_snapshot!(
         no_tests(&request(&sample, "empty", None)),
         @"NOTHING RAN  there is no test in empty, exit 4"
