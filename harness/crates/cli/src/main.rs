@@ -11,6 +11,7 @@ mod engine;
 mod image;
 mod load;
 mod logs;
+mod test;
 
 use std::{
     fs,
@@ -115,6 +116,36 @@ enum Command {
     ///   kubenest logs kind --output /tmp/evidence
     #[command(verbatim_doc_comment)]
     Logs(logs::Logs),
+    /// Run the tests of a project that uses kubenest, and explain a red run
+    ///
+    /// Cargo builds them; each test is a process of its own, some at a time. Unlike `cargo test`
+    /// this tells a failed assertion from a broken set-up, ends what hangs, removes what a
+    /// crashed test left, and writes to the target folder, at e2e/latest: report.html (a page
+    /// that explains a red run), report.json, junit.xml, kubenest.lock (what the nodes were made
+    /// of), one log per test and the evidence of failures. On GitHub, failures are annotations,
+    /// too. Doc tests are left to `cargo test --doc`.
+    ///
+    /// Exit codes: 0 all passed, 2 wrong usage, 4 nothing ran, 100 a test failed, 105 the set-up
+    /// failed, 130 interrupted.
+    ///
+    /// Examples:
+    ///   kubenest test
+    ///   kubenest test a_pod_starts --keep
+    ///   kubenest test -p my-operator --test upgrades --jobs 1
+    ///   kubenest test --locked target/e2e/latest/kubenest.lock
+    ///   kubenest test --json --cargo-arg=--locked >report.json
+    #[command(verbatim_doc_comment)]
+    Test(test::Test),
+    /// Make the reports of a run anew, with those that ran elsewhere
+    ///
+    /// Of what is in the folder of a run: of one that was killed, too. Folders of further runs,
+    /// such as of other machines, become part of the reports in the first. Exits as the run did.
+    ///
+    /// Examples:
+    ///   kubenest report target/e2e/latest
+    ///   kubenest report target/e2e/latest shards/2 shards/3
+    #[command(verbatim_doc_comment)]
+    Report(test::Report),
     /// Remove what dead processes left: containers, networks, volumes and tests' images with our
     /// labels; in the cache, unfinished builds and folders of clusters that are gone
     ///
@@ -155,7 +186,10 @@ async fn main() -> ExitCode {
 
 async fn dispatch(command: Command) -> Result<ExitCode> {
     // Logs are read on machines that are not set up for anything else; doctor tells it as a check.
-    if !matches!(command, Command::Diagnose(_) | Command::Doctor { .. }) {
+    if !matches!(
+        command,
+        Command::Diagnose(_) | Command::Doctor { .. } | Command::Report(_)
+    ) {
         settings().check()?;
     }
     match command {
@@ -169,6 +203,8 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Image(command) => image::run(command).await?,
         Command::Engine(command) => engine::run(command).await?,
         Command::Diagnose(command) => return diagnose::run(&command),
+        Command::Test(test) => return Ok(test::run(&test)),
+        Command::Report(report) => return Ok(test::report(&report)),
         Command::Logs(logs) => logs::run(&logs).await?,
         Command::Doctor { json } => return host_report(json).await,
         Command::Clean { all, run } => clean(all, run.as_deref()).await?,
