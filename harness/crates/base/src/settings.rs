@@ -15,7 +15,7 @@ use nix::unistd::{User, geteuid};
 
 use crate::{Error, Result, random};
 
-/// Names one run: all that one `xtask` call, or one bare test process, makes.
+/// Names one run: all that one call of the runner, or one bare test process, makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunId(String);
 

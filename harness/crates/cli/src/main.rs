@@ -30,6 +30,7 @@ use kubenest::{
     store::Store,
     telemetry,
 };
+use kubenest_runner::exit;
 
 /// Boot real Kubernetes nodes in containers, look at them, remove them.
 ///
@@ -175,10 +176,9 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", error.report());
-            ExitCode::from(if error.kind() == ErrorKind::Input {
-                2
-            } else {
-                105
+            ExitCode::from(match error.kind() {
+                ErrorKind::Input => exit::USAGE,
+                _ => exit::SETUP_FAILED,
             })
         }
     }
@@ -223,7 +223,7 @@ async fn host_report(json: bool) -> Result<ExitCode> {
     Ok(if report.require(&[]).is_ok() {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(100)
+        ExitCode::from(exit::TEST_FAILED)
     })
 }
 

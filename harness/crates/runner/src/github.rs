@@ -21,7 +21,7 @@ pub(crate) struct Quiet(Option<String>);
 
 /// Has the runner take all that is printed for text, if this runs there.
 pub(crate) fn quiet() -> Quiet {
-    // A test must not know the word that ends it; each state is seeded by random numbers.
+    // A test must not know the word that ends it; the keys of such a hash are random numbers.
     let token = on_github().then(|| format!("{:016x}", RandomState::new().hash_one(process::id())));
     if let Some(token) = &token {
         say(&format!("::stop-commands::{token}"));

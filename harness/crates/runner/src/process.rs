@@ -53,7 +53,7 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 pub fn cargo() -> Command {
     let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // What cargo says of this program is not for the build of others: build scripts that
-    // look at it (ring's) would run again each time xtask and a plain cargo take turns.
+    // look at it (ring's) would run again each time the runner and a plain cargo take turns.
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     for name in names.filter(|name| tells_of_a_package(name)) {
         command.env_remove(name);
