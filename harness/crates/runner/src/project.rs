@@ -59,7 +59,8 @@ impl Project {
         self.metadata.target_directory.clone().into_std_path_buf()
     }
 
-    /// The packages named, else the one that the folder is in, else all that use kubenest.
+    /// The packages named, else the one that the folder is in, else all of the workspace that use
+    /// kubenest.
     ///
     /// # Errors
     /// There is no such package, or it does not use kubenest.
@@ -104,21 +105,25 @@ impl Project {
         Ok(names)
     }
 
+    /// The package that the folder is in; at the root of a workspace, all that use kubenest.
     fn around(&self) -> anyhow::Result<Vec<&cargo_metadata::Package>> {
+        let root = self.root();
+        let root = root.canonicalize().unwrap_or(root);
         let members = self.metadata.workspace_packages();
-        let folder_of = |package: &cargo_metadata::Package| {
+        let depth_of = |package: &cargo_metadata::Package| {
             let folder = package.manifest_path.parent()?.as_std_path();
             let folder = folder.canonicalize().unwrap_or(folder.to_owned());
             let depth = folder.components().count();
-            self.folder.starts_with(&folder).then_some(depth)
+            self.folder.starts_with(&folder).then_some((depth, folder))
         };
         let around = members
             .iter()
-            .filter_map(|package| Some((folder_of(package)?, *package)));
-        let innermost = around.max_by_key(|(depth, _)| *depth);
-        match innermost.filter(|(_, package)| self.uses(&package.id)) {
-            Some((_, package)) => Ok(vec![package]),
-            None => self.all()?.iter().map(|name| self.named(name)).collect(),
+            .filter_map(|package| Some((depth_of(package)?, *package)));
+        match around.max_by_key(|((depth, _), _)| *depth) {
+            Some(((_, folder), package)) if folder != root || self.uses(&package.id) => {
+                Ok(vec![self.named(package.name.as_str())?])
+            }
+            _ => self.all()?.iter().map(|name| self.named(name)).collect(),
         }
     }
 

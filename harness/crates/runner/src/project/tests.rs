@@ -21,8 +21,11 @@ fn a_package_is_chosen_by_its_folder_or_its_name() {
     assert_eq!(names(&find("operator"), &[]).unwrap(), ["operator"]);
     assert_eq!(names(&find("plain"), &["empty"]).unwrap(), ["empty"]);
     let all = ["empty", "kubenest", "operator"];
-    assert_eq!(names(&find("plain"), &[]).unwrap(), all, "it uses none");
     assert_eq!(names(&find("."), &[]).unwrap(), all);
+    let below = sample.path().join("operator/src");
+    let mut within = find("operator");
+    within.folder = below.canonicalize().unwrap();
+    assert_eq!(names(&within, &[]).unwrap(), ["operator"]);
     assert_eq!(
         find("operator").root(),
         sample.path().canonicalize().unwrap()
@@ -37,6 +40,8 @@ fn one_that_does_not_use_kubenest_is_refused_with_the_cure() {
         names(&project, &["plain"]).unwrap_err(),
         @"package plain does not use kubenest: its tests are `cargo test`'s; to write one on a real cluster, begin with `cargo add --dev kubenest`"
     );
+    let around = names(&project, &[]).unwrap_err();
+    assert_eq!(around, names(&project, &["plain"]).unwrap_err());
     insta::assert_snapshot!(
         names(&project, &["oprator"]).unwrap_err(),
         @r#"there is no package "oprator"; the packages are empty, kubenest, operator, plain"#
