@@ -9,9 +9,9 @@ use std::path::{Component, Path};
 use kubenest_protocol::{Phase, Verdict, exit};
 
 use crate::failure::{self, below_side};
+use crate::log::tail;
 use crate::report::{Report, TestReport, printable};
 use crate::run_dir::RunDir;
-use crate::runner::tail;
 
 /// The look of the bundles' pages; a file, since the runner does not link the crate that writes those.
 const LOOK: &str = include_str!("../../evidence/src/page/web/look.css");

@@ -8,13 +8,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use kubenest_protocol::Verdict;
 
 use crate::failure;
+use crate::log::tail;
 use crate::out::say;
 use crate::package::side_name;
 use crate::plan::Test;
 use crate::program;
 use crate::report::TestReport;
 use crate::run_dir::RunDir;
-use crate::runner::tail;
 
 /// Off a terminal, a running test is mentioned this often.
 const STILL_RUNNING: Duration = Duration::from_secs(60);

@@ -134,10 +134,14 @@ pub(crate) fn write_outcome(path: &Path, test: &TestReport) -> anyhow::Result<()
     crate::run_dir::write(path, &json(test)?)
 }
 
-/// The name of the run in this folder.
-pub(crate) fn run_of(folder: &Path) -> anyhow::Result<String> {
-    let record: RunRecord = from_json(&folder.join(RUN))?;
-    Ok(record.run)
+/// The folder of a run that has been.
+pub(crate) fn open(folder: &Path) -> anyhow::Result<RunDir> {
+    let path = fs::canonicalize(folder).with_context(|| format!("open {}", folder.display()))?;
+    let record: RunRecord = from_json(&path.join(RUN))?;
+    Ok(RunDir {
+        run: record.run,
+        path,
+    })
 }
 
 fn read_folder(folder: &Path) -> anyhow::Result<Read> {
@@ -227,7 +231,7 @@ mod tests {
         let mut shuffled = tests.clone();
         shuffled.reverse();
         let dir = folder(all.path(), &record("one"), &shuffled);
-        let report = read(&RunDir::open(&dir.path).unwrap(), &[]).unwrap();
+        let report = read(&open(&dir.path).unwrap(), &[]).unwrap();
         assert_eq!(
             report.tests,
             [&tests[0], &tests[2], &tests[1]].map(Clone::clone)
@@ -308,7 +312,7 @@ mod tests {
     #[test]
     fn a_folder_of_no_run_is_named() {
         let all = tempfile::tempdir().unwrap();
-        let error = RunDir::open(all.path()).err().unwrap();
+        let error = open(all.path()).err().unwrap();
         assert!(format!("{error:#}").contains("run.json"), "{error:#}");
     }
 }

@@ -9,10 +9,10 @@ use kubenest_protocol::{Cause, Phase, Verdict, VerdictFile};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
+use crate::outcome::Outcome;
 use crate::package::side_name;
 use crate::place::Place;
 use crate::plan::{Chosen, Test};
-use crate::runner::Outcome;
 use crate::saved::Saved;
 use crate::totals::Totals;
 

@@ -96,7 +96,7 @@ fn no_tests(request: &Request) -> String {
 /// # Errors
 /// A folder is not that of a run, or a report cannot be written.
 pub fn report(folder: &Path, others: &[PathBuf]) -> anyhow::Result<u8> {
-    let dir = RunDir::open(folder)?;
+    let dir = record::open(folder)?;
     let report = write_reports(&dir, others)?;
     tell(&report, &dir)?;
     Ok(report.exit_code)

@@ -9,7 +9,6 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 
 use crate::plan::Test;
-use crate::record;
 
 /// The folder for how tests ended.
 pub(crate) const OUTCOMES: &str = "outcomes";
@@ -32,13 +31,6 @@ impl RunDir {
         let run = format!("{time}-{process}-{random:08x}");
         let path = all.join(&run);
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
-        Ok(Self { run, path })
-    }
-
-    /// The folder of a run that has been.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let path = fs::canonicalize(path).with_context(|| format!("open {}", path.display()))?;
-        let run = record::run_of(&path)?;
         Ok(Self { run, path })
     }
 

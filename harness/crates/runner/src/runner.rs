@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::Utc;
-use kubenest_protocol::{Verdict, VerdictFile};
+use kubenest_protocol::Verdict;
 
 use crate::args::RunArgs;
 use crate::bundle::{self, Bundle};
-use crate::place::{self, Place};
+use crate::log::tail;
+use crate::outcome::Outcome;
+use crate::place;
 use crate::plan::Test;
 use crate::process::{self, Ended, Running};
 use crate::progress::Progress;
@@ -41,18 +42,6 @@ pub(crate) struct Runner<'a> {
     kubenest: PathBuf,
     /// Whether a test has crashed.
     crashed: AtomicBool,
-}
-
-/// How a test ended, and what the library said about it.
-pub(crate) struct Outcome {
-    pub(crate) verdict: Verdict,
-    /// Why it did not pass.
-    pub(crate) message: Option<String>,
-    pub(crate) files: Vec<VerdictFile>,
-    /// What was collected of it.
-    pub(crate) evidence: Vec<Bundle>,
-    /// Where it failed in the sources.
-    pub(crate) place: Option<Place>,
 }
 
 impl<'a> Runner<'a> {
@@ -253,31 +242,4 @@ fn patience() -> f64 {
         .ok()
         .filter(|factor| (1.0..=20.0).contains(factor));
     factor.unwrap_or(1.0)
-}
-
-/// The end of a file that another process may be writing; nothing if it cannot be read.
-pub(crate) fn tail(path: &Path, bytes: u64) -> String {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
-        Ok(text)
-    };
-    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tail_is_cut_at_bytes_not_at_characters() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "one\ntwö\n").unwrap();
-        assert_eq!(tail(file.path(), 100), "one\ntwö\n");
-        assert_eq!(tail(file.path(), 2), "\u{fffd}\n");
-        assert_eq!(tail(Path::new("/nonexistent"), 2), "");
-    }
 }

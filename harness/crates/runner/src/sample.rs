@@ -36,7 +36,18 @@ fn its_nodes_do_not_boot() {
 fn it_is_left_out() {}
 "##;
 
-/// A folder with the workspace `operator`, `plain`, `empty` and `kubenest`.
+/// A test that ends only when it is told to, and says that it has begun.
+const ENDLESS: &str = r#"
+#[test]
+fn it_waits() {
+    std::fs::write("../begun", "").unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+"#;
+
+/// A folder with the workspace `operator`, `endless`, `plain`, `empty` and `kubenest`.
 pub(crate) struct Sample {
     folder: TempDir,
 }
@@ -49,14 +60,14 @@ impl Sample {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        let members = r#"members = ["operator", "plain", "empty", "kubenest"]"#;
+        let members = r#"members = ["operator", "endless", "plain", "empty", "kubenest"]"#;
         write(
             "Cargo.toml",
             &format!("[workspace]\nresolver = \"3\"\n{members}\n"),
         );
-        for name in ["operator", "plain", "empty", "kubenest"] {
+        for name in ["operator", "endless", "plain", "empty", "kubenest"] {
             let uses = match name {
-                "operator" => "[dev-dependencies]\nempty = { path = \"../empty\" }\n",
+                "operator" | "endless" => "[dev-dependencies]\nempty = { path = \"../empty\" }\n",
                 "empty" => "[dependencies]\nkubenest = { path = \"../kubenest\" }\n",
                 _ => "",
             };
@@ -65,8 +76,9 @@ impl Sample {
             write(&format!("{name}/src/lib.rs"), "");
         }
         write("operator/tests/on_nodes.rs", TESTS);
+        write("endless/tests/endless.rs", ENDLESS);
         write("operator/src/lib.rs", "#[test]\nfn it_adds() {}\n");
-        write("program", "#!/bin/sh\nexit 0\n");
+        write("program", "#!/bin/sh\necho \"$@\" >>\"${0%/*}/asked\"\n");
         let sample = Self { folder };
         fs::set_permissions(sample.kubenest(), Permissions::from_mode(0o755)).unwrap();
         sample
@@ -76,8 +88,8 @@ impl Sample {
         self.folder.path()
     }
 
-    /// A program that redacts nothing and has nothing to clean.
-    pub(crate) fn kubenest(&self) -> PathBuf {
+    /// A program that only notes in the file `asked` what it is asked for.
+    fn kubenest(&self) -> PathBuf {
         self.folder.path().join("program")
     }
 

@@ -1,26 +1,31 @@
 //! Whole runs of a small project's tests.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::*;
 use crate::package::Package;
 use crate::plan::{Chosen, Selection};
+use crate::process;
 use crate::project::Project;
 use crate::request::Front;
 use crate::sample::Sample;
 
-fn request(sample: &Sample, package: &str, text: Option<&str>) -> Request {
+/// Of the sample in the folder `root`.
+fn request(root: &Path, package: &str, text: Option<&str>) -> Request {
     let offline = ["--offline".to_owned()];
-    let project = Project::find(Some(&sample.manifest(package)), &offline).unwrap();
+    let manifest = root.join(package).join("Cargo.toml");
+    let project = Project::find(Some(&manifest), &offline).unwrap();
     let limit = std::time::Duration::from_secs(60);
     let packages: Vec<Package> = project.packages(&[], limit).unwrap();
     let build = ["test", "--no-run", "--offline", "--package", package];
     Request {
         root: project.root(),
         folder: project.root(),
-        results: sample.path().join("results"),
+        results: root.join("results"),
         build: build.map(str::to_owned).into(),
-        kubenest: Kubenest::At(sample.kubenest()),
+        kubenest: Kubenest::At(root.join("program")),
         selection: Selection {
             packages,
             chosen: vec![Chosen {
@@ -60,7 +65,11 @@ fn told(report: &Value) -> String {
 #[test]
 fn each_test_ends_with_the_verdict_that_it_left() {
     let sample = Sample::new();
-    let code = run(&request(&sample, "operator", None), &RunArgs::default()).unwrap();
+    let code = run(
+        &request(sample.path(), "operator", None),
+        &RunArgs::default(),
+    )
+    .unwrap();
     assert_eq!(code, exit::SETUP_FAILED);
     let report = report_of(&sample);
     insta::assert_snapshot!(told(&report), @"
@@ -93,7 +102,7 @@ fn a_name_narrows_the_run_and_one_of_no_test_is_told() {
     let sample = Sample::new();
     let named = |text| {
         run(
-            &request(&sample, "operator", Some(text)),
+            &request(sample.path(), "operator", Some(text)),
             &RunArgs::default(),
         )
     };
@@ -107,13 +116,52 @@ fn a_name_narrows_the_run_and_one_of_no_test_is_told() {
 #[test]
 fn a_package_without_tests_and_one_that_does_not_build_are_no_success() {
     let sample = Sample::new();
-    let run_empty = || run(&request(&sample, "empty", None), &RunArgs::default()).unwrap();
+    let run_empty = || run(&request(sample.path(), "empty", None), &RunArgs::default()).unwrap();
     assert_eq!(run_empty(), exit::NOTHING_RAN);
     assert!(!sample.path().join("results").exists(), "of no test");
     insta::assert_snapshot!(
-        no_tests(&request(&sample, "empty", None)),
+        no_tests(&request(sample.path(), "empty", None)),
         @"NOTHING RAN  there is no test in empty, exit 4"
     );
     std::fs::write(sample.path().join("empty/src/lib.rs"), "no Rust").unwrap();
     assert_eq!(run_empty(), exit::SETUP_FAILED);
+}
+
+#[test]
+#[ignore = "run by the test below, in a process of its own"]
+fn a_run_that_is_told_to_end() {
+    signals::install().unwrap();
+    let here = std::env::current_dir().unwrap();
+    let code = run(&request(&here, "endless", None), &RunArgs::default()).unwrap();
+    assert_eq!(code, 128 + Signal::SIGTERM as u8);
+}
+
+#[test]
+fn an_interrupted_run_ends_its_tests_cleans_up_and_is_told() {
+    let sample = Sample::new();
+    let mut command = process::command(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "run::tests::a_run_that_is_told_to_end"])
+        .args(["--ignored", "--nocapture"])
+        .current_dir(sample.path());
+    let mut run = command.spawn().unwrap();
+    let begun = sample.path().join("begun");
+    let deadline = Instant::now() + std::time::Duration::from_secs(120);
+    while !begun.exists() {
+        assert!(
+            run.try_wait().unwrap().is_none(),
+            "it ended before its test"
+        );
+        assert!(Instant::now() < deadline, "waited 120 s for its test");
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    }
+    let process = Pid::from_raw(i32::try_from(run.id()).unwrap());
+    kill(process, Signal::SIGTERM).unwrap();
+    assert!(run.wait().unwrap().success());
+    let asked = std::fs::read_to_string(sample.path().join("asked")).unwrap();
+    let report = report_of(&sample);
+    let clean = format!("clean --run {}", report["run"].as_str().unwrap());
+    assert!(asked.lines().any(|line| line == clean), "{asked}");
+    assert_eq!(report["tests"][0]["verdict"], "interrupted");
+    assert_eq!(report["exit_code"], 143);
 }
