@@ -247,9 +247,7 @@ impl Bench {
 
     /// What people write where there is no loader.
     async fn save_and_import(&self, image: &Image) -> Result<()> {
-        const SCRIPT: &str = "set -e; docker=$1; image=$2; shift 2; for node; do \
-            \"$docker\" save \"$image\" \
-            | \"$docker\" exec -i \"$node\" ctr -n k8s.io images import -; done";
+        const SCRIPT: &str = include_str!("bench/save-and-import.sh");
         let nodes = self.cluster.nodes().iter().map(|node| node.name());
         let mut command = Command::new("sh")
             .args(["-c", SCRIPT, "sh"])

@@ -14,17 +14,7 @@ const NAMESPACE: &str = "default";
 
 /// Run with the pod's network and name servers, but the node's programs, so that it works
 /// with any image: resolve a Service's name, then connect to what it resolved to.
-const SCRIPT: &str = "
-copy=$(mktemp --tmpdir=/run) && cat \"/proc/$1/root/etc/resolv.conf\" > \"$copy\" || exit 3
-mount --bind \"$copy\" /etc/resolv.conf || exit 3
-rm \"$copy\"
-# A query that was lost before CoreDNS was there is not waited for.
-export RES_OPTIONS=\"timeout:$2 attempts:1\"
-read -r address _ < <(getent ahostsv4 kubernetes.default.svc.cluster.local) || true
-[[ -n $address ]] || { echo 'kubernetes.default.svc.cluster.local does not resolve'; exit 4; }
-exec 3<> \"/dev/tcp/$address/443\" || { echo \"no connection to $address:443\"; exit 5; }
-echo \"$address\"
-";
+const SCRIPT: &str = include_str!("probe.sh");
 
 /// Proves that a pod on this node resolves a Service's name and connects to it.
 pub(super) async fn prove(client: &Client, node: &Node) -> Result<()> {

@@ -20,24 +20,8 @@ const RESTARTS_AT_ONCE: u32 = 2;
 /// Seconds of a life that count as at once.
 const AT_ONCE: u32 = 3;
 
-/// One look: a line for each service or container with its restarts and, once there are any,
-/// the seconds of a container's life before.
-const LOOK: &str = "
-for unit in kubelet containerd; do
-  echo \"$unit $(systemctl show --property NRestarts --value $unit.service)\"
-done
-cd /var/log/pods 2> /dev/null || exit 0
-for pod in kube-system_{etcd,kube-apiserver,kube-controller-manager,kube-scheduler}-*; do
-  for log in \"$pod\"/*/*.log; do
-    [[ -e $log ]] || continue
-    restarts=$(basename \"$log\" .log) life=
-    before=${log%/*}/$((restarts - 1)).log
-    [[ -e $before ]] && life=$(($(stat --format '%Y - %W' \"$before\")))
-    echo \"/var/log/pods/$log $restarts $life\"
-  done
-done
-exit 0
-";
+/// Prints how often each service and container was restarted.
+const LOOK: &str = include_str!("watchdog.sh");
 
 /// Never ends while the nodes do well; else the error has the last words of what does not.
 pub(super) async fn watch(nodes: &[Node]) -> Error {

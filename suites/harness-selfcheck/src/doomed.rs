@@ -21,7 +21,7 @@ pub const ELSEWHERE: [&str; 10] = [
     "--kill-child",
     "sh",
     "-c",
-    r#"mount -t tmpfs shm /dev/shm && echo elsewhere >/proc/sys/kernel/hostname && exec "$0" "$@""#,
+    include_str!("elsewhere.sh"),
 ];
 
 /// What comes before a program of another user, to whom the processes of others are hidden.
@@ -30,8 +30,7 @@ pub const STRANGER: [&str; 5] = [
     "--mount",
     "sh",
     "-c",
-    r#"mount -t tmpfs shm /dev/shm && mount -t proc -o hidepid=2 proc /proc &&
-        exec setpriv --reuid=65534 --regid=65534 --clear-groups "$0" "$@""#,
+    include_str!("stranger.sh"),
 ];
 
 /// A process that made a container, a network and a volume of a cluster, `<cluster>-box`,

@@ -16,9 +16,7 @@ use kubenest::{
 use kubenest_fixtures::kind::Kind;
 
 /// Resolves the API server's Service by name, and connects to its address.
-const USE_NETWORK: &str = "\
-until nslookup kubernetes.default.svc.cluster.local; do sleep 1; done &&
-nc -w 5 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null";
+const USE_NETWORK: &str = include_str!("use-network.sh");
 
 #[tokio::test]
 async fn kind_0_26_boots_containerd_1_7() -> Result<()> {

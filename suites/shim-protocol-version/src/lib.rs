@@ -84,9 +84,9 @@ pub async fn plant(node: &Node, release: &str) -> Result<()> {
 pub async fn plant_disguised(node: &Node, release: &str) -> Result<()> {
     plant(node, release).await?;
     let folder = "/opt/shims/disguised";
-    let script = format!(
-        "#!/bin/sh\n[ \"$1\" = -v ] && exec {OWN_SHIM} -v\nexec /opt/shims/{release}/{SHIM} \"$@\"\n"
-    );
+    let script = include_str!("disguise.sh")
+        .replace("@OWN@", OWN_SHIM)
+        .replace("@OTHER@", &format!("/opt/shims/{release}/{SHIM}"));
     let mut disguise = FileEntry::new(format!("{folder}/{SHIM}"), script);
     disguise.mode = 0o755;
     node.write_files(&[disguise]).await?;

@@ -29,13 +29,7 @@ pub struct Command {
 }
 
 /// Closes what was open beside input and output, then becomes the program in its arguments.
-const ALONE: &str = r#"
-for open in /proc/$$/fd/*; do
-  number=${open##*/}
-  if [ "$number" -gt 2 ]; then eval "exec $number>&-"; fi
-done
-exec "$@"
-"#;
+const ALONE: &str = include_str!("alone.sh");
 
 /// What a program left.
 #[derive(Debug, Clone)]

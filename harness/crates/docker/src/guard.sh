@@ -1,3 +1,4 @@
+#!/bin/bash
 # Runs in the guard's container: waits for its owner's end, then removes what the owner left.
 # Variables: GUARD (name of this container), FILTERS (label filter, URL-encoded JSON),
 # LABELS (the labels a thing must have, JSON), NAMES (of the containers the owner may be

@@ -1,3 +1,4 @@
+#!/bin/bash
 # Runs in a node for as long as a case does: marks where the journal stands, and keeps the logs
 # of every pod by a second name, so that they outlive the pod.
 # Argument: the folder to keep them in; who removes it ends this.

@@ -1,3 +1,4 @@
+#!/bin/bash
 # One look at a node from the inside, for evidence. All parts are taken at once, each bounded in
 # time and bytes. Prints a line for each: its name, its bytes in base64, its exit status.
 # Arguments: the folder a case keeps its mark and its pods' logs in, or nothing for all there
@@ -95,6 +96,7 @@ if [[ $live && -e /etc/kubernetes/admin.conf ]]; then
         nodes,namespaces,persistentvolumes,storageclasses
     for space in kube-system $namespace; do
         # Of every kind there is: a controller's own objects are among them.
+        # shellcheck disable=SC2016 # The inner shell is the one that expands.
         part "api/$space.json" bash -c 'space=$1; shift
             kinds=$("$@" api-resources --verbs=list --namespaced --output=name) || exit
             "$@" get --namespace "$space" --output=json "$(paste -sd, <<<"$kinds")"' \

@@ -102,8 +102,7 @@ impl Lost {
 /// The kubelet's last words, each line with its time; all that it has said, where the journal is
 /// not too busy to take it.
 async fn journal(node: &Node) -> Result<String> {
-    const READ: &str = "timeout 2 journalctl --sync
-        exec journalctl --unit=kubelet --no-pager --output=short-iso-precise --since=-10min";
+    const READ: &str = include_str!("journal.sh");
     Ok(node.exec_ok(&["sh", "-c", READ]).await?.text())
 }
 

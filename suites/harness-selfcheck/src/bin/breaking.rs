@@ -32,17 +32,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// Says the lines on standard input where nothing but programs of the node say something: the
 /// kernel's log, the journals of kubelet and containerd.
-const SAY: &str = r#"
-while read -r line; do
-    printf '%s\n' "$line" >/dev/kmsg
-    for unit in kubelet containerd; do
-        # Root may speak for a unit.
-        printf 'MESSAGE=%s\nSYSLOG_IDENTIFIER=%s\nOBJECT_SYSTEMD_UNIT=%s.service\n' \
-            "$line" "$unit" "$unit" | logger --journald
-    done
-done
-journalctl --sync
-"#;
+const SAY: &str = include_str!("say.sh");
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -240,11 +230,7 @@ async fn spoken(case: &Case<'_>, name: &str) -> Result<()> {
 /// token where the runtime takes lines apart.
 fn speaker(case: &Case<'_>, name: &str, text: &str) -> Result<Pod> {
     let version = &case.cluster().versions().kubernetes;
-    let script = r#"printf '%s\n' "$1"
-        printf '\033[31mred\033[0m\033]0;title\007 <script>alert(1)</script>\n'
-        head -c 16370 /dev/zero | tr '\0' x
-        echo " eyJhbGciOiJSUzI1NiJ9.eyJwbGFudGVkIjoiand0In0.c2lnbmF0dXJlLW9m"
-        exec sleep 600"#;
+    let script = include_str!("speaker.sh");
     let pod = json!({
         "metadata": {"name": name},
         "spec": {

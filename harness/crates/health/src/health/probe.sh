@@ -1,3 +1,4 @@
+#!/bin/sh
 # One look at a node from the inside. Prints "@@<name>" before each part; facts.rs reads it.
 part() { echo "@@$1"; }
 
@@ -19,7 +20,7 @@ stat -f -c %T /sys/fs/cgroup
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
     cat /sys/fs/cgroup/cgroup.controllers
 else
-    ls /sys/fs/cgroup | tr ',' '\n' | sort -u | tr '\n' ' '
+    find /sys/fs/cgroup -mindepth 1 -maxdepth 1 -printf '%f\n' | tr ',' '\n' | sort -u | tr '\n' ' '
     echo
 fi
 

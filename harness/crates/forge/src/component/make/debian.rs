@@ -12,17 +12,11 @@ const MMDEBSTRAP_SUITE: &str = "bookworm";
 
 /// Leaves out manuals and translations, a fifth of an image that nobody reads in
 /// a node, and what only this machine should know.
-const TRIM: &str = r#"cd "$1" && rm -rf usr/share/info usr/share/locale usr/share/man &&
-    rm -f etc/apt/sources.list etc/hostname etc/resolv.conf &&
-    find usr/share/doc -type f ! -name copyright -delete"#;
+const TRIM: &str = include_str!("trim.sh");
 
 /// What update-alternatives would do, had the package's scripts run. The nft
 /// variant, because Debian's node uses it too.
-const LINK_IPTABLES: &str = r#"cd "$1/usr/sbin" &&
-    for name in iptables ip6tables; do
-        ln -s xtables-nft-multi $name && ln -s xtables-nft-multi $name-save &&
-        ln -s xtables-nft-multi $name-restore || exit 1
-    done"#;
+const LINK_IPTABLES: &str = include_str!("link-iptables.sh");
 
 /// Unpacks packages below `out` and keeps what can be a program; `first` is the
 /// pinned version and sum of the first.

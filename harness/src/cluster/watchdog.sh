@@ -1,0 +1,17 @@
+#!/bin/bash
+# One look at the services of a node: a line for each service or container with its restarts and,
+# once there are any, the seconds of a container's life before.
+for unit in kubelet containerd; do
+  echo "$unit $(systemctl show --property NRestarts --value $unit.service)"
+done
+cd /var/log/pods 2> /dev/null || exit 0
+for pod in kube-system_{etcd,kube-apiserver,kube-controller-manager,kube-scheduler}-*; do
+  for log in "$pod"/*/*.log; do
+    [[ -e $log ]] || continue
+    restarts=$(basename "$log" .log) life=
+    before=${log%/*}/$((restarts - 1)).log
+    [[ -e $before ]] && life=$(($(stat --format '%Y - %W' "$before")))
+    echo "/var/log/pods/$log $restarts $life"
+  done
+done
+exit 0

@@ -1,0 +1,4 @@
+#!/bin/sh
+# Hides the processes of others, then becomes the command in its arguments, from $0 on, as nobody.
+mount -t tmpfs shm /dev/shm && mount -t proc -o hidepid=2 proc /proc &&
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups "$0" "$@"
