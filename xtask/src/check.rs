@@ -1,9 +1,16 @@
-//! `check`: fmt, clippy, docs and tidy; what CI asks of every change.
+//! `check`: fmt, clippy, docs, shellcheck and tidy; what CI asks of every change.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
 
 use kubenest_runner::{exit, process, signals};
 
 use crate::tidy;
 use crate::workspace::Workspace;
+
+/// The program that finds the faults of shell scripts.
+const SHELLCHECK: &str = "shellcheck";
 
 /// The cargo commands that must end well.
 const STEPS: [(&str, &[&str]); 3] = [
@@ -47,6 +54,11 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<u8> {
             return Ok(code);
         }
     }
+    let scripts = tidy::scripts(workspace)?;
+    if let Err(error) = lint(SHELLCHECK, &workspace.root(), &scripts) {
+        println!("check: {error:#}");
+        failed.push(SHELLCHECK);
+    }
     if tidy::print(workspace)? != exit::OK {
         failed.push("tidy");
     }
@@ -56,5 +68,31 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<u8> {
     } else {
         println!("check result: FAILED in {}", failed.join(", "));
         Ok(exit::CHECK_FAILED)
+    }
+}
+
+/// Has a linter look at these files.
+fn lint(linter: &str, root: &Path, files: &[String]) -> anyhow::Result<()> {
+    println!("check: {linter} {}", files.join(" "));
+    let mut command = process::command(linter);
+    command.current_dir(root).args(files);
+    let ended = process::run(&mut command)
+        .with_context(|| format!("{linter} is needed: install the system's package {linter}"))?;
+    ensure!(ended.success(), "{linter} ended with {ended}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linter_that_is_missing_or_finds_a_fault_fails_the_check() {
+        let root = Path::new("/");
+        let missing = lint("no-such-linter", root, &[]).unwrap_err();
+        let words = "install the system's package no-such-linter";
+        assert!(missing.to_string().contains(words), "{missing:#}");
+        assert!(lint("true", root, &[]).is_ok());
+        assert!(lint("false", root, &[]).is_err());
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "RUN", conflicts_with = "all")]
         run: Option<String>,
     },
-    /// fmt, clippy, docs and tidy
+    /// fmt, clippy, docs, shellcheck and tidy
     Check,
     /// Check the repository's own rules
     Tidy,

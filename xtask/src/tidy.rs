@@ -6,6 +6,7 @@
 mod names;
 mod pages;
 mod pins;
+mod scripts;
 mod shape;
 mod suites;
 
@@ -74,6 +75,7 @@ const RULES: &[Rule] = &[
     pins::check,
     names::check,
     pages::check,
+    scripts::check,
 ];
 
 /// Checks every rule and prints what is wrong.
@@ -93,6 +95,12 @@ pub(crate) fn print(workspace: &Workspace) -> anyhow::Result<u8> {
         findings.len()
     );
     Ok(exit::CHECK_FAILED)
+}
+
+/// The paths of the repository's shell scripts.
+pub(crate) fn scripts(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
+    let tree = Tree::read(workspace)?;
+    Ok(scripts::paths(&tree).map(str::to_owned).collect())
 }
 
 impl Tree {
