@@ -4,9 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{Finding, Tree};
 
+/// The headings that a change can stand under.
+const KINDS: [&str; 4] = ["### Added", "### Changed", "### Fixed", "### Removed"];
+
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = folder_map(tree);
     findings.extend(changelog(tree));
+    findings.extend(unsorted_change(tree));
     findings
 }
 
@@ -89,6 +93,24 @@ fn changelog(tree: &Tree) -> Option<Finding> {
     })
 }
 
+/// The first change that stands under none of the kinds.
+fn unsorted_change(tree: &Tree) -> Option<Finding> {
+    let changelog = tree.file("CHANGELOG.md")?;
+    let mut heading = "";
+    let unsorted = changelog.text.lines().find(|line| {
+        if line.starts_with('#') {
+            heading = line;
+        }
+        line.starts_with("- ") && !KINDS.contains(&heading)
+    });
+    unsorted.map(|change| Finding {
+        place: "CHANGELOG.md".to_owned(),
+        expected: format!("each change under one of {}", KINDS.join(", ")),
+        actual: format!("{change:?} under {heading:?}"),
+        cure: "move it to the section of its kind, at the top".to_owned(),
+    })
+}
+
 fn missing(path: &str, cure: &str) -> Finding {
     Finding {
         place: path.to_owned(),
@@ -126,7 +148,7 @@ mod tests {
                     ("README.md", README),
                     (
                         "CHANGELOG.md",
-                        "# Changes\n\n## [Unreleased]\n\n- a\n\n## 0.1.0\n"
+                        "# Changes\n\n## [Unreleased]\n\n### Added\n\n- a\n\n## 0.1.0\n"
                     ),
                     ("harness/src/lib.rs", "//! A."),
                     ("suites/a/Cargo.toml", ""),
@@ -148,6 +170,17 @@ mod tests {
                 ("xtask/Cargo.toml", ""),
             ]
         ));
+    }
+
+    #[test]
+    fn a_change_without_a_kind_is_named() {
+        let text = "## Unreleased\n\n### Added\n\n- a\n\n### Other\n\n- b\n";
+        let findings = told(unsorted_of, &[("CHANGELOG.md", text)]);
+        assert!(findings.contains("under \"### Other\""), "{findings}");
+    }
+
+    fn unsorted_of(tree: &Tree) -> Vec<Finding> {
+        unsorted_change(tree).into_iter().collect()
     }
 
     #[test]
