@@ -1,7 +1,7 @@
 //! One node that images are loaded into: what it has, what it takes, what becomes of it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -207,7 +207,10 @@ impl Target {
         let labels = Labels::new("image-load").lifetime(LEASE).map();
         Ok(Session {
             target: self,
-            store: self.store.leased(id, labels, LEASE).await?,
+            store: self
+                .store
+                .leased(id, labels.into_iter().collect(), LEASE)
+                .await?,
             begun,
             sent: Default::default(),
             ended: AtomicBool::new(false),
@@ -288,7 +291,7 @@ impl Session<'_> {
                 .with_context(|| format!("unpack layer {digest}"))?;
             if digest != diff_id {
                 let label = ("containerd.io/uncompressed".to_owned(), diff_id.clone());
-                store.label_blob(digest, HashMap::from([label])).await?;
+                store.label_blob(digest, BTreeMap::from([label])).await?;
             }
         }
         Ok(())
@@ -310,7 +313,7 @@ impl Session<'_> {
         self.put(&image.manifest, content.collect()).await?;
 
         let id = &image.config.blob.digest;
-        let mut labels = HashMap::from([(PINNED.0.to_owned(), PINNED.1.to_owned())]);
+        let mut labels = BTreeMap::from([(PINNED.0.to_owned(), PINNED.1.to_owned())]);
         if let Some(origin) = &image.origin {
             labels.insert(ORIGIN.to_owned(), origin_label(origin, id));
         }
@@ -344,7 +347,7 @@ impl Session<'_> {
         ended
     }
 
-    async fn put(&self, json: &Json, labels: HashMap<String, String>) -> Result<()> {
+    async fn put(&self, json: &Json, labels: BTreeMap<String, String>) -> Result<()> {
         let data = stream::iter([Bytes::from(json.bytes.clone())]);
         if self.store.write_blob(&json.blob, data).await? {
             self.count(json.blob.size);

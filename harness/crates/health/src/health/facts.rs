@@ -1,6 +1,6 @@
 //! What was seen on one node, before anything is judged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -153,7 +153,7 @@ impl Daemon {
 
 impl ContainerdConfig {
     /// From the details of a verbose CRI status.
-    pub(super) fn parse(info: &HashMap<String, String>) -> Seen<Self> {
+    pub(super) fn parse(info: &BTreeMap<String, String>) -> Seen<Self> {
         #[derive(Deserialize)]
         struct Config {
             containerd: ContainerdConfig,
@@ -373,7 +373,7 @@ usable
     #[test]
     fn runtimes_are_read_from_the_cri_status() {
         let parse = |text: &str| {
-            ContainerdConfig::parse(&HashMap::from([("config".to_owned(), text.to_owned())]))
+            ContainerdConfig::parse(&BTreeMap::from([("config".to_owned(), text.to_owned())]))
         };
         let config = parse(
             r#"{"containerd": {"snapshotter": "overlayfs", "defaultRuntimeName": "runc",
@@ -387,7 +387,7 @@ usable
         assert!(runc.options.as_ref().expect("must be there").systemd_cgroup);
         assert_eq!(config.runtimes["bare"].options, None);
         assert!(parse("{}").is_err());
-        assert!(ContainerdConfig::parse(&HashMap::new()).is_err());
+        assert!(ContainerdConfig::parse(&BTreeMap::new()).is_err());
     }
 
     #[test]

@@ -15,12 +15,13 @@ use tonic::{
     client::Grpc,
     transport::{Channel, Endpoint},
 };
-pub use tonic_prost::ProstCodec;
 
 pub use self::{
     content::Blob,
     image_store::{ImageStore, Record},
 };
+#[cfg(test)]
+use super::recorded::codec;
 use super::{Node, cri::Cri};
 use kubenest_base::{Context, Error, Result, wait, wait::Deadline, wait::Probe};
 
@@ -221,7 +222,7 @@ impl Containerd {
         let answer = async {
             let mut grpc = Grpc::new(self.channel.clone());
             grpc.ready().await.map_err(unreachable)?;
-            let codec = ProstCodec::<Q, A>::default();
+            let codec = codec::<Q, A>(path);
             let path = PathAndQuery::from_static(path);
             Ok(grpc.unary(request, path, codec).await?.into_inner())
         };
@@ -242,6 +243,12 @@ impl Containerd {
         };
         error.because(words)
     }
+}
+
+/// The codec of a method; tests can record what passes through theirs.
+#[cfg(not(test))]
+fn codec<Q, A>(_path: &'static str) -> tonic_prost::ProstCodec<Q, A> {
+    tonic_prost::ProstCodec::default()
 }
 
 /// How long a call may take that moves no data.
@@ -287,7 +294,16 @@ fn words(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use insta::assert_snapshot;
+
     use super::*;
+    use crate::node::recorded::shown;
+
+    #[test]
+    fn the_daemon_says_its_version_and_its_plugins() {
+        assert_snapshot!(shown::<Empty, VersionResponse>("Version.Version"));
+        assert_snapshot!(shown::<Empty, PluginsResponse>("Introspection.Plugins"));
+    }
 
     #[tokio::test]
     async fn a_stream_that_ends_is_an_error_with_its_cause() {

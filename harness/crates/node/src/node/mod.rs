@@ -3,6 +3,8 @@
 pub mod containerd;
 pub mod cri;
 mod found;
+#[cfg(test)]
+pub(crate) mod recorded;
 
 use std::{
     fmt,

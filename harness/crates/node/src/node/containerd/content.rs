@@ -1,6 +1,6 @@
 //! containerd's content: blobs by their digest, asked for and written.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -8,7 +8,6 @@ use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, client::Grpc};
-use tonic_prost::ProstCodec;
 
 use super::{ImageStore, image_store::FieldMask, unreachable};
 use kubenest_base::{Error, Result};
@@ -51,8 +50,8 @@ struct UpdateInfo {
 struct Info {
     #[prost(string, tag = "1")]
     digest: String,
-    #[prost(map = "string, string", tag = "5")]
-    labels: HashMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "5")]
+    labels: BTreeMap<String, String>,
 }
 
 /// One message of a write: data in its place, or the end of it.
@@ -70,8 +69,8 @@ struct Write {
     offset: i64,
     #[prost(bytes = "bytes", tag = "6")]
     data: Bytes,
-    #[prost(map = "string, string", tag = "7")]
-    labels: HashMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "7")]
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -114,7 +113,7 @@ impl ImageStore {
     }
 
     /// Adds labels to a blob: references to others keep those as long as the blob itself.
-    pub async fn label_blob(&self, digest: &str, labels: HashMap<String, String>) -> Result<()> {
+    pub async fn label_blob(&self, digest: &str, labels: BTreeMap<String, String>) -> Result<()> {
         let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
         let digest = digest.to_owned();
         let request = UpdateInfo {
@@ -201,7 +200,7 @@ impl ImageStore {
         let mut grpc = Grpc::new(self.daemon.channel.clone());
         grpc.ready().await.map_err(unreachable)?;
         let path = PathAndQuery::from_static(WRITE_PATH);
-        let codec = ProstCodec::<Write, Written>::default();
+        let codec = super::codec::<Write, Written>(WRITE_PATH);
         let request = self.request(messages);
         let answers = async { grpc.streaming(request, path, codec).await };
         let mut answers = super::in_time(SILENCE, answers).await?.into_inner();
@@ -223,7 +222,18 @@ impl ImageStore {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use insta::assert_snapshot;
+
+    use super::{super::Empty, *};
+    use crate::node::recorded::shown;
+
+    #[test]
+    fn blobs_are_asked_for_written_and_labelled() {
+        assert_snapshot!(shown::<Digest, OneInfo>("Content.Info"));
+        assert_snapshot!(shown::<UpdateInfo, OneInfo>("Content.Update"));
+        assert_snapshot!(shown::<Write, Written>("Content.Write"));
+        assert_snapshot!(shown::<Digest, Empty>("Content.Abort"));
+    }
 
     #[test]
     fn a_write_is_as_containerd_reads_it() {
@@ -234,7 +244,7 @@ mod tests {
             expected: "d".into(),
             offset: 3,
             data: Bytes::from_static(b"x"),
-            labels: HashMap::from([("k".into(), "v".into())]),
+            labels: BTreeMap::from([("k".into(), "v".into())]),
         };
         assert_eq!(
             write.encode_to_vec(),

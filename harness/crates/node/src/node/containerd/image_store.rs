@@ -1,6 +1,6 @@
 //! The images of containerd's namespace `k8s.io`, and leases that keep what is half made.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use prost::Message;
 use tonic::{Code, Request, Status, metadata::AsciiMetadataValue};
@@ -32,8 +32,8 @@ pub struct Record {
     #[prost(string, tag = "1")]
     pub name: String,
     /// Labels, by name.
-    #[prost(map = "string, string", tag = "2")]
-    pub labels: HashMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub labels: BTreeMap<String, String>,
     /// The manifest or the index.
     #[prost(message, optional, tag = "3")]
     pub target: Option<Blob>,
@@ -46,8 +46,8 @@ pub struct Lease {
     #[prost(string, tag = "1")]
     pub id: String,
     /// Labels, by name.
-    #[prost(map = "string, string", tag = "3")]
-    pub labels: HashMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -133,7 +133,7 @@ impl ImageStore {
     pub async fn leased(
         &self,
         id: String,
-        mut labels: HashMap<String, String>,
+        mut labels: BTreeMap<String, String>,
         lifetime: Duration,
     ) -> Result<Self> {
         let end = unix_now() + lifetime.as_secs();
@@ -299,5 +299,28 @@ impl ImageStore {
         A: Message + Default + Send + Sync + 'static,
     {
         self.daemon.ask(path, self.request(request), deadline).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::node::recorded::shown;
+
+    #[test]
+    fn images_are_named_and_labelled() {
+        assert_snapshot!(shown::<Named, OneRecord>("Images.Get"));
+        assert_snapshot!(shown::<OneRecord, OneRecord>("Images.Create"));
+        assert_snapshot!(shown::<UpdateRecord, OneRecord>("Images.Update"));
+    }
+
+    #[test]
+    fn leases_are_made_found_and_ended() {
+        assert_snapshot!(shown::<Lease, LeaseResponse>("Leases.Create"));
+        assert_snapshot!(shown::<Filters, Leases>("Leases.List"));
+        assert_snapshot!(shown::<AddResource, Empty>("Leases.AddResource"));
+        assert_snapshot!(shown::<DeleteLease, Empty>("Leases.Delete"));
     }
 }

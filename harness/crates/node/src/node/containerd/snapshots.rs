@@ -1,6 +1,6 @@
 //! containerd's snapshots: layers unpacked, each upon its parent, and named by their chain.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use prost::Message;
 use tonic::Code;
@@ -62,8 +62,8 @@ struct Commit {
     name: String,
     #[prost(string, tag = "3")]
     key: String,
-    #[prost(map = "string, string", tag = "4")]
-    labels: HashMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "4")]
+    labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -164,7 +164,7 @@ impl ImageStore {
             snapshotter: snapshotter.to_owned(),
             name: chain.to_owned(),
             key: key.to_owned(),
-            labels: HashMap::new(),
+            labels: BTreeMap::new(),
         };
         let path = "/containerd.services.snapshots.v1.Snapshots/Commit";
         let deadline = Duration::from_secs(60);
@@ -189,5 +189,22 @@ impl ImageStore {
         if let Err(error) = self.call::<_, Empty>(path, request).await {
             tracing::debug!("{}", error.report());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::node::recorded::shown;
+
+    #[test]
+    fn layers_are_unpacked_and_named_by_their_chain() {
+        assert_snapshot!(shown::<Snapshot, Mounts>("Snapshots.Prepare"));
+        assert_snapshot!(shown::<Apply, Applied>("Diff.Apply"));
+        assert_snapshot!(shown::<Commit, Empty>("Snapshots.Commit"));
+        assert_snapshot!(shown::<Snapshot, StatResponse>("Snapshots.Stat"));
+        assert_snapshot!(shown::<Snapshot, Empty>("Snapshots.Remove"));
     }
 }

@@ -144,3 +144,20 @@ fn container(id: &str, status: Status) -> Value {
         "log_path": status.log_path,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::node::recorded::shown;
+
+    #[test]
+    fn pods_and_containers_are_listed() {
+        assert_snapshot!(shown::<Empty, Sandboxes>("RuntimeService.ListPodSandbox"));
+        assert_snapshot!(shown::<Empty, Containers>("RuntimeService.ListContainers"));
+        assert_snapshot!(shown::<StatusRequest, StatusResponse>(
+            "RuntimeService.ContainerStatus"
+        ));
+    }
+}

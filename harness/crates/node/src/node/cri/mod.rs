@@ -6,7 +6,7 @@
 mod list;
 mod pods;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use prost::{Enumeration, Message};
 
@@ -40,8 +40,8 @@ pub struct Status {
     #[prost(message, optional, tag = "1")]
     status: Option<RuntimeStatus>,
     /// Free-form details (JSON texts), only with `verbose`.
-    #[prost(map = "string, string", tag = "2")]
-    pub info: HashMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub info: BTreeMap<String, String>,
 }
 
 /// One condition, as `RuntimeReady` or `NetworkReady`.
@@ -270,7 +270,35 @@ impl Status {
 
 #[cfg(test)]
 mod tests {
+    use insta::assert_snapshot;
+
     use super::*;
+    use crate::node::recorded::shown;
+
+    #[test]
+    fn the_runtime_says_what_it_is() {
+        assert_snapshot!(shown::<VersionRequest, Version>("RuntimeService.Version"));
+        assert_snapshot!(shown::<StatusRequest, Status>("RuntimeService.Status"));
+        assert_snapshot!(shown::<Empty, RuntimeConfigResponse>(
+            "RuntimeService.RuntimeConfig"
+        ));
+    }
+
+    #[test]
+    fn images_are_listed_found_and_removed() {
+        assert_snapshot!(shown::<Empty, ImageFsInfoResponse>(
+            "ImageService.ImageFsInfo"
+        ));
+        assert_snapshot!(shown::<Empty, ListImagesResponse>(
+            "ImageService.ListImages"
+        ));
+        assert_snapshot!(shown::<ImageStatusRequest, ImageStatusResponse>(
+            "ImageService.ImageStatus"
+        ));
+        assert_snapshot!(shown::<RemoveImageRequest, Empty>(
+            "ImageService.RemoveImage"
+        ));
+    }
 
     /// The bytes a containerd sends, written by hand from the public field numbers.
     #[test]

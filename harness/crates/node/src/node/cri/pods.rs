@@ -230,7 +230,27 @@ impl PodId {
 
 #[cfg(test)]
 mod tests {
+    use insta::assert_snapshot;
+
     use super::*;
+    use crate::node::recorded::shown;
+
+    #[test]
+    fn a_pod_is_run_and_mounts_an_image() {
+        assert_snapshot!(shown::<RunPodRequest, PodId>(
+            "RuntimeService.RunPodSandbox"
+        ));
+        assert_snapshot!(shown::<PodId, PodStatusResponse>(
+            "RuntimeService.PodSandboxStatus"
+        ));
+        assert_snapshot!(shown::<CreateContainerRequest, ContainerId>(
+            "RuntimeService.CreateContainer"
+        ));
+        assert_snapshot!(shown::<ContainerId, ContainerStatusResponse>(
+            "RuntimeService.ContainerStatus"
+        ));
+        assert_snapshot!(shown::<PodId, Empty>("RuntimeService.RemovePodSandbox"));
+    }
 
     /// The bytes of a mount, written by hand from the public field numbers: a runtime that
     /// does not know field 9 sees the path, read-only, and nothing to mount there.
