@@ -364,6 +364,14 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_answer_of_the_last_generation_is_read_whole() {
+        let (_, answer) = ANSWERS[2];
+        let result = BootstrapResult::decode(answer).expect("must decode");
+        assert_eq!((result.version, result.protocol.as_str()), (3, "ttrpc"));
+        assert_eq!(result.encode_to_vec(), answer);
+    }
+
+    #[test]
     fn only_daemons_of_the_last_generation_write_to_a_shim() {
         assert_eq!(Generation::Json.parameters(), b"");
         assert_eq!(
