@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{Context, Result, wait::Deadline};
+use crate::{Context, Result, progress, wait::Deadline};
 
 /// How long somebody else may hold a lock: whoever builds has an hour for each program.
 const LONGEST: Duration = Duration::from_secs(3 * 60 * 60);
@@ -73,7 +73,7 @@ impl FileLock {
         let mut file = open(&path)?;
         let mut holder = String::new();
         file.read_to_string(&mut holder).ok();
-        tracing::info!(target: "kubenest::progress", "waiting: {} has {what}", holder.trim());
+        progress!("waiting: {} has {what}", holder.trim());
         file.lock()
             .with_context(|| format!("lock '{}'", path.display()))?;
         Self::held(file, path, what)

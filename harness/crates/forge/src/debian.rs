@@ -16,7 +16,9 @@ use std::{
 use crate::package::Package;
 use kubenest_base::digest::sha256_hex;
 
-use kubenest_base::{Context, Error, Result, lock::FileLock, process::Command, settings::settings};
+use kubenest_base::{
+    Context, Error, Result, lock::FileLock, process::Command, progress, settings::settings,
+};
 
 /// Debian's signing keys on a Debian machine.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -54,8 +56,11 @@ pub async fn fetch(suite: &str, packages: &[Package], into: &Path) -> Result<()>
         unpack.run().await?;
     }
     area.forget_files()?;
-    tracing::info!(target: "kubenest::progress", "fetched {} from Debian {suite} ({:.1} s)",
-        names.join(" "), start.elapsed().as_secs_f64());
+    progress!(
+        "fetched {} from Debian {suite} ({:.1} s)",
+        names.join(" "),
+        start.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -141,7 +146,7 @@ impl Area {
         if !Path::new(KEYS).exists() {
             return Err(no_debian(&format!("'{KEYS}' is missing")));
         }
-        tracing::info!(target: "kubenest::progress", "fetching Debian {}'s index", self.suite);
+        progress!("fetching Debian {}'s index", self.suite);
         for dir in [
             "lists/partial",
             "cache/archives/partial",

@@ -33,7 +33,7 @@ pub use self::{
 };
 use self::{layout::Layout, packages::Binaries};
 use kubenest_base::{
-    Context, Error, Result, lock::FileLock, process::Command, process::last_lines,
+    Context, Error, Result, lock::FileLock, process::Command, process::last_lines, progress,
     settings::EngineRelease, settings::settings, store::Store, wait, wait::Probe,
 };
 
@@ -163,13 +163,15 @@ impl Engine {
         let start = Instant::now();
         let binaries = packages::provide(&self.programs, self.release).await?;
         remains::clear(&self.layout, &binaries).await?;
-        tracing::info!(target: "kubenest::progress", "starting the embedded Docker engine");
+        progress!("starting the embedded Docker engine");
         if let Err(error) = self.start(&binaries).await {
             remains::clear(&self.layout, &binaries).await.ok();
             return Err(error);
         }
-        tracing::info!(target: "kubenest::progress",
-            "embedded Docker engine ready ({:.1} s)", start.elapsed().as_secs_f64());
+        progress!(
+            "embedded Docker engine ready ({:.1} s)",
+            start.elapsed().as_secs_f64()
+        );
         Ok(self.address())
     }
 
@@ -213,8 +215,7 @@ impl Engine {
     async fn recovers(&self) -> bool {
         let layout = &self.layout;
         if remains::daemon_runs(layout) {
-            tracing::info!(target: "kubenest::progress",
-                "waiting for the embedded Docker engine, which runs but does not work yet");
+            progress!("waiting for the embedded Docker engine, which runs but does not work yet");
         }
         wait::until("the engine to recover", RECOVERY, async || {
             match healthy(layout).await {
