@@ -9,6 +9,7 @@ pub mod lock;
 pub mod parent;
 pub mod process;
 pub mod random;
+pub mod reference;
 pub mod settings;
 pub mod store;
 pub mod telemetry;

@@ -8,7 +8,12 @@ use bollard::query_parameters::{CreateImageOptions, PushImageOptions};
 use futures::StreamExt;
 
 use super::{Docker, explain::Explain, is_gone};
-use kubenest_base::{Context, Error, Result, settings::settings, wait};
+use kubenest_base::{
+    Context, Error, Result,
+    reference::{Parts, parts},
+    settings::settings,
+    wait,
+};
 
 impl Docker {
     /// Whether a registry has an image.
@@ -68,9 +73,15 @@ impl Docker {
     /// No such image, or the registry does not answer or does not take it.
     pub async fn push(&self, reference: &str) -> Result<()> {
         let what = || format!("push image '{reference}'");
-        let (name, tag) = split(reference).ok_or_else(|| {
-            Error::input(format!("image '{reference}' has no tag to be pushed by"))
-        })?;
+        let Parts {
+            name,
+            tag: Some(tag),
+            digest: None,
+        } = parts(reference)
+        else {
+            let what = format!("image '{reference}' has no tag to be pushed by");
+            return Err(Error::input(what));
+        };
         let login = credentials::of(&settings().docker, reference).await;
         let options = PushImageOptions {
             tag: Some(tag.to_owned()),
@@ -81,26 +92,5 @@ impl Docker {
             answer.explain(what)?;
         }
         Ok(())
-    }
-}
-
-/// A reference as name and tag; the colon before a port is none before a tag.
-fn split(reference: &str) -> Option<(&str, &str)> {
-    let (name, tag) = reference.rsplit_once(':')?;
-    (!tag.contains('/') && !name.contains('@')).then_some((name, tag))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_is_no_tag() {
-        assert_eq!(
-            split("127.0.0.1:5000/node:a"),
-            Some(("127.0.0.1:5000/node", "a"))
-        );
-        assert_eq!(split("127.0.0.1:5000/node"), None);
-        assert_eq!(split("node@sha256:ab"), None);
     }
 }

@@ -1,7 +1,10 @@
 //! Names of images, spelled out as CRI keeps them: `app` is `docker.io/library/app:latest`.
 
-use kubenest_base::digest::is_sha256_hex;
-use kubenest_base::{Error, Result};
+use kubenest_base::{
+    Error, Result,
+    digest::is_sha256_hex,
+    reference::{Parts, parts, registry_and_path},
+};
 
 /// An image's name with its registry and its tag or digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +25,9 @@ impl Reference {
     /// A name as people write it.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (name, suffix) = split(text).ok_or_else(|| wrong(text))?;
-        let (host, path) = match name.split_once('/') {
-            Some((host, path)) if is_host(host) => (host, path.to_owned()),
-            Some(_) => ("docker.io", name.to_owned()),
+        let (host, path) = match registry_and_path(name) {
+            Some((host, path)) => (host, path.to_owned()),
+            None if name.contains('/') => ("docker.io", name.to_owned()),
             None => ("docker.io", format!("library/{name}")),
         };
         let (host, path) = match host {
@@ -74,16 +77,10 @@ pub(super) fn is_digest(text: &str) -> bool {
 
 /// Name and suffix; a tag beside a digest says nothing.
 fn split(text: &str) -> Option<(&str, Suffix)> {
-    let (name, digest) = match text.split_once('@') {
-        Some((name, digest)) if is_digest(digest) => (name, Some(digest)),
-        Some(_) => return None,
-        None => (text, None),
-    };
-    let (name, tag) = match name.rsplit_once(':') {
-        // The colon before a port is none before a tag.
-        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-        _ => (name, None),
-    };
+    let Parts { name, tag, digest } = parts(text);
+    if !digest.is_none_or(is_digest) {
+        return None;
+    }
     let tag = tag.unwrap_or("latest");
     let fine = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     let first = tag.bytes().next()?;
@@ -97,11 +94,6 @@ fn split(text: &str) -> Option<(&str, Suffix)> {
         Some(digest) => (name, Suffix::Digest(digest.to_owned())),
         None => (name, Suffix::Tag(tag.to_owned())),
     })
-}
-
-/// Whether the first part of a name is a registry.
-fn is_host(part: &str) -> bool {
-    part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn wrong(text: &str) -> Error {

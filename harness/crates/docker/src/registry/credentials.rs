@@ -6,7 +6,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 
-use kubenest_base::{Context, Error, ErrorKind, Result, process::Command, settings::DockerEnv};
+use kubenest_base::{
+    Context, Error, ErrorKind, Result, process::Command, reference::registry_and_path,
+    settings::DockerEnv,
+};
 
 /// The name of Docker Hub's login, whatever names an image has: in the file and to helpers.
 const HUB: &str = "https://index.docker.io/v1/";
@@ -119,9 +122,7 @@ async fn ask(program: &str, server: &str, bound: Duration) -> Result<Secret> {
 /// The name of the login for an image: the host of its registry, and Docker Hub's own name for
 /// those that name none.
 fn server(reference: &str) -> &str {
-    let host = reference.split_once('/').map(|(host, _)| host);
-    let host = host.filter(|host| host.contains(['.', ':']) || *host == "localhost");
-    host.map_or(HUB, server_of)
+    registry_and_path(reference).map_or(HUB, |(registry, _)| server_of(registry))
 }
 
 /// The name of a host's login.

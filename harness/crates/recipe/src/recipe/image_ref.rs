@@ -3,7 +3,7 @@
 use kubenest_base::digest::is_sha256_hex;
 use std::fmt;
 
-use kubenest_base::{Error, Result};
+use kubenest_base::{Error, Result, reference::parts};
 
 /// A reference to an image, `name[:tag][@sha256:…]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +34,8 @@ impl ImageRef {
     /// # Errors
     /// Input when it is no reference.
     pub fn tagged(text: &str) -> Result<Self> {
-        let (name, digest) = match text.split_once('@') {
-            Some((name, digest)) => (name, Some(digest)),
-            None => (text, None),
-        };
+        let digest = parts(text).digest;
+        let name = text.split('@').next().unwrap_or_default();
         let name_ok = name.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name
                 .chars()
@@ -56,15 +54,14 @@ impl ImageRef {
     /// The digest, `sha256:…`, if it is pinned.
     #[must_use]
     pub fn digest(&self) -> Option<&str> {
-        self.text.split_once('@').map(|(_, digest)| digest)
+        parts(&self.text).digest
     }
 
     /// Name and tag without the digest, if there is a tag.
     #[must_use]
     pub fn tagged_name(&self) -> Option<&str> {
-        let name = self.text.split('@').next()?;
-        // A colon further left is the one before a registry's port.
-        name.rsplit('/').next()?.contains(':').then_some(name)
+        parts(&self.text).tag?;
+        self.text.split('@').next()
     }
 
     /// The whole reference.
