@@ -4,7 +4,7 @@ use std::{
     fs::{File, Permissions},
     io::{self, ErrorKind, Write},
     os::{fd::AsFd, unix::fs::PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use nix::{
@@ -12,7 +12,7 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::{Error, Result};
+use crate::{Context, Error, Result};
 
 /// Opens what a path names to those whose root is the folder `root`: an absolute link starts at
 /// that root, and nothing leads out of it.
@@ -25,6 +25,28 @@ pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlag) -> io::Result<Fil
         .mode(Mode::empty())
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     Ok(File::from(openat2(root, path, how)?))
+}
+
+/// The regular files below a folder; links are not followed, so none leads outside.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn regular_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let what = || format!("list '{}'", folder.display());
+        for entry in folder.read_dir().with_context(what)? {
+            let entry = entry.with_context(what)?;
+            let kind = entry.file_type().with_context(what)?;
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// Writes a file in one step: whoever reads it finds what was there before or all of

@@ -222,24 +222,13 @@ fn verify(path: &Path) -> Result<()> {
 }
 
 fn sizes(dir: &Path) -> Result<BTreeMap<PathBuf, u64>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![dir.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let list = fs::read_dir(&folder).with_context(|| format!("list '{}'", folder.display()))?;
-        for item in list {
-            let item = item.with_context(|| format!("list '{}'", folder.display()))?;
-            let path = item.path();
-            let meta = fs::symlink_metadata(&path)
-                .with_context(|| format!("look at '{}'", path.display()))?;
-            if meta.is_dir() {
-                folders.push(path);
-            } else if meta.is_file() {
-                let name = path.strip_prefix(dir).unwrap_or(&path).to_owned();
-                found.insert(name, meta.len());
-            }
-        }
-    }
-    Ok(found)
+    let sizes = file::regular_files(dir)?.into_iter().map(|path| {
+        let meta = fs::symlink_metadata(&path);
+        let meta = meta.with_context(|| format!("look at '{}'", path.display()))?;
+        let name = path.strip_prefix(dir).unwrap_or(&path).to_owned();
+        Ok((name, meta.len()))
+    });
+    sizes.collect()
 }
 
 /// The folders in a folder, by name; none where it is none.

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub use go::GoBuild;
 pub use image_ref::ImageRef;
 pub use source::Source;
-pub use source::{hash_file, hash_folder, is_executable, regular_files};
+pub use source::{hash_file, hash_folder, is_executable};
 pub use versions::Versions;
 
 use kubenest_base::{Error, Result};

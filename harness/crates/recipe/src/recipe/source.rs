@@ -10,7 +10,7 @@ use std::{
 use kubenest_base::digest::{Sha256, hex, sha256_hex};
 
 use super::GoBuild;
-use kubenest_base::{Context, Error, Result};
+use kubenest_base::{Context, Error, Result, file::regular_files};
 
 /// Where a component's files come from; each variant is pinned in its own way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,25 +115,6 @@ pub fn hash_folder(root: &Path) -> Result<String> {
 pub fn is_executable(file: &Path) -> bool {
     file.metadata()
         .is_ok_and(|found| found.permissions().mode() & 0o111 != 0)
-}
-
-/// The regular files below a folder; links are not followed, so none leads outside.
-pub fn regular_files(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let what = || format!("cannot list {}", folder.display());
-        for entry in folder.read_dir().with_context(what)? {
-            let entry = entry.with_context(what)?;
-            let kind = entry.file_type().with_context(what)?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if kind.is_file() {
-                files.push(entry.path());
-            }
-        }
-    }
-    Ok(files)
 }
 
 #[cfg(test)]

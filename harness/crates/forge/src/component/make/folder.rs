@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use kubenest_base::{Context, Error, Result};
-use kubenest_recipe::{recipe::hash_folder, recipe::regular_files};
+use kubenest_base::{Context, Error, Result, file::regular_files};
+use kubenest_recipe::recipe::hash_folder;
 
 /// Copies a folder's files and refuses the copy unless it is what was hashed before: somebody
 /// may be building there.

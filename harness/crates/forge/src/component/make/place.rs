@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use kubenest_base::{Context, Error, Result};
-use kubenest_recipe::recipe::{Role, is_executable, regular_files};
+use kubenest_base::{Context, Error, Result, file::regular_files};
+use kubenest_recipe::recipe::{Role, is_executable};
 
 use super::super::layout::PROGRAMS;
 
