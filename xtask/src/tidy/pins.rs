@@ -4,7 +4,7 @@ use super::{Finding, TextFile, Tree};
 
 /// Where images are named.
 const IMAGE_FOLDERS: [&str; 3] = [
-    "fixtures/",
+    "fixtures/data/",
     "harness/crates/forge/data/",
     "harness/crates/recipe/data/",
 ];

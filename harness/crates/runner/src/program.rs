@@ -125,9 +125,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("a.log");
         fs::write(&log, "EMP-42").unwrap();
-        let script = "test \"$1\" = redact || exit 1\n\
-                      if test \"$2\"; then echo gone >\"$2\"; else sed s/EMP-42/gone/; fi";
-        let program = stand_in(folder.path(), script);
+        let program = stand_in(folder.path(), include_str!("samples/redact.sh"));
         redact_log(&program, &log).unwrap();
         assert_eq!(fs::read_to_string(&log).unwrap(), "gone\n");
         assert_eq!(redact_line(&program, "EMP-42 x"), "gone x");
