@@ -143,7 +143,10 @@ fn an_interrupted_run_ends_its_tests_cleans_up_and_is_told() {
     command
         .args(["--exact", "run::tests::a_run_that_is_told_to_end"])
         .args(["--ignored", "--nocapture"])
-        .current_dir(sample.path());
+        .current_dir(sample.path())
+        // Its words are those of a run, and not of the run that this test is a part of.
+        .stdout(std::fs::File::create(sample.path().join("said")).unwrap())
+        .stderr(std::fs::File::create(sample.path().join("told")).unwrap());
     let mut run = command.spawn().unwrap();
     let begun = sample.path().join("begun");
     let deadline = Instant::now() + std::time::Duration::from_secs(120);
