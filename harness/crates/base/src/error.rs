@@ -23,7 +23,21 @@ pub enum ErrorKind {
     Refused,
 }
 
+/// Whose failure an [`Error`] is, for a test that ends with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The harness': it could not do its part, and nothing is known of the behaviour under test.
+    Harness,
+    /// The test's: the answer to what it asked was no.
+    Test,
+}
+
 /// A failure with its cause and, where there is one, its cure.
+///
+/// Each is the harness' ([`Origin::Harness`]) unless it, or a cause of its own, is
+/// [marked](Error::asserted) as the test's. That holds for one that a test makes by a constructor,
+/// too: with that it says that something it needs is not there. A test's own failure is any other
+/// error, such as those of `anyhow::ensure!`.
 ///
 /// `Display` is a lowercase fragment without the cause, which is the
 /// [`source`](StdError::source) and added by `{:#}`. [`Error::report`] has everything for people.
@@ -37,6 +51,8 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    /// Without it the nearest cause's counts.
+    origin: Option<Origin>,
     what: String,
     cure: Option<String>,
     note: Option<String>,
@@ -73,6 +89,7 @@ impl Error {
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
+            origin: None,
             what: what.into(),
             cure: None,
             note: None,
@@ -99,6 +116,43 @@ impl Error {
     pub fn because(mut self, cause: impl Into<Cause>) -> Self {
         self.0.source = Some(cause.into());
         self
+    }
+
+    /// Marks it as the answer to what a test asked.
+    #[must_use]
+    pub fn asserted(self) -> Self {
+        self.of(Origin::Test)
+    }
+
+    /// Marks it as this one's failure, whatever its causes say.
+    #[must_use]
+    pub fn of(mut self, origin: Origin) -> Self {
+        self.0.origin = Some(origin);
+        self
+    }
+
+    /// Whose failure it is: as it was marked, else as its nearest cause says.
+    pub fn origin(&self) -> Origin {
+        let mut error = Some(self);
+        while let Some(this) = error {
+            if let Some(origin) = this.0.origin {
+                return origin;
+            }
+            error = this.nearest_cause();
+        }
+        Origin::Harness
+    }
+
+    /// The nearest of its causes that is an error of the crate.
+    fn nearest_cause(&self) -> Option<&Self> {
+        let mut source = self.source();
+        while let Some(cause) = source {
+            if let Some(error) = cause.downcast_ref() {
+                return Some(error);
+            }
+            source = cause.source();
+        }
+        None
     }
 
     /// What kind of trouble this is; the outermost word counts.
@@ -173,7 +227,8 @@ impl StdError for Error {
 
 /// Adds what was being done to an error from below.
 pub trait Context<T> {
-    /// Wraps the error; a crate error keeps its kind, any other becomes a set-up failure.
+    /// Wraps the error; a crate error keeps its kind and origin, any other becomes a set-up
+    /// failure.
     ///
     /// # Errors
     /// The wrapped error, if there was one.
@@ -218,6 +273,24 @@ mod tests {
         );
         assert_eq!(format!("{error}"), "boot 'a'");
         assert_eq!(format!("{error:#}"), "boot 'a': kind 0.26 cannot load");
+    }
+
+    #[test]
+    fn whose_an_error_is_goes_with_it() {
+        let origin = |error: Error| error.origin();
+        let plain = || Error::timeout("waited");
+        assert_eq!(origin(plain()), Origin::Harness);
+        assert_eq!(origin(plain().asserted()), Origin::Test);
+        let wrapped = |error: Error| Err::<(), _>(error).context("ask").unwrap_err();
+        assert_eq!(origin(wrapped(plain())), Origin::Harness);
+        assert_eq!(origin(wrapped(wrapped(plain().asserted()))), Origin::Test);
+        // Whoever marks the outer one knows more.
+        let slow = plain().because(Error::setup("the machine is too slow"));
+        assert_eq!(origin(slow.asserted()), Origin::Test);
+        let boot = wrapped(plain().asserted()).of(Origin::Harness);
+        assert_eq!(origin(boot), Origin::Harness);
+        let foreign = std::io::Error::other("disk gone");
+        assert_eq!(origin(plain().because(foreign)), Origin::Harness);
     }
 
     #[test]

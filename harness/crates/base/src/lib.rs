@@ -15,4 +15,4 @@ pub mod store;
 pub mod telemetry;
 pub mod wait;
 
-pub use error::{Context, Error, ErrorKind, Result};
+pub use error::{Context, Error, ErrorKind, Origin, Result};

@@ -38,11 +38,17 @@ pub enum Probe<T> {
     Ready(T),
     /// Not yet; the text says what was seen.
     Pending(String),
-    /// It can no longer come true; waiting ends at once.
+    /// It can no longer be seen, or come true; waiting ends at once. A test that finds the second
+    /// says so by [`Probe::never`].
     Failed(Error),
 }
 
 impl<T> Probe<T> {
+    /// It can no longer come true, for this reason: a failure of the test that waits.
+    pub fn never(why: impl Into<String>) -> Self {
+        Self::Failed(Error::setup(why).asserted())
+    }
+
     /// Ready if there is a value, else pending with `seen`.
     pub fn from_option(value: Option<T>, seen: impl FnOnce() -> String) -> Self {
         value.map_or_else(|| Self::Pending(seen()), Self::Ready)
