@@ -1,6 +1,9 @@
 //! Kubernetes objects: made, and watched until a condition holds.
+//!
+//! What the API server answers is the answer to what a test asked: such an error is the test's.
+//! That it does not answer is not.
 
-use std::{fmt::Debug, time::Duration};
+use std::{cell::Cell, error::Error as StdError, fmt::Debug, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -31,7 +34,8 @@ pub fn answer<T>(
 /// Watches one object until `look` is ready; it is shown `None` while there is no object.
 ///
 /// # Errors
-/// The look's own failure, or a timeout that names `what` and what was seen last.
+/// The look's own failure, or a timeout that names `what` and what was seen last; it is the
+/// test's, unless the API server did not answer at the last.
 pub async fn until<K, T>(
     api: Api<K>,
     name: &str,
@@ -43,32 +47,46 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let deadline = Deadline::begin(deadline);
-    let mut last = "nothing".to_owned();
+    let (mut last, mut answered) = ("nothing".to_owned(), false);
     let watched = async {
         let mut changes = Box::pin(watcher::watch_object(api, name).default_backoff());
         while let Some(change) = changes.next().await {
             match change {
                 Ok(object) => match look(object.as_ref()) {
                     Probe::Ready(value) => return Ok(value),
-                    Probe::Pending(seen) => last = seen,
+                    Probe::Pending(seen) => (last, answered) = (seen, true),
                     Probe::Failed(error) => return Err(error),
                 },
                 // The watch goes on by itself; an API server may be restarting.
-                Err(error) => last = error.to_string(),
+                Err(error) => (last, answered) = (error.to_string(), is_answer(&error)),
             }
         }
         Err(Error::setup(format!("the watch of {what} ended")))
     };
     match deadline.give(watched).await {
         Some(result) => result,
+        None if answered => Err(deadline.missed(what, &last).asserted()),
         None => Err(deadline.missed(what, &last)),
     }
+}
+
+/// Whether an error is what an API server answered, and not that there was no answer.
+fn is_answer(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let refused = matches!(error.downcast_ref(), Some(kube::Error::Api(_)));
+        if refused || matches!(error.downcast_ref(), Some(watcher::Error::WatchError(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Makes an object in a namespace.
 ///
 /// # Errors
-/// The API server refuses it.
+/// The API server refuses it, which is the test's failure, or does not answer.
 pub async fn create<K>(client: &Client, namespace: &str, object: &K) -> Result<K>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
@@ -79,7 +97,11 @@ where
     let api = Api::<K>::namespaced(client.clone(), namespace);
     let params = PostParams::default();
     let created = api.create(&params, object);
-    answer(|| format!("create {kind} '{namespace}/{name}'"), created).await
+    let created = answer(|| format!("create {kind} '{namespace}/{name}'"), created).await;
+    created.map_err(|error| match is_answer(&error) {
+        true => error.asserted(),
+        false => error,
+    })
 }
 
 /// Waits until a namespace's `default` service account is there: pods need it.
@@ -103,7 +125,8 @@ pub async fn default_service_account(
 /// Waits until a pod is Ready.
 ///
 /// # Errors
-/// It ended, cannot start, or is not Ready in time: the error has its state.
+/// It ended or is not Ready in time: the error has its state, and is the test's unless the API
+/// server did not answer.
 pub async fn pod_ready(
     client: &Client,
     namespace: &str,
@@ -126,7 +149,7 @@ pub async fn pod_ready(
             return Probe::Ready(pod.clone());
         }
         if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
-            return Probe::Failed(Error::setup(format!("pod '{name}' ended: {}", seen(pod))));
+            return Probe::never(format!("pod '{name}' ended: {}", seen(pod)));
         }
         Probe::Pending(seen(pod))
     })
@@ -170,18 +193,26 @@ pub fn seen(pod: &k8s_openapi::api::core::v1::Pod) -> String {
 /// Waits until an object is gone.
 ///
 /// # Errors
-/// It is still there at the deadline.
+/// It is still there at the deadline, which is the test's failure; or the API server did not
+/// answer.
 pub async fn gone<K>(api: Api<K>, name: &str, deadline: Duration) -> Result<()>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let what = format!("'{name}' to be gone");
-    wait::until(&what, deadline, async || {
-        match api.get_metadata_opt(name).await {
+    let answered = Cell::new(false);
+    let gone = wait::until(&what, deadline, async || {
+        let looked = api.get_metadata_opt(name).await;
+        answered.set(looked.as_ref().err().is_none_or(|error| is_answer(error)));
+        match looked {
             Ok(None) => Probe::Ready(()),
             Ok(Some(_)) => Probe::Pending("still there".into()),
             Err(error) => Probe::Pending(error.to_string()),
         }
+    });
+    let gone = gone.await;
+    gone.map_err(|error| match answered.get() {
+        true => error.asserted(),
+        false => error,
     })
-    .await
 }
