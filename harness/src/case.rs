@@ -18,8 +18,8 @@ use kube::{
     Api, Client, Resource,
     api::{DeleteParams, ListParams, ObjectList, PostParams},
 };
-use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use serde::{Serialize, de::DeserializeOwned};
+use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use tempfile::TempDir;
 
 use crate::{Cluster, verdict};
@@ -28,7 +28,7 @@ use kubenest_base::{
 };
 use kubenest_docker::Labels;
 use kubenest_evidence as evidence;
-use kubenest_evidence::{Kept, Why};
+use kubenest_evidence::{Kept, Subject, Why};
 use kubenest_node::{node::Node, objects};
 
 /// How long an API server may take to tell of a case's Secrets.
@@ -38,6 +38,8 @@ const SECRETS: Duration = Duration::from_secs(2);
 pub struct Case<'a> {
     cluster: &'a Cluster,
     namespace: String,
+    /// What evidence of it is collected of.
+    subject: Subject,
     seen: RefCell<Option<(String, String)>>,
     /// Seconds from the start of the boot to where the failure showed.
     shown: Cell<Option<f64>>,
@@ -86,7 +88,7 @@ impl Cluster {
             Err(error) => {
                 record.verdict = Verdict::Setup;
                 record.message = Some(error.report());
-                self.keep(&mut record, "gate refused").await;
+                keep(self.subject(), &mut record, "gate refused").await;
                 verdict::leave(&record);
                 return Err(error.into());
             }
@@ -109,17 +111,17 @@ impl Cluster {
             Ok(Ok(())) => {
                 record.verdict = Verdict::Passed;
                 if settings().evidence_always {
-                    self.keep(&mut record, "asked for").await;
+                    keep(&case.subject, &mut record, "asked for").await;
                 }
             }
             Ok(Err(error)) => {
                 record.verdict = meaning(error);
                 record.message = Some(format!("{error:#}"));
-                self.keep(&mut record, reason(error)).await;
+                keep(&case.subject, &mut record, reason(error)).await;
             }
             Err(panic) => {
                 record.message = Some(evidence::words(panic.as_ref()));
-                self.keep(&mut record, "panicked").await;
+                keep(&case.subject, &mut record, "panicked").await;
             }
         }
         if record.verdict != Verdict::Passed {
@@ -182,23 +184,6 @@ impl Cluster {
         }
     }
 
-    /// Keeps what the nodes say of a failure, before anything of it is removed.
-    async fn keep(&self, record: &mut VerdictFile, reason: &'static str) {
-        let subject = self.subject();
-        let message = record.message.clone().unwrap_or_default();
-        subject.failed(false, format!("{reason}: {message}"));
-        let why = Why {
-            reason,
-            message,
-            expected: record.expected.clone(),
-            observed: record.observed.clone(),
-        };
-        if let Some(kept) = evidence::keep(subject, &why).await {
-            progress!("{kept}");
-            record.evidence = Some(kept.folder);
-        }
-    }
-
     async fn open(&self) -> Result<Case<'_>> {
         self.restored_health().await?;
         self.protection().check(self.nodes()).await?;
@@ -213,16 +198,32 @@ impl Cluster {
         let namespace = objects::answer(what, api.create(&params, &namespace)).await?;
         let name = namespace.metadata.name.unwrap_or_default();
         objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
-        self.subject().open_case(&name).await;
-        self.subject()
-            .did(format!("test: begins in namespace {name}"));
+        let subject = self.subject().open_case(&name).await;
+        subject.did(format!("test: begins in namespace {name}"));
         Ok(Case {
             cluster: self,
             namespace: name,
+            subject,
             seen: RefCell::default(),
             shown: Cell::default(),
             asked: RefCell::default(),
         })
+    }
+}
+
+/// Keeps what the nodes say of a failure, before anything of it is removed.
+async fn keep(subject: &Subject, record: &mut VerdictFile, reason: &'static str) {
+    let message = record.message.clone().unwrap_or_default();
+    subject.failed(false, format!("{reason}: {message}"));
+    let why = Why {
+        reason,
+        message,
+        expected: record.expected.clone(),
+        observed: record.observed.clone(),
+    };
+    if let Some(kept) = evidence::keep(subject, &why).await {
+        progress!("{kept}");
+        record.evidence = Some(kept.folder);
     }
 }
 
@@ -304,15 +305,13 @@ impl<'a> Case<'a> {
     /// Notes a step of the test, for the time line that is kept of a failure. Waiting and
     /// creating are noted without it.
     pub fn step(&self, what: impl AsRef<str>) {
-        self.cluster
-            .subject()
-            .did(format!("test: {}", what.as_ref()));
+        self.subject.did(format!("test: {}", what.as_ref()));
     }
 
     fn ended<T>(&self, well: &str, result: &Result<T>) {
         match result {
             Ok(_) => self.step(well),
-            Err(error) => self.cluster.subject().failed(false, error.report()),
+            Err(error) => self.subject.failed(false, error.report()),
         }
     }
 
@@ -358,7 +357,7 @@ impl<'a> Case<'a> {
             observed,
             ..Why::asked_for()
         };
-        let kept = evidence::of_subject(self.cluster.subject(), &why, Some(home.path())).await;
+        let kept = evidence::of_subject(&self.subject, &why, Some(home.path())).await;
         self.asked.borrow_mut().push(home);
         kept
     }
@@ -373,7 +372,7 @@ impl<'a> Case<'a> {
         if let Err(error) = objects::answer(what, api.delete(&self.namespace, &params)).await {
             tracing::debug!("{}", error.report());
         }
-        self.cluster.subject().close_case().await;
+        self.subject.close_case().await;
     }
 
     /// Logs outlive the namespace; what its Secrets hold must not be shown of them either.

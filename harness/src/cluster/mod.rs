@@ -133,7 +133,8 @@ impl Cluster {
         &self.phases
     }
 
-    /// Writes a bundle of what its nodes say now, whatever became of a test.
+    /// Writes a bundle of what its nodes say now, whatever became of a test: since the first of
+    /// the cases began that run, or all there is where none does.
     ///
     /// # Errors
     /// It cannot be written.

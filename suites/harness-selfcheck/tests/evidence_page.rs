@@ -229,6 +229,7 @@ const SHOWN: &str = "document.getElementById('shown').textContent";
 fn bad_day() -> Page {
     Page {
         title: "image-gc::fixed::is_kept".into(),
+        case: Some("case-x7k2p".into()),
         reason: "test failed".into(),
         message: format!(
             "pod 'a' is not Ready after 60 s: ContainerCreating\n{}",

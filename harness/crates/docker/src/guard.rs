@@ -38,10 +38,11 @@ const FINISH: Duration = Duration::from_secs(180);
 /// to a folder that only its owner can look into.
 #[derive(Clone, Copy)]
 pub struct Saving<'a> {
-    /// A folder of this machine. The script runs while `known.json` is in it, with what `case`
+    /// A folder of this machine. The script runs while `known.json` is in it, with what `cases`
     /// holds; its raw output is `<container>.raw`, and `saved` is there when all is done.
     pub folder: &'a Path,
-    /// For bash; its arguments are a folder of the case and its name, or two empty words.
+    /// For bash; its arguments are a folder of the case that began first and the namespaces of
+    /// all that run, or two empty words.
     pub script: &'a str,
     /// Empties the folder. It is called when the guard has its name, before it starts: until
     /// then the folder may be that of another cluster of this name.

@@ -68,13 +68,14 @@ under_way() {
 # save: what the nodes say, unless the owner has no more use for it. All of them at once.
 save() {
     [ -n "$LOOK" ] && [ -e /saved/known.json ] || return
-    local case exec start='{"Detach":false,"Tty":false}'
-    case=$(cat /saved/case)
+    local cases exec start='{"Detach":false,"Tty":false}'
+    cases=$(cat /saved/cases)
     for node in $NAMES; do
         api GET "/containers/$node/json" >"/saved/$node.json"
-        exec=$(jq -n --arg look "$LOOK" --arg case "$case" '{AttachStdout: true,
+        exec=$(jq -n --arg look "$LOOK" --arg cases "$cases" '{AttachStdout: true,
             Cmd: ["timeout", "20", "bash", "-c", $look, "look",
-                if $case == "" then "" else "/var/log/kubenest/" + $case end, $case]}')
+                if $cases == "" then "" else "/var/log/kubenest/" + ($cases / " ")[0] end,
+                $cases]}')
         exec=$(api POST "/containers/$node/exec" "$exec" | jq -r '.Id // empty')
         [ -n "$exec" ] && api POST "/exec/$exec/start" "$start" | head -c 100000000 \
             >"/saved/$node.raw" &

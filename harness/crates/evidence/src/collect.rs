@@ -9,9 +9,10 @@ use super::{
     Kept,
     bundle::Bundle,
     look::{Gathered, Part, look},
+    notes::About,
     page::{self, Entry, Finding, Missing, Page, Source},
     redact::{self, Redactor},
-    subject::{Known, Subject, learn},
+    subject::{Subject, learn},
     timeline,
 };
 use kubenest_base::{Context, Result, settings::settings, wait};
@@ -58,11 +59,11 @@ pub(super) async fn collect(
     home: Option<&Path>,
     patience: Duration,
 ) -> Result<Kept> {
-    let mut known = subject.known();
+    let mut about = subject.about();
     if let Some(home) = home {
-        known.home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
+        about.cluster.home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
     }
-    let mut found = gather(subject.docker(), &known, patience).await;
+    let mut found = gather(subject.docker(), &about, patience).await;
     if let Some(lock) = settings()
         .lock
         .as_deref()
@@ -71,21 +72,15 @@ pub(super) async fn collect(
         found.add("kubenest.lock".into(), lock);
     }
     let secrets = learn(redact::secrets_in(&found.documents()));
-    write(&known, why, found, &secrets)
+    write(&about, why, found, &secrets)
 }
 
-async fn gather(docker: &Docker, known: &Known, patience: Duration) -> Gathered {
-    let case = known.case.as_ref();
+async fn gather(docker: &Docker, about: &About, patience: Duration) -> Gathered {
     let short = QUESTION.min(patience);
-    let looks = known
-        .nodes
-        .iter()
-        .map(|node| look(docker, &known.cluster, node, case, patience));
-    let daemons = known.nodes.iter().map(|node| runtime(docker, node, short));
-    let engine = known
-        .nodes
-        .iter()
-        .map(|node| container(docker, node, short));
+    let nodes = || about.cluster.nodes.iter();
+    let looks = nodes().map(|node| look(docker, about, node, patience));
+    let daemons = nodes().map(|node| runtime(docker, node, short));
+    let engine = nodes().map(|node| container(docker, node, short));
     let (looks, daemons, engine, host) = tokio::join!(
         join_all(looks),
         join_all(daemons),
@@ -207,43 +202,49 @@ async fn host(docker: &Docker, deadline: Duration) -> Gathered {
 
 /// Makes a bundle of raw parts: redacted, cut to the test's time, diagnosed, with its page.
 pub(super) fn write(
-    known: &Known,
+    about: &About,
     why: &Why,
     found: Gathered,
     secrets: &BTreeSet<String>,
 ) -> Result<Kept> {
-    let bundle = Bundle::create(&known.home, &known.title(), known.process)?;
-    fill(bundle, known, why, found, secrets)
+    let bundle = create(about)?;
+    fill(bundle, about, why, found, secrets)
 }
 
 /// As [`write()`], all of it or nothing: for parts that stay where it fails.
 pub(super) fn write_whole(
-    known: &Known,
+    about: &About,
     why: &Why,
     found: Gathered,
     secrets: &BTreeSet<String>,
 ) -> Result<Kept> {
-    let bundle = Bundle::create(&known.home, &known.title(), known.process)?;
+    let bundle = create(about)?;
     let folder = bundle.folder().to_owned();
-    fill(bundle, known, why, found, secrets).inspect_err(|_| {
+    fill(bundle, about, why, found, secrets).inspect_err(|_| {
         // A full disk would be filled further by each that tries.
         std::fs::remove_dir_all(folder).ok();
     })
 }
 
+/// The folder of a bundle, by the name of what it is about.
+fn create(about: &About) -> Result<Bundle> {
+    let cluster = &about.cluster;
+    Bundle::create(&cluster.home, &about.title(), cluster.process)
+}
+
 fn fill(
     bundle: Bundle,
-    known: &Known,
+    about: &About,
     why: &Why,
     found: Gathered,
     secrets: &BTreeSet<String>,
 ) -> Result<Kept> {
-    let redactor = Redactor::new(known.redact.as_deref())?.hiding(secrets);
+    let redactor = Redactor::new(about.cluster.redact.as_deref())?.hiding(secrets);
     let mut writer = Writer {
         bundle,
         full: None,
         redactor,
-        known,
+        about,
         entries: Vec::new(),
         lines: Vec::new(),
         missing: Vec::new(),
@@ -265,7 +266,7 @@ struct Writer<'a> {
     /// The cluster's full logs; only a case has less.
     full: Option<Bundle>,
     redactor: Redactor,
-    known: &'a Known,
+    about: &'a About,
     entries: Vec<Entry>,
     lines: Vec<Evidence>,
     missing: Vec<Missing>,
@@ -294,14 +295,14 @@ impl Writer<'_> {
             return self.full()?.write(&path, "", &text, cut);
         }
         let is_log = path.ends_with(".log");
-        let case = self.known.case.as_ref().filter(|_| is_log);
-        let Some(case) = case else {
+        let since = self.about.since_us().filter(|_| is_log);
+        let Some(since) = since else {
             return self.log(&path, &text, cut);
         };
         if path.starts_with("pods/") {
             self.full()?.write(&path, "", &text, cut)?;
         }
-        let within = timeline::since(&text, case.since_us);
+        let within = timeline::since(&text, since);
         self.log(&path, &within, cut)
     }
 
@@ -358,8 +359,9 @@ impl Writer<'_> {
     }
 
     fn full(&mut self) -> Result<&mut Bundle> {
+        let cluster = &self.about.cluster;
         if self.full.is_none() {
-            self.full = Some(Bundle::full(&self.known.home, &self.known.cluster)?);
+            self.full = Some(Bundle::full(&cluster.home, &cluster.name)?);
         }
         Ok(self.full.as_mut().expect("it was just made"))
     }
@@ -378,8 +380,8 @@ impl Writer<'_> {
     }
 
     fn end(mut self, why: &Why) -> Result<Kept> {
-        let known = self.known;
-        let mut steps = known.steps.clone();
+        let about = self.about;
+        let mut steps = about.steps.clone();
         steps
             .iter_mut()
             .for_each(|step| step.text = self.shown(&step.text));
@@ -399,15 +401,16 @@ impl Writer<'_> {
             })
             .collect();
         let page = Page {
-            title: known.title(),
+            title: about.title(),
+            case: about.case.clone(),
             reason: why.reason.to_owned(),
             message,
             expected,
             observed,
-            versions: known.version_list(),
+            versions: about.version_list(),
             made: jiff::Timestamp::now(),
             diagnosis: causes,
-            entries: timeline::ordered(self.entries, known.case.as_ref().map(|case| case.since_us)),
+            entries: timeline::ordered(self.entries, about.since_us()),
             files: std::mem::take(&mut self.bundle.files),
             missing: self.missing,
         };

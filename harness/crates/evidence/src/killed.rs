@@ -20,8 +20,8 @@ use super::{
     Kept,
     collect::{Why, write_whole},
     look::{self, Gathered},
+    notes::{About, Notes, Step},
     redact::secrets_in,
-    subject::{Known, Step},
 };
 use kubenest_base::liveness::Process;
 use kubenest_base::{Context, Error, Result, file, settings::settings, wait, wait::Probe};
@@ -29,6 +29,8 @@ use kubenest_docker::{demux, labels::Liveness, labels::Owner};
 
 /// What the process knew, but for the steps.
 const KNOWN: &str = "known.json";
+/// The namespaces of the cases that run, in the order in which they began: for the guard.
+const CASES: &str = "cases";
 /// The steps, one a line: they come often.
 const STEPS: &str = "steps.jsonl";
 /// The guard has saved all it will save.
@@ -63,8 +65,8 @@ pub fn unplace(cluster: &str) {
 }
 
 /// Keeps what is known of a cluster that has its place.
-pub(super) fn note(known: &Known) {
-    noted(&known.cluster, |folder| write_known(folder, known));
+pub(super) fn note(notes: &Notes) {
+    noted(&notes.cluster.name, |folder| write_notes(folder, notes));
 }
 
 /// Adds a step that what is [noted](note) does not have yet.
@@ -82,15 +84,14 @@ fn noted(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
     }
 }
 
-fn write_known(folder: &Path, known: &Known) -> Result<()> {
+fn write_notes(folder: &Path, notes: &Notes) -> Result<()> {
     if !folder.join(STEPS).exists() {
-        let lines: String = known.steps.iter().map(line).collect();
+        let lines: String = notes.steps.iter().map(line).collect();
         file::write(&folder.join(STEPS), lines)?;
     }
-    let namespace = known.case.as_ref().map_or("", |case| &case.namespace);
-    let known = serde_json::to_vec(known).context("note what is known")?;
+    let known = serde_json::to_vec(notes).context("note what is known")?;
     // The guard may look at any moment.
-    file::write(&folder.join("case"), namespace)?;
+    file::write(&folder.join(CASES), notes.about_all().namespaces())?;
     file::write(&folder.join(KNOWN), known)
 }
 
@@ -108,19 +109,19 @@ fn line(step: &Step) -> String {
     json!(step).to_string() + "\n"
 }
 
-fn without_steps(folder: &Path) -> Option<Known> {
+fn without_steps(folder: &Path) -> Option<Notes> {
     serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()
 }
 
 /// What a process noted; a step that it did not get to the end of is left out.
-fn read_known(folder: &Path) -> Option<Known> {
-    let mut known = without_steps(folder)?;
+fn read_notes(folder: &Path) -> Option<Notes> {
+    let mut notes = without_steps(folder)?;
     let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
     let steps = steps.split(|byte| *byte == b'\n');
-    known.steps = steps
+    notes.steps = steps
         .filter_map(|step| serde_json::from_slice(step).ok())
         .collect();
-    Some(known)
+    Some(notes)
 }
 
 /// Nothing is to be saved any more, or ever.
@@ -149,14 +150,14 @@ async fn finish_in(home: &Path) -> (Vec<Kept>, Result<()>) {
         }
         for done in done {
             match done {
-                Ok(bundle) => kept.push(bundle),
+                Ok(bundles) => kept.extend(bundles),
                 Err(error) => ended = ended.and(Err(error)),
             }
         }
     }
 }
 
-async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Kept>> {
+async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Vec<Kept>>> {
     let finished = folders.iter().map(async |folder| {
         let abandoned = owner(folder) == Some(Liveness::Dead) && !being_finished(folder);
         if !abandoned || !saved(folder).await {
@@ -164,7 +165,7 @@ async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Kept>> {
         }
         // Whoever takes it has it: others may be finishing, too.
         let taken = take(folder)?;
-        let done = read_known(&taken).map(|known| finish_one(&taken, &known));
+        let done = read_notes(&taken).map(|notes| finish_one(&taken, &notes));
         if let Some(Err(error)) = done {
             return Some(Err(give_back(&taken, error)));
         }
@@ -211,7 +212,7 @@ fn folders(home: &Path) -> impl Iterator<Item = PathBuf> {
 
 /// Whether the process lives that owned the cluster.
 fn owner(folder: &Path) -> Option<Liveness> {
-    let owner: Owner = without_steps(folder)?.owner.parse().ok()?;
+    let owner: Owner = without_steps(folder)?.cluster.owner.parse().ok()?;
     Some(owner.liveness())
 }
 
@@ -241,9 +242,35 @@ fn being_finished(folder: &Path) -> bool {
     by.is_some_and(|by| Process::of(by) != Process::Gone)
 }
 
-fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {
+/// A bundle of each case that ran, or of the cluster where none did; all of them or none.
+fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Kept>> {
+    let abouts: Vec<About> = match notes.cases.is_empty() {
+        true => vec![notes.about_all()],
+        false => notes
+            .cases
+            .keys()
+            .map(|case| notes.about_case(case))
+            .collect(),
+    };
+    let mut kept: Vec<Kept> = Vec::new();
+    for about in abouts {
+        match finish_about(folder, notes, &about) {
+            Ok(bundle) => kept.push(bundle),
+            Err(error) => {
+                // What was saved stays, and all of it is made anew.
+                for bundle in kept {
+                    fs::remove_dir_all(bundle.folder).ok();
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(kept)
+}
+
+fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Kept> {
     let mut found = Gathered::default();
-    for node in &known.nodes {
+    for node in &about.cluster.nodes {
         match fs::read(folder.join(format!("{node}.raw"))) {
             Ok(raw) if !raw.is_empty() => look::read(node, &demux(&raw), &mut found),
             _ => found.miss(
@@ -258,11 +285,20 @@ fn finish_one(folder: &Path, known: &Known) -> Result<Kept> {
     }
     let why = Why {
         reason: "killed",
-        message: format!("process {} was killed or ended at once", known.process),
+        message: format!(
+            "process {} was killed or ended at once",
+            about.cluster.process
+        ),
         ..Why::default()
     };
     let secrets = secrets_in(&found.documents());
-    write_whole(known, &why, found, &secrets)
+    let of_others = notes.cases.keys().filter(|namespace| {
+        let mut own = about.cases.iter();
+        !own.any(|case| case.namespace == **namespace)
+    });
+    let of_others: BTreeSet<String> = of_others.map(|case| format!("api/{case}.json")).collect();
+    found.parts.retain(|part| !of_others.contains(&part.path));
+    write_whole(about, &why, found, &secrets)
 }
 
 fn home() -> PathBuf {
@@ -276,12 +312,14 @@ fn folder(cluster: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notes::CaseNotes;
 
     fn step(at_us: i64) -> Step {
         Step {
             at_us,
             boot: at_us < 2,
             failed: false,
+            case: String::new(),
             text: format!("step\n{at_us}"),
         }
     }
@@ -291,16 +329,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         add_step(path, &step(0)).unwrap();
-        let known = Known {
-            cluster: "c".into(),
+        let mut notes = Notes {
             steps: vec![step(0), step(1)],
-            ..Known::default()
+            ..Notes::default()
         };
-        write_known(path, &known).unwrap();
+        notes.cluster.name = "c".into();
+        write_notes(path, &notes).unwrap();
         let noted = fs::read(path.join(STEPS)).unwrap();
         add_step(path, &step(2)).unwrap();
         // What is told otherwise costs none of them.
-        write_known(path, &known).unwrap();
+        write_notes(path, &notes).unwrap();
         let added = fs::read(path.join(STEPS)).unwrap();
         assert_eq!(added, [noted, line(&step(2)).into_bytes()].concat());
         fs::write(
@@ -308,38 +346,39 @@ mod tests {
             [&added[..], br#"{"at_us":3,"bo"#].concat(),
         )
         .unwrap();
-        let read = read_known(path).unwrap();
-        assert_eq!(read.cluster, "c");
+        let read = read_notes(path).unwrap();
+        assert_eq!(read.cluster.name, "c");
         assert_eq!(read.steps, [step(0), step(1), step(2)]);
+    }
+
+    /// What a guard saved of a cluster whose process is gone, by these notes.
+    fn saved_in(folder: &Path, mut notes: Notes, line: &str) {
+        fs::create_dir_all(folder).unwrap();
+        let own = Owner::current().to_string();
+        // The first process of all began earlier.
+        notes.cluster.owner = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
+        notes.cluster.nodes = vec!["n".into()];
+        write_notes(folder, &notes).unwrap();
+        let mut raw = b"\x01\0\0\0\0\0\0".to_vec();
+        raw.push(u8::try_from(line.len()).unwrap());
+        raw.extend(line.as_bytes());
+        fs::write(folder.join("n.raw"), raw).unwrap();
+        fs::write(folder.join(SAVED), "").unwrap();
     }
 
     #[tokio::test]
     async fn what_cannot_be_written_stays_and_costs_none_of_the_others() {
         let cache = tempfile::tempdir().unwrap();
-        let own = Owner::current().to_string();
-        // The first process of all began earlier.
-        let dead = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
         let evidence = cache.path().join("evidence");
         // A file stands where the folder of the second would be.
         let blocked = cache.path().join("blocked");
         fs::write(&blocked, "").unwrap();
         for (cluster, home) in [("a", &evidence), ("b", &blocked), ("c", &evidence)] {
+            let mut notes = Notes::default();
+            notes.cluster.name = cluster.into();
+            notes.cluster.home = home.clone();
             let folder = cache.path().join("killed").join(cluster);
-            fs::create_dir_all(&folder).unwrap();
-            let known = Known {
-                cluster: cluster.into(),
-                owner: dead.clone(),
-                nodes: vec!["n".into()],
-                home: home.clone(),
-                ..Known::default()
-            };
-            write_known(&folder, &known).unwrap();
-            fs::write(
-                folder.join("n.raw"),
-                b"\x01\0\0\0\0\0\0\x17kubelet.log aGVsbG8= 0\n",
-            )
-            .unwrap();
-            fs::write(folder.join(SAVED), "").unwrap();
+            saved_in(&folder, notes, "kubelet.log aGVsbG8= 0\n");
         }
         let killed = cache.path().join("killed");
         let (kept, ended) = finish_in(&killed).await;
@@ -361,6 +400,35 @@ mod tests {
         let log = fs::read_to_string(kept[0].folder.join("nodes/n/kubelet.log")).unwrap();
         assert_eq!(log, "hello");
         assert_eq!(folders(&killed).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn each_case_of_a_killed_process_has_its_own_bundle() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut notes = Notes::default();
+        notes.cluster.home = cache.path().join("evidence");
+        for (namespace, since_us) in [("case-b", 1), ("case-a", 2)] {
+            let case = CaseNotes {
+                namespace: namespace.into(),
+                test: format!("test of {namespace}"),
+                since_us,
+            };
+            notes.cases.insert(namespace.into(), case);
+        }
+        let killed = cache.path().join("killed");
+        let said = "api/case-a.json e30= 0\napi/case-b.json e30= 0\n";
+        saved_in(&killed.join("c"), notes, said);
+        let cases = fs::read_to_string(killed.join("c").join(CASES)).unwrap();
+        assert_eq!(cases, "case-b case-a");
+        let (kept, ended) = finish_in(&killed).await;
+        ended.unwrap();
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        for (bundle, (own, other)) in kept.iter().zip([("a", "b"), ("b", "a")]) {
+            let name = bundle.folder.file_name().unwrap().to_str().unwrap();
+            assert!(name.starts_with(&format!("test-of-case-{own}-")), "{name}");
+            let has = |case| bundle.folder.join(format!("api/case-{case}.json")).exists();
+            assert!(has(own) && !has(other), "{name}");
+        }
     }
 
     #[test]

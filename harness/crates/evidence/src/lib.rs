@@ -12,6 +12,7 @@ mod collect;
 mod kept;
 mod killed;
 mod look;
+mod notes;
 pub mod page;
 mod panics;
 pub mod redact;
@@ -83,7 +84,7 @@ pub async fn keep(subject: &Subject, why: &Why) -> Option<Kept> {
 
 /// As [`keep`], unless something of the cluster failed before and is kept already.
 pub async fn keep_once(subject: &Subject, why: &Why) -> Option<Kept> {
-    match subject.known().kept {
+    match subject.is_kept() {
         true => None,
         false => keep(subject, why).await,
     }

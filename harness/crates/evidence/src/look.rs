@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
-use super::{page::Missing, subject::Window};
+use super::{notes::About, page::Missing};
 use kubenest_base::{Error, Result, wait};
 use kubenest_diagnosis::clean;
 use kubenest_docker::{ContainerSpec, Docker, Labels, labels::BOOT};
@@ -108,46 +108,42 @@ impl Gathered {
     }
 }
 
-/// The arguments of the script for a case, or for all there is.
-pub(super) fn argv(case: Option<&Window>) -> Vec<String> {
-    let (folder, namespace) = match case {
-        Some(case) => (Window::folder(&case.namespace), case.namespace.clone()),
-        None => Default::default(),
-    };
-    ["bash", "-c", LOOK, "look", &folder, &namespace]
+/// The arguments of the script for cases, or for all there is.
+pub(super) fn argv(about: &About) -> Vec<String> {
+    let (folder, namespaces) = (about.kept_folder(), about.namespaces());
+    ["bash", "-c", LOOK, "look", &folder, &namespaces]
         .map(str::to_owned)
         .to_vec()
 }
 
 /// As [`argv`], for the journals that nothing may lack.
-fn argv_of_journals(case: Option<&Window>) -> Vec<String> {
-    [argv(case), vec!["journals".to_owned()]].concat()
+fn argv_of_journals(about: &About) -> Vec<String> {
+    [argv(about), vec!["journals".to_owned()]].concat()
 }
 
 /// Looks at a node from the inside, or into what a stopped one left in its volumes.
 pub(super) async fn look(
     docker: &Docker,
-    cluster: &str,
+    about: &About,
     node: &str,
-    case: Option<&Window>,
     deadline: Duration,
 ) -> Gathered {
     let mut found = Gathered::default();
     let node_of = Beside {
         docker,
-        cluster,
+        cluster: &about.cluster.name,
         node,
     };
     let state = wait::within("the engine's answer", deadline, docker.container(node)).await;
     let output = match state {
         Ok(Some(state)) if state.running => {
-            return look_inside(&node_of, case, deadline).await;
+            return look_inside(&node_of, about, deadline).await;
         }
         Ok(Some(state)) => {
             let code = state.exit_code;
             found.miss("node", node, &format!("it does not run (exit code {code})"));
             node_of.files(deadline, &mut found).await;
-            node_of.run(&argv(case), deadline).await
+            node_of.run(&argv(about), deadline).await
         }
         Ok(None) => Err(Error::not_found(format!("no container '{node}'"))),
         Err(error) => Err(error),
@@ -158,15 +154,15 @@ pub(super) async fn look(
 
 /// Looks at a node that runs. One that is slow, or frozen, is given all of its time, and its
 /// journals are read from beside it meanwhile: nothing holds that up but the disk.
-async fn look_inside(node: &Beside<'_>, case: Option<&Window>, deadline: Duration) -> Gathered {
+async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Gathered {
     let whole = wait::Deadline::begin(deadline);
-    let argv = argv(case);
+    let argv = argv(about);
     let inside = node.docker.exec_bounded(node.node, &argv, BYTES, deadline);
     let mut inside = Box::pin(inside);
     let soon = wait::at_most(deadline / SLOW, &mut inside).await;
     let mut found = Gathered::default();
     let mut beside = Gathered::default();
-    let journals = argv_of_journals(case);
+    let journals = argv_of_journals(about);
     match soon {
         Some(output) => {
             let ended = matches!(output, Ok((_, true)));
@@ -353,6 +349,7 @@ fn short(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notes::CaseNotes;
 
     #[test]
     fn what_a_look_prints_is_read_and_what_is_broken_is_told() {
@@ -453,11 +450,12 @@ mod tests {
 
     #[test]
     fn a_namespace_is_an_argument_and_never_part_of_the_script() {
-        let case = Window {
+        let mut about = About::default();
+        about.cases.push(CaseNotes {
             namespace: "a; rm".into(),
-            since_us: 0,
-        };
-        assert_eq!(argv(Some(&case))[4..], ["/var/log/kubenest/a; rm", "a; rm"]);
-        assert_eq!(argv(None)[4..], ["", ""]);
+            ..CaseNotes::default()
+        });
+        assert_eq!(argv(&about)[4..], ["/var/log/kubenest/a; rm", "a; rm"]);
+        assert_eq!(argv(&About::default())[4..], ["", ""]);
     }
 }

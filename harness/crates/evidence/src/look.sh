@@ -2,10 +2,11 @@
 # One look at a node from the inside, for evidence. All parts are taken at once, each bounded in
 # time and bytes. Prints a line for each: its name, its bytes in base64, its exit status.
 # Arguments: the folder a case keeps its mark and its pods' logs in, or nothing for all there
-# is; the name of the case's namespace, or nothing; "journals" for the runtime's and the kubelet's
-# alone.
+# is; the namespaces of the cases that run, with spaces between, or nothing; "journals" for the
+# runtime's and the kubelet's alone.
 # Where systemd does not run this is a stopped node's /var, seen from another container.
-kept=$1 namespace=$2 only=${3-}
+kept=$1 only=${3-}
+read -ra namespaces <<<"$2"
 limit=4194304 pod_limit=524288 pods=150
 
 names=() pipes=()
@@ -94,7 +95,7 @@ if [[ $live && -e /etc/kubernetes/admin.conf ]]; then
     part api/secrets.json "${kubectl[@]}" get secrets --all-namespaces --output=json
     part api/cluster.json "${kubectl[@]}" get --output=json \
         nodes,namespaces,persistentvolumes,storageclasses
-    for space in kube-system $namespace; do
+    for space in kube-system "${namespaces[@]}"; do
         # Of every kind there is: a controller's own objects are among them.
         # shellcheck disable=SC2016 # The inner shell is the one that expands.
         part "api/$space.json" bash -c 'space=$1; shift

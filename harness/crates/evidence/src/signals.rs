@@ -8,8 +8,8 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::{Why, collect, subject::Subject};
-use kubenest_base::{process::ignores, progress, wait};
+use super::{Kept, Why, collect, subject::Subject};
+use kubenest_base::{Result, process::ignores, progress, wait};
 
 /// Test runners send SIGKILL after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -61,7 +61,7 @@ async fn wait_and_end() {
     let kinds = kinds
         .into_iter()
         .filter(|kind| !ignores(kind.as_raw_value()));
-    let signals: Result<Vec<_>, _> = kinds.map(listen).collect();
+    let signals: std::io::Result<Vec<_>> = kinds.map(listen).collect();
     let mut signals = match signals {
         Ok(none) if none.is_empty() => return,
         Ok(signals) => signals,
@@ -75,25 +75,13 @@ async fn wait_and_end() {
     let living = Subject::living();
     if !living.is_empty() {
         progress!("interrupted; what the nodes say is kept, then they are removed");
-        let looks = living.iter().map(|subject| async move {
-            let why = Why {
-                reason: "interrupted",
-                message: format!("signal {} ended the process", kind.as_raw_value()),
-                ..Why::default()
-            };
-            let kept = collect(subject, &why, None, PATIENCE).await;
-            if kept.is_ok() {
-                // The guard need not do it again.
-                subject.forget();
-            }
-            kept
-        });
+        let looks = living.iter().map(|subject| keep_each(subject, kind));
         // A test runner's own patience grows on no machine.
         let kept = wait::with_factor(1.0, wait::at_most(BOUND, join_all(looks))).await;
         if kept.is_none() {
             tracing::warn!("no evidence is kept: it takes too long");
         }
-        for kept in kept.into_iter().flatten() {
+        for kept in kept.into_iter().flatten().flatten() {
             match kept {
                 Ok(kept) => progress!("{kept}"),
                 Err(error) => tracing::warn!("no evidence is kept: {}", error.report()),
@@ -102,6 +90,25 @@ async fn wait_and_end() {
     }
     // The guards' streams end with the process.
     std::process::exit(128 + kind.as_raw_value());
+}
+
+/// A bundle of each case that runs on a cluster.
+async fn keep_each(cluster: &Subject, kind: SignalKind) -> Vec<Result<Kept>> {
+    let why = Why {
+        reason: "interrupted",
+        message: format!("signal {} ended the process", kind.as_raw_value()),
+        ..Why::default()
+    };
+    let subjects = cluster.each();
+    let looks = subjects
+        .iter()
+        .map(|subject| collect(subject, &why, None, PATIENCE));
+    let kept = join_all(looks).await;
+    if kept.iter().all(Result::is_ok) {
+        // The guard need not do it again.
+        cluster.forget();
+    }
+    kept
 }
 
 async fn next(kind: SignalKind, signal: &mut Signal) -> SignalKind {

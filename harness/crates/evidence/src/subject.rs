@@ -2,18 +2,18 @@
 //! by a test that fails, on a signal, and by others when this process was killed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    killed, panics,
+    killed,
+    notes::{About, CaseNotes, ClusterNotes, Notes, Step, kept_folder},
+    panics,
     redact::{Redactor, secrets_in},
 };
 use kubenest_base::{Result, settings::settings};
@@ -22,67 +22,27 @@ use kubenest_recipe::recipe::Versions;
 
 /// How long a node may take to begin or end a case.
 const NODE: Duration = Duration::from_secs(10);
-/// Folder in the nodes for what cases keep.
-const KEPT: &str = "/var/log/kubenest";
 
 /// The clusters that live in this process.
 static LIVE: Mutex<Vec<Subject>> = Mutex::new(Vec::new());
 /// What Secrets that this process saw hold; it is never written down.
 static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// A cluster that evidence can be collected of.
+/// A cluster that evidence can be collected of, or one case on it.
 #[derive(Debug, Clone)]
 pub struct Subject {
     docker: Docker,
     known: Arc<Mutex<Known>>,
+    /// The namespace of the case it is about; none for the whole cluster.
+    case: Option<String>,
 }
 
-/// What is known of it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Known {
-    /// Its name.
-    pub(super) cluster: String,
-    /// The test it is for; empty outside tests.
-    pub(super) test: String,
-    /// The process that owns it, as in labels, and its number.
-    pub(super) owner: String,
-    pub(super) process: u32,
-    /// The containers of its nodes.
-    pub(super) nodes: Vec<String>,
-    pub(super) versions: Versions,
-    /// Boot and test, step by step; beside the rest when it is written down.
-    #[serde(skip)]
-    pub(super) steps: Vec<Step>,
-    pub(super) case: Option<Window>,
-    /// Evidence of a failure was kept.
-    pub(super) kept: bool,
-    /// The user's own patterns of what is to be kept out.
-    pub(super) redact: Option<String>,
-    /// Where bundles go.
-    pub(super) home: PathBuf,
+/// What is known, and whether it is written down.
+#[derive(Debug, Default)]
+struct Known {
+    notes: Notes,
     /// The folder of its name in the cache is its own.
-    #[serde(skip)]
-    pub(super) has_place: bool,
-}
-
-/// The time and the place of a case.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Window {
-    /// Its namespace.
-    pub(super) namespace: String,
-    /// When it began, in microseconds since 1970.
-    pub(super) since_us: i64,
-}
-
-/// What boot or test did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Step {
-    /// When, in microseconds since 1970.
-    pub(super) at_us: i64,
-    /// A step of the boot, else of the test.
-    pub(super) boot: bool,
-    pub(super) failed: bool,
-    pub(super) text: String,
+    has_place: bool,
 }
 
 impl Subject {
@@ -97,28 +57,54 @@ impl Subject {
 
     /// A cluster that somebody else made.
     pub(super) fn of(docker: &Docker, cluster: &str, nodes: &[String]) -> Self {
-        // libtest names its threads after the tests.
-        let thread = std::thread::current();
-        let test = thread.name().filter(|name| *name != "main");
-        let known = Known {
-            cluster: cluster.to_owned(),
-            test: test.unwrap_or_default().to_owned(),
+        let cluster = ClusterNotes {
+            name: cluster.to_owned(),
+            test: test_of_thread(),
             owner: Owner::current().to_string(),
             process: std::process::id(),
             nodes: nodes.to_vec(),
             redact: settings().redact.clone(),
             home: super::bundle::home(),
-            ..Known::default()
+            ..ClusterNotes::default()
+        };
+        let notes = Notes {
+            cluster,
+            ..Notes::default()
+        };
+        let known = Known {
+            notes,
+            has_place: false,
         };
         Self {
             docker: docker.clone(),
             known: Arc::new(Mutex::new(known)),
+            case: None,
         }
     }
 
     /// The clusters that live in this process.
     pub(super) fn living() -> Vec<Self> {
         lock(&LIVE).clone()
+    }
+
+    /// Each case that runs on it, or the cluster where none does.
+    pub(super) fn each(&self) -> Vec<Self> {
+        let cases = lock(&self.known).notes.about_all().cases;
+        let cases: Vec<Self> = cases
+            .into_iter()
+            .map(|case| self.of_case(case.namespace))
+            .collect();
+        match cases.is_empty() {
+            true => vec![self.clone()],
+            false => cases,
+        }
+    }
+
+    fn of_case(&self, namespace: String) -> Self {
+        Self {
+            case: Some(namespace),
+            ..self.clone()
+        }
     }
 
     /// It is being removed: nothing more is collected of it.
@@ -135,9 +121,9 @@ impl Subject {
     /// The place cannot be made.
     pub fn take_place(&self) -> Result<()> {
         let mut known = lock(&self.known);
-        killed::prepare(&known.cluster)?;
+        killed::prepare(&known.notes.cluster.name)?;
         known.has_place = true;
-        killed::note(&known);
+        killed::note(&known.notes);
         Ok(())
     }
 
@@ -145,13 +131,13 @@ impl Subject {
     pub fn leave_place(&self) {
         let mut known = lock(&self.known);
         if std::mem::take(&mut known.has_place) {
-            killed::forget(&known.cluster);
+            killed::forget(&known.notes.cluster.name);
         }
     }
 
     /// Notes what its nodes are made of.
     pub fn made_of(&self, versions: &Versions) {
-        self.change(|known| known.versions = versions.clone());
+        self.change(|notes| notes.cluster.versions = versions.clone());
     }
 
     /// Notes a step of the boot that has just ended.
@@ -171,34 +157,46 @@ impl Subject {
 
     /// Notes that evidence of a failure was kept.
     pub(super) fn kept(&self) {
-        self.change(|known| known.kept = true);
+        self.change(|notes| notes.cluster.kept = true);
     }
 
-    /// Notes the begin of a case in this namespace; its nodes mark where their journals stand
-    /// and keep the logs of pods that go. A node that cannot has a bundle that is not cut.
-    pub async fn open_case(&self, namespace: &str) {
-        let window = Window {
+    /// Evidence of a failure on this cluster was kept.
+    pub(super) fn is_kept(&self) -> bool {
+        lock(&self.known).notes.cluster.kept
+    }
+
+    /// Notes that a case of the test on this thread begins in this namespace, beside those that
+    /// run; its nodes mark where their journals stand and keep the logs of pods that go. A node
+    /// that cannot has a bundle that is not cut. What the returned one notes is the case's alone.
+    pub async fn open_case(&self, namespace: &str) -> Self {
+        let case = CaseNotes {
             namespace: namespace.to_owned(),
+            test: test_of_thread(),
             since_us: now_us(),
         };
-        let folder = Window::folder(namespace);
+        let folder = kept_folder(namespace);
         let argv = ["bash", "-c", include_str!("keep.sh"), "keep", &folder];
         self.on_nodes(&argv).await;
-        self.change(|known| known.case = Some(window));
+        self.change(|notes| {
+            notes.cases.insert(case.namespace.clone(), case);
+        });
+        self.of_case(namespace.to_owned())
     }
 
-    /// Notes the end of the case; what its nodes kept for it goes.
+    /// Notes the end of the case it is about, and of no other; what its nodes kept for it goes.
     pub async fn close_case(&self) {
-        let case = self.known().case;
-        if let Some(case) = case {
-            self.on_nodes(&["rm", "-rf", "--", &Window::folder(&case.namespace)])
-                .await;
-        }
-        self.change(|known| known.case = None);
+        let Some(namespace) = &self.case else {
+            return;
+        };
+        self.on_nodes(&["rm", "-rf", "--", &kept_folder(namespace)])
+            .await;
+        self.change(|notes| {
+            notes.cases.remove(namespace);
+        });
     }
 
     async fn on_nodes(&self, argv: &[&str]) {
-        let nodes = self.known().nodes;
+        let nodes = lock(&self.known).notes.cluster.nodes.clone();
         let each = nodes.iter().map(async |node| {
             let run = self.docker.exec_bounded(node, argv, 1 << 16, NODE);
             if let Err(error) = run.await {
@@ -212,8 +210,13 @@ impl Subject {
         &self.docker
     }
 
-    pub(super) fn known(&self) -> Known {
-        lock(&self.known).clone()
+    /// What there is to tell of it.
+    pub(super) fn about(&self) -> About {
+        let notes = &lock(&self.known).notes;
+        match &self.case {
+            Some(namespace) => notes.about_case(namespace),
+            None => notes.about_all(),
+        }
     }
 
     fn step(&self, boot: bool, failed: bool, text: String) {
@@ -221,48 +224,35 @@ impl Subject {
             at_us: now_us(),
             boot,
             failed,
+            case: self.case.clone().unwrap_or_default(),
             text,
         };
         let mut known = lock(&self.known);
         if known.has_place {
-            killed::note_step(&known.cluster, &step);
+            killed::note_step(&known.notes.cluster.name, &step);
         }
-        known.steps.push(step);
+        known.notes.steps.push(step);
     }
 
     /// What a killed process knew is read from a file.
-    fn change(&self, change: impl FnOnce(&mut Known)) {
+    fn change(&self, change: impl FnOnce(&mut Notes)) {
         let mut known = lock(&self.known);
-        change(&mut known);
+        change(&mut known.notes);
         if known.has_place {
-            killed::note(&known);
+            killed::note(&known.notes);
         }
     }
 }
 
-impl Known {
-    /// What the bundle is about.
-    pub(super) fn title(&self) -> String {
-        match self.test.as_str() {
-            "" => format!("cluster {}", self.cluster),
-            test => test.to_owned(),
-        }
-    }
-
-    /// Its versions by name; those not known are left out.
-    pub(super) fn version_list(&self) -> BTreeMap<String, String> {
-        let value = serde_json::to_value(&self.versions).unwrap_or_default();
-        let fields = value.as_object().into_iter().flatten();
-        let named =
-            fields.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
-        named.filter(|(_, text)| !text.is_empty()).collect()
-    }
-}
-
-impl Window {
-    /// Where the nodes keep what belongs to the case of this namespace.
-    pub(super) fn folder(namespace: &str) -> String {
-        format!("{KEPT}/{namespace}")
+/// libtest names its threads after the tests; a runtime's own have names that say nothing.
+fn test_of_thread() -> String {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or_default();
+    let says_nothing = name == "main" || name.starts_with("tokio-");
+    if says_nothing {
+        String::new()
+    } else {
+        name.to_owned()
     }
 }
 

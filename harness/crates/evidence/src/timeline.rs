@@ -7,8 +7,8 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::{
+    notes::Step,
     page::{Entry, Level, Source},
-    subject::Step,
 };
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::Evidence;

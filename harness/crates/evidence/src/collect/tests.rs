@@ -7,23 +7,28 @@ use proptest::{prelude::*, test_runner::Config};
 
 use super::*;
 use crate::{
-    redact::planted::forms, redact::planted::secret, redact::planted::told,
-    redact::planted::traces, subject::Step, subject::Window,
+    notes::CaseNotes, notes::ClusterNotes, notes::Step, redact::planted::forms,
+    redact::planted::secret, redact::planted::told, redact::planted::traces,
 };
 
-fn known(home: &Path, since: Option<&str>) -> Known {
-    Known {
-        cluster: "c".into(),
-        home: home.to_owned(),
-        case: since.map(|since| Window {
-            namespace: "case-1".into(),
-            since_us: timeline::at_us(since).unwrap(),
-        }),
-        ..Known::default()
+fn known(home: &Path, since: Option<&str>) -> About {
+    let cases = since.into_iter().map(|since| CaseNotes {
+        namespace: "case-1".into(),
+        since_us: timeline::at_us(since).unwrap(),
+        ..CaseNotes::default()
+    });
+    About {
+        cluster: ClusterNotes {
+            name: "c".into(),
+            home: home.to_owned(),
+            ..ClusterNotes::default()
+        },
+        cases: cases.collect(),
+        ..About::default()
     }
 }
 
-fn written(known: &Known, message: &str, parts: &[(&str, &str)]) -> Kept {
+fn written(known: &About, message: &str, parts: &[(&str, &str)]) -> Kept {
     let why = Why {
         message: message.into(),
         ..Why::default()
@@ -213,8 +218,8 @@ proptest! {
             expected: Some(lines.clone()),
             observed: Some(format!("saw {value}")),
         };
-        let step = Step { at_us: 1, boot: false, failed: true, text: lines };
-        let known = Known { steps: vec![step], ..known(home.path(), Some("2026-11-21T09:00:00Z")) };
+        let step = Step { at_us: 1, failed: true, text: lines, ..Step::default() };
+        let known = About { steps: vec![step], ..known(home.path(), Some("2026-11-21T09:00:00Z")) };
         let secrets = redact::secrets_in(&found.documents());
         let kept = write(&known, &why, found, &secrets).unwrap();
         prop_assert!(kept.files >= 10, "{}", kept.files);

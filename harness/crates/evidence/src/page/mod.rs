@@ -36,6 +36,9 @@ const SCRIPT: &str = concat!(
 pub struct Page {
     /// What it is about: `suite::side::test`, or `cluster <name>`.
     pub title: String,
+    /// The namespace of the case it is about, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
     /// Why it was written, such as `test failed` or `boot failed`.
     pub reason: String,
     /// The error or the words of the panic; may have several lines.

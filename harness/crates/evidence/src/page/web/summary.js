@@ -20,6 +20,7 @@ function showSummary() {
   $("made").textContent = new Date(data.made).toISOString().replace("T", " ").slice(0, 19) + " UTC";
   $("made").dateTime = data.made;
   const versions = Object.entries(data.versions).map(([name, version]) => `${name} ${version}`);
+  if (data.case) versions.push(`namespace ${data.case}`);
   $("versions").textContent = versions.join(", ");
   $("message").textContent = data.message;
   for (const key of ["expected", "observed"]) {
