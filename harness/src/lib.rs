@@ -43,13 +43,14 @@
 pub mod case;
 pub mod cluster;
 mod verdict;
+pub mod wait;
 
 pub use case::Case;
 pub use cluster::{Cluster, ClusterSpec, NodeSpec};
 pub use k8s_openapi;
 pub use kube;
 pub use kubenest_base::{
-    Context, Error, ErrorKind, Result, lock, process, settings, store, telemetry, wait,
+    Error, ErrorKind, Origin, Result, lock, process, settings, store, telemetry,
 };
 pub use kubenest_diagnosis as diagnosis;
 pub use kubenest_docker as docker;

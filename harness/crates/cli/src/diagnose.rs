@@ -8,9 +8,10 @@ use std::{
 
 use clap::Args;
 use kubenest::{
-    Context, Error, Result,
+    Error, Result,
     diagnosis::{Report, known, near, read},
 };
+use kubenest_base::Context;
 
 /// Nothing was recognised.
 const NOTHING: u8 = 4;

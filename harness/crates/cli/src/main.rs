@@ -22,7 +22,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use kubenest::{
-    Context, ErrorKind, Result, diagnosis,
+    ErrorKind, Result, diagnosis,
     docker::{self, Scope},
     doctor,
     evidence::{self, redact::Redactor},
@@ -30,6 +30,7 @@ use kubenest::{
     store::Store,
     telemetry,
 };
+use kubenest_base::Context;
 use kubenest_runner::exit;
 
 /// Boot real Kubernetes nodes in containers, look at them, remove them.

@@ -6,7 +6,7 @@ mod stages;
 
 use std::time::Instant;
 
-use kubenest_base::{Error, ErrorKind, Result, parent, progress, settings::settings, wait};
+use kubenest_base::{Error, ErrorKind, Origin, Result, parent, progress, settings::settings, wait};
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::diagnose;
 use kubenest_evidence as evidence;
@@ -22,7 +22,11 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     evidence::check()?;
     parent::watch();
     evidence::watch();
-    booted(spec).await.inspect_err(|error| {
+    // One that a test boots on the way is no question of its own.
+    let booted = booted(spec)
+        .await
+        .map_err(|error| error.of(Origin::Harness));
+    booted.inspect_err(|error| {
         // A refusal may be what a test is about; all else is a broken set-up.
         if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
             verdict::leave(&verdict::broken_setup(error.report()));

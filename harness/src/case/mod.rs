@@ -1,35 +1,31 @@
 //! The life of one test: gate, namespace, body, quiet cleanup, verdict, re-raise.
 
+mod outcome;
+mod verbs;
+
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
-    fmt::Debug,
     panic::{AssertUnwindSafe, resume_unwind},
     thread,
     time::{Duration, Instant},
 };
 
 use futures::FutureExt;
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::core::v1::{Namespace, Pod, Secret},
-};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
-    Api, Client, Resource,
+    Api,
     api::{DeleteParams, ListParams, ObjectList, PostParams},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use tempfile::TempDir;
 
 use crate::{Cluster, verdict};
-use kubenest_base::{
-    Context, Error, ErrorKind, Result, progress, settings::settings, wait, wait::Probe,
-};
+use kubenest_base::{Context, ErrorKind, Result, progress, settings::settings, wait};
 use kubenest_docker::Labels;
 use kubenest_evidence as evidence;
-use kubenest_evidence::{Kept, Subject, Why};
-use kubenest_node::{node::Node, objects};
+use kubenest_evidence::{Subject, Why};
+use kubenest_node::objects;
 
 /// How long an API server may take to tell of a case's Secrets.
 const SECRETS: Duration = Duration::from_secs(2);
@@ -57,8 +53,21 @@ impl Cluster {
     /// in the kubelets' configuration files.
     ///
     /// The namespace is removed afterwards, whether the body succeeded, failed or panicked.
-    /// When `KUBENEST_VERDICTS` names a folder, a verdict is left there, which tells a
-    /// broken set-up from a failed assertion.
+    ///
+    /// # Red or broken
+    /// When `KUBENEST_VERDICTS` names a folder, a verdict is left there. It tells a test that
+    /// failed (`cargo xtask e2e` ends with 100) from one that was broken (105), by whose error
+    /// ended it:
+    ///
+    /// - Failed is what the body itself says: a panic, `anyhow::ensure!` and `bail!`, an error of
+    ///   [`client()`](Case::client) or of any other library. Of kubenest's errors, those that
+    ///   answer a question of the test are its own, too: a wait for a condition of the test that
+    ///   did not come true, a pod that ended, an object that the API server refused, a loaded
+    ///   image that is gone.
+    /// - Broken is what kubenest could not do: a gate that refuses, an engine, a containerd or an
+    ///   API server that does not answer, a command that cannot be run in a node, an image that
+    ///   cannot be loaded. Such an [`Error`](crate::Error) stays what it is when the body hands
+    ///   it on with `?`, also below added context or as the cause of another.
     ///
     /// # Errors
     /// The body's own, or what kept it from being run.
@@ -107,22 +116,23 @@ impl Cluster {
         }
         let shown = case.shown.get().map(|after| (Phase::Shown, after));
         record.phases.extend(shown);
-        match &ended {
+        let kept_for = match &ended {
             Ok(Ok(())) => {
                 record.verdict = Verdict::Passed;
-                if settings().evidence_always {
-                    keep(&case.subject, &mut record, "asked for").await;
-                }
+                settings().evidence_always.then_some("asked for")
             }
             Ok(Err(error)) => {
-                record.verdict = meaning(error);
+                record.verdict = outcome::verdict_of(error);
                 record.message = Some(format!("{error:#}"));
-                keep(&case.subject, &mut record, reason(error)).await;
+                Some(outcome::reason(error))
             }
             Err(panic) => {
                 record.message = Some(evidence::words(panic.as_ref()));
-                keep(&case.subject, &mut record, "panicked").await;
+                Some("panicked")
             }
+        };
+        if let Some(reason) = kept_for {
+            keep(&case.subject, &mut record, reason).await;
         }
         if record.verdict != Verdict::Passed {
             case.asked
@@ -153,12 +163,12 @@ impl Cluster {
         let body = AssertUnwindSafe(Box::pin(body(case))).catch_unwind();
         let ended = tokio::select! {
             ended = body => ended,
-            lost = self.protection().watch(self.nodes()) => Ok(Err(lost.into())),
+            lost = self.protection().watch(self.nodes()) => Ok(Err(lost.asserted().into())),
         };
         match ended {
             // Since the last look; nodes that do not answer may be what the test is about.
             Ok(Ok(())) => match self.protection().check(self.nodes()).await {
-                Err(lost) if lost.kind() == ErrorKind::Refused => Ok(Err(lost.into())),
+                Err(lost) if lost.kind() == ErrorKind::Refused => Ok(Err(lost.asserted().into())),
                 _ => Ok(Ok(())),
             },
             ended => ended,
@@ -227,141 +237,7 @@ async fn keep(subject: &Subject, record: &mut VerdictFile, reason: &'static str)
     }
 }
 
-impl<'a> Case<'a> {
-    /// The cluster it runs in.
-    pub fn cluster(&self) -> &'a Cluster {
-        self.cluster
-    }
-
-    /// A client with administrator's rights.
-    pub fn client(&self) -> Client {
-        self.cluster.client()
-    }
-
-    /// The control plane's node.
-    pub fn node(&self) -> &'a Node {
-        self.cluster.control_plane()
-    }
-
-    /// The namespace of its own.
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
-    /// Objects of one kind in its namespace.
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(self.client(), &self.namespace)
-    }
-
-    /// Makes an object in its namespace.
-    ///
-    /// # Errors
-    /// The API server refuses it.
-    pub async fn create<K>(&self, object: &K) -> Result<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).into_owned();
-        let name = object.meta().name.clone().unwrap_or_default();
-        self.step(format!("create {kind} {name}"));
-        if kind == "Secret" {
-            evidence::hide(&serde_json::to_value(object));
-        }
-        objects::create(&self.client(), &self.namespace, object).await
-    }
-
-    /// Waits until a pod of its namespace is Ready.
-    ///
-    /// # Errors
-    /// The pod ended, or is not Ready in time: the error has its state.
-    pub async fn pod_ready(&self, name: &str, deadline: Duration) -> Result<Pod> {
-        self.step(format!("wait for pod {name}"));
-        let ready = objects::pod_ready(&self.client(), &self.namespace, name, deadline).await;
-        self.ended(&format!("pod {name} is Ready"), &ready);
-        ready
-    }
-
-    /// Waits for a condition; see [`wait::until`].
-    ///
-    /// # Errors
-    /// The probe's own, or a timeout with what was seen last.
-    pub async fn until<T, F: Future<Output = Probe<T>>>(
-        &self,
-        what: &str,
-        deadline: Duration,
-        probe: impl FnMut() -> F,
-    ) -> Result<T> {
-        self.step(format!("wait for {what}"));
-        let seen = wait::until(what, deadline, probe).await;
-        self.ended(&format!("saw {what}"), &seen);
-        seen
-    }
-
-    /// Notes a step of the test, for the time line that is kept of a failure. Waiting and
-    /// creating are noted without it.
-    pub fn step(&self, what: impl AsRef<str>) {
-        self.subject.did(format!("test: {}", what.as_ref()));
-    }
-
-    fn ended<T>(&self, well: &str, result: &Result<T>) {
-        match result {
-            Ok(_) => self.step(well),
-            Err(error) => self.subject.failed(false, error.report()),
-        }
-    }
-
-    /// Notes for the report what the test expects and what it saw; the test's own
-    /// assertion decides.
-    pub fn saw(&self, expected: impl Into<String>, observed: impl Into<String>) {
-        self.seen.replace(Some((expected.into(), observed.into())));
-    }
-
-    /// Notes for the report that the documented failure shows itself now: how long after the
-    /// boot began a test without the gate would have met it. The first call counts.
-    pub fn shown(&self) {
-        let after = self.cluster.started().elapsed().as_secs_f64();
-        self.shown.set(Some(self.shown.get().unwrap_or(after)));
-    }
-
-    /// Collects what there is of the case now, with what it [saw](Case::saw), as is done when it
-    /// fails: for a test of a failure that has to be understood from what it leaves.
-    ///
-    /// It stays if the case fails, beside the evidence of that, and is else removed with the
-    /// case; [`Cluster::evidence`] writes what stays anyway.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    ///
-    /// ```no_run
-    /// # async fn example(cluster: kubenest::Cluster) -> anyhow::Result<()> {
-    /// cluster
-    ///     .case(async |case| {
-    ///         case.node().exec_ok(&["systemctl", "kill", "--signal=KILL", "containerd"]).await?;
-    ///         let kept = case.evidence().await?;
-    ///         assert!(kept.folder.join("index.html").is_file());
-    ///         Ok(())
-    ///     })
-    ///     .await
-    /// # }
-    /// ```
-    pub async fn evidence(&self) -> Result<Kept> {
-        let home = evidence::aside()?;
-        let (expected, observed) = self.seen.borrow().clone().unzip();
-        let why = Why {
-            expected,
-            observed,
-            ..Why::asked_for()
-        };
-        let kept = evidence::of_subject(&self.subject, &why, Some(home.path())).await;
-        self.asked.borrow_mut().push(home);
-        kept
-    }
-
+impl Case<'_> {
     /// Removes the namespace. Trouble is only logged: it must not bury a failure.
     async fn close(&self) {
         self.remember_secrets().await;
@@ -395,21 +271,4 @@ impl<'a> Case<'a> {
 fn is_label((_, value): &(String, String)) -> bool {
     let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     value.len() <= 63 && value.bytes().all(fine)
-}
-
-/// Only an assertion fails a test: a panic, a condition that did not come true, a refusal.
-/// Every other error kept the test from its question.
-fn meaning(error: &anyhow::Error) -> Verdict {
-    match error.downcast_ref::<Error>().map(Error::kind) {
-        Some(ErrorKind::Timeout | ErrorKind::Refused) => Verdict::Failed,
-        _ => Verdict::Setup,
-    }
-}
-
-/// Why evidence of it is kept.
-fn reason(error: &anyhow::Error) -> &'static str {
-    match error.downcast_ref::<Error>().map(Error::kind) {
-        Some(ErrorKind::Timeout) => "timed out",
-        _ => "test failed",
-    }
 }

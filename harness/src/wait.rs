@@ -1,0 +1,60 @@
+//! Waiting in a test: as the harness waits, but what does not come true is the test's failure.
+
+use std::time::Duration;
+
+pub use kubenest_base::wait::{
+    Deadline, Patience, Probe, at_most, machine_cause, pace, patience, scaled, with_factor,
+};
+use kubenest_base::{Result, wait};
+
+/// Looks again and again, at growing intervals of 10 ms to 250 ms, until `probe` is ready.
+///
+/// A look that hangs is cut off at the deadline.
+///
+/// # Errors
+/// A timeout that names `what`, the deadline and the last thing seen; it is the
+/// [test's own](crate::Origin::Test) failure. Or the probe's own error, as it is.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// use std::time::Duration;
+/// use kubenest::wait::{self, Probe};
+///
+/// let folder = std::env::temp_dir();
+/// wait::until("the folder to be there", Duration::from_secs(5), async || {
+///     Probe::from_result(std::fs::metadata(&folder))
+/// })
+/// .await?;
+/// # Ok::<(), kubenest::Error>(()) }).unwrap();
+/// ```
+pub async fn until<T, F: Future<Output = Probe<T>>>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> F,
+) -> Result<T> {
+    let ended = wait::until(what, deadline, || {
+        let look = probe();
+        async {
+            match look.await {
+                Probe::Ready(value) => Probe::Ready(Ok(value)),
+                Probe::Pending(seen) => Probe::Pending(seen),
+                Probe::Failed(error) => Probe::Ready(Err(error)),
+            }
+        }
+    });
+    ended.await.map_err(kubenest_base::Error::asserted)?
+}
+
+/// Gives `work` until the deadline.
+///
+/// # Errors
+/// A timeout that names `what`, which is the [test's own](crate::Origin::Test) failure; or the
+/// work's own error, as it is.
+pub async fn within<T>(
+    what: &str,
+    deadline: Duration,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let ended = wait::within(what, deadline, async { Ok(work.await) });
+    ended.await.map_err(kubenest_base::Error::asserted)?
+}
