@@ -44,7 +44,8 @@ pub struct Case<'a> {
 }
 
 impl Cluster {
-    /// Runs one test: the health gate first, then the body in a namespace of its own.
+    /// Runs one test: the health gate first, then the body in a namespace of its own. Returns
+    /// what the body returns.
     ///
     /// The images that were loaded have to stay: a body during which one disappears from a node
     /// is cancelled, and the error says what removed it.
@@ -83,13 +84,16 @@ impl Cluster {
     ///         assert!(pods.list(&Default::default()).await?.items.is_empty());
     ///         Ok(())
     ///     })
-    ///     .await
+    ///     .await?;
+    /// let address = cluster.case(async |case| Ok(case.node().ip())).await?;
+    /// assert!(address.is_ipv4());
+    /// # Ok(())
     /// # }
     /// ```
-    pub async fn case(
+    pub async fn case<T>(
         &self,
-        body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+        body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let mut record = self.record();
         let begin = Instant::now();
         let case = match self.open().await {
@@ -117,7 +121,7 @@ impl Cluster {
         let shown = case.shown.get().map(|after| (Phase::Shown, after));
         record.phases.extend(shown);
         let kept_for = match &ended {
-            Ok(Ok(())) => {
+            Ok(Ok(_)) => {
                 record.verdict = Verdict::Passed;
                 settings().evidence_always.then_some("asked for")
             }
@@ -154,11 +158,11 @@ impl Cluster {
     }
 
     /// Runs the body to its end, or until a protected image is gone from a node.
-    async fn guarded(
+    async fn guarded<T>(
         &self,
         case: &Case<'_>,
-        body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<()>,
-    ) -> thread::Result<anyhow::Result<()>> {
+        body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<T>,
+    ) -> thread::Result<anyhow::Result<T>> {
         // A body is a large future; test threads have small stacks.
         let body = AssertUnwindSafe(Box::pin(body(case))).catch_unwind();
         let ended = tokio::select! {
@@ -167,9 +171,9 @@ impl Cluster {
         };
         match ended {
             // Since the last look; nodes that do not answer may be what the test is about.
-            Ok(Ok(())) => match self.protection().check(self.nodes()).await {
+            Ok(Ok(value)) => match self.protection().check(self.nodes()).await {
                 Err(lost) if lost.kind() == ErrorKind::Refused => Ok(Err(lost.asserted().into())),
-                _ => Ok(Ok(())),
+                _ => Ok(Ok(value)),
             },
             ended => ended,
         }

@@ -189,10 +189,9 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
         .with_recipe(RECIPE)?
         .boot()
         .await?;
-    let mut built = None;
-    cluster
+    let built = cluster
         .case(async |case| {
-            let built = built.insert(Built::new(cluster.docker(), cluster.name()).await?);
+            let built = Built::new(cluster.docker(), cluster.name()).await?;
             built.build("one").await?;
             let half = Images::of(case.cluster().docker(), &case.cluster().nodes()[1..]);
             let worker = half.load(built.name.as_str()).await?;
@@ -207,13 +206,14 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
                 let name = node.name();
                 assert_eq!(built.run_on(case, name, name, &built.name).await?, "two");
             }
-            a_remote_engine_streams(case, built).await?;
-            a_registry_gives_by_digest(case, built).await?;
-            a_killed_load_leaves_nothing(case, built).await?;
-            what_cannot_be_loaded_changes_nothing(case, built).await
+            a_remote_engine_streams(case, &built).await?;
+            a_registry_gives_by_digest(case, &built).await?;
+            a_killed_load_leaves_nothing(case, &built).await?;
+            what_cannot_be_loaded_changes_nothing(case, &built).await?;
+            Ok(built)
         })
         .await?;
-    a_restarted_node_keeps_images_again(&cluster, &built.unwrap()).await?;
+    a_restarted_node_keeps_images_again(&cluster, &built).await?;
     Ok(cluster.down().await?)
 }
 

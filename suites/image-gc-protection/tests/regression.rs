@@ -199,8 +199,7 @@ mod fixed {
             "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, logging: {verbosity: 3}}";
         let spec = spec(CONTAINERD_2_0)?.with_kubeadm_patch(watched)?;
         let cluster = spec.boot().await?;
-        let mut images = None;
-        cluster
+        let (kept, control, removed) = cluster
             .case(async |case| {
                 equal_thresholds_are_refused_in_the_kubelets_words(case).await?;
                 let (kept, pin) = load(case, "protected").await?;
@@ -208,11 +207,9 @@ mod fixed {
                 let (control, _) = load(case, "only settings protect it").await?;
                 case.cluster().images().release(control.reference()).await?;
                 let (removed, _) = load(case, "removed by hand").await?;
-                images = Some((kept, control, removed));
-                Ok(())
+                Ok((kept, control, removed))
             })
             .await?;
-        let (kept, control, removed) = images.expect("must be loaded");
         a_lost_pin_is_put_back(&cluster, &kept).await?;
         what_a_hand_removes_is_told_apart(&cluster, removed).await?;
         cluster
