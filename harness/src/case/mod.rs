@@ -1,5 +1,6 @@
 //! The life of one test: gate, namespace, body, quiet cleanup, verdict, re-raise.
 
+mod gate;
 mod outcome;
 mod verbs;
 
@@ -20,6 +21,8 @@ use kube::{
 use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use tempfile::TempDir;
 
+use self::gate::Place;
+pub(crate) use self::gate::Running;
 use crate::{Cluster, verdict};
 use kubenest_base::{Context, ErrorKind, Result, progress, settings::settings, wait};
 use kubenest_docker::Labels;
@@ -36,6 +39,8 @@ pub struct Case<'a> {
     namespace: String,
     /// What evidence of it is collected of.
     subject: Subject,
+    /// It is counted among those that run as long as it is there.
+    _place: Place<'a>,
     seen: RefCell<Option<(String, String)>>,
     /// Seconds from the start of the boot to where the failure showed.
     shown: Cell<Option<f64>>,
@@ -69,6 +74,12 @@ impl Cluster {
     ///   API server that does not answer, a command that cannot be run in a node, an image that
     ///   cannot be loaded. Such an [`Error`](crate::Error) stays what it is when the body hands
     ///   it on with `?`, also below added context or as the cause of another.
+    ///
+    /// # Several at once
+    /// Cases may run at once on one cluster, each with its namespace, its verdict and its
+    /// evidence. Only the first puts anything back before its gate. One that begins beside others
+    /// only looks; if a node is not healthy then, it waits until it is alone, and is refused if
+    /// that takes longer than five minutes. A loaded image that disappears ends all of them.
     ///
     /// # Errors
     /// The body's own, or what kept it from being run.
@@ -199,8 +210,7 @@ impl Cluster {
     }
 
     async fn open(&self) -> Result<Case<'_>> {
-        self.restored_health().await?;
-        self.protection().check(self.nodes()).await?;
+        let place = self.enter().await?;
         let mut namespace = Namespace::default();
         namespace.metadata.generate_name = Some("case-".into());
         let labels = Labels::new("case").cluster(self.name()).map();
@@ -218,6 +228,7 @@ impl Cluster {
             cluster: self,
             namespace: name,
             subject,
+            _place: place,
             seen: RefCell::default(),
             shown: Cell::default(),
             asked: RefCell::default(),

@@ -33,6 +33,7 @@ pub use self::{
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
 };
+use crate::case::Running;
 use kubenest_base::{Error, Result};
 use kubenest_docker::{Docker, labels, labels::BootId};
 use kubenest_evidence as evidence;
@@ -62,6 +63,7 @@ pub struct Cluster {
     protection: Protection,
     started: Instant,
     phases: Vec<Phase>,
+    running: Running,
     made: Made,
 }
 
@@ -160,11 +162,16 @@ impl Cluster {
         health::gate(&self.nodes, &self.client(), &self.expected).await
     }
 
-    /// As [`health`](Self::health), before a test: settings of the kubelets that a test before
+    /// As [`health`](Self::health), before a test on a cluster where no other runs: settings of the kubelets that a test before
     /// it has changed are put back first.
     pub(crate) async fn restored_health(&self) -> Result<Report> {
         let tell = |line: &str| self.subject().booted(format!("gate: {line}"));
         health::gate_restoring(&self.nodes, &self.client(), &self.expected, tell).await
+    }
+
+    /// The cases that run on it.
+    pub(crate) fn running(&self) -> &Running {
+        &self.running
     }
 
     /// The images that have to stay in its nodes.

@@ -62,6 +62,11 @@ pub const PLANTED: [(&str, &[&str]); 12] = [
 /// What is said first in a case.
 pub const FIRST_WORDS: &str = "the first words of a case";
 
+/// What the first of two cases at once says before the second begins.
+pub const WORDS_OF_ONE: &str = "words of the one";
+/// What the second says.
+pub const WORDS_OF_ANOTHER: &str = "words of another";
+
 /// What a Secret holds; a pod says it, too. It has what ends a value in one form or another.
 pub const SESAME: &str = r#"Zx9!,open;sesame&"77"{7777"#;
 /// The same as the API has it.

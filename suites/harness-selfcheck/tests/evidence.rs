@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use harness_selfcheck::{
     left_of,
-    planted::{FIRST_WORDS, PATTERN, secrets},
+    planted::{FIRST_WORDS, PATTERN, WORDS_OF_ANOTHER, WORDS_OF_ONE, secrets},
     unique_name,
 };
 use kubenest::{
@@ -37,6 +37,8 @@ const JOURNALS: [&str; 4] = [
     "/journal.log",
     "/kernel.log",
 ];
+/// The folder of verdicts, beside bundles.
+const VERDICTS: &str = "verdicts";
 /// Bytes of a bundle.
 const SIZE: u64 = 16 << 20;
 
@@ -67,7 +69,7 @@ impl Breaking {
             .env("KUBENEST_EVIDENCE", home.path())
             .env("KUBENEST_REDACT", PATTERN)
             // Its failures are what the test is about, not the test's own.
-            .env_remove("KUBENEST_VERDICTS")
+            .env("KUBENEST_VERDICTS", home.path().join(VERDICTS))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
@@ -120,6 +122,21 @@ impl Breaking {
         Ok(bundles)
     }
 
+    /// How its cases ended, in that order: what the harness could not do is no failure of the
+    /// body that hands it on.
+    fn tells_red_from_broken(&self) -> Result<()> {
+        let mut files = files(&self.home.path().join(VERDICTS));
+        files.sort();
+        let verdicts: Vec<Value> = files
+            .iter()
+            .map(|file| anyhow::Ok(serde_json::from_slice(&fs::read(file)?)?))
+            .collect::<Result<_>>()?;
+        let verdicts: Vec<_> = verdicts.iter().map(|verdict| &verdict["verdict"]).collect();
+        let red = "failed";
+        assert_eq!(verdicts, [red, "passed", red, red, red, "setup", red]);
+        Ok(())
+    }
+
     /// Nothing of the cluster is left, and nothing raw.
     async fn leaves_nothing(&self) -> Result<()> {
         let docker = kubenest::engine::find().await?;
@@ -159,6 +176,19 @@ impl Bundle {
             self.folder.display(),
             self.missing()
         );
+    }
+
+    /// The time, the steps and the objects are those of the case of this namespace, which failed
+    /// while another ran.
+    fn is_of_one_of_two_cases(&self, namespace: &str) {
+        assert_eq!(self.index["case"], namespace);
+        for file in ["/kubelet.log", "/index.html"] {
+            self.tells(file, WORDS_OF_ONE);
+        }
+        let page = self.text("/index.html");
+        assert!(!page.contains(&format!("test: {WORDS_OF_ANOTHER}")));
+        let objects = self.folder.join(format!("api/{namespace}.json"));
+        assert!(objects.is_file(), "no {}", objects.display());
     }
 
     fn is_small(&self) {
@@ -233,6 +263,9 @@ async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<
 #[tokio::test]
 async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()> {
     let mut breaking = Breaking::start("cases")?;
+    let line = breaking.line().await?;
+    let one = line.strip_prefix("one ").context(line.clone())?.to_owned();
+    assert_eq!(breaking.line().await?, "another ended well: true");
     for case in ["planted", "containerd", "disk"] {
         let line = breaking.line().await?;
         let seconds = line
@@ -247,9 +280,10 @@ async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()>
         .context("it took too long")??;
     assert!(!status.success());
     let bundles = breaking.bundles()?;
-    let [planted, containerd, disk, api, node] = bundles.as_slice() else {
+    let [beside, planted, containerd, disk, api, broken, node] = bundles.as_slice() else {
         panic!("{} bundles: {said}", bundles.len())
     };
+    beside.is_of_one_of_two_cases(&one);
     planted_is_found_redacted(planted);
     containerd.tells("/containerd.log", "status=9/KILL");
     disk.tells("/kubelet.log", "no space left on device");
@@ -266,6 +300,8 @@ async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()>
     );
     node.tells("/kubelet.log", "connection refused");
     assert_eq!(node.index["reason"], "panicked");
+    assert_eq!(broken.index["reason"], "harness failed");
+    breaking.tells_red_from_broken()?;
 
     // A case's bundle is about that case; the cluster's full logs are beside it.
     let planted_words = "planted jwt";

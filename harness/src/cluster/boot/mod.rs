@@ -14,7 +14,7 @@ use kubenest_evidence::{Kept, Why};
 
 use self::{clock::Clock, planning::Planned};
 use super::{Cluster, ClusterSpec, made::Made};
-use crate::verdict;
+use crate::{case::Running, verdict};
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
@@ -66,6 +66,7 @@ async fn booted(spec: ClusterSpec) -> Result<Cluster> {
                 expected: plan.expected,
                 started,
                 phases: clock.phases,
+                running: Running::default(),
                 made,
             })
         }

@@ -1,8 +1,8 @@
 //! Breaks a cluster on purpose, as tests do that fail, and says when.
 //!
 //! `breaking boot NAME` boots with a kubelet that cannot start, `breaking given-up NAME` until
-//! Ctrl-C; `breaking cases NAME` has one case after the other fail; `breaking wait NAME` waits in
-//! a case to be killed.
+//! Ctrl-C; `breaking cases NAME` has one case after the other fail, and some at once; `breaking wait
+//! NAME` waits in a case to be killed.
 #![expect(
     clippy::print_stdout,
     reason = "whoever started it waits for its lines"
@@ -10,10 +10,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use harness_selfcheck::{
     RECIPE,
-    planted::{FIRST_WORDS, SESAME, lines},
+    planted::{FIRST_WORDS, SESAME, WORDS_OF_ANOTHER, WORDS_OF_ONE, lines},
 };
 use kubenest::{
     Case, Cluster, ClusterSpec,
@@ -27,6 +27,7 @@ use kubenest::{
     wait::Probe,
 };
 use serde_json::json;
+use tokio::sync::Notify;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -59,6 +60,7 @@ async fn main() -> Result<()> {
     if mode == "wait" {
         return cluster.case(async |case| wait(case).await).await;
     }
+    one_fails_beside_another(&cluster).await?;
     ended("planted", &cluster, async |case| plant(case).await).await;
     ended("containerd", &cluster, async |case| {
         kill_containerd(case).await
@@ -69,9 +71,80 @@ async fn main() -> Result<()> {
         .control_plane()
         .exec_ok(&["umount", "/var/lib/kubelet/pods"])
         .await?;
-    cluster
-        .case(async |case| stop_the_api_server_and_the_node(case).await)
-        .await
+    lose_the_node_in_two_cases(&cluster).await
+}
+
+/// Two cases at once: one begins, then another, the first fails and is over, the other ends well.
+async fn one_fails_beside_another(cluster: &Cluster) -> Result<()> {
+    let [has_spoken, has_company, is_over] = [(); 3].map(|()| Notify::new());
+    let one = async {
+        let ended = cluster.case(async |case| {
+            say(case, WORDS_OF_ONE).await?;
+            case.step(WORDS_OF_ONE);
+            has_spoken.notify_one();
+            has_company.notified().await;
+            println!("one {}", case.namespace());
+            bail!("the one failed")
+        });
+        let ended: Result<()> = ended.await;
+        is_over.notify_one();
+        ended.expect_err("it must fail");
+    };
+    let another = async {
+        has_spoken.notified().await;
+        let ended = cluster.case(async |case| {
+            say(case, WORDS_OF_ANOTHER).await?;
+            case.step(WORDS_OF_ANOTHER);
+            has_company.notify_one();
+            is_over.notified().await;
+            its_evidence_is_its_own(case).await
+        });
+        ended.await
+    };
+    let ((), another) = tokio::join!(one, another);
+    println!("another ended well: {}", another.is_ok());
+    another
+}
+
+/// What is kept of the second of two cases, when the first is over.
+async fn its_evidence_is_its_own(case: &Case<'_>) -> Result<()> {
+    let folder = case.evidence().await?.folder;
+    let read = |path: &str| std::fs::read_to_string(folder.join(path));
+    let kubelet = read(&format!("nodes/{}/kubelet.log", case.node().name()))?;
+    let page = read("index.html")?;
+    let objects = read(&format!("api/{}.json", case.namespace()));
+    ensure!(objects.is_ok(), "its objects are not there: {objects:?}");
+    for text in [kubelet, page] {
+        ensure!(text.contains(WORDS_OF_ANOTHER), "no own words in: {text}");
+        ensure!(!text.contains(WORDS_OF_ONE), "words of the first: {text}");
+    }
+    Ok(())
+}
+
+/// Two cases at once whose node goes: one is told so by the harness and hands that on, the other
+/// panics.
+async fn lose_the_node_in_two_cases(cluster: &Cluster) -> Result<()> {
+    let [has_begun, is_lost, is_over] = [(); 3].map(|()| Notify::new());
+    let broken = async {
+        let ended = cluster.case(async |case| {
+            has_begun.notify_one();
+            is_lost.notified().await;
+            let config = ConfigMap::default();
+            case.create(&config).await.context("what the test needs")?;
+            Ok(())
+        });
+        let ended = ended.await;
+        is_over.notify_one();
+        ended.expect_err("no API server is there");
+    };
+    let breaking = cluster.case(async |case| {
+        has_begun.notified().await;
+        stop_the_api_server_and_the_node(case).await?;
+        is_lost.notify_one();
+        is_over.notified().await;
+        panic!("the node is dead")
+    });
+    tokio::join!(broken, breaking).1
 }
 
 /// Runs a case that fails, and tells how long its evidence took.
@@ -201,7 +274,7 @@ async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
         }
     })
     .await?;
-    panic!("the node is dead")
+    Ok(())
 }
 
 /// Waits until a speaker has said all, where evidence looks for it, and the API server has heard
