@@ -3,21 +3,27 @@
 //! It has no script. Every text goes through [`text`], so that what a test or a log said
 //! cannot become part of the page.
 
+mod matrix;
+mod table;
+mod timeline;
+
 use std::fmt::Write;
 use std::path::{Component, Path};
 
-use kubenest_protocol::{Phase, Verdict, exit};
+use kubenest_protocol::{Phase, exit};
 
-use crate::failure::{self, below_side};
+use crate::failure;
 use crate::log::tail;
 use crate::report::{Report, TestReport, printable};
 use crate::run_dir::RunDir;
 
 /// The look of the bundles' pages; a file, since the runner does not link the crate that writes those.
-const LOOK: &str = include_str!("../../evidence/src/page/web/look.css");
+const LOOK: &str = include_str!("../../../evidence/src/page/web/look.css");
 const STYLE: &str = include_str!("html.css");
 /// How much of a log's end is shown.
 const LOG: (u64, usize) = (16 * 1024, 60);
+/// Of how many tests that did not pass the end of the log is on the page.
+const LOGS: usize = 50;
 /// The phases that have a colour, in the order they happen.
 const PHASES: [Phase; 5] = [
     Phase::Image,
@@ -53,13 +59,20 @@ pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
             "<p class=\"message\">Nothing ran: no test of {asked}.</p>"
         );
     }
+    page.push_str(&matrix::section(&report.tests));
+    page.push_str(&timeline::section(report));
     if !red.is_empty() {
-        page.push_str("<section>\n<h2>What did not pass</h2>\n");
-        red.iter()
-            .for_each(|test| page.push_str(&failure(test, dir)));
+        page.push_str("<section>\n<h2 id=\"red\">What did not pass</h2>\n");
+        for (at, test) in red.iter().enumerate() {
+            page.push_str(&failure(test));
+            if at < LOGS {
+                page.push_str(&log_end(&dir.path.join(&test.log)));
+            }
+            page.push_str("</article>\n");
+        }
         page.push_str("</section>\n");
     }
-    page.push_str(&all_tests(&report.tests));
+    page.push_str(&table::section(&report.tests));
     page.push_str(&saved(report));
     page.push_str("</main>\n</body>\n</html>\n");
     page
@@ -94,12 +107,16 @@ fn header(report: &Report) -> String {
     } else {
         "bad"
     };
+    let red = match report.tests.iter().any(|test| test.verdict.is_red()) {
+        true => "<a href=\"#red\">what did not pass</a> · ",
+        false => "",
+    };
     format!(
         "<header>\n<p><span class=\"badge {class}\">{}</span> \
          <time datetime=\"{}\">{} UTC</time></p>\n<h1>Run {}</h1>\n\
          <p class=\"quiet\">{} in {} · exit {} · \
-         <a href=\"report.json\">report.json</a> · <a href=\"junit.xml\">junit.xml</a></p>\n\
-         </header>\n",
+         {red}<a href=\"report.json\">report.json</a> · \
+         <a href=\"junit.xml\">junit.xml</a></p>\n</header>\n",
         outcome(report),
         report.started.to_rfc3339(),
         report.started.format("%Y-%m-%d %H:%M:%S"),
@@ -110,8 +127,8 @@ fn header(report: &Report) -> String {
     )
 }
 
-/// All that is known of one test that did not pass.
-fn failure(test: &TestReport, dir: &RunDir) -> String {
+/// All that is known of one test that did not pass, but for the end of its log.
+fn failure(test: &TestReport) -> String {
     let mut page = format!(
         "<article id=\"{}\">\n<h3><span class=\"badge bad\">{}</span> {}</h3>\n\
          <p class=\"quiet\">{}</p>\n",
@@ -168,8 +185,7 @@ fn failure(test: &TestReport, dir: &RunDir) -> String {
         "<dt>keep it</dt><dd>{}</dd>\n</dl>",
         text(&test.again)
     );
-    page.push_str(&log_end(&dir.path.join(&test.log)));
-    page + "</article>\n"
+    page
 }
 
 fn log_end(path: &Path) -> String {
@@ -184,101 +200,6 @@ fn log_end(path: &Path) -> String {
         "<details><summary>The end of its log</summary>\n<pre>{}</pre></details>\n",
         text(&printable(last))
     )
-}
-
-/// Every test, by suite.
-fn all_tests(all: &[TestReport]) -> String {
-    let slowest = all.iter().map(|test| test.seconds).fold(1.0, f64::max);
-    let mut page = String::from("<section>\n<h2>All tests</h2>\n<table class=\"tests\">\n");
-    page.push_str(
-        "<thead><tr><th scope=\"col\"></th><th scope=\"col\">Test</th><th scope=\"col\">Side</th>\
-         <th scope=\"col\">Versions</th><th scope=\"col\">Expected and observed</th>\
-         <th scope=\"col\">Seconds</th><th scope=\"col\">Files</th></tr></thead>\n",
-    );
-    for suite in all.chunk_by(|a, b| a.suite == b.suite) {
-        let name = text(&suite[0].suite);
-        let _ = writeln!(
-            page,
-            "<tbody>\n<tr><th scope=\"rowgroup\" colspan=\"7\" class=\"suite\">{name}</th></tr>"
-        );
-        suite
-            .iter()
-            .for_each(|test| page.push_str(&row(test, slowest)));
-        page.push_str("</tbody>\n");
-    }
-    page + "</table>\n<p class=\"legend\">" + &legend() + "</p>\n</section>\n"
-}
-
-fn row(test: &TestReport, slowest: f64) -> String {
-    let class = match test.verdict {
-        Verdict::Passed => "good",
-        Verdict::Ignored | Verdict::Skipped => "quiet",
-        _ => "bad",
-    };
-    // Long names break between their words.
-    let name = text(below_side(&test.test, &test.side)).replace('_', "_<wbr>");
-    let name = match test.verdict.is_red() {
-        true => format!("<a href=\"#{}\">{name}</a>", text(&test.id())),
-        false => name,
-    };
-    let mut told = Vec::new();
-    for (key, value) in [("expected", &test.expected), ("observed", &test.observed)] {
-        let first = value.as_deref().and_then(|value| value.lines().next());
-        told.extend(first.map(|line| format!("<span>{key}</span> {}", text(line))));
-    }
-    if test.verdict == Verdict::Skipped {
-        told.extend(test.message.as_deref().map(text));
-    }
-    let pages = test
-        .evidence
-        .iter()
-        .map(|bundle| link(&bundle.page(), "evidence"));
-    let files: Vec<_> = pages.chain([link(Path::new(&test.log), "log")]).collect();
-    format!(
-        "<tr><td class=\"verdict {class}\">{}</td><td>{name}</td><td>{}</td><td>{}</td>\
-         <td class=\"told\">{}</td><td class=\"seconds\">{:.1}{}</td><td>{}</td></tr>\n",
-        failure::word(test.verdict),
-        text(&test.side),
-        text(&test.version_list()),
-        told.join("<br>"),
-        test.seconds,
-        bar(test, slowest),
-        files.join(" "),
-    )
-}
-
-/// Where a test's seconds went, as a bar beside those of the slowest test.
-fn bar(test: &TestReport, slowest: f64) -> String {
-    let share = |seconds: f64| seconds.max(0.0) / slowest * 100.0;
-    let phases = test.phase_list();
-    let parts = if phases.is_empty() {
-        "of unknown parts"
-    } else {
-        &phases
-    };
-    let mut bar = format!(
-        "<svg viewBox=\"0 0 100 4\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{0}\">\
-         <title>{0}</title><rect class=\"whole\" width=\"{1:.1}\" height=\"4\"/>",
-        text(parts),
-        share(test.seconds)
-    );
-    let mut left = 0.0;
-    for phase in PHASES {
-        let width = share(test.phases.get(&phase).copied().unwrap_or_default());
-        if width > 0.0 {
-            let _ = write!(
-                bar,
-                "<rect class=\"{phase}\" x=\"{left:.1}\" width=\"{width:.1}\" height=\"4\"/>"
-            );
-        }
-        left += width;
-    }
-    bar + "</svg>"
-}
-
-fn legend() -> String {
-    let one = |phase: Phase| format!("<span class=\"key {phase}\"></span>{phase}");
-    PHASES.map(one).join(" ")
 }
 
 /// How soon the gate refuses what a test would have met late.
@@ -331,6 +252,28 @@ fn link(path: &Path, shown: &str) -> String {
         }
     }
     format!("<a href=\"{target}\">{}</a>", text(shown))
+}
+
+/// The row of a test, by its place in the report: what the matrix and the time line lead to.
+fn row_id(at: usize) -> String {
+    format!("row-{at}")
+}
+
+/// A test's name, which may be broken between its words and nowhere else.
+fn name(name: &str) -> String {
+    text(name).replace("::", "::<wbr>").replace('_', "_<wbr>")
+}
+
+/// How the bars of a test's parts are coloured.
+fn legend() -> String {
+    let one = |phase: Phase| {
+        let name = match phase {
+            Phase::Image => "preparing (image)",
+            phase => phase.name(),
+        };
+        format!("<span class=\"key {phase}\"></span>{name}")
+    };
+    PHASES.map(one).join(" ")
 }
 
 /// A text as HTML, in elements and in quoted attributes.
@@ -391,6 +334,41 @@ mod tests {
         for markup in ["<script", "onload='", "\" onload", "href=\"javascript:"] {
             assert!(!page.contains(markup), "{markup} in {page}");
         }
+    }
+
+    #[test]
+    fn whatever_the_page_leads_to_is_on_it() {
+        let page = shown(&report());
+        let targets = page.split("href=\"#").skip(1);
+        let targets: Vec<_> = targets.filter_map(|rest| rest.split('"').next()).collect();
+        for of in ["row-0", "row-2", "red", "image-gc::fixed::boots"] {
+            assert!(targets.contains(&of), "{of} in {targets:?}");
+        }
+        for target in targets {
+            let id = format!("id=\"{target}\"");
+            assert_eq!(page.matches(&id).count(), 1, "{target} in {page}");
+        }
+    }
+
+    #[test]
+    fn logs_are_shown_of_the_first_tests_that_did_not_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("log"), "kubelet exited\n").unwrap();
+        let mut report = report();
+        report.tests[1].log = "log".to_owned();
+        report.tests = vec![report.tests[1].clone(); LOGS + 10];
+        let dir = RunDir {
+            run: report.run.clone(),
+            path: folder.path().to_owned(),
+        };
+        let page = page(&report, &dir);
+        assert_eq!(page.matches("<article").count(), LOGS + 10);
+        assert_eq!(page.matches("kubelet exited").count(), LOGS);
+    }
+
+    #[test]
+    fn a_name_is_broken_between_its_words_only() {
+        assert_eq!(name("fixed::a_b<wbr>"), "fixed::<wbr>a_<wbr>b&lt;wbr&gt;");
     }
 
     #[test]
