@@ -25,7 +25,7 @@ use kubenest::{
     docker::{Docker, FileEntry, Labels},
     engine,
     image::architecture,
-    node::containerd::{Containerd, SOCKET},
+    node::containerd::SOCKET,
     process::Command,
     settings::settings,
     telemetry,
@@ -265,7 +265,7 @@ impl Bench {
     async fn has(&self, image: &Image) -> Result<()> {
         let id = image.ids.last().context("it must have been loaded")?;
         for node in self.cluster.nodes() {
-            let cri = Containerd::connect(node).await?.cri();
+            let cri = node.cri().await?;
             let found = cri.image(&image.name).await?;
             let found = found.with_context(|| format!("{node} has no {}", image.name))?;
             ensure!(found.id == *id, "{node} has {} as {}", image.name, found.id);

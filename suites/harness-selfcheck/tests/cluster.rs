@@ -27,7 +27,7 @@ use kubenest::{
     docker::{Scope, sweep},
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
     kube::Api,
-    node::{Node, NodeStream, containerd::Containerd},
+    node::{Node, NodeStream},
     process::Command,
     recipe::{Content, Recipe},
     settings::settings,
@@ -119,7 +119,7 @@ async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
             assert_eq!(configz["kubeletconfig"]["maxPods"], 33);
 
             // What the running daemon made of its configuration, not what is in a file.
-            let status = Containerd::connect(node).await?.cri().status(true).await?;
+            let status = node.cri().await?.status(true).await?;
             let config: Value = serde_json::from_str(&status.info["config"])?;
             assert_eq!(config["maxContainerLogSize"], 4321, "{config}");
 

@@ -12,7 +12,7 @@ use kubenest::{
     docker::Docker,
     image::NodeImage,
     images::{Images, Loaded, Pin, Source},
-    node::{Node, containerd::Containerd},
+    node::Node,
     recipe::Recipe,
     settings::EngineRelease,
     wait::{self, Probe},
@@ -120,7 +120,7 @@ async fn node(docker: &Docker, image: &NodeImage, snapshotter: &str) -> Result<N
 }
 
 async fn effective(node: &Node) -> kubenest::Result<String> {
-    let cri = Containerd::connect(node).await?.cri();
+    let cri = node.cri().await?;
     Ok(cri.image_folders().await?.concat())
 }
 

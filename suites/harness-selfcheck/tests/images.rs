@@ -20,7 +20,7 @@ use kubenest::{
     },
     image::architecture,
     images::{Images, Loaded, Pin, Source},
-    node::{Node, containerd::Containerd},
+    node::Node,
     settings::EngineRelease,
     wait::{self, Probe},
 };
@@ -438,7 +438,7 @@ async fn load(case: &Case<'_>, source: impl Into<Source>) -> Result<Loaded> {
 }
 
 async fn find(node: &Node, name: &str) -> Result<Option<kubenest::node::cri::Image>> {
-    Ok(Containerd::connect(node).await?.cri().image(name).await?)
+    Ok(node.cri().await?.image(name).await?)
 }
 
 async fn pinned(node: &Node, name: &str) -> Result<bool> {

@@ -14,7 +14,6 @@ use kubenest::{
     k8s_openapi::api::core::v1::Pod,
     node::{
         Node,
-        containerd::Containerd,
         cri::{Cri, Image},
     },
     telemetry,
@@ -154,7 +153,7 @@ pub fn critical_pod(node: &Node, small: &SmallImage, name: &str) -> Pod {
 
 /// The CRI services of a node's containerd.
 pub async fn cri(node: &Node) -> Result<Cri> {
-    Ok(Containerd::connect(node).await?.cri())
+    Ok(node.cri().await?)
 }
 
 struct Disk {

@@ -8,7 +8,7 @@ use kubenest::{
     docker::FileEntry,
     image::SmallImage,
     k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Volume, VolumeMount},
-    node::{Node, containerd::Containerd},
+    node::Node,
     objects,
     wait::{self, Probe},
 };
@@ -55,7 +55,7 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
     let archive = docker.save_image(image.reference()).await?;
     let import = ["ctr", "--namespace", "k8s.io", "images", "import", "-"];
     case.node().exec_with(&import, archive).await?;
-    let cri = Containerd::connect(case.node()).await?.cri();
+    let cri = case.node().cri().await?;
     // CRI hears of what others imported a moment later.
     case.until("CRI to see the image", SOON, async || {
         match cri.image(image.reference()).await {

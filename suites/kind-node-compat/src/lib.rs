@@ -10,7 +10,6 @@ use kubenest::{
     docker::Docker,
     health::{self, Expected},
     image::SmallImage,
-    node::containerd::Containerd,
     wait::{self, Probe},
 };
 use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
@@ -141,7 +140,7 @@ async fn seen(case: &Case<'_>, release: &str) -> Result<Loads> {
     let mark = format!("loaded by kind {release} in {}", case.namespace());
     let image = SmallImage::load(cluster.docker(), &mark).await?;
     let loaded = kind.load(cluster, image.reference()).await?;
-    let cri = Containerd::connect(case.node()).await?.cri();
+    let cri = case.node().cri().await?;
     // CRI hears of what others imported a moment later.
     let sees = wait::until("CRI to see the image", SEEN, async || {
         match cri.image(image.reference()).await {

@@ -11,7 +11,7 @@ use kubenest::{
     health::Report,
     k8s_openapi::api::core::v1::{Event, Pod},
     kube::api::{DeleteParams, ListParams},
-    node::{Node, containerd::Containerd},
+    node::Node,
     recipe::{Component, Content, Recipe, Runtime},
     telemetry,
     wait::{self, Probe},
@@ -126,7 +126,7 @@ pub async fn restart(node: &Node) -> Result<()> {
     node.exec_ok(&["systemctl", "restart", "containerd"])
         .await?;
     let conditions = async || {
-        let status = Containerd::connect(node).await?.cri().status(false).await?;
+        let status = node.cri().await?.status(false).await?;
         Ok::<_, kubenest::Error>(status.conditions().to_vec())
     };
     wait::until("the daemon to be ready", SOON, async || {

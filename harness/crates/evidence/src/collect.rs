@@ -19,7 +19,7 @@ use kubenest_base::{Context, Result, settings::settings, wait};
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::{Evidence, clean, diagnose, read_stream};
 use kubenest_docker::Docker;
-use kubenest_node::{node::Node, node::Role, node::containerd::Containerd};
+use kubenest_node::{node::Node, node::Role};
 
 /// How long all looks together may take where nobody waits; their parts have less.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -102,7 +102,7 @@ async fn runtime(docker: &Docker, node: &str, deadline: Duration) -> Gathered {
     let mut found = Gathered::default();
     let ask = async {
         let node = Node::attach(docker, node, Role::Worker).await?;
-        let cri = Containerd::connect(&node).await?.cri();
+        let cri = node.cri().await?;
         let (version, status, images, containers) = tokio::try_join!(
             cri.version(),
             cri.status(true),

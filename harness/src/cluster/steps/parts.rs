@@ -8,7 +8,7 @@ use kube::{Api, Client, api::ListParams};
 use serde_json::Value;
 
 use kubenest_base::{Error, ErrorKind, Result, wait};
-use kubenest_node::{node::Node, node::containerd::Containerd, objects};
+use kubenest_node::{node::Node, objects};
 
 /// How long the runtime may take to tell.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -17,7 +17,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(super) async fn explain<T>(waited: Result<T>, node: &Node, names: &[&str]) -> Result<T> {
     match waited {
         Err(error) if error.kind() == ErrorKind::Timeout => {
-            let asked = async { Containerd::connect(node).await?.cri().containers().await };
+            let asked = async { node.cri().await?.containers().await };
             let states = match wait::within("the runtime's answer", ANSWER, asked).await {
                 Ok(pods) => states(&pods, names),
                 Err(silent) => format!("the runtime does not tell: {}", silent.report()),

@@ -11,10 +11,7 @@ use super::{
     unused_name,
 };
 use kubenest_base::{Error, Result, wait, wait::Probe};
-use kubenest_node::{
-    node::Node, node::containerd::Containerd, node::cri::CgroupDriver, node::cri::Cri,
-    node::cri::PodConfig,
-};
+use kubenest_node::{node::Node, node::cri::CgroupDriver, node::cri::Cri, node::cri::PodConfig};
 
 /// How long a runtime may take that starts a control plane beside it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +27,7 @@ pub(super) async fn look(node: &Node, driver: &Seen<CgroupDriver>) -> Seen<Mount
         CgroupDriver::Cgroupfs => "/kubelet",
     };
     let tried = async {
-        let cri = Containerd::connect(node).await?.cri();
+        let cri = node.cri().await?;
         let images = cri.images().await?;
         let image = images.into_iter().min_by_key(|image| image.size);
         let image = image.ok_or_else(|| Error::not_found("the node has no image"))?;

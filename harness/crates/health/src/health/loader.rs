@@ -12,7 +12,7 @@ use super::{
 };
 use kubenest_base::{Result, wait, wait::Probe};
 use kubenest_forge::image;
-use kubenest_node::{node::Node, node::containerd::Containerd, node::cri::Cri};
+use kubenest_node::{node::Node, node::cri::Cri};
 
 /// How long an import may take on a machine that starts a control plane beside it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,7 +73,7 @@ pub(super) async fn import(node: &Node, snapshotter: &Seen<String>) -> Seen<Impo
     let tried = async {
         let name = unused_name("kubenest.local/loader:");
         let archive = image::tiny_archive(&name).await?;
-        let cri = Containerd::connect(node).await?.cri();
+        let cri = node.cri().await?;
         let attempt = attempt(node, &cri, snapshotter, &name, archive);
         let ended = wait::within("an import", PATIENCE, attempt).await;
         // Also after a failure: it can leave the name of an image that is not whole.

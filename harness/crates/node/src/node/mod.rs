@@ -3,6 +3,7 @@
 pub mod containerd;
 pub mod cri;
 mod found;
+mod grpc;
 #[cfg(test)]
 pub(crate) mod recorded;
 
@@ -24,6 +25,7 @@ use tokio::{
     net::UnixStream,
 };
 
+use self::cri::Cri;
 pub use self::found::{KIND_CLUSTER, KIND_ROLE, found};
 pub use self::found::{clusters, of_cluster};
 use kubenest_base::{Context, Error, Result, file};
@@ -209,6 +211,14 @@ impl Node {
         let host = file::open_inside(&root, Path::new("/etc/hostname"), OFlag::O_NONBLOCK);
         let host = io::read_to_string(host.ok()?.take(HOST_NAME_LIMIT)).ok()?;
         (host.trim() == self.name).then_some(root)
+    }
+
+    /// A client of the runtime interface, as the kubelet is one.
+    ///
+    /// # Errors
+    /// The runtime does not answer within ten seconds.
+    pub async fn cri(&self) -> Result<Cri> {
+        Cri::connect(self, containerd::SOCKET).await
     }
 
     /// A byte stream to a unix socket inside the node.

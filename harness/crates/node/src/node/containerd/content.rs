@@ -7,9 +7,10 @@ use futures::{Stream, StreamExt, stream};
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::sync::mpsc;
-use tonic::{Code, Status, client::Grpc};
+use tonic::{Code, Status};
 
-use super::{ImageStore, image_store::FieldMask, unreachable};
+use super::{ImageStore, image_store::FieldMask};
+use crate::node::grpc::{codec, in_time, unreachable};
 use kubenest_base::{Error, Result};
 
 /// What a blob is called and how large it is (a descriptor of the OCI).
@@ -197,14 +198,14 @@ impl ImageStore {
             let message = taken.recv().await?;
             Some((message, taken))
         });
-        let mut grpc = Grpc::new(self.daemon.channel.clone());
+        let mut grpc = self.daemon.client();
         grpc.ready().await.map_err(unreachable)?;
         let path = PathAndQuery::from_static(WRITE_PATH);
-        let codec = super::codec::<Write, Written>(WRITE_PATH);
+        let codec = codec::<Write, Written>(WRITE_PATH);
         let request = self.request(messages);
         let answers = async { grpc.streaming(request, path, codec).await };
-        let mut answers = super::in_time(SILENCE, answers).await?.into_inner();
-        while super::in_time(SILENCE, answers.message()).await?.is_some() {}
+        let mut answers = in_time(SILENCE, answers).await?.into_inner();
+        while in_time(SILENCE, answers.message()).await?.is_some() {}
         Ok(())
     }
 

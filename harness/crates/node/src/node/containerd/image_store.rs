@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use prost::Message;
 use tonic::{Code, Request, Status, metadata::AsciiMetadataValue};
 
-use super::{Blob, Containerd, Empty, SHORT};
+use super::{Blob, Empty};
+use crate::node::grpc::{Connection, SHORT};
 use kubenest_base::{Error, Result};
 use kubenest_docker::labels::unix_now;
 
@@ -21,7 +22,7 @@ const EXPIRE: &str = "containerd.io/gc.expire";
 /// until the lease ends.
 #[derive(Debug, Clone)]
 pub struct ImageStore {
-    pub(super) daemon: Containerd,
+    pub(super) daemon: Connection,
     lease: Option<String>,
 }
 
@@ -122,7 +123,7 @@ pub(super) struct FieldMask {
 
 /// Every method fails when the daemon does not answer or refuses.
 impl ImageStore {
-    pub(super) fn new(daemon: Containerd) -> Self {
+    pub(super) fn new(daemon: Connection) -> Self {
         Self {
             daemon,
             lease: None,

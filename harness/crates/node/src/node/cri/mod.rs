@@ -1,4 +1,4 @@
-//! The Kubernetes runtime interface (CRI) of a node's containerd: what the kubelet itself asks.
+//! The Kubernetes runtime interface (CRI) of a node's runtime: what the kubelet itself asks.
 //!
 //! Nobody's CRI configuration is read from text here, so none can lose a key unseen: requests
 //! are built from these messages alone.
@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use prost::{Enumeration, Message};
 
 pub use self::pods::PodConfig;
-use super::containerd::Containerd;
+use super::{Node, grpc::Connection};
 use kubenest_base::Result;
 
-/// CRI v1 client over a [`Containerd`] connection.
+/// CRI v1 client of a node's runtime.
 #[derive(Debug, Clone)]
 pub struct Cri {
-    daemon: Containerd,
+    daemon: Connection,
 }
 
 /// Who answers on the socket.
@@ -175,7 +175,20 @@ struct LinuxRuntimeConfiguration {
 /// Every method fails when the daemon does not answer or its CRI plugin did not load.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 impl Cri {
-    pub(super) fn new(daemon: Containerd) -> Self {
+    /// Connects to the runtime that listens on this socket of a node, which has then answered
+    /// once.
+    ///
+    /// # Errors
+    /// The socket is missing, or no runtime answers on it within ten seconds.
+    pub async fn connect(node: &Node, socket: &str) -> Result<Self> {
+        let stream = node.dial(socket).await?;
+        let cri = Self::new(Connection::over("the runtime", node.name(), stream).await?);
+        // A stream through a remote engine opens before anybody is at its other end.
+        cri.version().await?;
+        Ok(cri)
+    }
+
+    pub(super) fn new(daemon: Connection) -> Self {
         Self { daemon }
     }
 
