@@ -17,7 +17,6 @@ use kubenest_protocol::{Phase, Verdict, VerdictFile};
 
 use kubenest_base::{Context, Error, Result, file, settings::settings};
 use kubenest_evidence as evidence;
-use kubenest_recipe::recipe::Versions;
 
 /// A verdict on the test on this thread, of which nothing else is known yet.
 pub(crate) fn of_this_test(verdict: Verdict) -> VerdictFile {
@@ -41,20 +40,6 @@ pub(crate) fn broken_setup(message: String) -> VerdictFile {
         message: Some(message),
         ..of_this_test(Verdict::Setup)
     }
-}
-
-/// The versions that are known, as a report shows them.
-pub(crate) fn known_versions(versions: &Versions) -> BTreeMap<String, String> {
-    let all = [
-        ("kubernetes", &versions.kubernetes),
-        ("containerd", &versions.containerd),
-        ("shim", &versions.shim),
-        ("crio", &versions.crio),
-    ];
-    let known = all.into_iter().filter(|(_, version)| !version.is_empty());
-    known
-        .map(|(part, version)| (part.to_owned(), version.clone()))
-        .collect()
 }
 
 /// Says that the test on this thread cannot be asked here, and why: for one that needs what
@@ -137,15 +122,5 @@ mod tests {
         let text = fs::read_to_string(&files[0]).unwrap();
         assert!(text.contains(r#""verdict": "setup""#), "{text}");
         assert!(text.contains("a_verdict_is_written_whole"), "{text}");
-    }
-
-    #[test]
-    fn what_is_not_known_of_a_foreign_image_is_no_version() {
-        let versions = Versions {
-            kubernetes: "1.32.1".into(),
-            ..Versions::default()
-        };
-        let known = BTreeMap::from([("kubernetes".to_owned(), "1.32.1".to_owned())]);
-        assert_eq!(known_versions(&versions), known);
     }
 }

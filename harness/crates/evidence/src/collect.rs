@@ -407,7 +407,7 @@ impl Writer<'_> {
             message,
             expected,
             observed,
-            versions: about.version_list(),
+            versions: about.cluster.versions.known(),
             made: jiff::Timestamp::now(),
             diagnosis: causes,
             entries: timeline::ordered(self.entries, about.since_us()),

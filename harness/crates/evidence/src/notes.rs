@@ -132,15 +132,6 @@ impl About {
         let names = self.cases.iter().map(|case| case.namespace.as_str());
         names.collect::<Vec<_>>().join(" ")
     }
-
-    /// Its versions by name; those not known are left out.
-    pub(super) fn version_list(&self) -> BTreeMap<String, String> {
-        let value = serde_json::to_value(&self.cluster.versions).unwrap_or_default();
-        let fields = value.as_object().into_iter().flatten();
-        let named =
-            fields.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())));
-        named.filter(|(_, text)| !text.is_empty()).collect()
-    }
 }
 
 /// Where the nodes keep what belongs to the case of this namespace.

@@ -1,5 +1,7 @@
 //! The versions of a node's parts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Component, Parts, Role};
@@ -16,6 +18,23 @@ pub struct Versions {
     /// The CRI-O daemon.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub crio: String,
+}
+
+impl Versions {
+    /// Those that are known, by the name of the part.
+    #[must_use]
+    pub fn known(&self) -> BTreeMap<String, String> {
+        let all = [
+            ("kubernetes", &self.kubernetes),
+            ("containerd", &self.containerd),
+            ("shim", &self.shim),
+            ("crio", &self.crio),
+        ];
+        let known = all.into_iter().filter(|(_, version)| !version.is_empty());
+        known
+            .map(|(part, version)| (part.to_owned(), version.clone()))
+            .collect()
+    }
 }
 
 impl Parts {
@@ -45,5 +64,20 @@ impl Parts {
             shim: version(Role::Shim),
             crio: version(Role::Crio),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_of_a_foreign_image_is_no_version() {
+        let versions = Versions {
+            kubernetes: "1.32.1".into(),
+            ..Versions::default()
+        };
+        let known = BTreeMap::from([("kubernetes".to_owned(), "1.32.1".to_owned())]);
+        assert_eq!(versions.known(), known);
     }
 }
