@@ -12,13 +12,8 @@ use crate::{
 };
 use kubenest_base::Result;
 use kubenest_docker::FileEntry;
+use kubenest_forge::image::{NETWORK, NETWORK_SCRIPT};
 use kubenest_node::node::Node;
-
-const SCRIPT: &str = "/usr/local/lib/kubenest/network";
-
-/// The script of the node images built here, for node images that lack it.
-static CONTENT: &str =
-    include_str!("../../../crates/forge/data/node/usr/local/lib/kubenest/network");
 
 /// Sets up every node's network.
 pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {
@@ -33,10 +28,11 @@ pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {
 }
 
 async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
+    // Written anew for node images that lack it.
     let script = FileEntry {
-        path: SCRIPT.into(),
+        path: NETWORK_SCRIPT.into(),
         mode: 0o755,
-        content: CONTENT.into(),
+        content: NETWORK.into(),
     };
     let node = node.within(STEP);
     node.write_files(&[script]).await?;
@@ -45,7 +41,7 @@ async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
         SERVICE_SUBNET.to_owned(),
         node_subnet(index),
     ];
-    let mut argv = vec![SCRIPT.to_owned()];
+    let mut argv = vec![NETWORK_SCRIPT.to_owned()];
     argv.extend(subnets);
     let others = nodes
         .iter()

@@ -23,7 +23,12 @@ pub use self::{
     archive::ImageSpec, layer::Layer, resolve::default_recipe, resolve::likely_recipe,
     small::tiny_archive,
 };
-pub use self::{archive::architecture, resolve::DefaultNode, small::SmallImage};
+pub use self::{
+    archive::architecture,
+    resolve::DefaultNode,
+    rootfs::{NETWORK, NETWORK_SCRIPT},
+    small::SmallImage,
+};
 use crate::component;
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Result, lock::FileLock, progress, settings::settings, store::Store};

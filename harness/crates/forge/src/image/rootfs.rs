@@ -14,6 +14,11 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node");
 static CONTAINERD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-containerd");
 static CRIO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-crio");
 
+/// Where a node has the script that sets up its pod network.
+pub const NETWORK_SCRIPT: &str = "/usr/local/lib/kubenest/network";
+/// That script.
+pub const NETWORK: &str = include_str!("../../data/node/usr/local/lib/kubenest/network");
+
 /// Units that a node in a container has no use for, or that hold up its start.
 const MASKED: [&str; 13] = [
     "apt-daily-upgrade.timer",
