@@ -6,14 +6,16 @@ mod stages;
 
 use std::time::Instant;
 
-use kubenest_base::{Error, ErrorKind, Origin, Result, parent, progress, settings::settings, wait};
+use kubenest_base::{
+    Error, ErrorKind, Origin, Result, parent, progress, settings::settings, wait, wait::Deadline,
+};
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::diagnose;
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Kept, Why};
 
 use self::{clock::Clock, planning::Planned};
-use super::{Cluster, ClusterSpec, made::Made};
+use super::{BOOT, Cluster, ClusterSpec, made::Made};
 use crate::{case::Running, verdict};
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
@@ -50,7 +52,13 @@ async fn booted(spec: ClusterSpec) -> Result<Cluster> {
         plan.nodes.len()
     );
     let mut made = Made::new(site);
-    match stages::run_in_time(&plan, &stack, image, &mut made, &mut clock).await {
+    let deadline = Deadline::begin(BOOT);
+    let stages = Box::pin(stages::run(&plan, &stack, image, &mut made, &mut clock));
+    let ended = match deadline.give(stages).await {
+        Some(ended) => ended,
+        None => Err(deadline.missed("all steps of the boot", &clock.last())),
+    };
+    match ended {
         Ok(booted) => {
             let seconds = started.elapsed().as_secs_f64();
             progress!(

@@ -1,6 +1,6 @@
 //! The stages of a boot: provision, bring up, gate. Within a stage all runs at once that can.
 
-use kubenest_base::{Result, random, wait::Deadline};
+use kubenest_base::{Result, random};
 use kubenest_forge::{image::NodeImage, lockfile};
 use kubenest_health::health;
 use kubenest_images::Protection;
@@ -8,7 +8,7 @@ use kubenest_recipe::compat::Stack;
 
 use super::clock::Clock;
 use crate::cluster::{
-    BOOT, clients::Clients, kubeadm::Documents, made::Made, nodes::Nodes, pairs, plan::Plan, steps,
+    clients::Clients, kubeadm::Documents, made::Made, nodes::Nodes, pairs, plan::Plan, steps,
     steps::init::Reached, watchdog,
 };
 
@@ -30,23 +30,8 @@ struct Provisioned {
     kubernetes: String,
 }
 
-/// Runs all stages, or ends the boot at its deadline.
-pub(super) async fn run_in_time(
-    plan: &Plan,
-    stack: &Stack,
-    image: NodeImage,
-    made: &mut Made,
-    clock: &mut Clock,
-) -> Result<Booted> {
-    let deadline = Deadline::begin(BOOT);
-    let stages = Box::pin(run(plan, stack, image, made, clock));
-    match deadline.give(stages).await {
-        Some(booted) => booted,
-        None => Err(deadline.missed("all steps of the boot", &clock.last())),
-    }
-}
-
-async fn run(
+/// Runs all stages.
+pub(super) async fn run(
     plan: &Plan,
     stack: &Stack,
     image: NodeImage,
