@@ -6,6 +6,8 @@ use std::{
     io::Read,
 };
 
+use crate::digest;
+
 /// As many random bytes of the system's source, in hex.
 pub fn hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
@@ -17,7 +19,7 @@ pub fn hex(bytes: usize) -> String {
         // A bare chroot has no /dev. The system seeds std's hashers too, each with another number.
         random.fill_with(|| RandomState::new().hash_one(()).to_le_bytes()[0]);
     }
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest::hex(&random)
 }
 
 #[cfg(test)]
