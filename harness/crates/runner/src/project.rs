@@ -17,6 +17,10 @@ const KUBENEST: &str = "kubenest";
 /// Cargo's options that both its building and its telling of a project heed.
 const FOR_BOTH: [&str; 3] = ["--offline", "--locked", "--frozen"];
 
+/// What a user can do whose package does not use kubenest.
+const CURE: &str = ": its tests are `cargo test`'s; to write one on a real cluster, \
+                    begin with `cargo add --dev kubenest`";
+
 /// A workspace, or a package alone.
 pub struct Project {
     metadata: Metadata,
@@ -100,7 +104,7 @@ impl Project {
         let names: Vec<_> = using.map(|package| package.name.to_string()).collect();
         if names.is_empty() {
             let root = &self.metadata.workspace_root;
-            bail!("no package of {root} uses kubenest{}", self.cure());
+            bail!("no package of {root} uses kubenest{CURE}");
         }
         Ok(names)
     }
@@ -141,14 +145,9 @@ impl Project {
             );
         };
         if !self.uses(&package.id) {
-            bail!("package {name} does not use kubenest{}", self.cure());
+            bail!("package {name} does not use kubenest{CURE}");
         }
         Ok(package)
-    }
-
-    fn cure(&self) -> &'static str {
-        ": its tests are `cargo test`'s; to write one on a real cluster, \
-         begin with `cargo add --dev kubenest`"
     }
 
     /// Whether a package depends on kubenest, through whatever is in between.
