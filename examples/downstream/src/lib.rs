@@ -4,15 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams},
-    runtime::{
-        Controller,
-        controller::Action,
-        watcher::{self, Config},
-    },
-};
+use kube::{Api, Client, Resource, ResourceExt, api::{Patch, PatchParams}, runtime::{Controller, controller::Action, watcher::{self, Config}}};
 
 /// The name of a config map's copy.
 pub fn copy_of(name: &str) -> String {

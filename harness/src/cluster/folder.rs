@@ -11,7 +11,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use kubenest_base::{Context, Result, file, settings::settings};
-use kubenest_docker::{Docker, labels, labels::Liveness, labels::Owner};
+use kubenest_docker::{
+    Docker,
+    labels::{self, Liveness, Owner},
+};
 
 /// Whose it is, beside the kubeconfig.
 const MADE_BY: &str = "made-by.json";

@@ -11,12 +11,12 @@ use futures::future::join_all;
 use super::{folder, kubeconfig, site::Site, tunnel::Tunnel};
 use kubenest_base::{Context, Error, Result, process::quote, progress, settings::settings};
 use kubenest_docker::{
-    Docker, Guard, Labels, Saving, labels::BOOT, labels::BootId, labels::CLUSTER, labels::OWNER,
-    labels::Owner,
+    Docker, Guard, Labels, Saving,
+    labels::{BOOT, BootId, CLUSTER, OWNER, Owner},
 };
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Subject, Why};
-use kubenest_node::{node::KIND_CLUSTER, node::KIND_ROLE, node::Role};
+use kubenest_node::node::{KIND_CLUSTER, KIND_ROLE, Role};
 
 /// The names of the clusters of this process, whatever engine they are on: a name is also that
 /// of folders.

@@ -35,13 +35,16 @@ pub use self::{
 };
 use crate::case::Running;
 use kubenest_base::{Error, Result};
-use kubenest_docker::{Docker, labels, labels::BootId};
+use kubenest_docker::{
+    Docker,
+    labels::{self, BootId},
+};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Subject, Why};
-use kubenest_forge::{image::NodeImage, image::Versions};
-use kubenest_health::{health, health::Expected, health::Report};
+use kubenest_forge::image::{NodeImage, Versions};
+use kubenest_health::health::{self, Expected, Report};
 use kubenest_images::{Images, Protection};
-use kubenest_node::{node::KIND_ROLE, node::Node};
+use kubenest_node::node::{KIND_ROLE, Node};
 
 /// How long a part of a test took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

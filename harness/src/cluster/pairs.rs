@@ -9,8 +9,8 @@ use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
 use kubenest_recipe::recipe::Versions;
 use kubenest_recipe::{
-    compat, compat::Finding, compat::ImageStore, compat::Stack, compat::version, recipe::Content,
-    recipe::Recipe, recipe::Runtime,
+    compat::{self, Finding, ImageStore, Stack, version},
+    recipe::{Content, Recipe, Runtime},
 };
 
 /// Refuses what is known not to work, before anything is started; what is unknown is warned of.

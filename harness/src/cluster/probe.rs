@@ -6,7 +6,10 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::{Api, Client, api::DeleteParams};
 
 use super::{SLOW, STEP};
-use kubenest_base::{Error, Result, wait, wait::Probe};
+use kubenest_base::{
+    Error, Result,
+    wait::{self, Probe},
+};
 use kubenest_docker::labels;
 use kubenest_node::{node::Node, objects};
 

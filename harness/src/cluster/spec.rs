@@ -10,7 +10,7 @@ use super::{Cluster, boot};
 use crate::verdict;
 use kubenest_base::{Error, ErrorKind, Result};
 use kubenest_docker::Docker;
-use kubenest_health::{health::Expected, health::ExpectedKubelet};
+use kubenest_health::health::{Expected, ExpectedKubelet};
 use kubenest_node::node::Role;
 use kubenest_recipe::recipe::Recipe;
 

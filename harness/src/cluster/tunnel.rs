@@ -6,7 +6,11 @@ use std::net::Ipv4Addr;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::API_PORT;
-use kubenest_base::{Context, Result, background, background::Working, wait};
+use kubenest_base::{
+    Context, Result,
+    background::{self, Working},
+    wait,
+};
 use kubenest_node::node::Node;
 
 /// A port of 127.0.0.1 here that leads to the API server, for as long as this lives.

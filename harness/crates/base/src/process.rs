@@ -268,7 +268,7 @@ mod tests {
     use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
     use super::*;
-    use crate::{wait, wait::Probe};
+    use crate::wait::{self, Probe};
 
     #[tokio::test]
     async fn a_failure_shows_command_status_and_last_words() {

@@ -14,7 +14,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, Error, Result, file, lock::FileLock, settings::settings, settings::trust};
+use crate::{
+    Context, Error, Result, file,
+    lock::FileLock,
+    settings::{settings, trust},
+};
 
 /// Name of the list of files in a finished entry.
 const MANIFEST: &str = ".kubenest-entry.json";

@@ -16,7 +16,10 @@ use bollard::{
 use futures::StreamExt;
 
 use super::{Docker, explain::Explain, freezer, is_gone, labels};
-use kubenest_base::{Context, Result, wait, wait::Probe};
+use kubenest_base::{
+    Context, Result,
+    wait::{self, Probe},
+};
 
 /// How long a removal by somebody else may take.
 const REMOVAL: Duration = Duration::from_secs(120);

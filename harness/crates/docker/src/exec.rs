@@ -12,7 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 
 use super::{Docker, explain::Explain};
 use kubenest_base::{
-    Context, Error, Result, process::last_lines, process::quote, wait, wait::Deadline, wait::Probe,
+    Context, Error, Result,
+    process::{last_lines, quote},
+    wait::{self, Deadline, Probe},
 };
 
 /// How long a command may run for which nobody says how long.

@@ -23,7 +23,10 @@ use super::{
     explain::Explain,
     labels::{BOOT, BootId, CLUSTER, GUARD, Labels, OWNER, Owner, name_label},
 };
-use kubenest_base::{Context, Error, Result, background, wait, wait::Probe};
+use kubenest_base::{
+    Context, Error, Result, background,
+    wait::{self, Probe},
+};
 
 /// Where an engine's own host has its socket, whatever this client goes through.
 const ENGINE_SIDE_SOCKET: &str = "/var/run/docker.sock";

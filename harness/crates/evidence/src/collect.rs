@@ -19,7 +19,7 @@ use kubenest_base::{Context, Result, settings::settings, wait};
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::{Evidence, clean, diagnose, read_stream};
 use kubenest_docker::Docker;
-use kubenest_node::{node::Node, node::Role};
+use kubenest_node::node::{Node, Role};
 
 /// How long all looks together may take where nobody waits; their parts have less.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

@@ -24,8 +24,15 @@ use super::{
     redact::secrets_in,
 };
 use kubenest_base::liveness::Process;
-use kubenest_base::{Context, Error, Result, file, settings::settings, wait, wait::Probe};
-use kubenest_docker::{demux, labels::Liveness, labels::Owner};
+use kubenest_base::{
+    Context, Error, Result, file,
+    settings::settings,
+    wait::{self, Probe},
+};
+use kubenest_docker::{
+    demux,
+    labels::{Liveness, Owner},
+};
 
 /// What the process knew, but for the steps.
 const KNOWN: &str = "known.json";

@@ -15,9 +15,7 @@ use crate::image::NodeImage;
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Error, Result, file, lock::FileLock, settings::settings};
 use kubenest_docker::Docker;
-use kubenest_recipe::{
-    recipe::Component, recipe::Content, recipe::GoBuild, recipe::Recipe, recipe::Source,
-};
+use kubenest_recipe::recipe::{Component, Content, GoBuild, Recipe, Source};
 
 const HEADER: &str = "\
 # What kubenest's nodes were made of. KUBENEST_LOCK names this file: a boot that would take

@@ -6,7 +6,10 @@ use futures::future::{join_all, select_all};
 use jiff::Timestamp;
 
 use super::protect::{Daemon, Lost, Protection, REMOVERS};
-use kubenest_base::{Error, ErrorKind, Result, wait, wait::Probe};
+use kubenest_base::{
+    Error, ErrorKind, Result,
+    wait::{self, Probe},
+};
 use kubenest_node::node::Node;
 
 /// Between two looks at a node.

@@ -36,7 +36,7 @@ use self::{
 };
 use kubenest_base::{Context, Error, Result, progress};
 use kubenest_docker::Docker;
-use kubenest_node::{node::Node, node::containerd::Platform};
+use kubenest_node::node::{Node, containerd::Platform};
 
 /// The images of some nodes.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use super::reference::is_digest;
 use kubenest_base::{Error, Result};
-use kubenest_node::{node::containerd::Blob, node::containerd::Platform};
+use kubenest_node::node::containerd::{Blob, Platform};
 
 /// The largest JSON that is read.
 pub(super) const JSON_LIMIT: u64 = 8 << 20;

@@ -14,10 +14,14 @@ use super::{
     Pin,
     target::{Target, heeds_pins},
 };
-use kubenest_base::{Error, Result, progress, wait, wait::Probe};
-use kubenest_node::{
-    node::Node, node::containerd::Containerd, node::containerd::ImageStore,
-    node::containerd::Record, node::cri, node::cri::Cri,
+use kubenest_base::{
+    Error, Result, progress,
+    wait::{self, Probe},
+};
+use kubenest_node::node::{
+    Node,
+    containerd::{Containerd, ImageStore, Record},
+    cri::{self, Cri},
 };
 
 /// The label by which the kubelet's garbage collection knows an image to leave alone.

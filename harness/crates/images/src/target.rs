@@ -15,11 +15,18 @@ use super::{
     manifest::{Image, Json},
     protect::{PINNED, has_pin},
 };
-use kubenest_base::{Context, Error, Result, wait, wait::Probe};
-use kubenest_docker::{Labels, labels::Liveness, labels::OWNER, labels::Owner};
-use kubenest_node::{
-    node::Node, node::containerd::Containerd, node::containerd::ImageStore,
-    node::containerd::Platform, node::containerd::Record, node::cri::Cri,
+use kubenest_base::{
+    Context, Error, Result,
+    wait::{self, Probe},
+};
+use kubenest_docker::{
+    Labels,
+    labels::{Liveness, OWNER, Owner},
+};
+use kubenest_node::node::{
+    Node,
+    containerd::{Containerd, ImageStore, Platform, Record},
+    cri::Cri,
 };
 
 /// What the engine calls the image, where its configuration does not tell.

@@ -14,7 +14,10 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use kubenest_base::{Context, Error, Result, wait, wait::Deadline, wait::Probe};
+use kubenest_base::{
+    Context, Error, Result,
+    wait::{self, Deadline, Probe},
+};
 
 /// How long an API server may take for one answer.
 const ANSWER: Duration = Duration::from_secs(60);

@@ -7,7 +7,9 @@ mod stages;
 use std::time::Instant;
 
 use kubenest_base::{
-    Error, ErrorKind, Origin, Result, parent, progress, settings::settings, wait, wait::Deadline,
+    Error, ErrorKind, Origin, Result, parent, progress,
+    settings::settings,
+    wait::{self, Deadline},
 };
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::diagnose;

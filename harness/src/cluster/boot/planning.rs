@@ -4,7 +4,10 @@
 use kubenest_base::Result;
 use kubenest_docker::{Scope, sweep};
 use kubenest_evidence as evidence;
-use kubenest_forge::{image, image::NodeImage, lockfile};
+use kubenest_forge::{
+    image::{self, NodeImage},
+    lockfile,
+};
 use kubenest_recipe::compat::Stack;
 
 use super::clock::Clock;

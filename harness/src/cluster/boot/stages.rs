@@ -8,8 +8,14 @@ use kubenest_recipe::compat::Stack;
 
 use super::clock::Clock;
 use crate::cluster::{
-    clients::Clients, kubeadm::Documents, made::Made, nodes::Nodes, pairs, plan::Plan, steps,
-    steps::init::Reached, watchdog,
+    clients::Clients,
+    kubeadm::Documents,
+    made::Made,
+    nodes::Nodes,
+    pairs,
+    plan::Plan,
+    steps::{self, init::Reached},
+    watchdog,
 };
 
 /// What all stages come to.

@@ -4,14 +4,16 @@ use std::{path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
-use crate::{
-    cluster::API_PORT, cluster::STEP, cluster::config, cluster::made::Made, cluster::nodes::Nodes,
-    cluster::plan::Plan, cluster::spec::NodeSpec, cluster::watchdog,
+use crate::cluster::{
+    API_PORT, STEP, config, made::Made, nodes::Nodes, plan::Plan, spec::NodeSpec, watchdog,
 };
-use kubenest_base::{Error, Result, wait, wait::Probe};
+use kubenest_base::{
+    Error, Result,
+    wait::{self, Probe},
+};
 use kubenest_docker::{ContainerSpec, FileEntry};
 use kubenest_forge::image::NodeImage;
-use kubenest_node::{node::Node, node::Role, node::containerd::Containerd};
+use kubenest_node::node::{Node, Role, containerd::Containerd};
 
 const MODULES: &str = "/lib/modules";
 const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";

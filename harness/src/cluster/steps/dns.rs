@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{init::CONFIG, parts};
-use crate::{cluster::SLOW, cluster::STEP};
-use kubenest_base::{Context, Error, Result, wait, wait::Probe};
+use crate::cluster::{SLOW, STEP};
+use kubenest_base::{
+    Context, Error, Result,
+    wait::{self, Probe},
+};
 use kubenest_node::node::Node;
 
 /// What kube-proxy writes beside the rules of the API server's Service.

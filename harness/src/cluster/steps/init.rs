@@ -10,11 +10,17 @@ use kube::Client;
 use tokio::net::TcpStream;
 
 use super::parts;
-use crate::{
-    cluster::API_PORT, cluster::SLOW, cluster::STEP, cluster::clients::Clients, cluster::kubeadm,
-    cluster::kubeadm::Documents, cluster::kubeconfig, cluster::tunnel::Tunnel,
+use crate::cluster::{
+    API_PORT, SLOW, STEP,
+    clients::Clients,
+    kubeadm::{self, Documents},
+    kubeconfig,
+    tunnel::Tunnel,
 };
-use kubenest_base::{Context, Error, Result, progress, wait, wait::Probe};
+use kubenest_base::{
+    Context, Error, Result, progress,
+    wait::{self, Probe},
+};
 use kubenest_docker::FileEntry;
 use kubenest_node::node::Node;
 

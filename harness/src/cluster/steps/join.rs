@@ -2,9 +2,10 @@
 
 use futures::future::try_join_all;
 
-use crate::{
-    cluster::SLOW, cluster::STEP, cluster::kubeadm, cluster::kubeadm::Documents,
-    cluster::nodes::Nodes,
+use crate::cluster::{
+    SLOW, STEP,
+    kubeadm::{self, Documents},
+    nodes::Nodes,
 };
 use kubenest_base::Result;
 use kubenest_docker::FileEntry;

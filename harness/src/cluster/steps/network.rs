@@ -6,9 +6,9 @@
 
 use futures::future::try_join_all;
 
-use crate::{
-    cluster::STEP, cluster::kubeadm::POD_SUBNET, cluster::kubeadm::SERVICE_SUBNET,
-    cluster::kubeadm::node_subnet,
+use crate::cluster::{
+    STEP,
+    kubeadm::{POD_SUBNET, SERVICE_SUBNET, node_subnet},
 };
 use kubenest_base::Result;
 use kubenest_docker::FileEntry;

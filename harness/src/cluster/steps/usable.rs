@@ -17,8 +17,11 @@ use kube::{
 use serde_json::json;
 
 use super::parts;
-use crate::{cluster::SLOW, cluster::kubeadm::node_subnet, cluster::probe};
-use kubenest_base::{Error, Result, wait, wait::Probe};
+use crate::cluster::{SLOW, kubeadm::node_subnet, probe};
+use kubenest_base::{
+    Error, Result,
+    wait::{self, Probe},
+};
 use kubenest_node::{node::Node, objects};
 
 /// How old the kubelet's word may be. Its first status comes with the node; its lease, which

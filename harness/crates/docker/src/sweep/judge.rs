@@ -6,10 +6,9 @@ use std::{
 };
 
 use super::Scope;
-use crate::{
-    labels::BOOT, labels::CLUSTER, labels::CREATED, labels::EXPIRES, labels::GUARD, labels::IMAGE,
-    labels::KEEP, labels::KEPT, labels::Liveness, labels::NAME, labels::NODE_IMAGE, labels::OWNER,
-    labels::Owner, labels::ROLE, labels::RUN,
+use crate::labels::{
+    BOOT, CLUSTER, CREATED, EXPIRES, GUARD, IMAGE, KEEP, KEPT, Liveness, NAME, NODE_IMAGE, OWNER,
+    Owner, ROLE, RUN,
 };
 
 /// How long a running guard is believed: its owner lives, or it is removing what that left.

@@ -7,8 +7,8 @@ use proptest::{prelude::*, test_runner::Config};
 
 use super::*;
 use crate::{
-    notes::CaseNotes, notes::ClusterNotes, notes::Step, redact::planted::forms,
-    redact::planted::secret, redact::planted::told, redact::planted::traces,
+    notes::{CaseNotes, ClusterNotes, Step},
+    redact::planted::{forms, secret, told, traces},
 };
 
 fn known(home: &Path, since: Option<&str>) -> About {

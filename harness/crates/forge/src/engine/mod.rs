@@ -33,8 +33,13 @@ pub use self::{
 };
 use self::{layout::Layout, packages::Binaries};
 use kubenest_base::{
-    Context, Error, Result, lock::FileLock, process::Command, process::last_lines, progress,
-    settings::EngineRelease, settings::settings, store::Store, wait, wait::Probe,
+    Context, Error, Result,
+    lock::FileLock,
+    process::{Command, last_lines},
+    progress,
+    settings::{EngineRelease, settings},
+    store::Store,
+    wait::{self, Probe},
 };
 
 /// Longest start of a daemon until it answers; one that ends is seen at once.

@@ -13,7 +13,9 @@ use serde::Deserialize;
 use super::layout::Layout;
 use crate::{component, package::Package};
 use kubenest_base::{
-    Context, Error, Result, process::Command, settings::EngineRelease, settings::settings,
+    Context, Error, Result,
+    process::Command,
+    settings::{EngineRelease, settings},
     store::Store,
 };
 use kubenest_recipe::recipe::GoBuild;

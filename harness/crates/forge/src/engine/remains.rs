@@ -16,7 +16,10 @@ use nix::{
 use serde_json::Value;
 
 use super::{layout::Layout, mounts, network, packages::Binaries};
-use kubenest_base::{Context, Result, wait, wait::Probe};
+use kubenest_base::{
+    Context, Result,
+    wait::{self, Probe},
+};
 
 /// Longest wait for processes and control groups to be gone.
 const GONE: Duration = Duration::from_secs(20);

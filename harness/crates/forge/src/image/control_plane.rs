@@ -6,7 +6,7 @@ use super::{
     archive::ImageSpec,
     layer::{Layer, LayerWriter},
 };
-use crate::{component, component::Built};
+use crate::component::{self, Built};
 use kubenest_base::{Result, store::Store};
 use kubenest_recipe::recipe::Parts;
 

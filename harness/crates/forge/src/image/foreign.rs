@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{NodeImage, VERSIONS};
 use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
-use kubenest_recipe::{recipe::ImageRef, recipe::Recipe};
+use kubenest_recipe::recipe::{ImageRef, Recipe};
 
 /// How long a registry may take to say what a tag holds.
 const ANSWER: Duration = Duration::from_secs(10);

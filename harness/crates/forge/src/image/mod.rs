@@ -20,7 +20,9 @@ pub use std::{
 };
 
 pub use self::{
-    archive::ImageSpec, layer::Layer, resolve::default_recipe, resolve::likely_recipe,
+    archive::ImageSpec,
+    layer::Layer,
+    resolve::{default_recipe, likely_recipe},
     small::tiny_archive,
 };
 pub use self::{
@@ -33,10 +35,8 @@ use crate::component;
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Result, lock::FileLock, progress, settings::settings, store::Store};
 use kubenest_docker::{ContainerSpec, Docker, Labels, labels};
-use kubenest_node::{node, node::Node};
-pub use kubenest_recipe::{
-    recipe::Content, recipe::Parts, recipe::Recipe, recipe::RuntimeSettings, recipe::Versions,
-};
+use kubenest_node::node::{self, Node};
+pub use kubenest_recipe::recipe::{Content, Parts, Recipe, RuntimeSettings, Versions};
 
 /// Repository of the node images built here; the tag is the recipe's hash.
 pub const REPOSITORY: &str = "kubenest/node";

@@ -12,9 +12,13 @@ use super::{
     archive::{ImageSpec, write_archive_file},
     layer::{Layer, LayerWriter},
 };
-use kubenest_base::{Context, Result, random, store::Store, wait, wait::Probe};
+use kubenest_base::{
+    Context, Result, random,
+    store::Store,
+    wait::{self, Probe},
+};
 use kubenest_docker::{ContainerSpec, Docker, Labels};
-use kubenest_recipe::{recipe::Parts, recipe::Runtime};
+use kubenest_recipe::recipe::{Parts, Runtime};
 
 /// The label by which the kubelet's garbage collection knows an image to leave alone.
 const PINNED: &str = "io.cri-containerd.pinned=pinned";

@@ -8,7 +8,7 @@ use super::layer::LayerWriter;
 use kubenest_base::Result;
 use kubenest_base::digest::sha256_hex;
 use kubenest_docker::FileEntry;
-use kubenest_recipe::{recipe::Parts, recipe::Runtime};
+use kubenest_recipe::recipe::{Parts, Runtime};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node");
 static CONTAINERD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-containerd");
@@ -148,7 +148,7 @@ fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubenest_recipe::{recipe::Content, recipe::Recipe};
+    use kubenest_recipe::recipe::{Content, Recipe};
 
     const CONTAINERD: &str = "v1.32.1-containerd-2.0.2";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{HASH, NodeImage, REPOSITORY};
 use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
-use kubenest_recipe::{recipe::Content, recipe::Recipe};
+use kubenest_recipe::recipe::{Content, Recipe};
 
 /// How long a registry may take to say whether it has an image.
 const ANSWER: Duration = Duration::from_secs(20);

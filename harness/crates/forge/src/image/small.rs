@@ -12,7 +12,7 @@ use crate::component;
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Error, Result, store::Store};
 use kubenest_docker::{Docker, FileEntry, Labels};
-use kubenest_recipe::{recipe::Content, recipe::Recipe};
+use kubenest_recipe::recipe::{Content, Recipe};
 
 /// The recipe whose userland the program is taken from.
 const DONOR: &str = "v1.32.1-containerd-2.0.2";

@@ -20,8 +20,10 @@ use semver::Version;
 
 use super::{kernel::Cgroups, network::Iptables, quotas::Inotifies};
 use kubenest_base::{
-    Result, process::Command, settings::ProxyEnv, settings::settings, wait::Patience,
-    wait::patience,
+    Result,
+    process::Command,
+    settings::{ProxyEnv, settings},
+    wait::{Patience, patience},
 };
 use kubenest_docker::{Docker, Nature, discover::Origin};
 use kubenest_forge::image;

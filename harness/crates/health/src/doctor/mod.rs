@@ -10,7 +10,7 @@ mod network;
 mod quotas;
 
 use self::facts::Facts;
-use crate::{health::Outcome, health::Report};
+use crate::health::{Outcome, Report};
 use kubenest_base::wait::Patience;
 
 type Judge = fn(&Facts) -> Outcome;

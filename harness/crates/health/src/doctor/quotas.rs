@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::facts::Facts;
-use crate::{health::INOTIFY_CURE, health::Outcome};
+use crate::health::{INOTIFY_CURE, Outcome};
 
 /// What one node and its pods take.
 pub(super) const INSTANCES_FLOOR: u64 = 24;

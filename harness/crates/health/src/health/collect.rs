@@ -14,9 +14,10 @@ use super::{
     shim::{Generation, Shim, candidates, limit},
 };
 use kubenest_base::{Context, Error, Result, wait::Deadline};
-use kubenest_node::{
-    node::Node, node::containerd::Containerd, node::containerd::Plugin, node::cri::CgroupDriver,
-    node::cri::Condition, node::cri::Version,
+use kubenest_node::node::{
+    Node,
+    containerd::{Containerd, Plugin},
+    cri::{CgroupDriver, Condition, Version},
 };
 
 /// How long one look may take; a node that needs longer is sick.

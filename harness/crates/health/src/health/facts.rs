@@ -10,10 +10,11 @@ use super::{
     loader::{Dump, Import, loaded_for},
     shim::Shim,
 };
-use kubenest_node::{
-    node::containerd::Plugin, node::cri::CgroupDriver, node::cri::Condition, node::cri::Version,
+use kubenest_node::node::{
+    containerd::Plugin,
+    cri::{CgroupDriver, Condition, Version},
 };
-use kubenest_recipe::{compat, compat::Stack};
+use kubenest_recipe::compat::{self, Stack};
 
 /// A fact, or why it could not be had.
 pub(super) type Seen<T> = Result<T, String>;

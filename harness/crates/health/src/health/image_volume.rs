@@ -10,8 +10,14 @@ use super::{
     facts::{Seen, seen},
     unused_name,
 };
-use kubenest_base::{Error, Result, wait, wait::Probe};
-use kubenest_node::{node::Node, node::cri::CgroupDriver, node::cri::Cri, node::cri::PodConfig};
+use kubenest_base::{
+    Error, Result,
+    wait::{self, Probe},
+};
+use kubenest_node::node::{
+    Node,
+    cri::{CgroupDriver, Cri, PodConfig},
+};
 
 /// How long a runtime may take that starts a control plane beside it.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -10,9 +10,12 @@ use super::{
     facts::{Seen, seen, snapshotter_of},
     unused_name,
 };
-use kubenest_base::{Result, wait, wait::Probe};
+use kubenest_base::{
+    Result,
+    wait::{self, Probe},
+};
 use kubenest_forge::image;
-use kubenest_node::{node::Node, node::cri::Cri};
+use kubenest_node::node::{Node, cri::Cri};
 
 /// How long an import may take on a machine that starts a control plane beside it.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -11,7 +11,10 @@ use super::{
     collect::configz,
     facts::Facts,
 };
-use kubenest_base::{Result, progress, wait, wait::Probe};
+use kubenest_base::{
+    Result, progress,
+    wait::{self, Probe},
+};
 use kubenest_node::node::Node;
 
 /// How long kubeadm may take, and after it the restarted kubelet.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::*;
-use crate::{files::Reader, manifest::Descriptor, manifest::Layer};
+use crate::{
+    files::Reader,
+    manifest::{Descriptor, Layer},
+};
 use kubenest_base::digest::sha256_hex;
 
 /// Layers in memory, and how often each was opened.

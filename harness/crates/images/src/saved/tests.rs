@@ -9,7 +9,11 @@ use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{files::Archive, files::Folder, layout::DEPTH, manifest::Manifest};
+use crate::{
+    files::{Archive, Folder},
+    layout::DEPTH,
+    manifest::Manifest,
+};
 
 mod makers;
 

@@ -14,7 +14,10 @@ use tonic::{
 
 #[cfg(test)]
 pub(super) use super::recorded::codec;
-use kubenest_base::{Context, Error, Result, wait, wait::Deadline, wait::Probe};
+use kubenest_base::{
+    Context, Error, Result,
+    wait::{self, Deadline, Probe},
+};
 
 /// A connection to a program that is running in a node.
 ///

@@ -334,7 +334,10 @@ impl AsyncWrite for NodeStream {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, os::unix::net::UnixListener};
+    use std::{
+        fs,
+        os::unix::{fs::symlink, net::UnixListener},
+    };
 
     use super::*;
 

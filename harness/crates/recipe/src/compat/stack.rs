@@ -8,7 +8,7 @@ use super::{
     Check, Verdict, cgroup_v1, containerd_in, cri_client, image_store, image_volume, known_kind,
     known_line, kubeadm, kubernetes, kubernetes_in, load, registry_mirrors, shim, table::table,
 };
-use crate::{recipe::Content, recipe::Recipe, recipe::Role};
+use crate::recipe::{Content, Recipe, Role};
 use kubenest_base::Result;
 
 /// The parts that meet in a test. What is not known is left out, and pairs with it are not

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::place;
 use kubenest_base::{Context, Error, Result, wait};
-use kubenest_recipe::{recipe::Role, recipe::hash_file};
+use kubenest_recipe::recipe::{Role, hash_file};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 

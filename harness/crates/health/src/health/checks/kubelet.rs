@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Outcome;
-use crate::{
-    health::Expected, health::expected::active, health::facts::Facts, health::facts::Seen,
-    health::facts::seen, health::kubelet::Flags, health::kubelet::Kubelet,
+use crate::health::{
+    Expected,
+    expected::active,
+    facts::{Facts, Seen, seen},
+    kubelet::{Flags, Kubelet},
 };
 
 const CURE: &str = "take the setting out of the node's kubelet configuration or, of a flag, out \

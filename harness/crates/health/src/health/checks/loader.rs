@@ -1,8 +1,11 @@
 //! The check of the loader: can the kind release of the spec load images into this node?
 
 use super::Outcome;
-use crate::{health::Expected, health::facts::Facts, health::facts::Seen, health::facts::seen};
-use kubenest_recipe::{compat, compat::Stack, compat::Verdict};
+use crate::health::{
+    Expected,
+    facts::{Facts, Seen, seen},
+};
+use kubenest_recipe::compat::{self, Stack, Verdict};
 
 /// What is known of the pair, and where nothing is, what an import showed.
 pub(super) fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {

@@ -1,9 +1,10 @@
 //! Checks of what a node has from its machine: disk, cgroups, inotify, clock.
 
 use super::Outcome;
-use crate::{
-    health::Expected, health::facts::Facts, health::facts::Seen, health::facts::driver,
-    health::facts::seen, health::kubelet::Kubelet,
+use crate::health::{
+    Expected,
+    facts::{Facts, Seen, driver, seen},
+    kubelet::Kubelet,
 };
 use kubenest_node::node::cri::CgroupDriver;
 

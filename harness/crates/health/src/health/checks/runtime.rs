@@ -1,10 +1,10 @@
 //! Checks of containerd: does it answer, with the snapshotter, plugins and shim that belong to it.
 
 use super::Outcome;
-use crate::{
-    health::Expected, health::facts::Facts, health::facts::Seen, health::facts::seen,
-    health::facts::snapshotter_of, health::shim::FoundShim, health::shim::Generation,
-    health::shim::Shim, health::shim::honours_runtime_path,
+use crate::health::{
+    Expected,
+    facts::{Facts, Seen, seen, snapshotter_of},
+    shim::{FoundShim, Generation, Shim, honours_runtime_path},
 };
 
 const RESTART: &str = "systemctl restart containerd in the node";

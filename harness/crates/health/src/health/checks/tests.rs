@@ -6,16 +6,16 @@ mod runtime;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::{
-    health::facts::Cgroup, health::facts::Clock, health::facts::ContainerdConfig,
-    health::facts::Daemon, health::facts::Disk, health::facts::Inotify, health::facts::Runtime,
-    health::facts::RuntimeOptions, health::kubelet::Flags, health::kubelet::Kubelet,
-    health::loader::Dump, health::loader::Import, health::report::Report, health::shim::FoundShim,
-    health::shim::Generation, health::shim::Shim, health::shim::tests::ANSWERS,
+use crate::health::{
+    facts::{Cgroup, Clock, ContainerdConfig, Daemon, Disk, Inotify, Runtime, RuntimeOptions},
+    kubelet::{Flags, Kubelet},
+    loader::{Dump, Import},
+    report::Report,
+    shim::{FoundShim, Generation, Shim, tests::ANSWERS},
 };
-use kubenest_node::{
-    node::containerd::InitError, node::containerd::Plugin, node::cri::CgroupDriver,
-    node::cri::Condition, node::cri::Version,
+use kubenest_node::node::{
+    containerd::{InitError, Plugin},
+    cri::{CgroupDriver, Condition, Version},
 };
 
 /// A good node: containerd 2.0.2 on cgroup v2.
