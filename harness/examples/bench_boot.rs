@@ -17,17 +17,19 @@ use clap::Parser;
 use kubenest::{
     ClusterSpec,
     cluster::probe_pod,
-    docker::{self, Docker, Scope},
-    image::NodeImage,
+    engine::Docker,
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod},
     kube::{Api, Client, Config, api::PostParams, config::Kubeconfig},
     node::{Node, Role},
-    objects,
-    recipe::Recipe,
+    recipe::{NodeImage, Recipe},
     telemetry,
-    wait::{self, Probe},
+    wait::Probe,
 };
+use kubenest_base::wait;
+use kubenest_docker as docker;
+use kubenest_docker::Scope;
 use kubenest_fixtures::kind::Kind;
+use kubenest_node::objects;
 use serde::Serialize;
 
 const DEADLINE: Duration = Duration::from_secs(240);

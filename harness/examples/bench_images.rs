@@ -20,18 +20,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bench::{Options, median};
 use clap::Parser;
-use kubenest::{
-    Cluster, ClusterSpec,
-    docker::{Docker, FileEntry, Labels},
-    engine,
-    image::architecture,
-    node::containerd::SOCKET,
-    process::Command,
-    settings::settings,
-    telemetry,
-};
+use kubenest::{Cluster, ClusterSpec, engine::Docker, node::FileEntry, telemetry};
 use kubenest_base::digest::{Sha256, hex, sha256_hex};
+use kubenest_base::{process::Command, settings::settings};
+use kubenest_docker::Labels;
 use kubenest_fixtures::{cri_client::CriClient, kind::Kind};
+use kubenest_forge::{engine, image::architecture};
+use kubenest_node::node::containerd::SOCKET;
 use serde::Serialize;
 use serde_json::json;
 use tempfile::TempDir;

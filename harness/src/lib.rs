@@ -27,7 +27,7 @@
 //!
 //! Without a recipe, the node is the one that `KUBENEST_NODE` names, else a published
 //! `kindest/node` by digest when its registry answers, else one that is built.
-//! [`settings`] has every variable that is read.
+//! README.md lists every variable that is read.
 //!
 //! `KUBENEST_LOCK` names a file that holds what the nodes are made of; a boot that would take
 //! anything else is refused, with the difference.
@@ -40,7 +40,7 @@
 //! `k8s-v1_33` (default) picks the Kubernetes types of [`k8s_openapi`]. A crate that picks
 //! others in its own dependency turns the defaults off: there can be only one.
 
-pub mod case;
+mod case;
 pub mod cluster;
 mod verdict;
 pub mod wait;
@@ -49,15 +49,70 @@ pub use case::Case;
 pub use cluster::{Cluster, ClusterSpec, NodeSpec};
 pub use k8s_openapi;
 pub use kube;
-pub use kubenest_base::{
-    Error, ErrorKind, Origin, Result, lock, process, settings, store, telemetry,
-};
-pub use kubenest_diagnosis as diagnosis;
-pub use kubenest_docker as docker;
-pub use kubenest_evidence as evidence;
-pub use kubenest_forge::{component, engine, image};
-pub use kubenest_health::{doctor, health};
-pub use kubenest_images as images;
-pub use kubenest_node::{node, objects};
-pub use kubenest_recipe::{compat, recipe};
+#[doc(inline)]
+pub use kubenest_base::{Error, ErrorKind, Origin, Result};
 pub use verdict::skip;
+
+/// Docker engines: the one that the settings choose.
+pub mod engine {
+    #[doc(inline)]
+    pub use kubenest_docker::Docker;
+    #[doc(inline)]
+    pub use kubenest_forge::engine::find;
+}
+
+/// What is kept of a failure.
+pub mod evidence {
+    #[doc(inline)]
+    pub use kubenest_evidence::Kept;
+}
+
+/// The health gate: what it demands, and what it found.
+pub mod health {
+    #[doc(inline)]
+    pub use kubenest_health::health::{Expected, ExpectedKubelet, Finding, Report, Verdict};
+}
+
+/// Images: loaded into nodes by the layer, and pinned.
+pub mod images {
+    #[doc(inline)]
+    pub use kubenest_forge::image::SmallImage;
+    #[doc(inline)]
+    pub use kubenest_images::{Images, Loaded, NodeLoad, Pin, Source};
+}
+
+/// Nodes: machines with services, files and a container runtime.
+pub mod node {
+    #[doc(inline)]
+    pub use kubenest_docker::{ExecOutput, FileEntry};
+    #[doc(inline)]
+    pub use kubenest_node::node::{Node, NodeStream, Role};
+
+    /// The container runtime of a node, asked as the kubelet asks it.
+    pub mod cri {
+        #[doc(inline)]
+        pub use kubenest_node::node::cri::{
+            CgroupDriver, Condition, Cri, Image, PodConfig, Status, Version,
+        };
+    }
+}
+
+/// Objects of the API, made and watched.
+pub mod objects {
+    #[doc(inline)]
+    pub use kubenest_node::objects::{answer, create, gone, pod_ready, seen, until};
+}
+
+/// What nodes are made of.
+pub mod recipe {
+    #[doc(inline)]
+    pub use kubenest_forge::image::NodeImage;
+    #[doc(inline)]
+    pub use kubenest_recipe::recipe::{Recipe, Versions};
+}
+
+/// Progress on standard error.
+pub mod telemetry {
+    #[doc(inline)]
+    pub use kubenest_base::telemetry::start;
+}

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-pub use kubenest_base::wait::{
-    Deadline, Patience, Probe, at_most, machine_cause, pace, patience, scaled, with_factor,
-};
+#[doc(inline)]
+pub use kubenest_base::wait::Probe;
 use kubenest_base::{Result, wait};
 
 /// Looks again and again, at growing intervals of 10 ms to 250 ms, until `probe` is ready.

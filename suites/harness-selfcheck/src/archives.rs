@@ -4,7 +4,8 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use kubenest::{image::architecture, node::Node};
+use kubenest::node::Node;
+use kubenest_forge::image::architecture;
 use serde_json::{Value, json};
 
 use crate::built::digest_of;

@@ -6,10 +6,8 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use kubenest::{
-    ErrorKind,
-    wait::{self, Probe},
-};
+use kubenest::{ErrorKind, wait::Probe};
+use kubenest_base::wait;
 use kubenest_fixtures::browser::Chromium;
 use serde_json::{Value, json};
 use tempfile::TempDir;

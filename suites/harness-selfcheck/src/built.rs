@@ -10,14 +10,15 @@ use std::{
 use anyhow::{Context, Result};
 use kubenest::{
     Case,
-    docker::{Docker, Labels, labels},
-    image::{SmallImage, architecture},
-    images::Loaded,
+    engine::Docker,
+    images::{Loaded, SmallImage},
     k8s_openapi::api::core::v1::Pod,
     kube::api::LogParams,
-    process::Command,
     wait::Probe,
 };
+use kubenest_base::process::Command;
+use kubenest_docker::{Labels, labels};
+use kubenest_forge::image::architecture;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
-use kubenest::docker::Docker;
+use kubenest::engine::Docker;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},

@@ -6,10 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kubenest::{
-    component,
-    recipe::{Component, Role, Source},
-};
+use kubenest_forge::component;
+use kubenest_recipe::recipe::{Component, Role, Source};
 
 const LIBRARY: &str = "libfaketime.so.1";
 

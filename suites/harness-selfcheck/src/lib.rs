@@ -19,22 +19,27 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use kubenest::{
-    component,
-    docker::{
-        Docker,
-        discover::{Endpoint, Origin},
-        labels,
-    },
-    engine::{self, Engine},
+    engine::Docker,
     k8s_openapi::api::core::v1::Node as KubeNode,
     kube::{Api, Client, Config, config::Kubeconfig},
-    lock::FileLock,
     node::Node,
+    recipe::Recipe,
+};
+use kubenest_base::{
+    lock::FileLock,
     process::Command,
-    recipe::{Content, Recipe},
     settings::{EngineRelease, settings},
     store::Store,
 };
+use kubenest_docker::{
+    discover::{Endpoint, Origin},
+    labels,
+};
+use kubenest_forge::{
+    component,
+    engine::{self, Engine},
+};
+use kubenest_recipe::recipe::Content;
 use tokio::task::LocalSet;
 
 /// The recipe of tests that are about no version.

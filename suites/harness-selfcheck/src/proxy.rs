@@ -9,10 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use kubenest::docker::{
-    Docker,
-    discover::{Endpoint, Origin},
-};
+use kubenest::engine::Docker;
+use kubenest_docker::discover::{Endpoint, Origin};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{UnixListener, UnixStream},

@@ -10,8 +10,9 @@ use harness_selfcheck::{
 use kubenest::{
     Cluster, ClusterSpec, Error, ErrorKind,
     images::{Loaded, Source},
-    node::{Node, containerd::Containerd},
+    node::Node,
 };
+use kubenest_node::node::containerd::Containerd;
 
 const APP: &str = "example/app:dev";
 const OPERATOR: &str = "example/operator:v2";

@@ -6,13 +6,12 @@ use anyhow::{Context, Result, bail};
 use harness_selfcheck::{RECIPE, docker, left_of, unique_name};
 use kubenest::{
     ClusterSpec, Error, ErrorKind, cluster,
-    docker::Docker,
-    image::{NodeImage, SmallImage},
-    process::Command,
-    recipe::Recipe,
-    settings::settings,
+    engine::Docker,
+    images::SmallImage,
+    recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
+use kubenest_base::{process::Command, settings::settings};
 
 /// A boot that cannot succeed has to end in this time; kubeadm alone would wait four minutes.
 const SOON: Duration = Duration::from_secs(200);

@@ -23,17 +23,17 @@ use harness_selfcheck::{
 use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec,
     cluster::{self, Listed},
-    component,
-    docker::{Scope, sweep},
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
     kube::Api,
     node::{Node, NodeStream},
-    process::Command,
-    recipe::{Content, Recipe},
-    settings::settings,
-    wait::{self, Probe},
+    recipe::Recipe,
+    wait::Probe,
 };
+use kubenest_base::{process::Command, settings::settings, wait};
+use kubenest_docker::{Scope, sweep};
 use kubenest_fixtures::registry::LocalRegistry;
+use kubenest_forge::component;
+use kubenest_recipe::recipe::Content;
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 

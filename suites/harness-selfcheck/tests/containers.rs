@@ -13,13 +13,14 @@ use harness_selfcheck::{
     everything_in, on_own_engine, os_image,
 };
 use kubenest::{
-    docker::{
-        ContainerSpec, Docker, Guard, Labels, Scope,
-        labels::{self, BootId},
-        sweep,
-    },
-    image::SmallImage,
+    engine::Docker,
+    images::SmallImage,
     wait::{self, Probe},
+};
+use kubenest_docker::{
+    ContainerSpec, Guard, Labels, Scope,
+    labels::{self, BootId},
+    sweep,
 };
 
 async fn doomed(engine: &Docker, image: &str, guard: Option<&str>) -> Result<Doomed> {

@@ -4,12 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{RECIPE, docker, left_of, nodes_by_kubeconfig, unique_name};
-use kubenest::{
-    ClusterSpec, cluster,
-    docker::Docker,
-    k8s_openapi::api::core::v1::Pod,
-    process::{Command, Output},
-};
+use kubenest::{ClusterSpec, cluster, engine::Docker, k8s_openapi::api::core::v1::Pod};
+use kubenest_base::process::{Command, Output};
 use tokio::runtime::Runtime;
 
 /// How long the whole of a boot elsewhere may take.

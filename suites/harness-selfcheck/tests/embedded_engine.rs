@@ -13,13 +13,9 @@ use std::{
 };
 
 use harness_selfcheck::OwnEngine;
-use kubenest::{
-    engine::{self, Engine, State},
-    process::Command,
-    settings::EngineRelease,
-    store::Store,
-    wait::{self, Probe},
-};
+use kubenest::wait::{self, Probe};
+use kubenest_base::{process::Command, settings::EngineRelease, store::Store};
+use kubenest_forge::engine::{self, Engine, State};
 
 /// Runs `body` with an engine that does not run yet, and stops it however that ends.
 async fn with_engine<F>(name: &str, body: impl FnOnce(Engine) -> F)

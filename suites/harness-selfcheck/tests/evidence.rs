@@ -14,11 +14,9 @@ use harness_selfcheck::{
     planted::{FIRST_WORDS, PATTERN, WORDS_OF_ANOTHER, WORDS_OF_ONE, secrets},
     unique_name,
 };
-use kubenest::{
-    evidence,
-    process::Command,
-    wait::{self, Probe},
-};
+use kubenest::wait::Probe;
+use kubenest_base::{process::Command, wait};
+use kubenest_evidence as evidence;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -148,7 +146,7 @@ impl Breaking {
             }
         })
         .await?;
-        let raw = kubenest::settings::settings()
+        let raw = kubenest_base::settings::settings()
             .cache
             .join("killed")
             .join(&self.name);
@@ -445,7 +443,7 @@ async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result
 
 /// What of the cache bears a cluster's name, whatever it is, outside engines and built entries.
 fn named_in_cache(name: &str) -> Result<Vec<PathBuf>> {
-    let cache = &kubenest::settings::settings().cache;
+    let cache = &kubenest_base::settings::settings().cache;
     let mut found = Vec::new();
     for entry in fs::read_dir(cache)? {
         let path = entry?.path();

@@ -9,10 +9,8 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, Result};
 use harness_selfcheck::browser::Page as Browser;
-use kubenest::{
-    evidence::page::{self, Entry, FileLink, Finding, Level, Line, Missing, Page, Source},
-    k8s_openapi::jiff::Timestamp,
-};
+use kubenest::k8s_openapi::jiff::Timestamp;
+use kubenest_evidence::page::{self, Entry, FileLink, Finding, Level, Line, Missing, Page, Source};
 
 const LINES: usize = 50_000;
 /// One of these in a page would be seen: a script that runs, markup, a terminal's escapes.

@@ -1,6 +1,6 @@
 //! What this machine does with others' packets while embedded engines run, and afterwards.
 
-use kubenest::process::Command;
+use kubenest_base::process::Command;
 
 /// In a network of its own, as this machine's forwarding is needed by other tests.
 #[tokio::test]

@@ -5,13 +5,14 @@ use std::{fs, slice, time::Duration};
 use harness_selfcheck::{KUBELET_CONFIG, drift};
 use kubenest::{
     Cluster, ClusterSpec, ErrorKind, Result,
-    docker::Docker,
-    health::{self, Expected, Report, Verdict},
-    image::NodeImage,
-    node::{Node, containerd::Containerd},
-    recipe::Recipe,
+    engine::Docker,
+    health::{Expected, Report, Verdict},
+    node::Node,
+    recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
+use kubenest_health::health;
+use kubenest_node::node::containerd::Containerd;
 
 const GOOD: &str = "v1.32.1-containerd-2.0.2";
 const SKEWED: &str = "skew-1.7.24-shim-2.0.2";

@@ -9,14 +9,13 @@ use harness_selfcheck::{
     docker, unique_name,
 };
 use kubenest::{
-    docker::Docker,
-    image::NodeImage,
+    engine::Docker,
     images::{Images, Loaded, Pin, Source},
     node::Node,
-    recipe::Recipe,
-    settings::EngineRelease,
+    recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
+use kubenest_base::settings::EngineRelease;
 
 const CONTAINERDS: [(&str, Pin); 5] = [
     ("1.6.20", Pin::Ignored),
@@ -68,7 +67,7 @@ async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Resul
 }
 
 async fn origin(store: &'static str, release: EngineRelease) -> Result<Origin> {
-    let docker = kubenest::engine::embedded(release).await?;
+    let docker = kubenest_forge::engine::embedded(release).await?;
     let containerd_store = docker.info().await?.containerd_store;
     ensure!(containerd_store == (store == "containerd"), "{store}");
     let name = format!("matrix-{store}-{}", unique_name());

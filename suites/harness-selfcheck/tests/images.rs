@@ -14,17 +14,15 @@ use harness_selfcheck::{
 };
 use kubenest::{
     Case, Cluster, ClusterSpec, ErrorKind,
-    docker::{
-        Docker,
-        discover::{Address, Endpoint, Origin},
-    },
-    image::architecture,
+    engine::Docker,
     images::{Images, Loaded, Pin, Source},
     node::Node,
-    settings::EngineRelease,
     wait::{self, Probe},
 };
+use kubenest_base::settings::EngineRelease;
+use kubenest_docker::discover::{Address, Endpoint, Origin};
 use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
+use kubenest_forge::image::architecture;
 use tokio::{io::copy_bidirectional, net, process::Command};
 
 const MIB: u64 = 1 << 20;
@@ -108,7 +106,7 @@ async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
 /// The other kind of engine: a whole cluster on it, and images of its own store into that.
 #[tokio::test]
 async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
-    let engine = kubenest::engine::embedded(EngineRelease::Docker29).await?;
+    let engine = kubenest_forge::engine::embedded(EngineRelease::Docker29).await?;
     let info = engine.info().await?;
     ensure!(
         info.containerd_store && info.version.starts_with("29."),

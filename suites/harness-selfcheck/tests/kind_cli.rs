@@ -6,14 +6,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use harness_selfcheck::docker;
 use kubenest::{
-    docker::{Docker, ExecOutput, Scope, labels, sweep},
-    image::{NodeImage, SmallImage},
-    images::{Images, Pin},
-    node::{self, Role},
-    recipe::Recipe,
+    engine::Docker,
+    images::{Images, Pin, SmallImage},
+    node::{ExecOutput, Role},
+    recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
+use kubenest_docker::{Scope, labels, sweep};
 use kubenest_fixtures::kind::Kind;
+use kubenest_node::node;
 
 /// Resolves the API server's Service by name, and connects to its address.
 const USE_NETWORK: &str = include_str!("use-network.sh");

@@ -6,11 +6,10 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use harness_selfcheck::{RECIPE, docker, on_own_engine};
-use kubenest::{
-    component,
-    docker::{ContainerSpec, Docker, Labels, Scope, sweep},
-    recipe::{Content, Recipe},
-};
+use kubenest::{engine::Docker, recipe::Recipe};
+use kubenest_docker::{ContainerSpec, Labels, Scope, sweep};
+use kubenest_forge::component;
+use kubenest_recipe::recipe::Content;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},

@@ -16,15 +16,16 @@ use harness_selfcheck::{
     with_own_engine,
 };
 use kubenest::{
-    docker::{
-        ContainerSpec, Docker, Guard, Labels, Scope,
-        discover::{Endpoint, Origin},
-        labels::BootId,
-        sweep,
-    },
-    image::SmallImage,
-    process::Command,
+    engine::Docker,
+    images::SmallImage,
     wait::{self, Probe},
+};
+use kubenest_base::process::Command;
+use kubenest_docker::{
+    ContainerSpec, Guard, Labels, Scope,
+    discover::{Endpoint, Origin},
+    labels::BootId,
+    sweep,
 };
 use tempfile::TempDir;
 

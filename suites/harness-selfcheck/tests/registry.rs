@@ -12,12 +12,14 @@ use anyhow::Result;
 use harness_selfcheck::{RECIPE, docker, on_own_engine};
 use kubenest::{
     ErrorKind,
-    docker::Docker,
-    image::{DefaultNode, NodeImage, SmallImage, Versions},
-    recipe::{Content, Recipe},
+    engine::Docker,
+    images::SmallImage,
+    recipe::{NodeImage, Recipe, Versions},
     wait,
 };
 use kubenest_fixtures::registry::LocalRegistry;
+use kubenest_forge::image::DefaultNode;
+use kubenest_recipe::recipe::Content;
 use tokio::net::{TcpListener, TcpSocket};
 
 /// What a registry that does not answer may cost, on a busy machine too.

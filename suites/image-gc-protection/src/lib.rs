@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use kubenest::{
     Case, ClusterSpec, NodeSpec,
-    image::SmallImage,
-    images::Pin,
+    images::{Pin, SmallImage},
     k8s_openapi::api::core::v1::Pod,
     node::{
         Node,

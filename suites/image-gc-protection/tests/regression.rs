@@ -179,9 +179,8 @@ mod fixed {
     };
     use kubenest::{
         Case, Cluster, ClusterSpec, ErrorKind,
-        docker::FileEntry,
-        image::SmallImage,
-        images::Pin,
+        images::{Pin, SmallImage},
+        node::FileEntry,
         wait::{self, Probe},
     };
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kubenest::{
     Case, ClusterSpec,
-    docker::FileEntry,
-    image::SmallImage,
+    images::SmallImage,
     k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Volume, VolumeMount},
-    node::Node,
+    node::{FileEntry, Node},
     objects,
     wait::{self, Probe},
 };

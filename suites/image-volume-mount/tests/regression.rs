@@ -23,15 +23,15 @@ mod affected {
     };
     use kubenest::{
         Case, Cluster, ClusterSpec,
-        health::{self, Expected},
-        image::NodeImage,
-        node::containerd::SOCKET,
-        recipe::Recipe,
-        settings::settings,
+        health::Expected,
+        recipe::{NodeImage, Recipe},
         skip,
     };
+    use kubenest_base::settings::settings;
     use kubenest_fixtures::cluster;
     use kubenest_fixtures::cri_client::CriClient;
+    use kubenest_health::health;
+    use kubenest_node::node::containerd::SOCKET;
     use rstest::rstest;
 
     use super::{CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_1};
@@ -163,8 +163,8 @@ mod fixed {
     use image_volume_mount::{
         NEW_CLIENT, create_pod, load, mount, read_in_pod, spec, without_kubelet,
     };
-    use kubenest::node::containerd::SOCKET;
     use kubenest_fixtures::cri_client::CriClient;
+    use kubenest_node::node::containerd::SOCKET;
 
     use super::CONTAINERD_2_1;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kubenest::{
-    Case, image::SmallImage, k8s_openapi::api::core::v1::Pod, kube::api::LogParams,
-    process::Output, wait::Probe,
+    Case, images::SmallImage, k8s_openapi::api::core::v1::Pod, kube::api::LogParams, wait::Probe,
 };
+use kubenest_base::process::Output;
 use kubenest_fixtures::kind::Kind;
 
 /// What kind v0.26 says when it does not find the snapshotter's name.

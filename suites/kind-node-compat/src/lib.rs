@@ -6,13 +6,14 @@ use std::{fmt, time::Duration};
 use anyhow::{Context, Result, bail};
 use kubenest::{
     Case, ErrorKind,
-    compat::{self, Verdict},
-    docker::Docker,
-    health::{self, Expected},
-    image::SmallImage,
+    engine::Docker,
+    health::Expected,
+    images::SmallImage,
     wait::{self, Probe},
 };
 use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
+use kubenest_health::health;
+use kubenest_recipe::compat::{self, Verdict};
 
 /// The node whose containerd writes its configuration in version 2.
 pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";

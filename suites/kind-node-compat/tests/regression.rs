@@ -22,10 +22,10 @@ mod affected {
     use kubenest::{
         ClusterSpec, ErrorKind,
         health::Expected,
-        image::NodeImage,
-        recipe::{ImageRef, Recipe},
+        recipe::{NodeImage, Recipe},
     };
     use kubenest_fixtures::registry::LocalRegistry;
+    use kubenest_recipe::recipe::ImageRef;
     use rstest::rstest;
 
     #[rstest]
@@ -145,14 +145,16 @@ mod fixed {
     };
     use kubenest::{
         ClusterSpec,
-        compat::{self, Stack},
-        docker::{Docker, Scope, sweep},
-        health::{self, Expected, Verdict},
-        image::{NodeImage, SmallImage},
+        engine::Docker,
+        health::{Expected, Verdict},
+        images::SmallImage,
         node::{Node, Role},
-        recipe::Recipe,
+        recipe::{NodeImage, Recipe},
     };
+    use kubenest_docker::{Scope, sweep};
     use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
+    use kubenest_health::health;
+    use kubenest_recipe::compat::{self, Stack};
     use rstest::rstest;
 
     /// The second one is booted for a release that nobody knows: it is warned of, tried, and

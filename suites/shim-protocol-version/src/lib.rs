@@ -6,16 +6,16 @@ use anyhow::{Context, Result, ensure};
 use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec,
     cluster::probe_pod,
-    component,
-    docker::FileEntry,
     health::Report,
     k8s_openapi::api::core::v1::{Event, Pod},
     kube::api::{DeleteParams, ListParams},
-    node::Node,
-    recipe::{Component, Content, Recipe, Runtime},
+    node::{FileEntry, Node},
+    recipe::Recipe,
     telemetry,
     wait::{self, Probe},
 };
+use kubenest_forge::component;
+use kubenest_recipe::recipe::{Component, Content, Runtime};
 
 /// A node whose containerd reads an address and forgets `runtime_path`.
 pub const CONTAINERD_1_6: &str = "v1.32.1-containerd-1.6.20";

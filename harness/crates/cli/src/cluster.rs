@@ -1,7 +1,7 @@
 //! `kubenest up` and `kubenest list`.
 
 use clap::Args;
-use kubenest::{ClusterSpec, Result, docker::Docker};
+use kubenest::{ClusterSpec, Result, engine::Docker};
 
 #[derive(Args)]
 pub(crate) struct Up {

@@ -7,11 +7,9 @@ use std::{
 };
 
 use clap::Args;
-use kubenest::{
-    Error, Result,
-    diagnosis::{Report, known, near, read},
-};
+use kubenest::{Error, Result};
 use kubenest_base::Context;
+use kubenest_diagnosis::{Report, known, near, read};
 
 /// Nothing was recognised.
 const NOTHING: u8 = 4;
@@ -102,7 +100,7 @@ fn explain(id: &str, json: bool) -> Result<String> {
 mod tests {
     use std::{fs, path::Path};
 
-    use kubenest::diagnosis::{Surface, speak_of};
+    use kubenest_diagnosis::{Surface, speak_of};
 
     use super::*;
 

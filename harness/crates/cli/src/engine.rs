@@ -1,15 +1,10 @@
 //! `kubenest engine`.
 
 use clap::Subcommand;
-use kubenest::{
-    Result,
-    docker::{
-        Docker,
-        discover::{Endpoint, Origin, discover},
-    },
-    engine::{Engine as Embedded, State},
-    settings::{EngineChoice, settings},
-};
+use kubenest::{Result, engine::Docker};
+use kubenest_base::settings::{EngineChoice, settings};
+use kubenest_docker::discover::{Endpoint, Origin, discover};
+use kubenest_forge::engine::{Engine as Embedded, State};
 
 /// Two engines can run side by side: Docker 26 of Debian, and Docker 29, whose images containerd
 /// keeps (KUBENEST_ENGINE=embedded-29, built with Go).

@@ -3,7 +3,11 @@
 use std::time::Instant;
 
 use clap::Subcommand;
-use kubenest::{Error, Result, image::NodeImage, recipe::Recipe, settings::settings};
+use kubenest::{
+    Error, Result,
+    recipe::{NodeImage, Recipe},
+};
+use kubenest_base::settings::settings;
 
 #[derive(Subcommand)]
 pub(crate) enum Image {

@@ -6,8 +6,8 @@ use clap::Args;
 use kubenest::{
     Error, Result,
     images::{Images, Source},
-    node,
 };
+use kubenest_node::node;
 
 #[derive(Args)]
 pub(crate) struct Load {

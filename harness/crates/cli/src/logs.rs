@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kubenest::{Error, Result, evidence, node};
+use kubenest::{Error, Result};
+use kubenest_evidence as evidence;
+use kubenest_node::node;
 
 #[derive(Args)]
 pub(crate) struct Logs {

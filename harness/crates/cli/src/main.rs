@@ -21,16 +21,15 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use kubenest::{
-    ErrorKind, Result, diagnosis,
-    docker::{self, Scope},
-    doctor,
-    evidence::{self, redact::Redactor},
-    settings::settings,
-    store::Store,
-    telemetry,
-};
+use kubenest::{ErrorKind, Result, telemetry};
 use kubenest_base::Context;
+use kubenest_base::{settings::settings, store::Store};
+use kubenest_diagnosis as diagnosis;
+use kubenest_docker as docker;
+use kubenest_docker::Scope;
+use kubenest_evidence as evidence;
+use kubenest_evidence::redact::Redactor;
+use kubenest_health::doctor;
 use kubenest_runner::exit;
 
 /// Boot real Kubernetes nodes in containers, look at them, remove them.

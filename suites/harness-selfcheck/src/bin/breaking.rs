@@ -22,10 +22,10 @@ use kubenest::{
         self,
         api::{DeleteParams, ListParams, LogParams},
     },
-    node::containerd::Containerd,
     objects,
     wait::Probe,
 };
+use kubenest_node::node::containerd::Containerd;
 use serde_json::json;
 use tokio::sync::Notify;
 

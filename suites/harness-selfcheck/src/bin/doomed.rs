@@ -11,8 +11,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use harness_selfcheck::docker;
-use kubenest::docker::{
-    ContainerSpec, Docker, Guard, Labels,
+use kubenest::engine::Docker;
+use kubenest_docker::{
+    ContainerSpec, Guard, Labels,
     discover::{Endpoint, Origin},
     labels::BootId,
 };

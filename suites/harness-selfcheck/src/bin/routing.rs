@@ -5,7 +5,8 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use kubenest::{engine::Engine, process::Command, settings::EngineRelease, store::Store};
+use kubenest_base::{process::Command, settings::EngineRelease, store::Store};
+use kubenest_forge::engine::Engine;
 use serde_json::json;
 
 /// What an engine that comes later than ours may add.
@@ -86,7 +87,7 @@ async fn tell(step: &str) -> Result<()> {
 
 /// Runs iptables as the engines' own packages have it.
 async fn iptables(arguments: &[&str]) -> Result<String> {
-    let cli = kubenest::engine::cli().await?;
+    let cli = kubenest_forge::engine::cli().await?;
     let usr = cli.ancestors().nth(2).context("the packages' usr")?;
     let libraries = fs::read_dir(usr.join("lib"))?.flatten();
     let libraries = libraries

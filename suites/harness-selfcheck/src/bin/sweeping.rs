@@ -8,8 +8,9 @@
 )]
 
 use anyhow::{Result, bail};
-use kubenest::docker::{
-    Docker, Scope,
+use kubenest::engine::Docker;
+use kubenest_docker::{
+    Scope,
     discover::{Endpoint, Origin},
     sweep,
 };
