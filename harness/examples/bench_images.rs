@@ -192,11 +192,7 @@ impl Bench {
         for node in self.cluster.nodes() {
             let client = CriClient::install("0.34.0", node, SOCKET).await?;
             let text = format!("#!/bin/sh\nexec {} {SOCKET} \"$@\"\n", client.program());
-            let crictl = FileEntry {
-                path: "/usr/local/bin/crictl".into(),
-                mode: 0o755,
-                content: text.into_bytes(),
-            };
+            let crictl = FileEntry::new("/usr/local/bin/crictl", text).with_mode(0o755);
             node.write_files(&[crictl]).await?;
         }
         Ok(())

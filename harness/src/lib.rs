@@ -91,9 +91,7 @@ pub mod node {
     /// The container runtime of a node, asked as the kubelet asks it.
     pub mod cri {
         #[doc(inline)]
-        pub use kubenest_node::node::cri::{
-            CgroupDriver, Condition, Cri, Image, PodConfig, Status, Version,
-        };
+        pub use kubenest_node::node::cri::{Cri, Image, PodConfig};
     }
 }
 

@@ -57,7 +57,7 @@ impl<'a> Case<'a> {
     {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let name = object.meta().name.clone().unwrap_or_default();
-        self.step(format!("create {kind} {name}"));
+        self.note_step(format!("create {kind} {name}"));
         if kind == "Secret" {
             evidence::hide(&serde_json::to_value(object));
         }
@@ -70,7 +70,7 @@ impl<'a> Case<'a> {
     /// The pod ended, or is not Ready in time: the error has its state, and is the test's own
     /// failure. That the API server did not answer is not.
     pub async fn pod_ready(&self, name: &str, deadline: Duration) -> Result<Pod> {
-        self.step(format!("wait for pod {name}"));
+        self.note_step(format!("wait for pod {name}"));
         let ready = objects::pod_ready(&self.client(), &self.namespace, name, deadline).await;
         self.ended(&format!("pod {name} is Ready"), &ready);
         ready
@@ -88,7 +88,7 @@ impl<'a> Case<'a> {
         deadline: Duration,
         probe: impl FnMut() -> F,
     ) -> Result<T> {
-        self.step(format!("wait for {what}"));
+        self.note_step(format!("wait for {what}"));
         let seen = wait::until(what, deadline, probe).await;
         self.ended(&format!("saw {what}"), &seen);
         seen
@@ -96,31 +96,31 @@ impl<'a> Case<'a> {
 
     /// Notes a step of the test, for the time line that is kept of a failure. Waiting and
     /// creating are noted without it.
-    pub fn step(&self, what: impl AsRef<str>) {
+    pub fn note_step(&self, what: impl AsRef<str>) {
         self.subject.did(format!("test: {}", what.as_ref()));
     }
 
     fn ended<T>(&self, well: &str, result: &Result<T>) {
         match result {
-            Ok(_) => self.step(well),
+            Ok(_) => self.note_step(well),
             Err(error) => self.subject.failed(false, error.report()),
         }
     }
 
     /// Notes for the report what the test expects and what it saw; the test's own
     /// assertion decides.
-    pub fn saw(&self, expected: impl Into<String>, observed: impl Into<String>) {
+    pub fn note_observed(&self, expected: impl Into<String>, observed: impl Into<String>) {
         self.seen.replace(Some((expected.into(), observed.into())));
     }
 
     /// Notes for the report that the documented failure shows itself now: how long after the
     /// boot began a test without the gate would have met it. The first call counts.
-    pub fn shown(&self) {
+    pub fn note_failure_shown(&self) {
         let after = self.cluster.started().elapsed().as_secs_f64();
         self.shown.set(Some(self.shown.get().unwrap_or(after)));
     }
 
-    /// Collects what there is of the case now, with what it [saw](Case::saw), as is done when it
+    /// Collects what there is of the case now, with what it [saw](Case::note_observed), as is done when it
     /// fails: for a test of a failure that has to be understood from what it leaves.
     ///
     /// It stays if the case fails, beside the evidence of that, and is else removed with the

@@ -48,6 +48,7 @@ use kubenest_node::node::{KIND_ROLE, Node};
 
 /// How long a part of a test took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Phase {
     /// Its name.
     pub name: String,
@@ -120,7 +121,7 @@ impl Cluster {
     /// # }
     /// ```
     pub fn images(&self) -> Images<'_> {
-        Images::of(self.docker(), &self.nodes).under(&self.protection)
+        Images::of(self.docker(), &self.nodes).with_protection(&self.protection)
     }
 
     /// The versions its nodes are made of.
@@ -211,6 +212,7 @@ impl std::fmt::Debug for Cluster {
 
 /// A cluster as its containers' labels tell of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listed {
     /// Its name.
     pub name: String,

@@ -165,7 +165,7 @@ mod tests {
         assert!(at_once(&spec(old)).is_ok());
         assert!(refused(spec(old).with_image_volumes()).contains("containerd 2.0.2"));
         assert!(at_once(&spec(new).with_image_volumes()).is_ok());
-        let client = |release| spec(new).asked_by_cri_client(release).unwrap();
+        let client = |release| spec(new).with_cri_client(release).unwrap();
         assert!(at_once(&client("0.30.0")).is_ok());
         assert!(refused(client("0.30.0").with_image_volumes()).contains("cri-api 0.30.0"));
         assert!(at_once(&client("0.34.0").with_image_volumes()).is_ok());
@@ -176,7 +176,7 @@ mod tests {
     fn patches_are_judged_by_what_the_node_will_run() {
         let node = |kind: &str| {
             let image = compat::default_node(&kind.parse().unwrap()).unwrap();
-            ClusterSpec::single_node().with_recipe_of(Recipe::image(image).unwrap())
+            ClusterSpec::single_node().with_custom_recipe(Recipe::image(image).unwrap())
         };
         // Kubernetes 1.34.0 with containerd 2.1.3, 1.35.0 with 2.2.0, 1.37.0 with 2.3.4.
         let (old, middle, new) = (node("0.30.0"), node("0.31.0"), node("0.33.0"));
@@ -193,7 +193,7 @@ mod tests {
                 .contains("containerd 2.2.0 adds a config_path"),
             "{error}"
         );
-        let tolerated = middle.clone().tolerating("plugins");
+        let tolerated = middle.clone().with_tolerated("plugins");
         assert!(mirrored(&tolerated).is_ok());
 
         let patched =
@@ -232,13 +232,14 @@ mod tests {
     fn an_images_labels_tell_what_its_digest_does_not() {
         let image = format!("registry.example/node@sha256:{}", "0".repeat(64));
         let spec = ClusterSpec::single_node()
-            .with_recipe_of(Recipe::image(&image).unwrap())
-            .loaded_by_kind("0.26.0")
+            .with_custom_recipe(Recipe::image(&image).unwrap())
+            .with_kind_loader("0.26.0")
             .unwrap();
         at_once(&spec).unwrap();
-        let labels = |containerd: &str| Versions {
-            containerd: containerd.into(),
-            ..Versions::default()
+        let labels = |containerd: &str| {
+            let mut labels = Versions::default();
+            containerd.clone_into(&mut labels.containerd);
+            labels
         };
         let judged = |labels: Versions| {
             let recipe = spec.recipe.as_ref().unwrap();
@@ -259,7 +260,7 @@ mod tests {
                     crio: {folder: ., version: 1.31.0}\n";
         std::fs::write(&file, text).unwrap();
         let recipe = Recipe::file(&file).unwrap();
-        let error = at_once(&ClusterSpec::single_node().with_recipe_of(recipe)).unwrap_err();
+        let error = at_once(&ClusterSpec::single_node().with_custom_recipe(recipe)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains("the runtime cri-o"), "{error:?}");
         assert!(

@@ -70,7 +70,7 @@ mod tests {
         const RECIPE: &str = "v1.32.1-containerd-2.0.2";
         let plain = key(RECIPE, Ok);
         assert_eq!(plain.len(), 64);
-        let named = key(RECIPE, |spec| Ok(spec.with_name("other").keep(true)));
+        let named = key(RECIPE, |spec| Ok(spec.with_name("other").with_keep(true)));
         assert_eq!(plain, named, "a name and who keeps it are no part of it");
         let others = [
             key("v1.32.1-containerd-2.1.9", Ok),
@@ -82,8 +82,8 @@ mod tests {
                 spec.with_containerd_patch("[plugins.a]\nb = 1")
             }),
             key(RECIPE, |spec| Ok(spec.with_image_volumes())),
-            key(RECIPE, |spec| spec.loaded_by_kind("0.27.0")),
-            key(RECIPE, |spec| spec.asked_by_cri_client("0.30.0")),
+            key(RECIPE, |spec| spec.with_kind_loader("0.27.0")),
+            key(RECIPE, |spec| spec.with_cri_client("0.30.0")),
         ];
         for (at, other) in others.iter().enumerate() {
             assert_ne!(&plain, other, "change {at}");

@@ -157,7 +157,7 @@ impl ClusterSpec {
 
     /// Boots it on this engine, instead of the one that the settings choose.
     #[must_use]
-    pub fn on(mut self, docker: &Docker) -> Self {
+    pub fn with_engine(mut self, docker: &Docker) -> Self {
         self.docker = Some(docker.clone());
         self
     }
@@ -173,7 +173,7 @@ impl ClusterSpec {
 
     /// Makes the nodes of this recipe: a file's, or a whole image.
     #[must_use]
-    pub fn with_recipe_of(mut self, recipe: Recipe) -> Self {
+    pub fn with_custom_recipe(mut self, recipe: Recipe) -> Self {
         self.recipe = Some(recipe);
         self
     }
@@ -222,8 +222,8 @@ impl ClusterSpec {
     /// that reproduces a sick node on purpose. The names are those of
     /// [`Check`](kubenest_recipe::compat::Check).
     #[must_use]
-    pub fn tolerating(mut self, check: &str) -> Self {
-        self.expected = self.expected.tolerating(check);
+    pub fn with_tolerated(mut self, check: &str) -> Self {
+        self.expected = self.expected.with_tolerated(check);
         self
     }
 
@@ -234,11 +234,11 @@ impl ClusterSpec {
     /// ```
     /// # fn spec() -> kubenest::Result<kubenest::ClusterSpec> {
     /// let evict = "{kind: KubeletConfiguration, evictionHard: {imagefs.available: 10%}}";
-    /// kubenest::ClusterSpec::single_node().collecting_images().with_kubeadm_patch(evict)
+    /// kubenest::ClusterSpec::single_node().with_image_collection().with_kubeadm_patch(evict)
     /// # }
     /// ```
     #[must_use]
-    pub fn collecting_images(mut self) -> Self {
+    pub fn with_image_collection(mut self) -> Self {
         self.collecting = true;
         self
     }
@@ -258,7 +258,7 @@ impl ClusterSpec {
     ///
     /// # Errors
     /// It is no version.
-    pub fn asked_by_cri_client(mut self, version: &str) -> Result<Self> {
+    pub fn with_cri_client(mut self, version: &str) -> Result<Self> {
         self.cri_client = Some(release("cri-api", version)?);
         Ok(self)
     }
@@ -268,7 +268,7 @@ impl ClusterSpec {
     ///
     /// # Errors
     /// It is no version.
-    pub fn loaded_by_kind(mut self, version: &str) -> Result<Self> {
+    pub fn with_kind_loader(mut self, version: &str) -> Result<Self> {
         let version = release("kind", version)?;
         self.loader = Some(version.clone());
         self.expected.loader = Some(version);
@@ -277,7 +277,7 @@ impl ClusterSpec {
 
     /// Leaves the cluster up; without it `KUBENEST_KEEP` decides.
     #[must_use]
-    pub fn keep(mut self, keep: bool) -> Self {
+    pub fn with_keep(mut self, keep: bool) -> Self {
         self.keep = Some(keep);
         self
     }
@@ -287,7 +287,7 @@ impl ClusterSpec {
     /// day that it does; after that, or where the guard cannot run, this counts. Two hours if
     /// unset.
     #[must_use]
-    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+    pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
         self
     }
@@ -313,7 +313,7 @@ impl ClusterSpec {
     ///
     /// # Panics
     /// Nothing was refused: the cluster booted. It is removed again.
-    pub async fn refused(mut self) -> Result<Error> {
+    pub async fn expect_refusal(mut self) -> Result<Error> {
         self.to_be_refused = true;
         let begin = Instant::now();
         let cluster = match self.boot().await {
@@ -350,7 +350,7 @@ impl ClusterSpec {
                 "the kubelets would delete images: {}",
                 self.expected.kubelet
             ))
-            .cure("where that is what is tested, say so: ClusterSpec::collecting_images()"));
+            .cure("where that is what is tested, say so: ClusterSpec::with_image_collection()"));
         }
         let mounts = self.nodes.iter().flat_map(|node| &node.mounts);
         for (host, node, _) in mounts {
@@ -413,14 +413,14 @@ mod tests {
             spec.check().unwrap_err().report(),
             "the kubelets would delete images: imageGCHighThresholdPercent 100, \
              imageMaximumGCAge 0s, evictionHard imagefs.available<10%\n\
-             cure: where that is what is tested, say so: ClusterSpec::collecting_images()"
+             cure: where that is what is tested, say so: ClusterSpec::with_image_collection()"
         );
-        assert!(spec.collecting_images().check().is_ok());
+        assert!(spec.with_image_collection().check().is_ok());
     }
 
     #[test]
     fn a_misspelt_check_is_refused_before_anything_boots() {
-        let check = |name| ClusterSpec::single_node().tolerating(name).check();
+        let check = |name| ClusterSpec::single_node().with_tolerated(name).check();
         for name in ["image-volume", "loader", "disk", "kubeadm"] {
             assert!(check(name).is_ok(), "{name}");
         }

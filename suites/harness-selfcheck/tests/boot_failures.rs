@@ -196,7 +196,7 @@ async fn a_boot_given_up_half_way_leaves_nothing() -> Result<()> {
         let spec = ClusterSpec::with_workers(1)
             .with_recipe(RECIPE)?
             .with_name(&name)
-            .keep(kept);
+            .with_keep(kept);
         tokio::select! {
             booted = spec.boot() => bail!("the boot was not given up: {booted:?}"),
             seen = appears_in(&engine, &name, appears) => seen?,

@@ -85,12 +85,9 @@ async fn a_cluster_that_is_left_outlives_its_process_until_its_name_is_given() -
     let worker = engine.container(&format!("{name}-worker")).await?;
     assert!(worker.is_some_and(|worker| worker.running));
     let clusters = cluster::list(&engine).await?;
-    let kept = Listed {
-        name: name.clone(),
-        nodes: 2,
-        kept: true,
-    };
-    assert!(clusters.contains(&kept), "{clusters:?}");
+    let kept = |listed: &Listed| (listed.name == name).then_some((listed.nodes, listed.kept));
+    let found: Vec<_> = clusters.iter().filter_map(kept).collect();
+    assert_eq!(found, [(2, true)], "{clusters:?}");
     cluster::remove(&engine, &name).await?;
     assert_eq!(left_of(&engine, &name).await?, [""; 0]);
     Ok(())

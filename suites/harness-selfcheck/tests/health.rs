@@ -26,7 +26,7 @@ async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
     // What a spec asks of the kubelet is what its cluster's gate expects.
     let evict = "{kind: KubeletConfiguration, evictionHard: {nodefs.inodesFree: 1%}}";
     let spec = ClusterSpec::single_node().with_recipe(GOOD)?;
-    let spec = spec.collecting_images().with_kubeadm_patch(evict)?;
+    let spec = spec.with_image_collection().with_kubeadm_patch(evict)?;
     let cluster = spec.boot().await?;
     let (nodes, client) = (cluster.nodes(), cluster.client());
     let node = &nodes[0];
@@ -94,7 +94,7 @@ async fn a_shim_newer_than_the_daemon_is_refused_unless_tolerated() -> anyhow::R
     let node = start(&docker, SKEWED).await?;
 
     refused(gate(&node, &Expected::default()).await, "shim", &node);
-    let report = gate(&node, &Expected::default().tolerating("shim")).await?;
+    let report = gate(&node, &Expected::default().with_tolerated("shim")).await?;
     let failed: Vec<_> = report
         .findings
         .iter()
@@ -140,12 +140,9 @@ async fn a_shim_newer_than_the_daemon_is_refused_unless_tolerated() -> anyhow::R
 
 #[tokio::test]
 async fn a_boot_with_a_sick_runtime_ends_with_the_cause() -> anyhow::Result<()> {
-    let expected = Expected {
-        snapshotter: Some("native".into()),
-        ..Expected::default()
-    };
+    let expected = Expected::default().with_snapshotter("native");
     let spec = ClusterSpec::single_node().with_recipe(GOOD)?;
-    let error = spec.with_expected(expected).refused().await?;
+    let error = spec.with_expected(expected).expect_refusal().await?;
     assert!(
         error.report().contains("health check 'snapshotter' failed"),
         "{error:?}"

@@ -127,7 +127,7 @@ async fn effective(node: &Node) -> kubenest::Result<String> {
 async fn rows(origin: &Origin, nodes: &[Node], containerd: &str, pin: Pin) -> Result<Vec<String>> {
     let load = async |at: usize| -> Result<Loaded> {
         let (image, text) = &origin.images[at];
-        let source = Source::engine(image).named(format!("loaded-{}:dev", origin.store));
+        let source = Source::engine(image).with_name(format!("loaded-{}:dev", origin.store));
         let images = Images::of(&origin.docker, nodes);
         let loaded = images
             .load(source)

@@ -80,7 +80,7 @@ async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
 
     built.build("three").await?;
     let saved = built.save("three.tar").await?;
-    let source = Source::archive(&saved).named("saved.local/app:3");
+    let source = Source::archive(&saved).with_name("saved.local/app:3");
     let loaded = load(case, source).await?;
     assert_eq!(loaded.names, ["saved.local/app:3"]);
     assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
@@ -113,7 +113,7 @@ async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
         "{info:?}"
     );
     let spec = ClusterSpec::single_node().with_recipe(RECIPE)?;
-    let cluster = spec.on(&engine).boot().await?;
+    let cluster = spec.with_engine(&engine).boot().await?;
     let name = cluster.name().to_owned();
     cluster
         .case(async |case| {

@@ -14,7 +14,7 @@ use kubenest::{
     ErrorKind,
     engine::Docker,
     images::SmallImage,
-    recipe::{NodeImage, Recipe, Versions},
+    recipe::{NodeImage, Recipe},
     wait,
 };
 use kubenest_fixtures::registry::LocalRegistry;
@@ -55,13 +55,7 @@ async fn node_image(engine: &Docker, recipe: &Recipe, hash: &str) -> Result<Node
     docker(engine, &["commit", "--change", &label, "donor", &reference]).await?;
     docker(engine, &["rm", "donor"]).await?;
     small.remove().await?;
-    let (recipe, versions) = (recipe.name.clone(), Versions::default());
-    Ok(NodeImage {
-        reference,
-        recipe,
-        versions,
-        runtime: None,
-    })
+    Ok(NodeImage::ensure(engine, recipe).await?)
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ pub fn spec(recipe: &str) -> Result<ClusterSpec> {
     telemetry::start();
     let node = NodeSpec::control_plane().with_image_disk(DISK_MIB);
     let spec = ClusterSpec::of([node]).with_recipe(recipe)?;
-    Ok(spec.tolerating("disk"))
+    Ok(spec.with_tolerated("disk"))
 }
 
 /// Loads an image of its own content; what becomes of its pin is returned beside it.

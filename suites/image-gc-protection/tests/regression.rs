@@ -29,7 +29,7 @@ mod affected {
     #[tokio::test]
     async fn eviction_deletes_an_unpinned_image_although_the_threshold_is_100() -> anyhow::Result<()>
     {
-        let spec = spec(CONTAINERD_2_0)?.collecting_images();
+        let spec = spec(CONTAINERD_2_0)?.with_image_collection();
         let cluster = spec.with_kubeadm_patch(EVICTING)?.boot().await?;
         cluster
             .case(async |case| {
@@ -42,7 +42,7 @@ mod affected {
 
                 fill(node, FULL).await?;
                 collected(node, lost.reference(), SOON).await?;
-                case.shown();
+                case.note_failure_shown();
                 let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
                 let journal = says(node, &removal, 1).await?;
                 for words in [
@@ -69,7 +69,7 @@ mod affected {
                     }
                 });
                 let seen = seen.await?;
-                case.saw(reasons, seen);
+                case.note_observed(reasons, seen);
                 case.evidence().await?.assert_cause("image-collected");
                 Ok(lost.remove().await?)
             })
@@ -92,7 +92,7 @@ mod affected {
     /// says who took the image from the test that ran.
     #[tokio::test]
     async fn containerd_1_6_20_lets_a_pinned_image_go_and_the_guard_tells() -> anyhow::Result<()> {
-        let spec = spec(CONTAINERD_1_6)?.collecting_images();
+        let spec = spec(CONTAINERD_1_6)?.with_image_collection();
         let cluster = spec.with_kubeadm_patch(EVICTING)?.boot().await?;
         let mut loaded = None;
         let told = cluster.case(async |case| {
@@ -133,7 +133,7 @@ mod affected {
         async fn the_threshold_deletes_an_unpinned_image_and_no_pinned_one() -> anyhow::Result<()> {
             let threshold = "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, \
                  imageGCHighThresholdPercent: 85, imageGCLowThresholdPercent: 80}";
-            let spec = spec(CONTAINERD_2_0)?.collecting_images();
+            let spec = spec(CONTAINERD_2_0)?.with_image_collection();
             let cluster = spec.with_kubeadm_patch(threshold)?.boot().await?;
             cluster
                 .case(async |case| {
@@ -161,7 +161,7 @@ mod affected {
                         find(node, kept.reference()).await?.is_some(),
                         "the pin did not hold"
                     );
-                    case.saw(removal.as_str(), removal.as_str());
+                    case.note_observed(removal.as_str(), removal.as_str());
                     lost.remove().await?;
                     Ok(kept.remove().await?)
                 })
@@ -218,7 +218,7 @@ mod fixed {
                 case.create(&critical_pod(case.node(), &kept, "needs-it"))
                     .await?;
                 case.pod_ready("needs-it", SOON).await?;
-                case.saw("runs from the kept image", "it does");
+                case.note_observed("runs from the kept image", "it does");
                 Ok(())
             })
             .await?;

@@ -71,15 +71,12 @@ mod affected {
                 let image = load(case, "overlooked").await?;
                 create_pod(case, "reader", &image).await?;
                 let told = create_error(case, "reader").await?;
-                case.shown();
+                case.note_failure_shown();
                 image.remove().await?;
                 assert_eq!(without_id(&told), NO_HOST_PATH);
 
                 // The gate says so without a pod, to whoever asks for image volumes.
-                let expected = Expected {
-                    image_volumes: true,
-                    ..Expected::default()
-                };
+                let expected = Expected::default().with_image_volumes();
                 let nodes = case.cluster().nodes();
                 let gate = health::gate(nodes, &case.client(), &expected).await;
                 let refusal = gate.expect_err("the gate must refuse").report();
@@ -101,11 +98,11 @@ mod affected {
         without_kubelet(case.node()).await?;
         let client = CriClient::install(client, case.node(), SOCKET).await?;
         let told = mount(&client, image.reference()).await?;
-        case.shown();
+        case.note_failure_shown();
         image.remove().await?;
         let expected = format!("rpc error: code = Unknown desc = {NO_HOST_PATH}");
         let told = without_id(&told.expect_err("the container must not be made"));
-        case.saw(expected.as_str(), told.as_str());
+        case.note_observed(expected.as_str(), told.as_str());
         assert_eq!(told, expected);
         Ok(())
     }
@@ -143,7 +140,7 @@ mod affected {
     #[tokio::test]
     async fn an_old_containerd_is_refused_before_anything_is_started() -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_0)?;
-        let error = spec.with_image_volumes().refused().await?;
+        let error = spec.with_image_volumes().expect_refusal().await?;
         assert!(error.report().contains("containerd 2.0.2"), "{error:?}");
         Ok(())
     }
@@ -151,8 +148,8 @@ mod affected {
     #[tokio::test]
     async fn an_old_client_is_refused_before_anything_is_started() -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_1)?;
-        let spec = spec.with_image_volumes().asked_by_cri_client(OLD_CLIENT)?;
-        let error = spec.refused().await?;
+        let spec = spec.with_image_volumes().with_cri_client(OLD_CLIENT)?;
+        let error = spec.expect_refusal().await?;
         assert!(error.report().contains("cri-api 0.30.0"), "{error:?}");
         Ok(())
     }
@@ -172,7 +169,7 @@ mod fixed {
     async fn containerd_2_1_mounts_the_image_for_client_and_kubelet() -> anyhow::Result<()> {
         // The gate tries an image volume, and lets this node pass.
         let cluster = spec(CONTAINERD_2_1)?.with_image_volumes();
-        let cluster = cluster.asked_by_cri_client(NEW_CLIENT)?.boot().await?;
+        let cluster = cluster.with_cri_client(NEW_CLIENT)?.boot().await?;
         cluster
             .case(async |case| {
                 let image = load(case, "mounted").await?;
@@ -184,7 +181,7 @@ mod fixed {
                 let client = CriClient::install(NEW_CLIENT, case.node(), SOCKET).await?;
                 let mounted = mount(&client, image.reference()).await?;
                 let mounted = mounted.expect("the image must be mounted");
-                case.saw(image.mark(), mounted.content.as_str());
+                case.note_observed(image.mark(), mounted.content.as_str());
                 assert_eq!(mounted.content, image.mark());
                 let of = &mounted.mount["image"]["image"];
                 assert_eq!(of, image.reference(), "{}", mounted.mount);

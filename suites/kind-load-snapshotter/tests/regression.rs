@@ -27,8 +27,8 @@ mod affected {
                 let (image, output) = load(case, "0.26.0").await?;
                 image.remove().await?;
                 let last = output.stderr.trim().lines().last().unwrap_or_default();
-                case.saw(NOT_DETECTED, last);
-                case.shown();
+                case.note_observed(NOT_DETECTED, last);
+                case.note_failure_shown();
                 assert!(!output.status.success(), "kind v0.26.0 loaded an image");
                 assert_eq!(last, format!("ERROR: {NOT_DETECTED}"));
                 let kept = case.evidence().await?;
@@ -42,7 +42,7 @@ mod affected {
     #[tokio::test]
     async fn the_pair_is_refused_before_anything_is_started() -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_0)?;
-        let error = spec.loaded_by_kind("0.26.0")?.refused().await?;
+        let error = spec.with_kind_loader("0.26.0")?.expect_refusal().await?;
         assert!(error.report().contains("0.26.0"), "{error:?}");
         assert!(error.report().contains("2.0.2"), "{error:?}");
         assert!(
@@ -87,7 +87,7 @@ mod fixed {
                     let (image, output) = load(case, release).await?;
                     assert!(output.status.success(), "kind {release}: {}", output.stderr);
                     let printed = run_from(case, &image).await?;
-                    case.saw(image.mark(), printed.as_str());
+                    case.note_observed(image.mark(), printed.as_str());
                     assert_eq!(printed, image.mark());
                     image.remove().await?;
                 }

@@ -85,7 +85,7 @@ pub async fn cells(case: &Case<'_>, kinds: &[&str]) -> Result<Vec<Cell>> {
     for kind in kinds {
         let seen = seen(case, kind).await?;
         if seen != Loads::Yes {
-            case.shown();
+            case.note_failure_shown();
         }
         cells.push(Cell {
             kind: (*kind).to_owned(),
@@ -95,7 +95,7 @@ pub async fn cells(case: &Case<'_>, kinds: &[&str]) -> Result<Vec<Cell>> {
             gate: gate(case, kind).await?,
         });
     }
-    case.saw(
+    case.note_observed(
         table(&cells, |cell| &cell.told),
         table(&cells, |cell| &cell.seen),
     );
@@ -165,10 +165,7 @@ async fn seen(case: &Case<'_>, release: &str) -> Result<Loads> {
 }
 
 async fn gate(case: &Case<'_>, release: &str) -> Result<Loads> {
-    let expected = Expected {
-        loader: Some(release.parse()?),
-        ..Expected::default()
-    };
+    let expected = Expected::default().with_loader(release.parse()?);
     match health::gate_runtime(case.cluster().nodes(), &expected).await {
         Ok(_) => Ok(Loads::Yes),
         Err(error) if is_loaders(&error) => Ok(Loads::No(error.report())),

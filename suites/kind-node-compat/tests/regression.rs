@@ -67,13 +67,10 @@ mod affected {
     #[tokio::test]
     async fn an_unknown_kind_is_probed_and_refused_where_imports_fail() -> anyhow::Result<()> {
         let native = "[plugins.'io.containerd.grpc.v1.cri'.containerd]\nsnapshotter = 'native'";
-        let expected = Expected {
-            snapshotter: Some("native".into()),
-            ..Expected::default()
-        };
+        let expected = Expected::default().with_snapshotter("native");
         let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_1)?;
         let spec = spec.with_containerd_patch(native)?.with_expected(expected);
-        let error = spec.loaded_by_kind("0.99.0")?.refused().await?;
+        let error = spec.with_kind_loader("0.99.0")?.expect_refusal().await?;
         assert!(is_loaders(&error), "{error:?}");
         let words = "unable to initialize unpacker: no unpack platforms defined";
         assert!(error.report().contains(words), "{error:?}");
@@ -94,8 +91,8 @@ mod affected {
         );
         let name = format!("known-bad-{}", std::process::id());
         let spec = ClusterSpec::single_node().with_name(&name);
-        let spec = spec.with_recipe_of(Recipe::image(&image)?);
-        let error = spec.loaded_by_kind("0.26.0")?.refused().await?;
+        let spec = spec.with_custom_recipe(Recipe::image(&image)?);
+        let error = spec.with_kind_loader("0.26.0")?.expect_refusal().await?;
         assert!(error.report().contains("containerd 2.0.2"), "{error:?}");
         assert!(!registry.was_asked_for("kindest/node").await?);
         assert!(docker.image(&image).await?.is_none());
@@ -169,7 +166,7 @@ mod fixed {
         #[case] kinds: &[&str],
     ) -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(recipe)?;
-        let cluster = spec.loaded_by_kind(planned)?.boot().await?;
+        let cluster = spec.with_kind_loader(planned)?.boot().await?;
         cluster
             .case(async |case| {
                 let cells = cells(case, kinds).await?;
@@ -216,10 +213,7 @@ mod fixed {
 
         let container = format!("{name}-control-plane");
         let node = [Node::attach(docker, &container, Role::ControlPlane).await?];
-        let mut expected = Expected {
-            loader: Some("0.33.0".parse()?),
-            ..Expected::default()
-        };
+        let expected = Expected::default().with_loader("0.33.0".parse()?);
         health::gate_runtime(&node, &expected).await?;
         let running = health::running(&node[0]).await;
         assert_eq!(
@@ -227,7 +221,7 @@ mod fixed {
             (Some(4), &running.containerd)
         );
         // The same node is refused for a release that cannot read it.
-        expected.loader = Some("0.31.0".parse()?);
+        let expected = Expected::default().with_loader("0.31.0".parse()?);
         let planned = Stack {
             kind: expected.loader.clone(),
             ..Stack::default()

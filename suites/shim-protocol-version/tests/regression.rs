@@ -101,7 +101,7 @@ mod affected {
     #[tokio::test]
     async fn a_skewed_image_is_refused_before_anything_is_started() -> anyhow::Result<()> {
         let spec = ClusterSpec::single_node().with_recipe(SKEWED)?;
-        let report = spec.refused().await?.report();
+        let report = spec.expect_refusal().await?.report();
         let cause = "containerd 1.7.24 cannot start containers with the shim of containerd 2.0.2";
         assert!(report.contains(cause), "{report}");
         assert!(
@@ -118,7 +118,7 @@ mod affected {
     #[tokio::test]
     async fn a_node_that_finds_another_shim_is_refused_within_its_boot() -> anyhow::Result<()> {
         let spec = finding_another_shim(CONTAINERD_1_7, "2.0.2").await?;
-        let report = spec.refused().await?.report();
+        let report = spec.expect_refusal().await?.report();
         assert!(report.contains("health check 'shim' failed"), "{report}");
         let cause = "shim 2.0.2 at /usr/local/sbin/containerd-shim-runc-v2 answers in JSON (2.0 to \
                      2.2), daemon 1.7.24 reads plain text (1.7 and older): no pod can start";
@@ -133,8 +133,8 @@ mod affected {
     /// A pod fails in the documented way, and the gate would have named the check.
     async fn no_pod_starts(case: &Case<'_>, expected: &str, check: &str) -> anyhow::Result<()> {
         sandbox_failure(case, "newcomer", expected).await?;
-        case.shown();
-        case.saw(expected, expected);
+        case.note_failure_shown();
+        case.note_observed(expected, expected);
         let error = match case.cluster().health().await {
             Ok(report) => panic!("the gate let the node pass:\n{report}"),
             Err(error) => error,
@@ -168,7 +168,7 @@ mod fixed {
                 plant(case.node(), "2.0.2").await?;
                 starts(case, "newcomer").await?;
                 let shim = healthy_shim(case).await?;
-                case.saw(OWN_SHIM, shim.as_str());
+                case.note_observed(OWN_SHIM, shim.as_str());
                 assert!(shim.contains(OWN_SHIM), "{shim}");
                 Ok(())
             })
@@ -192,7 +192,7 @@ mod fixed {
                 restart(case.node()).await?;
                 starts(case, "after-the-upgrade").await?;
                 let shim = healthy_shim(case).await?;
-                case.saw("daemon 2.0.2", shim.as_str());
+                case.note_observed("daemon 2.0.2", shim.as_str());
                 assert!(shim.contains("daemon 2.0.2"), "{shim}");
                 Ok(())
             })
@@ -208,7 +208,7 @@ mod fixed {
                 plant(case.node(), "1.7.24").await?;
                 starts(case, "newcomer").await?;
                 let shim = healthy_shim(case).await?;
-                case.saw("shim 1.7.24", shim.as_str());
+                case.note_observed("shim 1.7.24", shim.as_str());
                 assert!(shim.contains("shim 1.7.24"), "{shim}");
                 Ok(())
             })

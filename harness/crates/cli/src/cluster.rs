@@ -19,15 +19,15 @@ pub(crate) struct Up {
 }
 
 pub(crate) async fn up(up: Up) -> Result<()> {
-    let mut spec = ClusterSpec::with_workers(up.workers).keep(true);
+    let mut spec = ClusterSpec::with_workers(up.workers).with_keep(true);
     if let Some(name) = up.name {
         spec = spec.with_name(name);
     }
     if let Some(recipe) = up.recipe {
-        spec = spec.with_recipe_of(crate::recipe(&recipe)?);
+        spec = spec.with_custom_recipe(crate::recipe(&recipe)?);
     }
     for check in &up.tolerate {
-        spec = spec.tolerating(check);
+        spec = spec.with_tolerated(check);
     }
     // A signal ends the boot by itself, with what the nodes say and what a shell expects.
     let cluster = spec.boot().await?;

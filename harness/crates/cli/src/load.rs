@@ -47,7 +47,7 @@ impl Load {
             let what = format!("{} images cannot all be '{name}'", sources.len());
             return Err(Error::input(what).cure("load each by itself"));
         }
-        Ok(sources.into_iter().map(|one| one.named(name)).collect())
+        Ok(sources.into_iter().map(|one| one.with_name(name)).collect())
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn one_name_is_for_one_image() {
         let one = load(&["a", "--name", "x:1"]).sources().unwrap();
-        assert_eq!(one, [Source::engine("a").named("x:1")]);
+        assert_eq!(one, [Source::engine("a").with_name("x:1")]);
         let error = load(&["a", "b", "--name", "x:1"]).sources().unwrap_err();
         insta::assert_snapshot!(error.report(), @"
         2 images cannot all be 'x:1'

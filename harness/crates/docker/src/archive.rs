@@ -15,6 +15,7 @@ use kubenest_base::{Context, Error, Result};
 
 /// A file to put somewhere.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct FileEntry {
     /// Absolute path.
     pub path: String,
@@ -32,6 +33,12 @@ impl FileEntry {
             mode: 0o644,
             content: content.into(),
         }
+    }
+
+    /// The same file with these permission bits, for example `0o755` of a program.
+    #[must_use]
+    pub fn with_mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
     }
 }
 

@@ -22,6 +22,7 @@ pub const RUN: Duration = Duration::from_secs(15 * 60);
 
 /// What a command in a container left.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ExecOutput {
     /// Exit status; 126 and 127 mean that it could not be started.
     pub status: i64,
@@ -32,6 +33,15 @@ pub struct ExecOutput {
 }
 
 impl ExecOutput {
+    /// What a command that ended with `status` has written.
+    pub fn new(status: i64, stdout: impl Into<Vec<u8>>, stderr: impl Into<String>) -> Self {
+        Self {
+            status,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        }
+    }
+
     /// Standard output, as UTF-8 with replacement.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()

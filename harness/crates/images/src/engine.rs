@@ -178,7 +178,7 @@ fn names(reference: &str, name: Option<&Reference>, info: &ImageInfo) -> Result<
         .collect::<Result<Vec<_>>>()?;
     if names.is_empty() {
         return Err(Error::input(format!("image '{reference}' has no name"))
-            .cure("give it one that pods can use: Source::named(\"name:tag\")"));
+            .cure("give it one that pods can use: Source::with_name(\"name:tag\")"));
     }
     Ok(names)
 }

@@ -89,7 +89,7 @@ impl Lost {
                 let words = line.split_once("]: ").map_or(line, |(_, words)| words);
                 let what = format!("{gone} since {time}: the kubelet removed it: `{words}`");
                 Error::refused(what).cure(format!(
-                    "keep the kubelet from it: no ClusterSpec::collecting_images(), and a \
+                    "keep the kubelet from it: no ClusterSpec::with_image_collection(), and a \
                      containerd that heeds pins; {release}"
                 ))
             }

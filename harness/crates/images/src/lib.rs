@@ -63,6 +63,7 @@ enum Place {
 
 /// What a load did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Loaded {
     /// The images' names, as CRI spells them.
     pub names: Vec<String>,
@@ -74,6 +75,7 @@ pub struct Loaded {
 
 /// What a load did to one node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct NodeLoad {
     /// The node's name.
     pub node: String,
@@ -162,7 +164,7 @@ impl Source {
 
     /// Another name for the image in the nodes.
     #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
@@ -190,7 +192,7 @@ impl<'a> Images<'a> {
     }
 
     /// The same; what is loaded is from then on missed when it is gone.
-    pub fn under(self, protection: &'a Protection) -> Self {
+    pub fn with_protection(self, protection: &'a Protection) -> Self {
         Self {
             protection: Some(protection),
             ..self
@@ -411,7 +413,7 @@ fn name_all(images: &mut [manifest::Image], name: Option<&Reference>, place: &st
         }
     };
     Err(Error::input(what).cure(match count {
-        1 => "give it one that pods can use: Source::named(\"name:tag\"), or --name name:tag",
+        1 => "give it one that pods can use: Source::with_name(\"name:tag\"), or --name name:tag",
         _ => "save it by a name that pods can use, or alone",
     }))
 }

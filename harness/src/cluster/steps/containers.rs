@@ -101,10 +101,7 @@ async fn begin(
 
 /// Has containerd's unit make a file system for images before containerd starts.
 fn image_disk(mib: u64) -> [FileEntry; 2] {
-    let script = FileEntry {
-        mode: 0o755,
-        ..FileEntry::new(IMAGE_DISK, include_str!("image-disk.sh"))
-    };
+    let script = FileEntry::new(IMAGE_DISK, include_str!("image-disk.sh")).with_mode(0o755);
     let unit = "/etc/systemd/system/containerd.service.d/image-disk.conf";
     let start = format!("[Service]\nExecStartPre={IMAGE_DISK} {mib}\n");
     [script, FileEntry::new(unit, start)]

@@ -29,11 +29,7 @@ pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {
 
 async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
     // Written anew for node images that lack it.
-    let script = FileEntry {
-        path: NETWORK_SCRIPT.into(),
-        mode: 0o755,
-        content: NETWORK.into(),
-    };
+    let script = FileEntry::new(NETWORK_SCRIPT, NETWORK).with_mode(0o755);
     let node = node.within(STEP);
     node.write_files(&[script]).await?;
     let subnets = [

@@ -18,7 +18,7 @@ async fn main() -> Result<()> {
     };
     let spec = ClusterSpec::with_workers(1)
         .with_name(name)
-        .keep(stays == "kept");
+        .with_keep(stays == "kept");
     let cluster = spec.with_recipe(RECIPE)?.boot().await?;
     if stays == "left" {
         println!("{}", cluster.leave().await?);

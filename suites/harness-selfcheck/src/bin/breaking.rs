@@ -80,7 +80,7 @@ async fn one_fails_beside_another(cluster: &Cluster) -> Result<()> {
     let one = async {
         let ended = cluster.case(async |case| {
             say(case, WORDS_OF_ONE).await?;
-            case.step(WORDS_OF_ONE);
+            case.note_step(WORDS_OF_ONE);
             has_spoken.notify_one();
             has_company.notified().await;
             println!("one {}", case.namespace());
@@ -94,7 +94,7 @@ async fn one_fails_beside_another(cluster: &Cluster) -> Result<()> {
         has_spoken.notified().await;
         let ended = cluster.case(async |case| {
             say(case, WORDS_OF_ANOTHER).await?;
-            case.step(WORDS_OF_ANOTHER);
+            case.note_step(WORDS_OF_ANOTHER);
             has_company.notify_one();
             is_over.notified().await;
             its_evidence_is_its_own(case).await

@@ -12,7 +12,7 @@ async fn main() -> Result<()> {
     let [name] = args.as_slice() else {
         bail!("far NAME");
     };
-    let spec = ClusterSpec::single_node().with_name(name).keep(true);
+    let spec = ClusterSpec::single_node().with_name(name).with_keep(true);
     let cluster = spec.with_recipe(RECIPE)?.boot().await?;
     cluster
         .case(async |case| {

@@ -53,6 +53,7 @@ const VERSIONS: &str = "dev.kubenest.versions";
 
 /// A node image that the engine has.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct NodeImage {
     /// By which the engine knows it.
     pub reference: String,

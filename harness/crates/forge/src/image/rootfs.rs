@@ -138,11 +138,7 @@ fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntr
         );
     // The embedded files carry no permission bits; scripts are known by their place.
     let script = path.starts_with("/usr/local");
-    FileEntry {
-        path: path.to_string_lossy().into_owned(),
-        mode: if script { 0o755 } else { 0o644 },
-        content: text.into_bytes(),
-    }
+    FileEntry::new(path.to_string_lossy(), text).with_mode(if script { 0o755 } else { 0o644 })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use kubenest_recipe::compat::Check;
 
 /// What the spec asked of every node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Expected {
     /// containerd's snapshotter; none means that of the node's recipe, else `overlayfs`.
     pub snapshotter: Option<String>,
@@ -27,6 +28,7 @@ pub struct Expected {
 /// The parts of the kubelet's configuration that decide which images and pods it deletes.
 /// By default nothing is ever deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ExpectedKubelet {
     /// Percent of disk use at which image garbage collection starts; 100 is never.
     pub image_gc_high_threshold_percent: u32,
@@ -41,8 +43,29 @@ pub struct ExpectedKubelet {
 impl Expected {
     /// Lets one check fail, for a suite that reproduces a sick node on purpose.
     #[must_use]
-    pub fn tolerating(mut self, check: impl Into<String>) -> Self {
+    pub fn with_tolerated(mut self, check: impl Into<String>) -> Self {
         self.tolerated.push(check.into());
+        self
+    }
+
+    /// Demands this snapshotter of containerd.
+    #[must_use]
+    pub fn with_snapshotter(mut self, name: impl Into<String>) -> Self {
+        self.snapshotter = Some(name.into());
+        self
+    }
+
+    /// Demands that containers can mount images as volumes.
+    #[must_use]
+    pub fn with_image_volumes(mut self) -> Self {
+        self.image_volumes = true;
+        self
+    }
+
+    /// Demands that this release of kind can load images.
+    #[must_use]
+    pub fn with_loader(mut self, kind: Version) -> Self {
+        self.loader = Some(kind);
         self
     }
 
@@ -141,9 +164,14 @@ mod tests {
 
     #[test]
     fn only_real_checks_can_be_tolerated() {
-        assert!(Expected::default().tolerating("shim").validate().is_ok());
+        assert!(
+            Expected::default()
+                .with_tolerated("shim")
+                .validate()
+                .is_ok()
+        );
         let error = Expected::default()
-            .tolerating("shims")
+            .with_tolerated("shims")
             .validate()
             .unwrap_err();
         assert_eq!(error.to_string(), "no health check is named 'shims'");

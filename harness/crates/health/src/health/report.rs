@@ -8,6 +8,7 @@ use kubenest_base::{Error, Result};
 
 /// The findings of a run of checks, in the order of nodes and then of checks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Report {
     /// One per check and node.
     pub findings: Vec<Finding>,
@@ -15,6 +16,7 @@ pub struct Report {
 
 /// What one check saw on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// Name of the check, as `shim`.
     pub name: String,

@@ -137,6 +137,7 @@ impl Shim {
             status,
             stdout,
             stderr,
+            ..
         } = output;
         let runtime = runtime.to_owned();
         if stdout.is_empty() && *status == 0 {
@@ -306,13 +307,7 @@ pub(super) mod tests {
     #[tokio::test]
     async fn shims_name_their_path_and_version_and_answer() {
         let parse = |status, stdout: &[u8], stderr: &str| {
-            let (stdout, stderr) = (stdout.to_vec(), stderr.to_owned());
-            let output = ExecOutput {
-                status,
-                stdout,
-                stderr,
-            };
-            Shim::parse("runc", &output).map(|shim| shim.found)
+            Shim::parse("runc", &ExecOutput::new(status, stdout, stderr)).map(|shim| shim.found)
         };
         let told = "/usr/bin/containerd-shim-runc-v2\ncontainerd-shim-runc-v2:\n  \
                     Version:  1.6.20~ds1\n  Revision:\n\n@@answer\n";

@@ -25,6 +25,7 @@ const FORMAT: &str = "kubenest recipe 1";
 
 /// A node image, described: a whole image, or parts each of its own version.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recipe {
     /// The name it was asked for by, such as `v1.32.1-containerd-2.0.2`.
     pub name: String,

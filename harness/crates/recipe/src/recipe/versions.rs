@@ -8,6 +8,7 @@ use super::{Component, Parts, Role};
 
 /// The versions a node image is made of; what is not known of a foreign image is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Versions {
     /// Kubernetes, without `v`.
     pub kubernetes: String,

@@ -12,7 +12,7 @@ use crate::health::{
 
 const CURE: &str = "take the setting out of the node's kubelet configuration or, of a flag, out \
      of kubeletExtraArgs; where deletion is what is tested, ask for it: \
-     ClusterSpec::collecting_images() and a KubeletConfiguration patch";
+     ClusterSpec::with_image_collection() and a KubeletConfiguration patch";
 
 /// The file that kubeadm writes.
 const KUBEADMS_FILE: &str = "/var/lib/kubelet/config.yaml";

@@ -63,6 +63,7 @@ pub struct Condition {
 
 /// An image in the runtime's store.
 #[derive(Clone, PartialEq, Message)]
+#[non_exhaustive]
 pub struct Image {
     /// Digest of its configuration, `sha256:…`.
     #[prost(string, tag = "1")]
