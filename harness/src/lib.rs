@@ -50,67 +50,49 @@ pub use cluster::{Cluster, ClusterSpec, NodeSpec};
 pub use k8s_openapi;
 pub use kube;
 #[doc(inline)]
-pub use kubenest_base::{Error, ErrorKind, Origin, Result};
+pub use kubenest_base::{Error, ErrorKind, Origin, Result, telemetry};
 pub use verdict::skip;
 
 /// Docker engines: the one that the settings choose.
 pub mod engine {
-    #[doc(inline)]
     pub use kubenest_docker::Docker;
-    #[doc(inline)]
     pub use kubenest_forge::engine::find;
 }
 
 /// What is kept of a failure.
 pub mod evidence {
-    #[doc(inline)]
     pub use kubenest_evidence::Kept;
 }
 
 /// The health gate: what it demands, and what it found.
 pub mod health {
-    #[doc(inline)]
     pub use kubenest_health::health::{Expected, ExpectedKubelet, Finding, Report, Verdict};
 }
 
 /// Images: loaded into nodes by the layer, and pinned.
 pub mod images {
-    #[doc(inline)]
     pub use kubenest_forge::image::SmallImage;
-    #[doc(inline)]
     pub use kubenest_images::{Images, Loaded, NodeLoad, Pin, Source};
 }
 
 /// Nodes: machines with services, files and a container runtime.
 pub mod node {
-    #[doc(inline)]
     pub use kubenest_docker::{ExecOutput, FileEntry};
-    #[doc(inline)]
     pub use kubenest_node::node::{Node, NodeStream, Role};
 
     /// The container runtime of a node, asked as the kubelet asks it.
     pub mod cri {
-        #[doc(inline)]
         pub use kubenest_node::node::cri::{Cri, Image, PodConfig};
     }
 }
 
 /// Objects of the API, made and watched.
 pub mod objects {
-    #[doc(inline)]
     pub use kubenest_node::objects::{answer, create, gone, pod_ready, seen, until};
 }
 
 /// What nodes are made of.
 pub mod recipe {
-    #[doc(inline)]
     pub use kubenest_forge::image::NodeImage;
-    #[doc(inline)]
     pub use kubenest_recipe::recipe::{Recipe, Versions};
-}
-
-/// Progress on standard error.
-pub mod telemetry {
-    #[doc(inline)]
-    pub use kubenest_base::telemetry::start;
 }

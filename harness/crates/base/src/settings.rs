@@ -119,7 +119,7 @@ pub struct Settings {
     /// `KUBENEST_PATIENCE`: a number that every deadline is multiplied by, 0.5 to 20; else it is
     /// measured ([`patience`](crate::wait::patience)).
     pub patience: Option<f64>,
-    /// `KUBENEST_LOG`: what to log, in tracing's filter syntax.
+    /// `KUBENEST_LOG`: what to log, levels by target, such as `kubenest=debug`.
     pub log: Option<String>,
     /// What Docker's own clients read.
     pub docker: DockerEnv,

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::settings::settings;
 
@@ -11,11 +11,16 @@ const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off,kube_
 
 /// Starts logging to standard error, once; later calls change nothing.
 ///
-/// Shows progress lines and warnings; `KUBENEST_LOG` (tracing's filter syntax, for
-/// example `kubenest=debug`) shows more or less.
+/// Shows progress lines and warnings; `KUBENEST_LOG` shows more or less: levels by target, with
+/// commas between them, for example `info,kubenest=debug`.
 pub fn start() {
     let settings = settings();
-    let filter = settings.log.as_deref().unwrap_or(DEFAULT_FILTER);
+    let asked = settings.log.as_deref().map(str::parse::<Targets>);
+    let (filter, wrong) = match asked {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(wrong)) => (usual(), Some(wrong)),
+        None => (usual(), None),
+    };
     let color = !settings.no_color && std::io::stderr().is_terminal();
     let format = fmt::layer()
         .with_writer(std::io::stderr)
@@ -24,13 +29,22 @@ pub fn start() {
         .without_time()
         .compact();
     tracing_subscriber::registry()
-        .with(EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with(filter)
         .with(format)
         .try_init()
         .ok();
+    if let Some(wrong) = wrong {
+        tracing::warn!("KUBENEST_LOG is no list of levels such as kubenest=debug: {wrong}");
+    }
     for name in &settings.unknown {
         tracing::warn!("{name} is set but means nothing to kubenest");
     }
+}
+
+fn usual() -> Targets {
+    DEFAULT_FILTER
+        .parse()
+        .expect("the usual filter must be one")
 }
 
 /// Reports one line of progress to people.
@@ -38,4 +52,27 @@ pub fn start() {
 #[doc(hidden)]
 macro_rules! progress {
     ($($arg:tt)*) => { ::tracing::info!(target: "kubenest::progress", $($arg)*) };
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn progress_and_warnings_are_shown_and_nothing_of_kubes_client() {
+        let shown = |target: &str, level| usual().would_enable(target, &level);
+        assert!(shown("kubenest::progress", Level::INFO));
+        assert!(shown("kubenest_docker::sweep", Level::WARN));
+        assert!(!shown("kubenest_docker::sweep", Level::INFO));
+        assert!(!shown("kube_client::client", Level::ERROR));
+    }
+
+    #[test]
+    fn a_filter_for_kubenest_is_one_for_all_its_crates() {
+        let asked: Targets = "kubenest=debug".parse().unwrap();
+        assert!(asked.would_enable("kubenest_docker::sweep", &Level::DEBUG));
+        assert!(!asked.would_enable("hyper", &Level::ERROR));
+    }
 }

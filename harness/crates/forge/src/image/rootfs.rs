@@ -1,8 +1,6 @@
 //! The files that make a root file system a node: init units, entry point, manifests.
 
-use std::path::{Path, PathBuf};
-
-use include_dir::{Dir, DirEntry, include_dir};
+use std::path::Path;
 
 use super::layer::LayerWriter;
 use kubenest_base::Result;
@@ -10,9 +8,12 @@ use kubenest_base::digest::sha256_hex;
 use kubenest_docker::FileEntry;
 use kubenest_recipe::recipe::{Parts, Runtime};
 
-static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node");
-static CONTAINERD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-containerd");
-static CRIO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/data/node-crio");
+/// Files by their paths in a node, without the first slash.
+type Files = &'static [(&'static str, &'static [u8])];
+
+static FILES: Files = include!(concat!(env!("OUT_DIR"), "/node.rs"));
+static CONTAINERD: Files = include!(concat!(env!("OUT_DIR"), "/node-containerd.rs"));
+static CRIO: Files = include!(concat!(env!("OUT_DIR"), "/node-crio.rs"));
 
 /// Where a node has the script that sets up its pod network.
 pub const NETWORK_SCRIPT: &str = "/usr/local/lib/kubenest/network";
@@ -96,27 +97,20 @@ pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
 fn files(parts: &Parts) -> Vec<FileEntry> {
     let version = format!("v{}", parts.kubernetes.version);
     let mut files = vec![FileEntry::new("/kind/version", version.clone())];
-    let mut folders = vec![&FILES, runtime(parts).1];
-    while let Some(folder) = folders.pop() {
-        for entry in folder.entries() {
-            match entry {
-                DirEntry::Dir(dir) => folders.push(dir),
-                DirEntry::File(file) => {
-                    let path = PathBuf::from("/").join(file.path());
-                    files.push(filled(&path, file.contents(), parts, &version));
-                }
-            }
-        }
-    }
+    let embedded = [FILES, runtime(parts).1].concat();
+    files.extend(embedded.into_iter().map(|(path, content)| {
+        let path = Path::new("/").join(path);
+        filled(&path, content, parts, &version)
+    }));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }
 
 /// The runtime's unit, and the files that only its nodes have.
-fn runtime(parts: &Parts) -> (&'static str, &'static Dir<'static>) {
+fn runtime(parts: &Parts) -> (&'static str, Files) {
     match parts.runtime {
-        Runtime::Containerd { .. } => ("containerd.service", &CONTAINERD),
-        Runtime::Crio { .. } => ("crio.service", &CRIO),
+        Runtime::Containerd { .. } => ("containerd.service", CONTAINERD),
+        Runtime::Crio { .. } => ("crio.service", CRIO),
     }
 }
 
