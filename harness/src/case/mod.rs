@@ -203,7 +203,7 @@ impl Cluster {
         VerdictFile {
             cluster: Some(self.name().to_owned()),
             boot: Some(self.boot_id().as_str().to_owned()),
-            versions: self.versions().known(),
+            versions: self.versions().by_part(),
             phases,
             ..verdict::of_this_test(Verdict::Failed)
         }

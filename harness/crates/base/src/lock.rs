@@ -53,7 +53,7 @@ impl FileLock {
     pub fn try_exclusive(path: &Path, what: &str) -> Result<Option<Self>> {
         let file = open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self::held(file, path.to_owned(), what)?)),
+            Ok(()) => Ok(Some(Self::note_holder(file, path.to_owned(), what)?)),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(cause)) => {
                 Err(cause).with_context(|| format!("lock '{}'", path.display()))
@@ -76,10 +76,10 @@ impl FileLock {
         progress!("waiting: {} has {what}", holder.trim());
         file.lock()
             .with_context(|| format!("lock '{}'", path.display()))?;
-        Self::held(file, path, what)
+        Self::note_holder(file, path, what)
     }
 
-    fn held(mut file: File, path: PathBuf, what: &str) -> Result<Self> {
+    fn note_holder(mut file: File, path: PathBuf, what: &str) -> Result<Self> {
         let name = || format!("write the holder of '{}'", path.display());
         file.set_len(0).with_context(name)?;
         file.rewind().with_context(name)?;

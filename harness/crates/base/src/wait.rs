@@ -92,7 +92,7 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
     let deadline = Deadline::begin(deadline);
     let mut last = "nothing".to_owned();
     for pause in PAUSES.build() {
-        let left = deadline.left().max(Duration::from_millis(1));
+        let left = deadline.remaining().max(Duration::from_millis(1));
         match tokio::time::timeout(left, Box::pin(probe())).await {
             Ok(Probe::Ready(value)) => return Ok(value),
             Ok(Probe::Failed(error)) => return Err(error),
@@ -102,7 +102,7 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
                 break;
             }
         }
-        if deadline.left() <= pause {
+        if deadline.remaining() <= pause {
             break;
         }
         pace(pause).await;
@@ -160,20 +160,20 @@ impl Deadline {
     }
 
     /// How much of it is left.
-    fn left(&self) -> Duration {
+    fn remaining(&self) -> Duration {
         self.allowed.saturating_sub(self.begun.elapsed())
     }
 
     /// How much of it is left as a deadline of another wait, which multiplies it anew.
     pub fn rest(&self) -> Duration {
-        let part = self.left().as_secs_f64() / self.allowed.as_secs_f64().max(f64::EPSILON);
+        let part = self.remaining().as_secs_f64() / self.allowed.as_secs_f64().max(f64::EPSILON);
         self.asked.mul_f64(part)
     }
 
     /// The work's result, or `None` when it has not ended by the deadline.
     pub fn give<T>(&self, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
         let work = Box::pin(work);
-        async move { tokio::time::timeout(self.left(), work).await.ok() }
+        async move { tokio::time::timeout(self.remaining(), work).await.ok() }
     }
 
     /// The error for `what` was waited for in vain; the machine is its cause if it had no time

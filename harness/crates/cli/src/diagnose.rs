@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use kubenest::{Error, Result};
 use kubenest_base::Context;
-use kubenest_diagnosis::{Report, known, near, read};
+use kubenest_diagnosis::{Report, catalogue, read, similar_ids};
 
 /// Nothing was recognised.
 const NOTHING: u8 = 4;
@@ -31,7 +31,7 @@ pub(crate) struct Diagnose {
 }
 
 pub(crate) fn run(diagnose: &Diagnose) -> Result<ExitCode> {
-    let (text, code) = told(diagnose, io::stdin().is_terminal())?;
+    let (text, code) = answer(diagnose, io::stdin().is_terminal())?;
     match io::stdout().write_all(text.as_bytes()) {
         // A reader such as `head` has seen enough.
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => {}
@@ -41,7 +41,7 @@ pub(crate) fn run(diagnose: &Diagnose) -> Result<ExitCode> {
 }
 
 /// What to print, and the exit code.
-fn told(diagnose: &Diagnose, terminal: bool) -> Result<(String, u8)> {
+fn answer(diagnose: &Diagnose, terminal: bool) -> Result<(String, u8)> {
     if diagnose.list {
         return Ok((list(diagnose.json)?, 0));
     }
@@ -69,7 +69,7 @@ fn told(diagnose: &Diagnose, terminal: bool) -> Result<(String, u8)> {
 }
 
 fn list(json: bool) -> Result<String> {
-    let causes = known();
+    let causes = catalogue();
     if json {
         return Ok(crate::json_of(&causes)? + "\n");
     }
@@ -82,8 +82,8 @@ fn list(json: bool) -> Result<String> {
 }
 
 fn explain(id: &str, json: bool) -> Result<String> {
-    let Some(cause) = known().into_iter().find(|cause| cause.id == id) else {
-        let near = near(id);
+    let Some(cause) = catalogue().into_iter().find(|cause| cause.id == id) else {
+        let near = similar_ids(id);
         let cure = match near.as_slice() {
             [] => "kubenest diagnose --list shows all".to_owned(),
             near => format!("perhaps {}; --list shows all", near.join(", ")),
@@ -120,7 +120,7 @@ mod tests {
             json,
             ..asked(&[folder])
         };
-        let (text, code) = told(&asked, true)?;
+        let (text, code) = answer(&asked, true)?;
         let folder = format!("{}/", folder.display());
         Ok((text.replace(&folder, ""), code))
     }
@@ -166,7 +166,7 @@ mod tests {
     fn a_cause_can_be_looked_up_without_a_log() {
         let explained = |id: &str, json| {
             let explain = Some(id.to_owned());
-            told(
+            answer(
                 &Diagnose {
                     json,
                     explain,
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn the_list_has_every_cause_in_a_line_of_its_own() {
         let listed = |json| {
-            told(
+            answer(
                 &Diagnose {
                     json,
                     list: true,
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn nothing_named_at_a_terminal_is_a_question_and_no_wait() {
-        let error = told(&asked(&[]), true).unwrap_err();
+        let error = answer(&asked(&[]), true).unwrap_err();
         insta::assert_snapshot!(error.report(), @r"
         nothing to diagnose was named
         cure: name log files or folders of logs, or pipe a log in: journalctl -u containerd -u kubelet | kubenest diagnose

@@ -19,7 +19,7 @@ const NEAR: usize = 4;
 /// A cause that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Known {
+pub struct KnownCause {
     /// Its stable name.
     pub id: &'static str,
     /// The cause in a few words.
@@ -39,13 +39,13 @@ pub struct Known {
 }
 
 /// All causes that are known, the roots of others first.
-pub fn known() -> Vec<Known> {
+pub fn catalogue() -> Vec<KnownCause> {
     let examples: BTreeMap<_, _> = EXAMPLES
         .lines()
         .filter_map(|line| line.split_once(" | "))
         .collect();
     causes()
-        .map(|cause| Known {
+        .map(|cause| KnownCause {
             example: examples.get(cause.id).copied(),
             ..of(cause)
         })
@@ -53,7 +53,7 @@ pub fn known() -> Vec<Known> {
 }
 
 /// The ids that a misspelt one may have meant, the nearest first.
-pub fn near(id: &str) -> Vec<&'static str> {
+pub fn similar_ids(id: &str) -> Vec<&'static str> {
     let words: Vec<_> = id
         .split(['-', '_', ' '])
         .filter(|word| word.len() > 2)
@@ -73,7 +73,7 @@ pub fn near(id: &str) -> Vec<&'static str> {
         .collect()
 }
 
-fn of(cause: &Cause) -> Known {
+fn of(cause: &Cause) -> KnownCause {
     let mut facts = Facts::new();
     for text in [cause.cause, cause.cure] {
         for name in text
@@ -84,7 +84,7 @@ fn of(cause: &Cause) -> Known {
             facts.insert(name.0, vec![format!("<{}>", name.0)]);
         }
     }
-    Known {
+    KnownCause {
         id: cause.id,
         title: cause.title,
         cause: filled(cause.cause, &facts),
@@ -110,7 +110,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// For people: as a diagnosis, with an example instead of lines.
-impl fmt::Display for Known {
+impl fmt::Display for KnownCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({})", self.title, self.id)?;
         if let Some(root) = self.follows {
@@ -157,12 +157,12 @@ mod tests {
             .map(|cause| format!("{} | {}\n", cause.id, example(cause.id)))
             .collect();
         insta::assert_snapshot!("examples", lines);
-        assert!(known().iter().all(|known| known.example.is_some()));
+        assert!(catalogue().iter().all(|known| known.example.is_some()));
     }
 
     #[test]
     fn every_text_can_be_told_to_every_reader() {
-        for known in known() {
+        for known in catalogue() {
             for text in [&known.cause, &known.cure] {
                 let marks = ["{", "}", "[", "]", "<<", ">>"];
                 let left = marks.iter().find(|mark| text.contains(**mark));
@@ -183,10 +183,10 @@ mod tests {
 
     #[test]
     fn a_misspelt_id_is_understood() {
-        assert_eq!(near("inotify-exausted")[0], "inotify-exhausted");
-        assert_eq!(near("coredns")[0], "coredns-loop");
-        assert!(near("inotify").contains(&"inotify-exhausted"));
-        assert_eq!(near("zzz"), [""; 0]);
+        assert_eq!(similar_ids("inotify-exausted")[0], "inotify-exhausted");
+        assert_eq!(similar_ids("coredns")[0], "coredns-loop");
+        assert!(similar_ids("inotify").contains(&"inotify-exhausted"));
+        assert_eq!(similar_ids("zzz"), [""; 0]);
         assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

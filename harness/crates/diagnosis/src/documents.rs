@@ -95,7 +95,7 @@ impl Documents {
     /// What the last one says when nothing follows.
     pub(super) fn finish(&mut self) -> Vec<Found> {
         match std::mem::take(&mut self.0) {
-            Open::Entry(entry) => entry.told().into_iter().collect(),
+            Open::Entry(entry) => entry.into_evidence().into_iter().collect(),
             Open::Nothing | Open::Json(_) => Vec::new(),
         }
     }
@@ -112,7 +112,7 @@ impl Documents {
                 indented: !message.starts_with('_'),
             });
         } else if message.starts_with('{') && message.contains("\"kind\"") {
-            return told(message, number).unwrap_or_default();
+            return document(message, number).unwrap_or_default();
         } else {
             return inside;
         }
@@ -124,7 +124,7 @@ impl Documents {
         let Open::Json(text) = std::mem::take(&mut self.0) else {
             return Inside::default();
         };
-        told(&text, number).unwrap_or_default()
+        document(&text, number).unwrap_or_default()
     }
 }
 
@@ -138,7 +138,7 @@ fn goes_on(message: &str) -> bool {
 
 /// What a whole document says: events of Kubernetes, or an entry of the journal. Other objects
 /// of Kubernetes say nothing; none for other documents.
-fn told(text: &str, number: u64) -> Option<Inside> {
+fn document(text: &str, number: u64) -> Option<Inside> {
     let value: Value = serde_json::from_str(text).ok()?;
     let found: Vec<Evidence> = if value["kind"].is_string() {
         events::of_json(&value)
@@ -175,7 +175,7 @@ impl Entry {
         self.fields.push((field["key"].to_owned(), value));
     }
 
-    fn told(self) -> Option<Found> {
+    fn into_evidence(self) -> Option<Found> {
         let record = json::of_object(&json::Object(self.fields))?;
         Some((evidence(&form::open(&record), Source::Unknown), self.line))
     }

@@ -39,7 +39,7 @@ use kubenest_base::Error;
 
 pub use self::clean::clean;
 pub use self::{
-    catalogue::{Known, known, near},
+    catalogue::{KnownCause, catalogue, similar_ids},
     read::{FileRead, Reading, read, read_stream},
     recognise::diagnose,
     report::Report,

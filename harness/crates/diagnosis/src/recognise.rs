@@ -134,7 +134,7 @@ impl Entry {
 }
 
 fn recognise(cause: &Cause, hits: &[Hit], evidence: &[Evidence]) -> Option<Diagnosis> {
-    let hits: Vec<&Hit> = believed(hits);
+    let hits: Vec<&Hit> = credible(hits);
     let mut decisive: Vec<&Hit> = of_role(&hits, Role::Proof).collect();
     decisive.extend(pairs(&hits, evidence));
     if decisive.is_empty() {
@@ -159,7 +159,7 @@ fn recognise(cause: &Cause, hits: &[Hit], evidence: &[Evidence]) -> Option<Diagn
         follows: cause.follows,
         facts,
         count: lines(&decisive, &details),
-        lines: shown(decisive.into_iter().chain(details), evidence),
+        lines: quotes(decisive.into_iter().chain(details), evidence),
     })
 }
 
@@ -176,7 +176,7 @@ fn of_role<'a>(hits: &[&'a Hit], role: Role) -> impl Iterator<Item = &'a Hit> {
 }
 
 /// All but lines about an image that count only if it was removed, when it was not.
-fn believed(hits: &[Hit]) -> Vec<&Hit> {
+fn credible(hits: &[Hit]) -> Vec<&Hit> {
     let values = |name| {
         let facts = hits.iter().flat_map(|hit| &hit.facts);
         facts.filter(move |fact| fact.0 == name).map(|fact| &fact.1)
@@ -249,7 +249,7 @@ fn same_node(a: Option<&str>, b: Option<&str>) -> bool {
 }
 
 /// A few lines, of each kind and source some, in the order of the evidence.
-fn shown<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec<Support> {
+fn quotes<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec<Support> {
     let mut times: HashMap<_, usize> = HashMap::new();
     let mut ranked: Vec<_> = hits
         .map(|hit| {

@@ -407,7 +407,7 @@ impl Writer<'_> {
             message,
             expected,
             observed,
-            versions: about.cluster.versions.known(),
+            versions: about.cluster.versions.by_part(),
             made: jiff::Timestamp::now(),
             diagnosis: causes,
             entries: timeline::ordered(self.entries, about.since_us()),

@@ -28,12 +28,12 @@ pub struct MadeOf {
     /// The image's digest, or the hash of its recipe.
     image: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    component: BTreeMap<String, Pinned>,
+    component: BTreeMap<String, LockedComponent>,
 }
 
 /// One component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Pinned {
+struct LockedComponent {
     version: String,
     /// sha256 of where it comes from: a Go module's locked build, an archive, a folder.
     source: String,
@@ -71,10 +71,13 @@ impl MadeOf {
         layers.reverse();
         let mut component = BTreeMap::new();
         for part in parts.layered() {
-            component.insert(part.role.name().to_owned(), Pinned::of(part, layers.pop()));
+            component.insert(
+                part.role.name().to_owned(),
+                LockedComponent::of(part, layers.pop()),
+            );
         }
         for part in parts.components() {
-            let inside = || Pinned::of(part, None);
+            let inside = || LockedComponent::of(part, None);
             component
                 .entry(part.role.name().to_owned())
                 .or_insert_with(inside);
@@ -86,7 +89,7 @@ impl MadeOf {
     }
 }
 
-impl Pinned {
+impl LockedComponent {
     fn of(part: &Component, layer: Option<String>) -> Self {
         Self {
             version: part.version.clone(),
@@ -240,7 +243,7 @@ mod tests {
     use kubenest_base::ErrorKind;
 
     fn made(containerd: &str) -> MadeOf {
-        let pinned = Pinned {
+        let pinned = LockedComponent {
             version: containerd.to_owned(),
             source: "ab".repeat(4),
             layer: Some(format!("sha256:{containerd}")),

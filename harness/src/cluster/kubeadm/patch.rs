@@ -69,14 +69,14 @@ pub(in crate::cluster) fn fits(patches: &[Value], kubernetes: &Version) -> Resul
     for patch in patches {
         let kind = patch["kind"].as_str().unwrap_or_default();
         if let Some(fault) = fields::fault(kind, patch, api, kubernetes) {
-            return Err(told(&fault, kind, api, kubernetes));
+            return Err(refusal(&fault, kind, api, kubernetes));
         }
         for (path, arguments) in arguments(patch) {
             if api == Api::V1beta3 {
                 refuse_repeated(path, arguments, kubernetes)?;
             }
             if path.ends_with("kubeletExtraArgs") {
-                for name in given(arguments) {
+                for name in given_names(arguments) {
                     compat::kubelet_flag(kubernetes, name).refuse_known_bad()?;
                 }
             }
@@ -193,13 +193,13 @@ fn arguments(patch: &Value) -> Vec<(&str, &[Value])> {
 }
 
 /// The names of the arguments that are given, not taken away.
-fn given(arguments: &[Value]) -> impl Iterator<Item = &str> {
+fn given_names(arguments: &[Value]) -> impl Iterator<Item = &str> {
     let given = arguments.iter().filter(|one| !one["value"].is_null());
     given.filter_map(|one| one["name"].as_str())
 }
 
 fn refuse_repeated(path: &str, arguments: &[Value], kubernetes: &Version) -> Result<()> {
-    let names: Vec<&str> = given(arguments).collect();
+    let names: Vec<&str> = given_names(arguments).collect();
     let twice = names
         .iter()
         .enumerate()
@@ -214,7 +214,7 @@ fn refuse_repeated(path: &str, arguments: &[Value], kubernetes: &Version) -> Res
     }
 }
 
-fn told(fault: &Fault, kind: &str, api: Api, kubernetes: &Version) -> Error {
+fn refusal(fault: &Fault, kind: &str, api: Api, kubernetes: &Version) -> Error {
     match fault {
         Fault::Unknown { path, known } => Error::input(format!(
             "{kind} has no '{path}': Kubernetes {kubernetes} would drop it without a word"

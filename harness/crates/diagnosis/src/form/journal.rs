@@ -82,7 +82,11 @@ pub(super) fn bracketed(rest: &str) -> Option<Header<'_>> {
 /// The header of a line that begins with syslog's priority.
 pub(super) fn syslog(rest: &str) -> Option<Header<'_>> {
     if let Some(found) = STRUCTURED.captures(rest) {
-        return Some(told(&found, found[0].len(), known(&found, "time")));
+        return Some(captured_header(
+            &found,
+            found[0].len(),
+            named_value(&found, "time"),
+        ));
     }
     Some(Header::of(PRIORITY.find(rest)?.len()))
 }
@@ -98,21 +102,21 @@ pub(super) fn behind(rest: &str, length: usize, sure: bool) -> Option<Header<'_>
     };
     let plausible = program::is_known(&found["program"]) || of_host(&found["node"]);
     let named = found.name("pid").is_some() || &found["program"] == "kernel" || (sure && plausible);
-    named.then(|| told(&found, length + found[0].len(), Some(&rest[..length])))
+    named.then(|| captured_header(&found, length + found[0].len(), Some(&rest[..length])))
 }
 
-fn told<'a>(found: &Captures<'a>, length: usize, time: Option<&'a str>) -> Header<'a> {
+fn captured_header<'a>(found: &Captures<'a>, length: usize, time: Option<&'a str>) -> Header<'a> {
     Header {
         length,
         time,
-        node: known(found, "node"),
-        source: known(found, "program").map(program::source),
+        node: named_value(found, "node"),
+        source: named_value(found, "program").map(program::source),
         ..Header::default()
     }
 }
 
 /// Syslog writes a dash for what it does not know.
-fn known<'a>(found: &Captures<'a>, name: &str) -> Option<&'a str> {
+fn named_value<'a>(found: &Captures<'a>, name: &str) -> Option<&'a str> {
     let value = found.name(name)?.as_str();
     (value != "-").then_some(value)
 }

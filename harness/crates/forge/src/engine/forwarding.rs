@@ -110,11 +110,11 @@ async fn listing(tools: &Tools) -> Result<String> {
 }
 
 async fn former(tools: &Tools) -> Result<Former> {
-    Ok(read(&listing(tools).await?))
+    Ok(parse_rules(&listing(tools).await?))
 }
 
 /// What `iptables -S FORWARD` says, without the rules of our engines.
-fn read(listing: &str) -> Former {
+fn parse_rules(listing: &str) -> Former {
     let policy = listing
         .lines()
         .find_map(|line| line.strip_prefix("-P FORWARD "));
@@ -155,13 +155,13 @@ mod tests {
 
     #[test]
     fn our_own_rules_are_nobody_elses() {
-        let before = read("-P FORWARD ACCEPT\n-A FORWARD -i wg0 -j ACCEPT\n");
+        let before = parse_rules("-P FORWARD ACCEPT\n-A FORWARD -i wg0 -j ACCEPT\n");
         assert_eq!(before.policy, "ACCEPT");
         let running = "-P FORWARD DROP\n-A FORWARD -j KUBENEST-0a1b2c3d\n\
                        -A FORWARD -i wg0 -j ACCEPT\n-A FORWARD -j KUBENEST-BRIDGED\n";
-        assert_eq!(read(running).rules, before.rules);
-        assert_eq!(read(running).policy, "DROP");
+        assert_eq!(parse_rules(running).rules, before.rules);
+        assert_eq!(parse_rules(running).policy, "DROP");
         let docker = format!("{running}-A FORWARD -j DOCKER-USER\n");
-        assert_ne!(read(&docker).rules, before.rules);
+        assert_ne!(parse_rules(&docker).rules, before.rules);
     }
 }

@@ -113,7 +113,7 @@ async fn add_bridge(layout: &Layout, tools: &Tools) -> Result<Pool> {
     // Networks made in an earlier life have addresses of the range of that life.
     let file = layout.pool();
     let last = fs::read_to_string(&file).unwrap_or_default();
-    let pool = free_pool(&layout.id, last.trim(), &taken(&routes.stdout)?)?;
+    let pool = free_pool(&layout.id, last.trim(), &routed_ranges(&routes.stdout)?)?;
     let bridge = layout.bridge();
     tools
         .ip()
@@ -174,7 +174,7 @@ fn free_pool(id: &str, last: &str, taken: &[(Ipv4Addr, u32)]) -> Result<Pool> {
 }
 
 /// The destinations of the machine's routes in `ip -j route`'s answer.
-fn taken(routes: &str) -> Result<Vec<(Ipv4Addr, u32)>> {
+fn routed_ranges(routes: &str) -> Result<Vec<(Ipv4Addr, u32)>> {
     let routes: Vec<Route> = serde_json::from_str(routes).context("read the machine's routes")?;
     let destination = |route: &Route| {
         let (address, prefix) = route.dst.split_once('/').unwrap_or((&route.dst, "32"));
@@ -213,7 +213,7 @@ mod tests {
             .iter()
             .map(|dst| serde_json::json!({ "dst": dst }))
             .collect();
-        let taken = taken(&serde_json::to_string(&routes).unwrap())?;
+        let taken = routed_ranges(&serde_json::to_string(&routes).unwrap())?;
         free_pool("00000002", last, &taken).map(|pool| pool.to_string())
     }
 

@@ -34,7 +34,7 @@ const TABLES: [&str; 6] = [
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Pinned {
+struct Pins {
     version: String,
     built: Built,
     suites: BTreeMap<String, Vec<Package>>,
@@ -86,7 +86,7 @@ pub(super) async fn provide(store: &Store, release: EngineRelease) -> Result<Bin
     }
 }
 
-fn pinned() -> Result<Pinned> {
+fn pinned() -> Result<Pins> {
     serde_saphyr::from_str(PINNED).context("read engine.yaml")
 }
 

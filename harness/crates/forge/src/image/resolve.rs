@@ -51,7 +51,7 @@ struct Choice {
 /// The settings name no recipe and no image by digest, or the written choice is damaged.
 pub async fn default_recipe(docker: &Docker) -> Result<Recipe> {
     if let Some(node) = &settings().node {
-        return named(node).context("KUBENEST_NODE");
+        return recipe_of(node).context("KUBENEST_NODE");
     }
     // The embedded engine is for machines without Docker, which as a rule are cut off from
     // registries: it asks none that nobody named.
@@ -70,9 +70,9 @@ pub async fn default_recipe(docker: &Docker) -> Result<Recipe> {
 /// As [`default_recipe`], without asking anybody: what a boot would most likely take.
 pub fn likely_recipe(engine: Option<&Origin>) -> Result<Recipe> {
     match &settings().node {
-        Some(node) => named(node).context("KUBENEST_NODE"),
+        Some(node) => recipe_of(node).context("KUBENEST_NODE"),
         None if engine == Some(&Origin::Embedded) => Recipe::named(RECIPE),
-        None => named(compat::default_node(&KIND).expect("the table must have the release")),
+        None => recipe_of(compat::default_node(&KIND).expect("the table must have the release")),
     }
 }
 
@@ -84,8 +84,9 @@ impl DefaultNode {
     pub async fn resolve(&self, docker: &Docker) -> Result<Recipe> {
         let path = self.record.display();
         let run = settings().run.as_str();
-        if let Some(choice) = self.written(run)? {
-            return named(&choice.node).with_context(|| format!("the default node in '{path}'"));
+        if let Some(choice) = self.recorded_choice(run)? {
+            return recipe_of(&choice.node)
+                .with_context(|| format!("the default node in '{path}'"));
         }
         let has = docker.image(&self.published).await?.is_some();
         let choice = if has {
@@ -103,7 +104,7 @@ impl DefaultNode {
             choice.node,
             choice.why
         );
-        let recipe = named(&choice.node)?;
+        let recipe = recipe_of(&choice.node)?;
         let text = serde_json::to_vec_pretty(&choice).context("write the default node")?;
         if let Some(folder) = self.record.parent() {
             fs::create_dir_all(folder).with_context(|| format!("make '{}'", folder.display()))?;
@@ -113,7 +114,7 @@ impl DefaultNode {
     }
 
     /// The choice that was written down, unless it was for another run.
-    fn written(&self, run: &str) -> Result<Option<Choice>> {
+    fn recorded_choice(&self, run: &str) -> Result<Option<Choice>> {
         let Ok(text) = fs::read(&self.record) else {
             return Ok(None);
         };
@@ -157,7 +158,7 @@ impl DefaultNode {
 }
 
 /// A node by a recipe's name, or by an image's reference with digest.
-fn named(node: &str) -> Result<Recipe> {
+fn recipe_of(node: &str) -> Result<Recipe> {
     if node.contains(['/', '@', ':']) {
         Recipe::image(node)
     } else {
@@ -173,13 +174,16 @@ mod tests {
     #[test]
     fn the_published_node_is_pinned_and_its_containerd_known() {
         let published = compat::default_node(&KIND).unwrap();
-        let recipe = named(published).unwrap();
+        let recipe = recipe_of(published).unwrap();
         assert!(matches!(recipe.content, Content::Image(_)));
         assert_eq!(
             compat::containerd_in(published).unwrap().to_string(),
             "2.0.2"
         );
-        assert!(matches!(named(RECIPE).unwrap().content, Content::Parts(_)));
+        assert!(matches!(
+            recipe_of(RECIPE).unwrap().content,
+            Content::Parts(_)
+        ));
     }
 
     fn default_in(folder: &std::path::Path) -> DefaultNode {
@@ -214,24 +218,27 @@ mod tests {
     fn what_no_registry_said_is_repeated_in_its_own_run_only() {
         let folder = tempfile::tempdir().unwrap();
         let default = default_in(folder.path());
-        assert!(default.written("a").unwrap().is_none());
+        assert!(default.recorded_choice("a").unwrap().is_none());
         let mut choice = default.judge(Err(Error::timeout("no answer")), "a");
         let write = |choice: &Choice| {
             fs::write(&default.record, serde_json::to_vec(choice).unwrap()).unwrap();
         };
         write(&choice);
-        assert!(default.written("a").unwrap().is_some(), "one run, one node");
-        assert!(default.written("b").unwrap().is_none());
+        assert!(
+            default.recorded_choice("a").unwrap().is_some(),
+            "one run, one node"
+        );
+        assert!(default.recorded_choice("b").unwrap().is_none());
         choice.run = None;
         write(&choice);
-        assert!(default.written("b").unwrap().is_some());
+        assert!(default.recorded_choice("b").unwrap().is_some());
         fs::write(&default.record, "{").unwrap();
-        assert!(default.written("a").is_err());
+        assert!(default.recorded_choice("a").is_err());
     }
 
     #[test]
     fn a_tag_without_a_digest_is_no_node() {
-        assert!(named("kindest/node:v1.32.2").is_err());
-        assert!(named("no-such-recipe").is_err());
+        assert!(recipe_of("kindest/node:v1.32.2").is_err());
+        assert!(recipe_of("no-such-recipe").is_err());
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Table {
     pub(super) cri_client: CriClient,
     pub(super) image_store: Store,
     /// Oldest first.
-    pub(super) kubernetes: Vec<Recommended>,
+    pub(super) kubernetes: Vec<Recommendation>,
     /// Oldest first.
     pub(super) kind: Vec<Kind>,
     pub(super) strays: Vec<NodeImage>,
@@ -107,7 +107,7 @@ pub(super) struct Store {
 /// What containerd recommends for a minor of Kubernetes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Recommended {
+pub(super) struct Recommendation {
     /// `major.minor`.
     pub(super) minor: String,
     /// The oldest release of each line, oldest line first.
@@ -235,7 +235,7 @@ impl Table {
     }
 
     /// What containerd recommends for this Kubernetes.
-    pub(super) fn recommended(&self, kubernetes: &Version) -> Option<&Recommended> {
+    pub(super) fn recommended(&self, kubernetes: &Version) -> Option<&Recommendation> {
         let minor = minor(kubernetes);
         self.kubernetes.iter().find(|row| row.minor == minor)
     }

@@ -24,7 +24,7 @@ pub struct Versions {
 impl Versions {
     /// Those that are known, by the name of the part.
     #[must_use]
-    pub fn known(&self) -> BTreeMap<String, String> {
+    pub fn by_part(&self) -> BTreeMap<String, String> {
         let all = [
             ("kubernetes", &self.kubernetes),
             ("containerd", &self.containerd),
@@ -79,6 +79,6 @@ mod tests {
             ..Versions::default()
         };
         let known = BTreeMap::from([("kubernetes".to_owned(), "1.32.1".to_owned())]);
-        assert_eq!(versions.known(), known);
+        assert_eq!(versions.by_part(), known);
     }
 }
