@@ -1,4 +1,4 @@
-//! Text from outside made safe to match and to print.
+//! Text from outside made safe to match and to print, and whether it only quotes.
 
 use std::{borrow::Cow, fmt::Write, sync::LazyLock};
 
@@ -16,6 +16,16 @@ static QUOTED_COLOURS: LazyLock<Regex> =
 /// Most lines have none of it.
 static UNUSUAL: LazyLock<Regex> = LazyLock::new(|| compiled("[^ -~]"));
 static QUOTING: LazyLock<Regex> = LazyLock::new(|| compiled(r#"\\+("?)"#));
+
+/// Lines that quote what a container said, or what its author wrote.
+static QUOTES_A_CONTAINER: LazyLock<Regex> = LazyLock::new(|| {
+    compiled(concat!(
+        r#"^"(?:Probe failed|Probe succeeded|Probe errored|Exec lifecycle hook)|"#,
+        r#"^"Event occurred".* reason="(?:Unhealthy|FailedP[a-z]+Hook)"|"#,
+        r#"^"Unhandled Error" err="(?:init )?container &Container\{|"#,
+        r#"unable to start container process: exec: ""#,
+    ))
+});
 
 pub(super) fn compiled(pattern: &str) -> Regex {
     Regex::new(pattern).expect("must compile")
@@ -78,6 +88,11 @@ pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
         None => Cow::Borrowed(text),
     }
+}
+
+/// Whether a message quotes what a container said, or what its author wrote.
+pub(super) fn quotes_a_container(text: &str) -> bool {
+    QUOTES_A_CONTAINER.is_match(text)
 }
 
 /// Characters that reorder what a reader sees.

@@ -11,7 +11,6 @@ use super::{
     clean::compiled,
     events,
     form::{self, json},
-    lines::Found,
     message::evidence,
 };
 
@@ -25,6 +24,9 @@ static FIELD: LazyLock<Regex> =
 static VERBOSE: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r"^[A-Z][a-z]{2} [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+ [^ ]+ \[s=[0-9a-f]+;")
 });
+
+/// Evidence and the number of its line.
+pub(super) type Found = (Evidence, u64);
 
 /// The document that is being read.
 #[derive(Default)]

@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::{
     Evidence, Source,
-    clean::{clean, compiled, unquoted},
-    message::quotes_a_container,
+    clean::{clean, compiled, quotes_a_container, unquoted},
 };
 
 /// A row of a table: `get events` names the object, `describe` the component.

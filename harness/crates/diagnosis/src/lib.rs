@@ -29,6 +29,7 @@ mod read;
 mod recognise;
 mod report;
 mod rule;
+mod speaker;
 mod surface;
 
 use std::{collections::BTreeMap, fmt};

@@ -4,21 +4,18 @@
 use super::{
     Evidence, Source,
     clean::visible,
-    documents::Documents,
+    documents::{Documents, Found},
     form::{self, Peeled},
     message::evidence,
     quote::Quotes,
-    read::source_of,
     recognise::matters,
+    speaker::speaker_of,
 };
 
 /// Lines that are held back at most while they may be part of something.
 const HELD: usize = 10_000;
 /// Bytes of a line that goes on in the next ones.
 const PART: usize = 64 << 10;
-
-/// Evidence and the number of its line.
-pub(super) type Found = (Evidence, u64);
 
 /// The lines of a text, one after the other.
 pub(super) struct Lines {
@@ -164,7 +161,7 @@ fn section_of(name: &str) -> Source {
         "last start" => Source::Cli,
         // The container's id is behind its name.
         _ if name.ends_with(']') => Source::Pod,
-        _ => source_of(name.as_ref()),
+        _ => speaker_of(name.as_ref()),
     }
 }
 

@@ -1,25 +1,11 @@
 //! From a line without its headers to evidence: whose words they are.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
 use super::{
     Evidence, Source,
-    clean::{clean, compiled, unquoted},
+    clean::{clean, quotes_a_container, unquoted},
     events,
     form::Peeled,
 };
-
-/// Lines that quote what a container said, or what its author wrote.
-static QUOTES: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(concat!(
-        r#"^"(?:Probe failed|Probe succeeded|Probe errored|Exec lifecycle hook)|"#,
-        r#"^"Event occurred".* reason="(?:Unhealthy|FailedP[a-z]+Hook)"|"#,
-        r#"^"Unhandled Error" err="(?:init )?container &Container\{|"#,
-        r#"unable to start container process: exec: ""#,
-    ))
-});
 
 /// What was said and by whom; `hint`, unless a header names another.
 pub(super) fn evidence(peeled: &Peeled, hint: Source) -> Evidence {
@@ -47,8 +33,4 @@ pub(super) fn evidence(peeled: &Peeled, hint: Source) -> Evidence {
         place: None,
         text,
     }
-}
-
-pub(super) fn quotes_a_container(text: &str) -> bool {
-    QUOTES.is_match(text)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Evidence, Place, Source, clean::clean, encoding::opened, events, lines::Lines,
-    recognise::matters,
+    recognise::matters, speaker::speaker_of,
 };
 use kubenest_base::{Context, Error, Result};
 use serde_json::Value;
@@ -26,11 +26,6 @@ const FILES: usize = 10_000;
 const DEPTH: usize = 16;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// Files whose lines are a page's or a program's text.
-const PAGES: [&str; 26] = [
-    "md", "markdown", "mdx", "rst", "adoc", "html", "htm", "go", "rs", "py", "c", "h", "cc", "cpp",
-    "java", "js", "ts", "tsx", "sh", "bash", "patch", "diff", "tf", "ipynb", "css", "feature",
-];
 /// Lines that are kept because they may show a cause.
 const EVIDENCE: usize = 200_000;
 
@@ -146,7 +141,7 @@ impl Reading {
         let name = path.display().to_string();
         let length = if found.is_file() { found.len() } else { 0 };
         let within = path.strip_prefix(root).unwrap_or(path);
-        let source = source_of(if within == Path::new("") {
+        let source = speaker_of(if within == Path::new("") {
             path
         } else {
             within
@@ -315,32 +310,6 @@ impl Reading {
 struct Amount {
     bytes: u64,
     lines: u64,
-}
-
-/// Whose lines a file has, by where it stands and how it is called.
-pub(super) fn source_of(path: &Path) -> Source {
-    let of_pods = |part: &std::ffi::OsStr| part == "pods" || part == "containers";
-    if path.iter().any(of_pods) {
-        return Source::Pod;
-    }
-    let extension = path.extension().unwrap_or_default().to_string_lossy();
-    if PAGES.contains(&&*extension.to_lowercase()) {
-        return Source::Quote;
-    }
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
-    match name.as_str() {
-        // Of `kubectl cluster-info dump`.
-        "logs.txt" => Source::Pod,
-        "serial.log" => Source::System,
-        _ if name.starts_with("containerd") || name.starts_with("crio") => Source::Runtime,
-        _ if name.starts_with("kubelet") => Source::Kubelet,
-        _ if name.contains("events") => Source::Event,
-        _ => Source::Unknown,
-    }
 }
 
 /// What a file is that holds no text.

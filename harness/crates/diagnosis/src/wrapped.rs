@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    Evidence, Source, causes::causes, diagnose, read::source_of, read_stream, recognise::matters,
+    Evidence, Source, causes::causes, diagnose, read_stream, recognise::matters,
+    speaker::speaker_of,
 };
 
 /// A form, and how it writes the line of that number.
@@ -181,7 +182,7 @@ impl Log {
 
     /// The first cause that is shown by the log written so.
     fn first(&self, bytes: &[u8]) -> Option<&'static str> {
-        let source = source_of(Path::new(self.path.file_name().expect("must be a file")));
+        let source = speaker_of(Path::new(self.path.file_name().expect("must be a file")));
         let reading = read_stream("-", source, bytes).expect("must read");
         Some(diagnose(&reading.evidence).first()?.id)
     }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use regex::Regex;
 
-use super::{Header, stamp::iso};
+use super::{Header, scan::iso};
 use crate::clean::compiled;
 
 /// Buildkite's stamp, milliseconds in a sequence that a terminal does not show.

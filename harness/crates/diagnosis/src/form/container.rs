@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Header;
+use super::{Header, scan::spaces};
 use crate::{Source, clean::compiled};
 
 /// Which container of which pod: kubectl's, and that of others who leave out the kind.
@@ -69,7 +69,7 @@ pub(super) fn header(rest: &str) -> Option<Header<'_>> {
 
 /// `web-1  | `: a service of docker compose, which may be a node.
 fn compose(rest: &str, name: usize) -> Option<Header<'_>> {
-    let gap = super::stamp::spaces(&rest.as_bytes()[name..]);
+    let gap = spaces(&rest.as_bytes()[name..]);
     let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     let behind = rest[name + gap..].strip_prefix('|')?;
     rest[..name]

@@ -6,7 +6,7 @@ use regex::{Captures, Regex};
 
 use super::{
     Header, program,
-    stamp::{fits, iso, spaces},
+    scan::{count_digits, fits, iso, spaces},
 };
 use crate::{Source, clean::compiled};
 
@@ -46,7 +46,7 @@ pub(super) fn header(rest: &str) -> Option<Header<'_>> {
     }
     let mut length = 15;
     if bytes.get(15) == Some(&b'.') {
-        length += 1 + super::stamp::count_digits(&bytes[16..]);
+        length += 1 + count_digits(&bytes[16..]);
     }
     behind(rest, length, true).or_else(|| {
         // Such as `ts` puts before every line.

@@ -12,6 +12,7 @@ mod journal;
 pub(super) mod json;
 mod klog;
 mod program;
+mod scan;
 mod stamp;
 
 use std::borrow::Cow;

@@ -1,18 +1,10 @@
 //! Headers that begin with a time in digits: CI services, `docker logs -t`, `kubectl logs
 //! --timestamps`, containers' files, journals and Go's own logs.
 
-use super::{Header, container, journal};
-
-/// A time as `2026-11-29T10:10:29.123Z`, `2026-11-29 10:10:29,123` or `2026/11/29 10:10:29`.
-pub(super) struct Iso {
-    pub(super) length: usize,
-    /// Digits of the fraction.
-    pub(super) digits: usize,
-    /// It says that it is universal time by a `Z`.
-    pub(super) zulu: bool,
-    /// It names a zone at all.
-    pub(super) zoned: bool,
-}
+use super::{
+    Header, container, journal,
+    scan::{Iso, count_digits, fits, iso, spaces},
+};
 
 /// The header of a line that begins with a digit.
 pub(super) fn header(rest: &str) -> Option<Header<'_>> {
@@ -86,43 +78,6 @@ fn level(rest: &str) -> usize {
         .map_or(0, |level| level.len())
 }
 
-/// A time with its date at the begin of a text.
-pub(super) fn iso(text: &str) -> Option<Iso> {
-    let bytes = text.as_bytes();
-    let mark = *bytes.get(4)?;
-    if !fits(bytes, b"dddd?dd?dd?dd:dd:dd")
-        || !matches!(mark, b'-' | b'/')
-        || bytes[7] != mark
-        || !matches!(bytes[10], b'T' | b' ')
-    {
-        return None;
-    }
-    let mut length = 19;
-    let digits = match bytes.get(length) {
-        Some(b'.' | b',') => count_digits(&bytes[length + 1..]),
-        _ => 0,
-    };
-    if digits > 0 {
-        length += 1 + digits;
-    }
-    let zone = &bytes[length..];
-    let zulu = zone.first() == Some(&b'Z');
-    let offset = [&b"?dd:dd"[..], b"?dddd"]
-        .into_iter()
-        .find(|form| fits(zone, form) && matches!(zone[0], b'+' | b'-'))
-        .map_or(0, <[u8]>::len);
-    // A date with a T is no time without a zone: other things look so too.
-    if bytes[10] == b'T' && !zulu && offset == 0 {
-        return None;
-    }
-    Some(Iso {
-        length: length + usize::from(zulu).max(offset),
-        digits,
-        zulu,
-        zoned: zulu || offset > 0,
-    })
-}
-
 /// A time of the day before a space: Jenkins' `10:10:29  `, GitLab's `00:01 `.
 fn clock(bytes: &[u8]) -> Option<usize> {
     let mut length = if fits(bytes, b"dd:dd:dd") {
@@ -136,25 +91,4 @@ fn clock(bytes: &[u8]) -> Option<usize> {
         length += 1 + count_digits(&bytes[9..]);
     }
     matches!(bytes.get(length), None | Some(b' ')).then_some(length)
-}
-
-/// Whether a text begins so: a `d` is a digit, a `?` anything, all else itself.
-pub(super) fn fits(bytes: &[u8], form: &[u8]) -> bool {
-    bytes.len() >= form.len()
-        && form.iter().zip(bytes).all(|(form, byte)| match form {
-            b'd' => byte.is_ascii_digit(),
-            b'?' => byte.is_ascii(),
-            _ => form == byte,
-        })
-}
-
-pub(super) fn count_digits(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count()
-}
-
-pub(super) fn spaces(bytes: &[u8]) -> usize {
-    bytes.iter().take_while(|byte| **byte == b' ').count()
 }

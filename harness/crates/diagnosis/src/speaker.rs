@@ -1,0 +1,37 @@
+//! Whose lines a file has, told by its path.
+
+use std::path::Path;
+
+use super::Source;
+
+/// Files whose lines are a page's or a program's text.
+const PAGES: [&str; 26] = [
+    "md", "markdown", "mdx", "rst", "adoc", "html", "htm", "go", "rs", "py", "c", "h", "cc", "cpp",
+    "java", "js", "ts", "tsx", "sh", "bash", "patch", "diff", "tf", "ipynb", "css", "feature",
+];
+
+/// Whose lines a file has, by where it stands and how it is called.
+pub(super) fn speaker_of(path: &Path) -> Source {
+    let of_pods = |part: &std::ffi::OsStr| part == "pods" || part == "containers";
+    if path.iter().any(of_pods) {
+        return Source::Pod;
+    }
+    let extension = path.extension().unwrap_or_default().to_string_lossy();
+    if PAGES.contains(&&*extension.to_lowercase()) {
+        return Source::Quote;
+    }
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    match name.as_str() {
+        // Of `kubectl cluster-info dump`.
+        "logs.txt" => Source::Pod,
+        "serial.log" => Source::System,
+        _ if name.starts_with("containerd") || name.starts_with("crio") => Source::Runtime,
+        _ if name.starts_with("kubelet") => Source::Kubelet,
+        _ if name.contains("events") => Source::Event,
+        _ => Source::Unknown,
+    }
+}
