@@ -9,7 +9,7 @@ use super::{
     manifest::{
         Config, Descriptor, DockerImage, Image, Index, Json, Manifest, broken, parse, runs_on, show,
     },
-    reference::Reference,
+    reference::spelled,
     saved::{Reading, wrong_platform},
 };
 use kubenest_base::{Context, Error, Result, progress};
@@ -233,9 +233,4 @@ fn names(found: &Descriptor) -> Vec<String> {
         .and_then(|name| spelled(name))
         .into_iter()
         .collect()
-}
-
-/// A name as CRI spells it; what pods could not use is no name.
-pub(super) fn spelled(name: &str) -> Option<String> {
-    Reference::parse(name).ok().map(|name| name.to_string())
 }

@@ -16,6 +16,7 @@ mod guard;
 mod layerdb;
 mod layout;
 mod manifest;
+mod pin;
 mod protect;
 mod reference;
 mod saved;
@@ -26,7 +27,6 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 use futures::future::try_join_all;
 use serde::Serialize;
 
-pub use self::protect::Protection;
 use self::{
     deliver::mib,
     files::{Archive, Files, Folder},
@@ -34,6 +34,7 @@ use self::{
     reference::Reference,
     target::Target,
 };
+pub use self::{pin::Pin, protect::Protection};
 use kubenest_base::{Context, Error, Result, progress};
 use kubenest_docker::Docker;
 use kubenest_node::node::{Node, containerd::Platform};
@@ -91,20 +92,6 @@ pub struct NodeLoad {
     pub pin: Pin,
 }
 
-/// What became of an image's pin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pin {
-    /// CRI says that the image is pinned, and the kubelet heeds that.
-    Held,
-    /// CRI says that the image is pinned, and the kubelet does not look (before 1.25.14, 1.26.9,
-    /// 1.27.6 and 1.28.2): only its settings keep the image.
-    Overlooked,
-    /// The daemon does not heed pins (containerd before 1.6.25, and 1.7 before 1.7.10): only the
-    /// kubelet's settings keep the image.
-    Ignored,
-}
-
 impl fmt::Display for Loaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.names.join("\n"))?;
@@ -126,16 +113,6 @@ impl fmt::Display for NodeLoad {
             self.sent_blobs + self.skipped_blobs,
             self.pin
         )
-    }
-}
-
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Held => "pinned",
-            Self::Overlooked => "pinned, which the kubelet overlooks",
-            Self::Ignored => "not pinned: this containerd ignores pins",
-        })
     }
 }
 

@@ -7,12 +7,11 @@ use std::{
 };
 
 use futures::future::try_join_all;
-use semver::Version;
 use tokio::sync::RwLock;
 
 use super::{
-    Pin,
-    target::{Target, heeds_pins},
+    pin::{PINNED, Pin, has_pin, heeds_pins, kubelet_heeds_pins},
+    target::Target,
 };
 use kubenest_base::{
     Error, Result, progress,
@@ -20,12 +19,9 @@ use kubenest_base::{
 };
 use kubenest_node::node::{
     Node,
-    containerd::{Containerd, ImageStore, Record},
+    containerd::{Containerd, ImageStore},
     cri::{self, Cri},
 };
-
-/// The label by which the kubelet's garbage collection knows an image to leave alone.
-pub(super) const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 
 /// What else than a kubelet removes images.
 pub(super) const REMOVERS: &str = "look for who calls `crictl rmi`, `ctr images rm` or RemoveImage";
@@ -250,57 +246,15 @@ impl Daemon {
     }
 }
 
-/// Whether it has the label of a pin.
-pub(super) fn has_pin(record: &Record) -> bool {
-    let pin = record.labels.get(PINNED.0);
-    pin.is_some_and(|value| value == PINNED.1)
-}
-
 /// By tag or, where it has none, by digest.
 fn names(image: &cri::Image) -> impl Iterator<Item = &str> {
     let digests = image.digests.iter();
     image.tags.iter().chain(digests).map(String::as_str)
 }
 
-/// Whether a kubelet leaves pinned images alone. Before, it asked for pins and forgot the answer
-/// (<https://github.com/kubernetes/kubernetes/pull/119986> and what was picked from it).
-fn kubelet_heeds_pins(version: &str) -> bool {
-    let Ok(version) = Version::parse(version.trim_start_matches('v')) else {
-        return true;
-    };
-    match (version.major, version.minor) {
-        (1, 28) => version.patch >= 2,
-        (1, 27) => version.patch >= 6,
-        (1, 26) => version.patch >= 9,
-        (1, 25) => version.patch >= 14,
-        (1, minor) => minor > 28,
-        (major, _) => major > 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kubelets_heed_pins_from_the_documented_versions_on() {
-        for (version, heeded) in [
-            ("1.24.17", false),
-            ("1.25.13", false),
-            ("1.25.14", true),
-            ("1.26.8", false),
-            ("1.26.9", true),
-            ("v1.27.5", false),
-            ("v1.27.6", true),
-            ("1.28.1", false),
-            ("1.28.2", true),
-            ("1.29.0", true),
-            ("1.32.1", true),
-            ("", true),
-        ] {
-            assert_eq!(kubelet_heeds_pins(version), heeded, "{version}");
-        }
-    }
 
     #[test]
     fn a_pin_is_worth_what_the_kubelet_makes_of_it() {

@@ -75,6 +75,11 @@ pub(super) fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(is_sha256_hex)
 }
 
+/// A name as CRI spells it; what pods could not use is no name.
+pub(super) fn spelled(name: &str) -> Option<String> {
+    Reference::parse(name).ok().map(|name| name.to_string())
+}
+
 /// Name and suffix; a tag beside a digest says nothing.
 fn split(text: &str) -> Option<(&str, Suffix)> {
     let Parts { name, tag, digest } = parts(text);

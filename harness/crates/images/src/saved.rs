@@ -6,11 +6,10 @@ use kubenest_base::digest::{Sha256, hex, sha256_hex};
 
 use super::{
     files::{Files, MAGIC, Reader, blob_name, compression, unread_compression},
-    layout::spelled,
     manifest::{
         Config, Descriptor, DockerImage, Image, Index, Layer, broken, parse, runs_on, show,
     },
-    reference::is_digest,
+    reference::{is_digest, spelled},
 };
 use kubenest_base::{Context, Error, Result};
 use kubenest_node::node::containerd::Platform;

@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{
     NodeLoad, Pin,
     manifest::{Image, Json},
-    protect::{PINNED, has_pin},
+    pin::{PINNED, has_pin, heeds_pins},
 };
 use kubenest_base::{
     Context, Error, Result,
@@ -387,38 +387,4 @@ impl Session<'_> {
 
 fn origin_label(origin: &str, id: &str) -> String {
     format!("{origin} {id}")
-}
-
-/// Whether CRI of this containerd takes over the label from a record that it did not make.
-pub(super) fn heeds_pins(version: &str) -> bool {
-    let Ok(version) = semver::Version::parse(version.trim_start_matches('v')) else {
-        return true;
-    };
-    match (version.major, version.minor) {
-        (0, _) | (1, ..6) => false,
-        (1, 6) => version.patch >= 25,
-        (1, 7) => version.patch >= 10,
-        _ => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pins_are_heeded_from_the_documented_versions_on() {
-        for (version, heeded) in [
-            ("1.5.18", false),
-            ("1.6.20", false),
-            ("v1.6.24", false),
-            ("v1.6.25", true),
-            ("1.7.9", false),
-            ("1.7.24~ds1", true),
-            ("1.7.10", true),
-            ("v2.0.2", true),
-        ] {
-            assert_eq!(heeds_pins(version), heeded, "{version}");
-        }
-    }
 }
