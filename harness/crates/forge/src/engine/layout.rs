@@ -1,4 +1,4 @@
-//! Where an engine keeps its things, and the daemon's configuration that says so.
+//! Where an engine keeps its things, and how they are called.
 
 use std::{
     fs,
@@ -6,9 +6,6 @@ use std::{
 };
 
 use kubenest_base::digest::sha256_hex;
-use serde_json::{Value, json};
-
-use super::{network::Pool, packages::Binaries};
 use kubenest_base::{Context, Result};
 
 /// How the names of engines' bridges begin.
@@ -91,32 +88,6 @@ impl Layout {
     /// Variable that all processes of the engine have, and by which they are found.
     pub(super) fn mark(&self) -> (&'static str, &Path) {
         ("KUBENEST_ENGINE_RUN", &self.run)
-    }
-
-    /// The daemon's whole configuration; the machine's own is not read.
-    pub(super) fn daemon_config(&self, pool: &Pool, binaries: &Binaries) -> Value {
-        json!({
-            "hosts": [format!("unix://{}", self.socket().display())],
-            "group": "root",
-            "data-root": self.data(),
-            "exec-root": self.exec(),
-            "pidfile": self.run.join("dockerd.pid"),
-            "containerd-namespace": self.namespace(),
-            "bridge": self.bridge(),
-            "default-address-pools": [{ "base": pool.to_string(), "size": 24 }],
-            // Without it a daemon with address pools deletes docker0, whosever it is.
-            "live-restore": true,
-            "iptables": false,
-            "ip6tables": false,
-            // The daemon would have the machine forward everybody's packets: see `forwarding`.
-            "ip-forward": false,
-            "userland-proxy-path": binaries.proxy(),
-            // systemd's driver would put containers in slices shared with other engines.
-            "exec-opts": ["native.cgroupdriver=cgroupfs"],
-            "cgroup-parent": format!("/{}", self.cgroup()),
-            // Debian's runc does not know them.
-            "features": { "time-namespaces": false },
-        })
     }
 }
 

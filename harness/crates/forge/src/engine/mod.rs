@@ -12,6 +12,7 @@
 //! One engine serves all processes that use the same cache. It outlives them and runs
 //! until [`Engine::stop`].
 
+mod config;
 mod find;
 mod forwarding;
 mod health;
@@ -242,14 +243,15 @@ impl Engine {
         mounts::note(layout)?;
         let tools = binaries.tools(&layout.run).await?;
         let pool = network::set_up(layout, &tools).await?;
-        let config = layout.run.join("daemon.json");
-        fs::write(&config, layout.daemon_config(&pool, binaries).to_string())
-            .with_context(|| format!("write '{}'", config.display()))?;
+        let file = layout.run.join("daemon.json");
+        let config = config::daemon_config(layout, &pool, binaries);
+        fs::write(&file, config.to_string())
+            .with_context(|| format!("write '{}'", file.display()))?;
         let log = layout.log();
         fs::rename(&log, log.with_extension("log.1")).ok();
         let mut daemon = Command::new(binaries.dockerd())
             .arg("--config-file")
-            .arg(&config);
+            .arg(&file);
         for (name, value) in tools.daemon_env(binaries, layout) {
             daemon = daemon.env(name, value);
         }
