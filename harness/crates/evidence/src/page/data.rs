@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use kubenest_protocol::SCHEMA;
 use serde_json::{Value, json};
 
-use super::{Entry, Level, Page, Source, place::Places};
-use kubenest_diagnosis::clean;
+use super::{Entry, Level, Page, Source, place::Places, plain::plain};
 
 /// The names of sources, in the order the page shows them.
 const SOURCES: [(Source, &str); 8] = [
@@ -100,14 +99,4 @@ fn make_plain(value: &mut Value) {
         }
         _ => {}
     }
-}
-
-/// A text without what steers a terminal or turns a line around; lines stay lines.
-pub(super) fn plain(text: &str) -> Cow<'_, str> {
-    let text = text.trim_end_matches(['\n', '\r']);
-    if !text.contains('\n') {
-        return clean(text);
-    }
-    let lines: Vec<_> = text.lines().map(clean).collect();
-    Cow::Owned(lines.join("\n"))
 }

@@ -6,6 +6,7 @@
 
 mod data;
 mod place;
+mod plain;
 #[cfg(test)]
 mod tests;
 

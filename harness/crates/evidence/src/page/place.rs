@@ -1,6 +1,6 @@
 //! Where the lines that show a cause stand in the timeline.
 
-use super::{Entry, Line, data::plain};
+use super::{Entry, Line, plain::plain};
 
 /// The entries of a timeline, to look lines up in.
 pub(super) struct Places<'a> {
