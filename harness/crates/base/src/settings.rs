@@ -117,7 +117,7 @@ pub struct Settings {
     /// match is kept out of all that is written of a failure.
     pub redact: Option<String>,
     /// `KUBENEST_PATIENCE`: a number that every deadline is multiplied by, 0.5 to 20; else it is
-    /// measured ([`patience`](crate::wait::patience)).
+    /// measured (`wait::patience`).
     pub patience: Option<f64>,
     /// `KUBENEST_LOG`: what to log, levels by target, such as `kubenest=debug`.
     pub log: Option<String>,
