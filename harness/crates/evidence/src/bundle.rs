@@ -1,26 +1,20 @@
-//! The folders that evidence is kept in: made, filled, and removed when they are old.
+//! The folders that evidence is kept in, made and filled.
 
 use std::{
     fs,
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
 };
 
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::{killed, page::FileLink};
-use kubenest_base::{Context, Result, settings::settings};
-
-/// Bundles that `kubenest clean` leaves, the newest.
-pub const KEPT_BUNDLES: usize = 50;
-/// Days after which it removes a bundle.
-pub const KEPT_DAYS: u64 = 14;
+use super::{home::home, page::FileLink};
+use kubenest_base::{Context, Result};
 
 /// In each folder that was made here; what lacks it is never removed.
-const MARK: &str = ".kubenest-evidence";
+pub(super) const MARK: &str = ".kubenest-evidence";
 /// What is kept is for its owner only: redaction goes by what it knows.
 const FOLDER: u32 = 0o700;
 const FILE: u32 = 0o600;
@@ -32,23 +26,6 @@ const NAME: usize = 100;
 pub(super) struct Bundle {
     folder: PathBuf,
     pub(super) files: Vec<FileLink>,
-}
-
-/// Where bundles go: where the setting says, else below the nearest `target`, else in the
-/// cache.
-pub(super) fn home() -> PathBuf {
-    let settings = settings();
-    if let Some(folder) = &settings.evidence {
-        return std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
-    }
-    let here = std::env::current_dir().unwrap_or_default();
-    let own = here
-        .ancestors()
-        .find(|folder| folder.join("Cargo.toml").is_file() && folder.join("target").is_dir());
-    match own {
-        Some(own) => own.join("target/kubenest-evidence"),
-        None => settings.cache.join("evidence"),
-    }
 }
 
 impl Bundle {
@@ -145,53 +122,6 @@ pub fn aside() -> Result<TempDir> {
     make().with_context(|| format!("make a folder in '{}'", home.display()))
 }
 
-/// Removes bundles beyond [`KEPT_BUNDLES`] and [`KEPT_DAYS`] from where this process would
-/// write them and from the cache, and what is left there of killed processes. Returns what it
-/// removed.
-///
-/// # Errors
-/// A folder cannot be removed.
-pub fn prune() -> Result<Vec<PathBuf>> {
-    let age = Duration::from_secs(KEPT_DAYS * 24 * 3600);
-    let mut removed = killed::prune(age);
-    let mut homes = vec![home(), settings().cache.join("evidence")];
-    homes.dedup();
-    for home in homes {
-        removed.extend(prune_folder(&home, KEPT_BUNDLES, age)?);
-    }
-    Ok(removed)
-}
-
-fn prune_folder(home: &Path, most: usize, age: Duration) -> Result<Vec<PathBuf>> {
-    let Ok(entries) = fs::read_dir(home) else {
-        return Ok(Vec::new());
-    };
-    let mut bundles: Vec<(SystemTime, PathBuf)> = Vec::new();
-    for path in entries.flatten().map(|entry| entry.path()) {
-        // Of the entry itself: a link may lead to anything.
-        let own = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
-        if let (true, Ok(mark)) = (own, fs::symlink_metadata(path.join(MARK))) {
-            bundles.push((mark.modified().unwrap_or(SystemTime::UNIX_EPOCH), path));
-        }
-    }
-    bundles.sort_by(|a, b| b.cmp(a));
-    let old = |made: SystemTime| made.elapsed().is_ok_and(|since| since > age);
-    let (mut removed, mut failed) = (Vec::new(), Ok(()));
-    for (at, (made, path)) in bundles.into_iter().enumerate() {
-        if at >= most || old(made) {
-            match fs::remove_dir_all(&path) {
-                Ok(()) => removed.push(path),
-                // The others go all the same.
-                error => {
-                    failed =
-                        failed.and(error.with_context(|| format!("remove '{}'", path.display())))
-                }
-            }
-        }
-    }
-    failed.map(|()| removed)
-}
-
 /// A name that every file system takes.
 fn slug(about: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_';
@@ -245,26 +175,5 @@ mod tests {
         ] {
             assert_eq!(mode(file), FILE);
         }
-    }
-
-    #[test]
-    fn what_is_too_old_or_too_much_goes_and_nothing_else() {
-        let home = tempfile::tempdir().unwrap();
-        let day = Duration::from_secs(24 * 3600);
-        let foreign = home.path().join("users-own");
-        fs::create_dir(&foreign).unwrap();
-        let bundles: Vec<PathBuf> = (0..4)
-            .map(|days| {
-                let bundle = Bundle::create(home.path(), &format!("b{days}"), 1).unwrap();
-                let mark = fs::File::open(bundle.folder().join(MARK)).unwrap();
-                mark.set_modified(SystemTime::now() - day * days).unwrap();
-                bundle.folder().to_owned()
-            })
-            .collect();
-        let removed = prune_folder(home.path(), 3, day * 5 / 2).unwrap();
-        assert_eq!(removed, bundles[3..]);
-        let removed = prune_folder(home.path(), 2, day * 9).unwrap();
-        assert_eq!(removed, bundles[2..3]);
-        assert!(foreign.exists() && bundles[1].exists());
     }
 }

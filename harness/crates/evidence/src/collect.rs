@@ -12,7 +12,8 @@ use super::{
     notes::About,
     page::{self, Entry, Finding, Missing, Page, Source},
     redact::{self, Redactor},
-    subject::{Subject, learn},
+    secrets::learn,
+    subject::Subject,
     timeline,
 };
 use kubenest_base::{Context, Result, settings::settings, wait};

@@ -1,32 +1,29 @@
 //! Evidence of a process that was killed: its guard saves what nodes say, this finishes it.
 //!
-//! What a living process knows stands in a private folder for as long as its cluster lives. When
-//! the process is gone the guard puts there, raw, what it saw of the nodes before it removes
-//! them. Whoever comes next makes a bundle of it and removes the folder.
+//! When a process is gone, its guard puts into its [notebook](super::notebook), raw, what it saw
+//! of the nodes before it removes them. Whoever comes next makes a bundle of it and removes the
+//! folder.
 
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, Write},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use futures::future::join_all;
-use serde_json::json;
 
 use super::{
     Kept,
     collect::{Why, write_whole},
     look::{self, Gathered},
-    notes::{About, Notes, Step},
+    notebook::{home, read_notes, without_steps},
+    notes::{About, Notes},
     redact::secrets_in,
 };
 use kubenest_base::liveness::Process;
 use kubenest_base::{
-    Context, Error, Result, file,
-    settings::settings,
+    Error, Result,
     wait::{self, Probe},
 };
 use kubenest_docker::{
@@ -34,107 +31,12 @@ use kubenest_docker::{
     labels::{Liveness, Owner},
 };
 
-/// What the process knew, but for the steps.
-const KNOWN: &str = "known.json";
-/// The namespaces of the cases that run, in the order in which they began: for the guard.
-const CASES: &str = "cases";
-/// The steps, one a line: they come often.
-const STEPS: &str = "steps.jsonl";
 /// The guard has saved all it will save.
 const SAVED: &str = "saved";
 /// How folders end that a process is making a bundle of; its number follows.
 const TAKEN: &str = "taken-";
 /// How long a guard may take to save.
 const SAVING: Duration = Duration::from_secs(30);
-
-/// The folder of a cluster, for a guard to save to. As long as the guard has not its name, what
-/// is in there may be another cluster's.
-pub fn place(cluster: &str) -> Result<PathBuf> {
-    let folder = folder(cluster);
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder
-        .create(&folder)
-        .with_context(|| format!("make '{}'", folder.display()))?;
-    Ok(folder)
-}
-
-/// Empties the [`place`] of a cluster: what is in there was a former one's of its name.
-pub(super) fn prepare(cluster: &str) -> Result<()> {
-    fs::remove_dir_all(folder(cluster)).ok();
-    place(cluster)?;
-    Ok(())
-}
-
-/// Takes back a place that nothing was put into.
-pub fn unplace(cluster: &str) {
-    fs::remove_dir(folder(cluster)).ok();
-}
-
-/// Keeps what is known of a cluster that has its place.
-pub(super) fn note(notes: &Notes) {
-    noted(&notes.cluster.name, |folder| write_notes(folder, notes));
-}
-
-/// Adds a step that what is [noted](note) does not have yet.
-pub(super) fn note_step(cluster: &str, step: &Step) {
-    noted(cluster, |folder| add_step(folder, step));
-}
-
-fn noted(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
-    let folder = folder(cluster);
-    if !folder.is_dir() {
-        return;
-    }
-    if let Err(error) = write(&folder) {
-        tracing::debug!("cluster '{cluster}': {}", error.report());
-    }
-}
-
-fn write_notes(folder: &Path, notes: &Notes) -> Result<()> {
-    if !folder.join(STEPS).exists() {
-        let lines: String = notes.steps.iter().map(line).collect();
-        file::write(&folder.join(STEPS), lines)?;
-    }
-    let known = serde_json::to_vec(notes).context("note what is known")?;
-    // The guard may look at any moment.
-    file::write(&folder.join(CASES), notes.about_all().namespaces())?;
-    file::write(&folder.join(KNOWN), known)
-}
-
-/// To a file that is there: the first note has all steps before it.
-fn add_step(folder: &Path, step: &Step) -> Result<()> {
-    let file = fs::OpenOptions::new().append(true).open(folder.join(STEPS));
-    let added = match file {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file.and_then(|mut file| file.write_all(line(step).as_bytes())),
-    };
-    added.context("note a step")
-}
-
-fn line(step: &Step) -> String {
-    json!(step).to_string() + "\n"
-}
-
-fn without_steps(folder: &Path) -> Option<Notes> {
-    serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()
-}
-
-/// What a process noted; a step that it did not get to the end of is left out.
-fn read_notes(folder: &Path) -> Option<Notes> {
-    let mut notes = without_steps(folder)?;
-    let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
-    let steps = steps.split(|byte| *byte == b'\n');
-    notes.steps = steps
-        .filter_map(|step| serde_json::from_slice(step).ok())
-        .collect();
-    Some(notes)
-}
-
-/// Nothing is to be saved any more, or ever.
-pub(super) fn forget(cluster: &str) {
-    fs::remove_dir_all(folder(cluster)).ok();
-}
 
 /// Makes bundles of what guards saved of processes that are gone. What cannot be written costs
 /// none of the others, and what was saved of it stays; the first error comes beside the bundles.
@@ -308,55 +210,13 @@ fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Kept> {
     write_whole(about, &why, found, &secrets)
 }
 
-fn home() -> PathBuf {
-    settings().cache.join("killed")
-}
-
-fn folder(cluster: &str) -> PathBuf {
-    home().join(cluster)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notes::CaseNotes;
-
-    fn step(at_us: i64) -> Step {
-        Step {
-            at_us,
-            boot: at_us < 2,
-            failed: false,
-            case: String::new(),
-            text: format!("step\n{at_us}"),
-        }
-    }
-
-    #[test]
-    fn a_step_is_added_to_those_before_and_half_a_one_is_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        add_step(path, &step(0)).unwrap();
-        let mut notes = Notes {
-            steps: vec![step(0), step(1)],
-            ..Notes::default()
-        };
-        notes.cluster.name = "c".into();
-        write_notes(path, &notes).unwrap();
-        let noted = fs::read(path.join(STEPS)).unwrap();
-        add_step(path, &step(2)).unwrap();
-        // What is told otherwise costs none of them.
-        write_notes(path, &notes).unwrap();
-        let added = fs::read(path.join(STEPS)).unwrap();
-        assert_eq!(added, [noted, line(&step(2)).into_bytes()].concat());
-        fs::write(
-            path.join(STEPS),
-            [&added[..], br#"{"at_us":3,"bo"#].concat(),
-        )
-        .unwrap();
-        let read = read_notes(path).unwrap();
-        assert_eq!(read.cluster.name, "c");
-        assert_eq!(read.steps, [step(0), step(1), step(2)]);
-    }
+    use crate::{
+        notebook::{CASES, write_notes},
+        notes::CaseNotes,
+    };
 
     /// What a guard saved of a cluster whose process is gone, by these notes.
     fn saved_in(folder: &Path, mut notes: Notes, line: &str) {

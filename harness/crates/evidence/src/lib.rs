@@ -9,13 +9,17 @@
 
 mod bundle;
 mod collect;
+mod home;
 mod kept;
 mod killed;
 mod look;
+mod notebook;
 mod notes;
 pub mod page;
 mod panics;
+mod prune;
 pub mod redact;
+mod secrets;
 mod signals;
 mod subject;
 mod timeline;
@@ -30,16 +34,17 @@ use kubenest_node::node;
 pub use self::{
     bundle::aside,
     collect::Why,
-    killed::{place, unplace},
     look::LOOK,
+    notebook::{place, unplace},
     panics::words,
+    secrets::{hide, redactor},
     signals::{unless_ending, watch},
-    subject::{Subject, hide, redactor},
+    subject::Subject,
 };
 pub use self::{
-    bundle::{KEPT_BUNDLES, KEPT_DAYS, prune},
     kept::Kept,
     killed::finish,
+    prune::{KEPT_BUNDLES, KEPT_DAYS, prune},
 };
 
 /// Collects what there is of a cluster, kubenest's or kind's, whoever made it; into a folder in

@@ -2,7 +2,7 @@
 
 use std::{any::Any, panic, sync::Once, thread};
 
-use super::subject::redactor;
+use super::secrets::redactor;
 
 /// From now on a panic of this process is printed without what is secret; one that says nothing
 /// of the kind is left to whoever prints panics.
@@ -53,7 +53,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::subject::learn;
+    use crate::secrets::learn;
     use kubenest_base::process::Command;
 
     #[test]

@@ -2,7 +2,6 @@
 //! by a test that fails, on a signal, and by others when this process was killed.
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,10 +10,10 @@ use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::{
-    killed,
+    home::home,
+    notebook,
     notes::{About, CaseNotes, ClusterNotes, Notes, Step, kept_folder},
     panics,
-    redact::{Redactor, secrets_in},
 };
 use kubenest_base::{Result, settings::settings};
 use kubenest_docker::{Docker, labels::Owner};
@@ -25,8 +24,6 @@ const NODE: Duration = Duration::from_secs(10);
 
 /// The clusters that live in this process.
 static LIVE: Mutex<Vec<Subject>> = Mutex::new(Vec::new());
-/// What Secrets that this process saw hold; it is never written down.
-static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// A cluster that evidence can be collected of, or one case on it.
 #[derive(Debug, Clone)]
@@ -64,7 +61,7 @@ impl Subject {
             process: std::process::id(),
             nodes: nodes.to_vec(),
             redact: settings().redact.clone(),
-            home: super::bundle::home(),
+            home: home(),
             ..ClusterNotes::default()
         };
         let notes = Notes {
@@ -121,9 +118,9 @@ impl Subject {
     /// The place cannot be made.
     pub fn take_place(&self) -> Result<()> {
         let mut known = lock(&self.known);
-        killed::prepare(&known.notes.cluster.name)?;
+        notebook::prepare(&known.notes.cluster.name)?;
         known.has_place = true;
-        killed::note(&known.notes);
+        notebook::note(&known.notes);
         Ok(())
     }
 
@@ -131,7 +128,7 @@ impl Subject {
     pub fn leave_place(&self) {
         let mut known = lock(&self.known);
         if std::mem::take(&mut known.has_place) {
-            killed::forget(&known.notes.cluster.name);
+            notebook::forget(&known.notes.cluster.name);
         }
     }
 
@@ -229,7 +226,7 @@ impl Subject {
         };
         let mut known = lock(&self.known);
         if known.has_place {
-            killed::note_step(&known.notes.cluster.name, &step);
+            notebook::note_step(&known.notes.cluster.name, &step);
         }
         known.notes.steps.push(step);
     }
@@ -239,7 +236,7 @@ impl Subject {
         let mut known = lock(&self.known);
         change(&mut known.notes);
         if known.has_place {
-            killed::note(&known.notes);
+            notebook::note(&known.notes);
         }
     }
 }
@@ -254,28 +251,6 @@ fn test_of_thread() -> String {
     } else {
         name.to_owned()
     }
-}
-
-/// Adds what Secrets hold, and returns all that is known of them: a log may outlive its
-/// namespace, and a test's words its cluster.
-pub(super) fn learn(secrets: BTreeSet<String>) -> BTreeSet<String> {
-    let mut known = lock(&SECRETS);
-    known.extend(secrets);
-    known.clone()
-}
-
-/// Notes what the Secrets among these documents hold, so that this process never shows it.
-pub fn hide<'a>(documents: impl IntoIterator<Item = &'a serde_json::Value>) {
-    learn(secrets_in(documents));
-}
-
-/// Takes out all that this process knows to be secret.
-///
-/// # Errors
-/// `KUBENEST_REDACT` has a pattern that is none.
-pub fn redactor() -> Result<Redactor> {
-    let known = learn(BTreeSet::new());
-    Ok(Redactor::new(settings().redact.as_deref())?.hiding(&known))
 }
 
 pub(super) fn now_us() -> i64 {

@@ -1,0 +1,22 @@
+//! Where evidence is kept.
+
+use std::path::PathBuf;
+
+use kubenest_base::settings::settings;
+
+/// Where bundles go: where the setting says, else below the nearest `target`, else in the
+/// cache.
+pub(super) fn home() -> PathBuf {
+    let settings = settings();
+    if let Some(folder) = &settings.evidence {
+        return std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let own = here
+        .ancestors()
+        .find(|folder| folder.join("Cargo.toml").is_file() && folder.join("target").is_dir());
+    match own {
+        Some(own) => own.join("target/kubenest-evidence"),
+        None => settings.cache.join("evidence"),
+    }
+}

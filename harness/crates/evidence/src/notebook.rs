@@ -1,0 +1,164 @@
+//! The notebook of a living process: what it knows of a cluster, written down for whoever comes
+//! after it was killed.
+//!
+//! It is a private folder that is there for as long as its cluster lives. When the process is
+//! gone, the guard adds what the nodes say, and [`killed`](super::killed) makes a bundle of it.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use super::notes::{Notes, Step};
+use kubenest_base::{Context, Result, file, settings::settings};
+
+/// What the process knew, but for the steps.
+const KNOWN: &str = "known.json";
+/// The namespaces of the cases that run, in the order in which they began: for the guard.
+pub(super) const CASES: &str = "cases";
+/// The steps, one a line: they come often.
+const STEPS: &str = "steps.jsonl";
+
+/// The folder of a cluster, for a guard to save to. As long as the guard has not its name, what
+/// is in there may be another cluster's.
+pub fn place(cluster: &str) -> Result<PathBuf> {
+    let folder = folder(cluster);
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
+        .create(&folder)
+        .with_context(|| format!("make '{}'", folder.display()))?;
+    Ok(folder)
+}
+
+/// Empties the [`place`] of a cluster: what is in there was a former one's of its name.
+pub(super) fn prepare(cluster: &str) -> Result<()> {
+    fs::remove_dir_all(folder(cluster)).ok();
+    place(cluster)?;
+    Ok(())
+}
+
+/// Takes back a place that nothing was put into.
+pub fn unplace(cluster: &str) {
+    fs::remove_dir(folder(cluster)).ok();
+}
+
+/// Keeps what is known of a cluster that has its place.
+pub(super) fn note(notes: &Notes) {
+    noted(&notes.cluster.name, |folder| write_notes(folder, notes));
+}
+
+/// Adds a step that what is [noted](note) does not have yet.
+pub(super) fn note_step(cluster: &str, step: &Step) {
+    noted(cluster, |folder| add_step(folder, step));
+}
+
+fn noted(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
+    let folder = folder(cluster);
+    if !folder.is_dir() {
+        return;
+    }
+    if let Err(error) = write(&folder) {
+        tracing::debug!("cluster '{cluster}': {}", error.report());
+    }
+}
+
+pub(super) fn write_notes(folder: &Path, notes: &Notes) -> Result<()> {
+    if !folder.join(STEPS).exists() {
+        let lines: String = notes.steps.iter().map(line).collect();
+        file::write(&folder.join(STEPS), lines)?;
+    }
+    let known = serde_json::to_vec(notes).context("note what is known")?;
+    // The guard may look at any moment.
+    file::write(&folder.join(CASES), notes.about_all().namespaces())?;
+    file::write(&folder.join(KNOWN), known)
+}
+
+/// To a file that is there: the first note has all steps before it.
+fn add_step(folder: &Path, step: &Step) -> Result<()> {
+    let file = fs::OpenOptions::new().append(true).open(folder.join(STEPS));
+    let added = match file {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.and_then(|mut file| file.write_all(line(step).as_bytes())),
+    };
+    added.context("note a step")
+}
+
+fn line(step: &Step) -> String {
+    json!(step).to_string() + "\n"
+}
+
+pub(super) fn without_steps(folder: &Path) -> Option<Notes> {
+    serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()
+}
+
+/// What a process noted; a step that it did not get to the end of is left out.
+pub(super) fn read_notes(folder: &Path) -> Option<Notes> {
+    let mut notes = without_steps(folder)?;
+    let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
+    let steps = steps.split(|byte| *byte == b'\n');
+    notes.steps = steps
+        .filter_map(|step| serde_json::from_slice(step).ok())
+        .collect();
+    Some(notes)
+}
+
+/// Removes the notebook: from now on a guard saves nothing of this cluster.
+pub(super) fn forget(cluster: &str) {
+    fs::remove_dir_all(folder(cluster)).ok();
+}
+
+/// Where the notebooks are.
+pub(super) fn home() -> PathBuf {
+    settings().cache.join("killed")
+}
+
+fn folder(cluster: &str) -> PathBuf {
+    home().join(cluster)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(at_us: i64) -> Step {
+        Step {
+            at_us,
+            boot: at_us < 2,
+            failed: false,
+            case: String::new(),
+            text: format!("step\n{at_us}"),
+        }
+    }
+
+    #[test]
+    fn a_step_is_added_to_those_before_and_half_a_one_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        add_step(path, &step(0)).unwrap();
+        let mut notes = Notes {
+            steps: vec![step(0), step(1)],
+            ..Notes::default()
+        };
+        notes.cluster.name = "c".into();
+        write_notes(path, &notes).unwrap();
+        let noted = fs::read(path.join(STEPS)).unwrap();
+        add_step(path, &step(2)).unwrap();
+        // What is told otherwise costs none of them.
+        write_notes(path, &notes).unwrap();
+        let added = fs::read(path.join(STEPS)).unwrap();
+        assert_eq!(added, [noted, line(&step(2)).into_bytes()].concat());
+        fs::write(
+            path.join(STEPS),
+            [&added[..], br#"{"at_us":3,"bo"#].concat(),
+        )
+        .unwrap();
+        let read = read_notes(path).unwrap();
+        assert_eq!(read.cluster.name, "c");
+        assert_eq!(read.steps, [step(0), step(1), step(2)]);
+    }
+}

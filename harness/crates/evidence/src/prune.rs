@@ -1,0 +1,89 @@
+//! Removes what was kept long ago.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{bundle::MARK, home::home, killed};
+use kubenest_base::{Context, Result, settings::settings};
+
+/// Bundles that `kubenest clean` leaves, the newest.
+pub const KEPT_BUNDLES: usize = 50;
+/// Days after which it removes a bundle.
+pub const KEPT_DAYS: u64 = 14;
+
+/// Removes bundles beyond [`KEPT_BUNDLES`] and [`KEPT_DAYS`] from where this process would
+/// write them and from the cache, and what is left there of killed processes. Returns what it
+/// removed.
+///
+/// # Errors
+/// A folder cannot be removed.
+pub fn prune() -> Result<Vec<PathBuf>> {
+    let age = Duration::from_secs(KEPT_DAYS * 24 * 3600);
+    let mut removed = killed::prune(age);
+    let mut homes = vec![home(), settings().cache.join("evidence")];
+    homes.dedup();
+    for home in homes {
+        removed.extend(prune_folder(&home, KEPT_BUNDLES, age)?);
+    }
+    Ok(removed)
+}
+
+fn prune_folder(home: &Path, most: usize, age: Duration) -> Result<Vec<PathBuf>> {
+    let Ok(entries) = fs::read_dir(home) else {
+        return Ok(Vec::new());
+    };
+    let mut bundles: Vec<(SystemTime, PathBuf)> = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        // Of the entry itself: a link may lead to anything.
+        let own = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
+        if let (true, Ok(mark)) = (own, fs::symlink_metadata(path.join(MARK))) {
+            bundles.push((mark.modified().unwrap_or(SystemTime::UNIX_EPOCH), path));
+        }
+    }
+    bundles.sort_by(|a, b| b.cmp(a));
+    let old = |made: SystemTime| made.elapsed().is_ok_and(|since| since > age);
+    let (mut removed, mut failed) = (Vec::new(), Ok(()));
+    for (at, (made, path)) in bundles.into_iter().enumerate() {
+        if at >= most || old(made) {
+            match fs::remove_dir_all(&path) {
+                Ok(()) => removed.push(path),
+                // The others go all the same.
+                error => {
+                    failed =
+                        failed.and(error.with_context(|| format!("remove '{}'", path.display())))
+                }
+            }
+        }
+    }
+    failed.map(|()| removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Bundle;
+
+    #[test]
+    fn what_is_too_old_or_too_much_goes_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let foreign = home.path().join("users-own");
+        fs::create_dir(&foreign).unwrap();
+        let bundles: Vec<PathBuf> = (0..4)
+            .map(|days| {
+                let bundle = Bundle::create(home.path(), &format!("b{days}"), 1).unwrap();
+                let mark = fs::File::open(bundle.folder().join(MARK)).unwrap();
+                mark.set_modified(SystemTime::now() - day * days).unwrap();
+                bundle.folder().to_owned()
+            })
+            .collect();
+        let removed = prune_folder(home.path(), 3, day * 5 / 2).unwrap();
+        assert_eq!(removed, bundles[3..]);
+        let removed = prune_folder(home.path(), 2, day * 9).unwrap();
+        assert_eq!(removed, bundles[2..3]);
+        assert!(foreign.exists() && bundles[1].exists());
+    }
+}
