@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::{home::home, page::FileLink};
+use super::{home::home, page::FileLink, part::PartId};
 use kubenest_base::{Context, Result};
 
 /// In each folder that was made here; what lacks it is never removed.
@@ -53,8 +53,8 @@ impl Bundle {
         unreachable!("a free name must be found")
     }
 
-    /// The folder of a cluster's full logs, the newest of which replace the older.
-    pub(super) fn full(home: &Path, cluster: &str) -> Result<Self> {
+    /// The folder of a cluster's whole logs, the newest of which replace the older.
+    pub(super) fn of_cluster(home: &Path, cluster: &str) -> Result<Self> {
         let folder = home.join(format!("cluster-{}", slug(cluster)));
         make_folders(&folder).with_context(|| format!("make '{}'", folder.display()))?;
         Self::marked(folder)
@@ -73,12 +73,13 @@ impl Bundle {
         &self.folder
     }
 
-    /// Writes a text that was redacted; `path` was checked.
-    pub(super) fn write(&mut self, path: &str, what: &str, text: &str, cut: bool) -> Result<()> {
-        self.put(path, text)?;
+    /// Writes the text of a part, which was redacted.
+    pub(super) fn write(&mut self, id: &PartId, text: &str, cut: bool) -> Result<()> {
+        let path = id.path();
+        self.put(&path, text)?;
         self.files.push(FileLink {
-            path: path.to_owned(),
-            what: what.to_owned(),
+            path,
+            what: id.description().to_owned(),
             bytes: text.len() as u64,
             cut,
         });
@@ -159,7 +160,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let bundle = Bundle::create(home.path(), "b", 1).unwrap();
         bundle.put("nodes/n/kubelet.log", "text").unwrap();
-        let full = Bundle::full(home.path(), "c").unwrap();
+        let full = Bundle::of_cluster(home.path(), "c").unwrap();
         full.put("index.json", "{}").unwrap();
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         for folder in [

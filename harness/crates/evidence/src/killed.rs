@@ -14,12 +14,13 @@ use std::{
 use futures::future::join_all;
 
 use super::{
-    Kept,
-    collect::{Why, write_whole},
-    look::{self, Gathered},
+    Kept, look,
     notebook::{home, read_notes, without_steps},
     notes::{About, Notes},
+    occasion::Why,
+    part::{Kind, Parts},
     redact::secrets_in,
+    writer::write_whole,
 };
 use kubenest_base::liveness::Process;
 use kubenest_base::{
@@ -178,7 +179,7 @@ fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Kept>> {
 }
 
 fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Kept> {
-    let mut found = Gathered::default();
+    let mut found = Parts::default();
     for node in &about.cluster.nodes {
         match fs::read(folder.join(format!("{node}.raw"))) {
             Ok(raw) if !raw.is_empty() => look::read(node, &demux(&raw), &mut found),
@@ -189,7 +190,7 @@ fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Kept> {
             ),
         }
         if let Ok(document) = fs::read(folder.join(format!("{node}.json"))) {
-            found.add(format!("engine/{node}.json"), document);
+            found.add(Kind::Container.of(node), document);
         }
     }
     let why = Why {
@@ -201,12 +202,14 @@ fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Kept> {
         ..Why::default()
     };
     let secrets = secrets_in(&found.documents());
-    let of_others = notes.cases.keys().filter(|namespace| {
+    let is_of_others = |namespace: &String| {
         let mut own = about.cases.iter();
-        !own.any(|case| case.namespace == **namespace)
+        notes.cases.contains_key(namespace) && !own.any(|case| case.namespace == *namespace)
+    };
+    found.found.retain(|part| match &part.id.kind {
+        Kind::Namespace(namespace) => !is_of_others(namespace),
+        _ => true,
     });
-    let of_others: BTreeSet<String> = of_others.map(|case| format!("api/{case}.json")).collect();
-    found.parts.retain(|part| !of_others.contains(&part.path));
     write_whole(about, &why, found, &secrets)
 }
 

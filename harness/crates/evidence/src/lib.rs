@@ -15,14 +15,17 @@ mod killed;
 mod look;
 mod notebook;
 mod notes;
+mod occasion;
 pub mod page;
 mod panics;
+mod part;
 mod prune;
 pub mod redact;
 mod secrets;
 mod signals;
 mod subject;
 mod timeline;
+mod writer;
 
 use std::path::Path;
 
@@ -33,9 +36,9 @@ use kubenest_node::node;
 
 pub use self::{
     bundle::aside,
-    collect::Why,
     look::LOOK,
     notebook::{place, unplace},
+    occasion::Why,
     panics::words,
     secrets::{hide, redactor},
     signals::{unless_ending, watch},

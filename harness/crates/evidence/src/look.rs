@@ -6,9 +6,11 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde_json::Value;
 
-use super::{notes::About, page::Missing};
+use super::{
+    notes::About,
+    part::{Kind, Part, PartId, Parts},
+};
 use kubenest_base::{Error, Result, wait};
 use kubenest_diagnosis::clean;
 use kubenest_docker::{ContainerSpec, Docker, Labels, labels::BOOT};
@@ -34,80 +36,6 @@ const JOURNALS: [&str; 4] = [
     "full/kubelet.log",
 ];
 
-/// One piece of raw evidence.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Part {
-    /// Where it goes, below the bundle's folder.
-    pub(super) path: String,
-    pub(super) bytes: Vec<u8>,
-    /// Its beginning is not there.
-    pub(super) cut: bool,
-}
-
-/// What was found, and what was not.
-#[derive(Debug, Default)]
-pub(super) struct Gathered {
-    pub(super) parts: Vec<Part>,
-    pub(super) missing: Vec<Missing>,
-}
-
-impl Gathered {
-    pub(super) fn miss(&mut self, name: &str, node: &str, error: &str) {
-        self.missing.push(Missing {
-            name: name.to_owned(),
-            node: node.to_owned(),
-            error: error.trim().to_owned(),
-        });
-    }
-
-    pub(super) fn add(&mut self, path: String, bytes: impl Into<Vec<u8>>) {
-        self.parts.push(Part {
-            path,
-            bytes: bytes.into(),
-            cut: false,
-        });
-    }
-
-    /// The objects of the API.
-    pub(super) fn documents(&self) -> Vec<Value> {
-        let parts = self
-            .parts
-            .iter()
-            .filter(|part| part.path.starts_with("api/"));
-        parts
-            .filter_map(|part| serde_json::from_slice(&part.bytes).ok())
-            .collect()
-    }
-
-    /// Takes from beside a node what it did not say itself, or not to its end.
-    fn complete(&mut self, node: &str, beside: Self) {
-        for part in beside.parts {
-            let own = self.parts.iter_mut().find(|own| own.path == part.path);
-            match own {
-                Some(own) if own.bytes.len() >= part.bytes.len() => {}
-                Some(own) => *own = part,
-                None => self.parts.push(part),
-            }
-        }
-        let has = |name: &str| {
-            let path = path(node, name);
-            path.is_some_and(|path| self.parts.iter().any(|part| part.path == path))
-        };
-        let had: Vec<&str> = JOURNALS.into_iter().filter(|name| has(name)).collect();
-        self.missing
-            .retain(|missing| !had.contains(&missing.name.as_str()));
-        // Where the journals are there, it does not matter who else could not read them.
-        if !had.contains(&"kubelet.log") {
-            self.missing.extend(beside.missing);
-        }
-    }
-
-    pub(super) fn merge(&mut self, other: Self) {
-        self.parts.extend(other.parts);
-        self.missing.extend(other.missing);
-    }
-}
-
 /// The arguments of the script for cases, or for all there is.
 pub(super) fn argv(about: &About) -> Vec<String> {
     let (folder, namespaces) = (about.kept_folder(), about.namespaces());
@@ -122,13 +50,8 @@ fn argv_of_journals(about: &About) -> Vec<String> {
 }
 
 /// Looks at a node from the inside, or into what a stopped one left in its volumes.
-pub(super) async fn look(
-    docker: &Docker,
-    about: &About,
-    node: &str,
-    deadline: Duration,
-) -> Gathered {
-    let mut found = Gathered::default();
+pub(super) async fn look(docker: &Docker, about: &About, node: &str, deadline: Duration) -> Parts {
+    let mut found = Parts::default();
     let node_of = Beside {
         docker,
         cluster: &about.cluster.name,
@@ -154,21 +77,21 @@ pub(super) async fn look(
 
 /// Looks at a node that runs. One that is slow, or frozen, is given all of its time, and its
 /// journals are read from beside it meanwhile: nothing holds that up but the disk.
-async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Gathered {
+async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Parts {
     let whole = wait::Deadline::begin(deadline);
     let argv = argv(about);
     let inside = node.docker.exec_bounded(node.node, &argv, BYTES, deadline);
     let mut inside = Box::pin(inside);
     let soon = wait::at_most(deadline / SLOW, &mut inside).await;
-    let mut found = Gathered::default();
-    let mut beside = Gathered::default();
+    let mut found = Parts::default();
+    let mut beside = Parts::default();
     let journals = argv_of_journals(about);
     match soon {
         Some(output) => {
             let ended = matches!(output, Ok((_, true)));
             told(node.node, output, &mut found);
             // It said too much, or is paused or frozen: then the engine's words are all there is.
-            if !ended || found.parts.is_empty() {
+            if !ended || found.found.is_empty() {
                 let from_beside = node.run(&journals, whole.rest()).await;
                 told(node.node, from_beside, &mut beside);
             }
@@ -179,11 +102,11 @@ async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Ga
             told(node.node, from_beside, &mut beside);
         }
     }
-    found.complete(node.node, beside);
+    complete(&mut found, node.node, beside);
     found
 }
 
-fn told(node: &str, output: Result<(Vec<u8>, bool)>, found: &mut Gathered) {
+fn told(node: &str, output: Result<(Vec<u8>, bool)>, found: &mut Parts) {
     match output {
         Ok((output, whole)) => {
             read(node, &output, found);
@@ -208,11 +131,11 @@ struct Beside<'a> {
 
 impl Beside<'_> {
     /// Files of the node's own, which are in none of its volumes.
-    async fn files(&self, deadline: Duration, found: &mut Gathered) {
+    async fn files(&self, deadline: Duration, found: &mut Parts) {
         for path in ["/etc/containerd/config.toml", "/kind/kubeadm.conf"] {
             let file = self.docker.get_file(self.node, path);
             match wait::within("a file", deadline, file).await {
-                Ok(bytes) => found.add(format!("nodes/{}/files{path}", self.node), bytes),
+                Ok(bytes) => found.add(Kind::NodeFile(path.to_owned()).of(self.node), bytes),
                 Err(error) => found.miss(path, self.node, &error.report()),
             }
         }
@@ -257,8 +180,31 @@ impl Beside<'_> {
     }
 }
 
+/// Takes from beside a node what it did not say itself, or not to its end.
+fn complete(found: &mut Parts, node: &str, beside: Parts) {
+    for part in beside.found {
+        match found.found.iter_mut().find(|own| own.id == part.id) {
+            Some(own) if own.bytes.len() >= part.bytes.len() => {}
+            Some(own) => *own = part,
+            None => found.found.push(part),
+        }
+    }
+    let has = |name: &str| {
+        let id = PartId::by_name(node, name);
+        id.is_some_and(|id| found.get(&id).is_some())
+    };
+    let had: Vec<&str> = JOURNALS.into_iter().filter(|name| has(name)).collect();
+    found
+        .missing
+        .retain(|missing| !had.contains(&missing.name.as_str()));
+    // Where the journals are there, it does not matter who else could not read them.
+    if !had.contains(&"kubelet.log") {
+        found.missing.extend(beside.missing);
+    }
+}
+
 /// Reads what the script printed. Of a line without its end stays what has arrived.
-pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
+pub(super) fn read(node: &str, output: &[u8], found: &mut Parts) {
     let ended = output
         .iter()
         .rposition(|byte| *byte == b'\n')
@@ -276,7 +222,7 @@ pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
             found.miss("look", node, &format!("it said {:?}", short(&line)));
             continue;
         };
-        let Some(path) = path(node, name) else {
+        let Some(id) = PartId::by_name(node, name) else {
             found.miss(short(name), node, "a strange name");
             continue;
         };
@@ -284,9 +230,9 @@ pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
             found.miss(name, node, "it is not whole");
             continue;
         };
-        let limit = match name {
-            _ if name.starts_with("pods/") => POD,
-            _ if path.ends_with(".json") => DOCUMENT,
+        let limit = match &id.kind {
+            Kind::PodLog(_) => POD,
+            _ if id.is_document() => DOCUMENT,
             _ => PART,
         };
         let late = matches!(status, "124" | "137");
@@ -297,23 +243,23 @@ pub(super) fn read(node: &str, output: &[u8], found: &mut Gathered) {
             let last = kubenest_base::process::last_lines(&said, 3);
             found.miss(name, node, &format!("status {status}: {}", clean(&last)));
         }
-        if !bytes.is_empty() && (status == "0" || (late && !path.ends_with(".json"))) {
+        if !bytes.is_empty() && (status == "0" || (late && !id.is_document())) {
             let cut = bytes.len() >= limit;
-            found.parts.push(Part { path, bytes, cut });
+            found.found.push(Part { id, bytes, cut });
         }
     }
 }
 
 /// Reads a part that was cut off while it was said.
-fn read_broken(node: &str, line: &[u8], found: &mut Gathered) {
+fn read_broken(node: &str, line: &[u8], found: &mut Parts) {
     let line = String::from_utf8_lossy(line);
     let (Some((name, encoded)), false) = (line.split_once(' '), line.ends_with(' ')) else {
         return;
     };
     let encoded = encoded.split(' ').next().unwrap_or_default();
-    let path = path(node, name).filter(|path| !path.ends_with(".json"));
+    let id = PartId::by_name(node, name).filter(|id| !id.is_document());
     let bytes = BASE64_STANDARD.decode(&encoded[..encoded.len() / 4 * 4]);
-    let (Some(path), Ok(mut bytes)) = (path, bytes) else {
+    let (Some(id), Ok(mut bytes)) = (id, bytes) else {
         return;
     };
     // The last line may be half a secret.
@@ -322,24 +268,8 @@ fn read_broken(node: &str, line: &[u8], found: &mut Gathered) {
     if !bytes.is_empty() {
         found.miss(name, node, "it was cut off; its end is missing");
         let cut = false;
-        found.parts.push(Part { path, bytes, cut });
+        found.found.push(Part { id, bytes, cut });
     }
-}
-
-/// Where a part goes; none for a name that would lead elsewhere.
-fn path(node: &str, name: &str) -> Option<String> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
-    let safe =
-        name.bytes().all(plain) && !name.split('/').any(|part| matches!(part, "" | "." | ".."));
-    if !safe {
-        return None;
-    }
-    Some(match name.split_once('/') {
-        Some(("api", _)) => name.to_owned(),
-        Some(("configz", file)) => format!("nodes/{}/configz.json", file.strip_suffix(".json")?),
-        Some(("pods", rest)) => format!("pods/{node}/{rest}"),
-        _ => format!("nodes/{node}/{name}"),
-    })
 }
 
 fn short(text: &str) -> &str {
@@ -349,16 +279,16 @@ fn short(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notes::CaseNotes;
+    use crate::{notes::CaseNotes, part::Journal};
 
     #[test]
     fn what_a_look_prints_is_read_and_what_is_broken_is_told() {
-        let mut found = Gathered::default();
+        let mut found = Parts::default();
         let said = b"kubelet.log aGVsbG8= 0\nplugins.txt bm8gY3Ry 127\nempty.txt  0\n\
             late.txt aGVsbG8= 124\n../up aGVsbG8= 0\na/../../b aGVsbG8= 0\nbad.txt %% 0\n\
             api/x.json e30= 0\nconfigz/n2.json e30= 0\npods/a_b_c/d/0.log aGVsbG8= 0\nhalf aGVs";
         read("n1", said, &mut found);
-        let paths: Vec<&str> = found.parts.iter().map(|part| part.path.as_str()).collect();
+        let paths: Vec<String> = found.found.iter().map(|part| part.id.path()).collect();
         assert_eq!(
             paths,
             [
@@ -369,7 +299,7 @@ mod tests {
                 "pods/n1/a_b_c/d/0.log"
             ]
         );
-        assert_eq!(found.parts[0].bytes, b"hello");
+        assert_eq!(found.found[0].bytes, b"hello");
         let missing: Vec<String> = found
             .missing
             .iter()
@@ -389,31 +319,28 @@ mod tests {
 
     #[test]
     fn what_arrived_of_a_part_stays_but_for_its_last_line() {
-        let mut found = Gathered::default();
+        let mut found = Parts::default();
         // "one\ntwo", of which the last letter has half its base64.
         read(
             "n1",
             b"disk.txt aGVsbG8= 0\nkubelet.log b25lCnR3b",
             &mut found,
         );
-        let kubelet = found
-            .parts
-            .iter()
-            .find(|part| part.path == "nodes/n1/kubelet.log");
-        assert_eq!(kubelet.unwrap().bytes, b"one\n");
+        let kubelet = Kind::Journal(Journal::Kubelet).of("n1");
+        assert_eq!(found.get(&kubelet).unwrap().bytes, b"one\n");
         assert_eq!(found.missing[0].error, "it was cut off; its end is missing");
-        assert_eq!(found.parts.len(), 2);
+        assert_eq!(found.found.len(), 2);
         for broken in ["api/x.json e30K", "a.txt", "a.txt ", "a.txt %%%%"] {
-            let mut none = Gathered::default();
+            let mut none = Parts::default();
             read("n1", broken.as_bytes(), &mut none);
-            assert!(none.parts.is_empty(), "{broken}");
+            assert!(none.found.is_empty(), "{broken}");
         }
     }
 
     #[test]
     fn what_a_slow_node_lacks_comes_from_beside_it() {
         let gathered = |said: &str| {
-            let mut found = Gathered::default();
+            let mut found = Parts::default();
             read("n1", said.as_bytes(), &mut found);
             found
         };
@@ -425,11 +352,10 @@ mod tests {
             "containerd.log aGVsbG8= 0\nkubelet.log aGVs 0\nfull/kubelet.log aGVsbG8= 0\n",
         );
         beside.miss("look", "n1", "not told: the journals are there");
-        found.complete("n1", beside);
+        complete(&mut found, "n1", beside);
         let text = |name: &str| {
-            let path = path("n1", name).unwrap();
-            let part = found.parts.iter().find(|part| part.path == path).unwrap();
-            String::from_utf8_lossy(&part.bytes).into_owned()
+            let id = PartId::by_name("n1", name).unwrap();
+            String::from_utf8_lossy(&found.get(&id).unwrap().bytes).into_owned()
         };
         for name in ["containerd.log", "kubelet.log", "full/kubelet.log"] {
             assert_eq!(text(name), "hello", "{name}");
@@ -441,10 +367,10 @@ mod tests {
             .collect();
         assert_eq!(missing, ["services.txt", "look"]);
 
-        let mut nothing = Gathered::default();
-        let mut beside = Gathered::default();
+        let mut nothing = Parts::default();
+        let mut beside = Parts::default();
         beside.miss("look", "n1", "no engine");
-        nothing.complete("n1", beside);
+        complete(&mut nothing, "n1", beside);
         assert_eq!(nothing.missing[0].error, "no engine");
     }
 

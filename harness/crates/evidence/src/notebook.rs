@@ -2,7 +2,7 @@
 //! after it was killed.
 //!
 //! It is a private folder that is there for as long as its cluster lives. When the process is
-//! gone, the guard adds what the nodes say, and [`killed`](super::killed) makes a bundle of it.
+//! gone, the guard adds what the nodes say, and [`finish`](super::finish) makes a bundle of it.
 
 use std::{
     fs,

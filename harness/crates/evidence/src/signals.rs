@@ -8,7 +8,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::{Kept, Why, collect, subject::Subject};
+use super::{Kept, Why, collect::collect, subject::Subject};
 use kubenest_base::{Result, process::ignores, progress, wait};
 
 /// Test runners send SIGKILL after ten seconds.
