@@ -14,6 +14,10 @@ use nix::{
 
 use crate::{Context, Error, Result};
 
+/// The permissions of a plain file; the user's mask takes away from these.
+const ANYBODYS: u32 = 0o666;
+const PRIVATE: u32 = 0o600;
+
 /// Opens what a path names to those whose root is the folder `root`: an absolute link starts at
 /// that root, and nothing leads out of it.
 ///
@@ -55,7 +59,15 @@ pub fn regular_files(root: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// Its folder is not there, is not this user's to write to, or is full.
 pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
-    put(path, content.as_ref(), |_| Ok(()))
+    put(path, content.as_ref(), ANYBODYS, |_| Ok(()))
+}
+
+/// As [`write()`], for its owner's eyes only.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_private(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
+    put(path, content.as_ref(), PRIVATE, |_| Ok(()))
 }
 
 /// As [`write()`], and waits for the disk: what lasts has to outlive a crash of the machine, too.
@@ -63,18 +75,17 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub fn write_through(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
-    put(path, content.as_ref(), File::sync_all)
+    put(path, content.as_ref(), ANYBODYS, File::sync_all)
 }
 
-fn put(path: &Path, content: &[u8], flush: fn(&File) -> io::Result<()>) -> Result<()> {
+fn put(path: &Path, content: &[u8], mode: u32, flush: fn(&File) -> io::Result<()>) -> Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
         // Removed when it is dropped, which is the way out of everything but a kill.
         let mut half = tempfile::Builder::new()
             .prefix(".half-")
-            // As a plain file has them; the user's mask takes away from these.
-            .permissions(Permissions::from_mode(0o666))
+            .permissions(Permissions::from_mode(mode))
             .tempfile_in(folder)?;
         half.write_all(content)?;
         flush(half.as_file())?;
@@ -127,13 +138,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_the_permissions_of_any_other() {
+    fn a_file_has_the_permissions_of_any_other_unless_it_is_private() {
         let folder = tempfile::tempdir().unwrap();
-        let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+        let [one, other, private] =
+            ["one", "other", "private"].map(|name| folder.path().join(name));
         write(&one, "").unwrap();
         fs::write(&other, "").unwrap();
+        write_private(&private, "").unwrap();
         let mode = |path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&one), mode(&other));
+        assert_eq!(mode(&private) & 0o777, PRIVATE);
     }
 
     #[test]
