@@ -1,9 +1,8 @@
 //! The folders that evidence is kept in, made and filled.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -11,13 +10,12 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::{home::home, page::FileLink, part::PartId};
-use kubenest_base::{Context, Result};
+use kubenest_base::{Context, Result, file};
 
 /// In each folder that was made here; what lacks it is never removed.
 pub(super) const MARK: &str = ".kubenest-evidence";
 /// What is kept is for its owner only: redaction goes by what it knows.
 const FOLDER: u32 = 0o700;
-const FILE: u32 = 0o600;
 /// Longest part of a folder's name that comes from a test or a cluster.
 const NAME: usize = 100;
 
@@ -61,8 +59,7 @@ impl Bundle {
     }
 
     fn marked(folder: PathBuf) -> Result<Self> {
-        write_file(&folder.join(MARK), "")
-            .with_context(|| format!("write '{}'", folder.display()))?;
+        file::write_private(&folder.join(MARK), "")?;
         Ok(Self {
             folder,
             files: Vec::new(),
@@ -89,11 +86,11 @@ impl Bundle {
     /// Writes a file that the page does not list.
     pub(super) fn put(&self, path: &str, text: &str) -> Result<()> {
         let path = self.folder.join(path);
-        let what = || format!("write '{}'", path.display());
         if let Some(parent) = path.parent() {
-            make_folders(parent).with_context(what)?;
+            make_folders(parent).with_context(|| format!("write '{}'", path.display()))?;
         }
-        write_file(&path, text).with_context(what)
+        // Two cases of a cluster may write its whole logs at once: each log is of one of them.
+        file::write_private(&path, text)
     }
 }
 
@@ -102,25 +99,18 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     builder.recursive(true).mode(FOLDER).create(folder)
 }
 
-fn write_file(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(FILE);
-    options.open(path)?.write_all(text.as_bytes())
-}
-
 /// A folder for bundles that go with it. It is among the others, so that they are pruned if this
 /// process does not get to its end, but they are not taken for those of a failure.
 pub fn aside() -> Result<TempDir> {
     let home = home();
     let make = || {
         fs::create_dir_all(&home)?;
-        let aside = tempfile::Builder::new()
-            .prefix("asked-for-")
-            .tempdir_in(&home)?;
-        write_file(&aside.path().join(MARK), "")?;
-        Ok::<_, io::Error>(aside)
+        let mut aside = tempfile::Builder::new();
+        aside.prefix("asked-for-").tempdir_in(&home)
     };
-    make().with_context(|| format!("make a folder in '{}'", home.display()))
+    let aside = make().with_context(|| format!("make a folder in '{}'", home.display()))?;
+    file::write_private(&aside.path().join(MARK), "")?;
+    Ok(aside)
 }
 
 /// A name that every file system takes.
@@ -137,9 +127,10 @@ fn slug(about: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::{os::unix::fs::PermissionsExt, thread};
 
     use super::*;
+    use crate::part::{Journal, Kind};
 
     #[test]
     fn a_bundle_is_never_written_over() {
@@ -174,7 +165,30 @@ mod tests {
             bundle.folder().join("nodes/n/kubelet.log"),
             full.folder().join("index.json"),
         ] {
-            assert_eq!(mode(file), FILE);
+            assert_eq!(mode(file), 0o600);
         }
+    }
+
+    #[test]
+    fn a_whole_log_is_whole_while_two_cases_write_it_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let id = Kind::WholeJournal(Journal::Kubelet).of("n");
+        let path = home.path().join("cluster-c").join(id.path());
+        let texts = ["a".repeat(1 << 20), "b".repeat(1 << 19)];
+        let write = |text: &str| {
+            for _ in 0..20 {
+                let mut logs = Bundle::of_cluster(home.path(), "c").unwrap();
+                logs.write(&id, text, false).unwrap();
+            }
+        };
+        thread::scope(|scope| {
+            let cases = texts.each_ref().map(|text| scope.spawn(|| write(text)));
+            while !cases.iter().all(|case| case.is_finished()) {
+                if let Ok(read) = fs::read_to_string(&path) {
+                    assert!(texts.contains(&read), "{} bytes", read.len());
+                }
+            }
+        });
+        assert!(texts.contains(&fs::read_to_string(&path).unwrap()));
     }
 }

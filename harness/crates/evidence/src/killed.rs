@@ -94,13 +94,10 @@ fn give_back(taken: &Path, error: Error) -> Error {
     };
     let stays = stays.display();
     let error = Error::setup(format!("no bundle is made of '{stays}', which stays")).because(error);
-    match error.cure_text() {
-        Some(_) => error,
-        None => error.cure(format!(
-            "make room, or name another folder by KUBENEST_EVIDENCE, then `kubenest logs --killed`; \
-             or remove '{stays}'"
-        )),
-    }
+    let cure = error.cure_text();
+    let cure = cure.unwrap_or("make room, or name another folder by KUBENEST_EVIDENCE");
+    let cure = format!("{cure}, then `kubenest logs --killed`; or remove '{stays}'");
+    error.cure(cure)
 }
 
 /// Removes what nobody could finish in so long, such as what was saved before this machine's
@@ -259,7 +256,11 @@ mod tests {
             "{}",
             error.report()
         );
-        assert!(error.cure_text().is_some());
+        let cure = error.cure_text().unwrap();
+        assert!(
+            cure.contains(", then `kubenest logs --killed`; or remove '"),
+            "{cure}"
+        );
         let left: Vec<PathBuf> = folders(&killed).collect();
         assert_eq!(left, [killed.join("b")]);
         assert!(left[0].join("n.raw").is_file());
