@@ -11,10 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use kubenest_base::{Context, Result, file, settings::settings};
-use kubenest_docker::{
-    Docker,
-    labels::{self, Liveness, Owner},
-};
+use kubenest_docker::{Docker, Liveness, Owner, labels};
 
 /// Whose it is, beside the kubeconfig.
 const MADE_BY: &str = "made-by.json";

@@ -11,8 +11,8 @@ use futures::future::join_all;
 use super::{folder, kubeconfig, site::Site, tunnel::Tunnel};
 use kubenest_base::{Context, Error, Result, process::quote, progress, settings::settings};
 use kubenest_docker::{
-    Docker, Guard, Labels, Saving,
-    labels::{BOOT, BootId, CLUSTER, OWNER, Owner},
+    Docker, Guard, Labels, Owner, Saving,
+    labels::{BOOT, BootId, CLUSTER, OWNER},
 };
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Subject, Why};

@@ -12,7 +12,7 @@ use kubenest::{
     recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
-use kubenest_docker::{Scope, labels, sweep};
+use kubenest_docker::{Owner, Scope, labels, sweep};
 use kubenest_fixtures::kind::Kind;
 use kubenest_node::node;
 
@@ -63,7 +63,7 @@ async fn create_and_use(
         .container(&name)
         .await?
         .context("kind made no node of that name")?;
-    let owner = labels::Owner::current().to_string();
+    let owner = Owner::current().to_string();
     assert_eq!(state.labels.get(labels::OWNER), Some(&owner));
     assert!(std::fs::read_to_string(&kubeconfig)?.contains("127.0.0.1"));
 

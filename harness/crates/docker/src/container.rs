@@ -15,7 +15,12 @@ use bollard::{
 };
 use futures::StreamExt;
 
-use super::{Docker, explain::Explain, freezer, is_gone, labels};
+use super::{
+    Docker,
+    explain::Explain,
+    is_gone,
+    ownership::{freezer, labels},
+};
 use kubenest_base::{
     Context, Result,
     wait::{self, Probe},

@@ -6,15 +6,11 @@ mod container;
 pub mod discover;
 mod exec;
 mod explain;
-mod freezer;
-mod guard;
 mod image;
-mod kept;
-pub mod labels;
 mod nature;
 mod network;
+mod ownership;
 mod registry;
-mod sweep;
 
 use std::path::{Path, PathBuf};
 
@@ -23,12 +19,9 @@ pub use archive::pack;
 pub use container::{ContainerSpec, ContainerState};
 pub use exec::demux;
 pub use exec::{ExecOutput, RUN};
-pub use guard::Guard;
-pub use guard::Saving;
 pub use image::ImageInfo;
-pub use labels::Labels;
 pub use nature::Nature;
-pub use sweep::{Removed, Scope, sweep};
+pub use ownership::{Guard, Labels, Liveness, Owner, Removed, Saving, Scope, labels, sweep};
 
 use self::{discover::Endpoint, explain::Explain};
 use kubenest_base::Result;

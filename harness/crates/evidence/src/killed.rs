@@ -27,10 +27,7 @@ use kubenest_base::{
     Error, Result,
     wait::{self, Probe},
 };
-use kubenest_docker::{
-    demux,
-    labels::{Liveness, Owner},
-};
+use kubenest_docker::{Liveness, Owner, demux};
 
 /// The guard has saved all it will save.
 const SAVED: &str = "saved";

@@ -16,7 +16,7 @@ use super::{
     panics,
 };
 use kubenest_base::{Result, settings::settings};
-use kubenest_docker::{Docker, labels::Owner};
+use kubenest_docker::{Docker, Owner};
 use kubenest_recipe::recipe::Versions;
 
 /// How long a node may take to begin or end a case.

@@ -19,10 +19,7 @@ use kubenest_base::{
     Context, Error, Result,
     wait::{self, Probe},
 };
-use kubenest_docker::{
-    Labels,
-    labels::{Liveness, OWNER, Owner},
-};
+use kubenest_docker::{Labels, Liveness, Owner, labels::OWNER};
 use kubenest_node::node::{
     Node,
     containerd::{Containerd, ImageStore, Platform, Record},

@@ -1,13 +1,11 @@
 //! The labels on everything the crate makes: whose it is, what it is for, how long it may stay.
 
-mod owner;
-
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-pub use self::owner::{Liveness, Owner};
+use super::owner::Owner;
 use kubenest_base::{random, settings::settings};
 
 /// The process that made a thing: an [`Owner`] as text.

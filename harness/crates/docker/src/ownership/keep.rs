@@ -4,11 +4,8 @@ use std::collections::HashSet;
 
 use bollard::{models::VolumeCreateRequest, query_parameters::ListVolumesOptions};
 
-use super::{
-    Docker,
-    explain::Explain,
-    labels::{BOOT, BootId, CLUSTER, KEPT, Labels, ROLE},
-};
+use super::labels::{BOOT, BootId, CLUSTER, KEPT, Labels, ROLE};
+use crate::{Docker, explain::Explain};
 use kubenest_base::Result;
 
 impl Docker {

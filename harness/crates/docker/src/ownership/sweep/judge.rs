@@ -6,9 +6,12 @@ use std::{
 };
 
 use super::Scope;
-use crate::labels::{
-    BOOT, CLUSTER, CREATED, EXPIRES, GUARD, IMAGE, KEEP, KEPT, Liveness, NAME, NODE_IMAGE, OWNER,
-    Owner, ROLE, RUN,
+use crate::ownership::{
+    labels::{
+        BOOT, CLUSTER, CREATED, EXPIRES, GUARD, IMAGE, KEEP, KEPT, NAME, NODE_IMAGE, OWNER, ROLE,
+        RUN,
+    },
+    owner::{Liveness, Owner},
 };
 
 /// How long a running guard is believed: its owner lives, or it is removing what that left.

@@ -17,7 +17,7 @@ const DEPTH: usize = 3;
 
 /// Thaws everything in the container of this id; false when nothing was frozen, or it is not on
 /// this machine.
-pub(super) fn thaw(id: &str) -> bool {
+pub(crate) fn thaw(id: &str) -> bool {
     // By its name: what /proc tells of another cgroup namespace is no path of this one.
     let group = group_of(Path::new(ROOT), id, DEPTH).filter(|_| !id.is_empty());
     group.is_some_and(|group| thaw_below(&group))

@@ -16,12 +16,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::judge::{Judge, Kind, Thing};
-use super::{
-    Docker,
-    explain::Explain,
-    is_gone,
-    labels::{CLUSTER, OWNER, RUN, unix_now},
-};
+use super::labels::{CLUSTER, OWNER, RUN, unix_now};
+use crate::{Docker, explain::Explain, is_gone};
 use kubenest_base::{Error, Result};
 
 /// How many removals the engine is asked for at a time.

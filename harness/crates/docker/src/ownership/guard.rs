@@ -18,11 +18,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::io::AsyncWrite;
 
 use super::{
-    Docker,
-    container::HOST_USERS,
-    explain::Explain,
-    labels::{BOOT, BootId, CLUSTER, GUARD, Labels, OWNER, Owner, name_label},
+    labels::{BOOT, BootId, CLUSTER, GUARD, Labels, OWNER, name_label},
+    owner::Owner,
 };
+use crate::{Docker, container::HOST_USERS, explain::Explain};
 use kubenest_base::{
     Context, Error, Result, background,
     wait::{self, Probe},
@@ -307,7 +306,7 @@ fn body(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::labels::NAME;
+    use crate::ownership::labels::NAME;
 
     fn body_of(boot: &BootId) -> ContainerCreateBody {
         body("image", ("a", boot), &[], Path::new("/run/e.sock"), None).unwrap()
