@@ -11,7 +11,7 @@ use futures::future::join_all;
 use super::{folder, kubeconfig, site::Site, tunnel::Tunnel};
 use kubenest_base::{Context, Error, Result, process::quote, progress, settings::settings};
 use kubenest_docker::{
-    Docker, Guard, Labels, Owner, Saving,
+    Docker, Guard, Labels, Owner, Saving, Ward,
     labels::{BOOT, BootId, CLUSTER, OWNER},
 };
 use kubenest_evidence as evidence;
@@ -160,9 +160,8 @@ impl Made {
             prepare: &|| subject.take_place(),
         };
         self.guarded = true;
-        let of = (self.site.name.as_str(), &self.boot);
-        let guard =
-            Guard::start_saving(&self.site.docker, image, of, &self.containers, Some(saving)).await;
+        let ward = Ward::new(&self.site.name, &self.boot).containers(&self.containers);
+        let guard = Guard::start_saving(&self.site.docker, image, &ward, Some(saving)).await;
         if !guard.as_ref().is_ok_and(Guard::saves) {
             subject.leave_place();
             evidence::unplace(&self.site.name);

@@ -51,6 +51,8 @@ pub struct Plan<'a> {
     pub seconds: u32,
     /// The image of its guard, if it has one.
     pub guard: Option<&'a str>,
+    /// The cache of the lease `l` that its things belong to, and that it holds.
+    pub cache: Option<&'a str>,
 }
 
 impl<'a> Plan<'a> {
@@ -63,6 +65,7 @@ impl<'a> Plan<'a> {
             image,
             seconds: 7200,
             guard,
+            cache: None,
         }
     }
 }
@@ -75,7 +78,8 @@ impl Doomed {
         let seconds = plan.seconds.to_string();
         let mut words: Vec<&str> = plan.before.iter().map(String::as_str).collect();
         words.extend([plan.program, socket, plan.cluster, plan.image, &seconds]);
-        words.extend(plan.guard);
+        words.push(plan.guard.unwrap_or("-"));
+        words.extend(plan.cache);
         #[expect(
             clippy::disallowed_methods,
             reason = "it has to be killed from outside"

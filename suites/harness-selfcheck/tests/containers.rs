@@ -18,7 +18,7 @@ use kubenest::{
     wait::{self, Probe},
 };
 use kubenest_docker::{
-    ContainerSpec, Guard, Labels, Scope,
+    ContainerSpec, Guard, Labels, Scope, Ward,
     labels::{self, BootId},
     sweep,
 };
@@ -174,7 +174,7 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Res
         let os = os_image(&engine).await?;
         users_things(&engine, image.reference()).await;
         let (boot, other) = (BootId::random(), BootId::random());
-        let guard = Guard::start(&engine, &os, "c", &boot, &[]).await?;
+        let guard = Guard::start(&engine, &os, &Ward::new("c", &boot)).await?;
         let boxes = [
             ("c-box", "c", &boot),
             ("d-box", "d", &boot),
@@ -195,7 +195,7 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Res
         guard.release().await?;
         assert!(engine.container("c-guard").await?.is_none());
 
-        let guard = Guard::start(&engine, &os, "c", &boot, &[]).await?;
+        let guard = Guard::start(&engine, &os, &Ward::new("c", &boot)).await?;
         assert!(
             engine.container("c-box").await?.is_some(),
             "release must remove nothing"
@@ -227,7 +227,8 @@ async fn a_guard_that_cannot_work_is_an_error_and_leaves_nothing() -> Result<()>
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "no guard").await?;
         // It has no bash.
-        let error = Guard::start(&engine, image.reference(), "c", &BootId::random(), &[])
+        let boot = BootId::random();
+        let error = Guard::start(&engine, image.reference(), &Ward::new("c", &boot))
             .await
             .err()
             .unwrap();

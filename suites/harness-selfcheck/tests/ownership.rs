@@ -22,7 +22,7 @@ use kubenest::{
 };
 use kubenest_base::process::Command;
 use kubenest_docker::{
-    ContainerSpec, Guard, Labels, Scope,
+    ContainerSpec, Guard, Labels, Lease, LeaseId, Scope, Ward,
     discover::{Endpoint, Origin},
     labels::BootId,
     sweep,
@@ -142,6 +142,46 @@ async fn what_lives_is_spared_by_all_and_what_is_dead_goes() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_lease_owns_outlives_its_maker_and_goes_with_the_last_holder() -> Result<()> {
+    on_own_engine(|engine| async move {
+        let image = SmallImage::load(&engine, "lease").await?;
+        let os = os_image(&engine).await?;
+        let sweepers = Sweepers::new(&engine).await?;
+        let cache = tempfile::tempdir()?;
+        let lease = Lease::of(cache.path(), LeaseId::new("l")?)?;
+        let plan = |cluster, guard| Plan {
+            cluster,
+            cache: cache.path().to_str(),
+            ..Plan::here(DOOMED, image.reference(), guard)
+        };
+        let swept = Doomed::start(&engine, &plan("swept", None)).await?;
+        let watched = Doomed::start(&engine, &plan("watched", Some(&os))).await?;
+        let holder = lease.hold()?;
+        swept.kill().await?;
+        watched.kill().await?;
+        wait::until(
+            "the guard to wait for the holder",
+            SOON,
+            async || match docker(&engine, &["top", "watched-guard", "-o", "comm"]).await {
+                Ok(names) if names.contains("sleep") => Probe::Ready(()),
+                Ok(names) => Probe::Pending(names),
+                Err(error) => Probe::Pending(format!("{error:#}")),
+            },
+        )
+        .await?;
+        sweepers.all_spare_everything(&engine).await?;
+
+        drop(holder);
+        gone(&engine, "watched-").await?;
+        let swept = sweep(&engine, Scope::DeadOwners).await?;
+        assert_eq!(swept.containers, ["swept-box"]);
+        assert_eq!(everything_in(&engine).await?, [""; 0]);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn what_lives_outlasts_a_restart_of_the_engine() -> Result<()> {
     with_own_engine(|handle, engine| async move {
         let image = SmallImage::load(&engine, "restart").await?;
@@ -247,7 +287,8 @@ async fn an_engine_that_reports_errors_has_not_said_that_nothing_is_left() -> Re
         let proxy = Proxy::before(&engine, &folder.path().join("engine.sock")).await?;
         let boot = BootId::random();
         let names = ["c-box".to_owned()];
-        let guard = Guard::start(&proxy.engine, &os, "c", &boot, &names).await?;
+        let ward = Ward::new("c", &boot).containers(&names);
+        let guard = Guard::start(&proxy.engine, &os, &ward).await?;
         let labels = Labels::new("selfcheck").cluster("c").boot(&boot);
         let node = ContainerSpec {
             name: "c-box".into(),

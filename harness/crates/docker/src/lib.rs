@@ -21,7 +21,10 @@ pub use exec::demux;
 pub use exec::{ExecOutput, RUN};
 pub use image::ImageInfo;
 pub use nature::Nature;
-pub use ownership::{Guard, Labels, Liveness, Owner, Removed, Saving, Scope, labels, sweep};
+pub use ownership::{
+    Guard, Holder, Labels, Lease, LeaseId, Liveness, Owner, ProcessId, Removed, Saving, Scope,
+    Ward, labels, sweep,
+};
 
 use self::{discover::Endpoint, explain::Explain};
 use kubenest_base::Result;

@@ -144,7 +144,7 @@ fn calls<'a>(docker: &'a Docker, place: &'a Path) -> Vec<Call<'a>> {
         "keep_cluster": docker.keep_cluster("a", &BootId::random()),
         "kept_boots": docker.kept_boots(),
         "sweep": sweep(docker, Scope::All),
-        "Guard::start": Guard::start(docker, "a", "c", &BootId::random(), &[]),
+        "Guard::start": Guard::start(docker, "a", &Ward::new("c", &BootId::random())),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Makes a container, a network and a volume, says so, and waits to be killed.
 //!
-//! `doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE]`: others may remove what it made after so
-//! many seconds, where they cannot see whether it lives; with a fifth argument it has a guard.
+//! `doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE [CACHE]]`: others may remove what it made after
+//! so many seconds, where they cannot see whether it lives. With an image that is not `-` it has a
+//! guard; with a cache its things belong to the lease `l` there, which it holds.
 
 use std::{
     collections::HashMap,
     io::{Write, stdin, stdout},
+    path::Path,
     time::Duration,
 };
 
@@ -13,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use harness_selfcheck::docker;
 use kubenest::engine::Docker;
 use kubenest_docker::{
-    ContainerSpec, Guard, Labels,
+    ContainerSpec, Guard, Labels, Lease, LeaseId, Owner, Ward,
     discover::{Endpoint, Origin},
     labels::BootId,
 };
@@ -21,18 +23,26 @@ use kubenest_docker::{
 #[tokio::main]
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (socket, cluster, image, seconds, guard_image) = match args.as_slice() {
-        [socket, cluster, image, seconds] => (socket, cluster, image, seconds, None),
-        [socket, cluster, image, seconds, guard] => (socket, cluster, image, seconds, Some(guard)),
-        _ => bail!("doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE]"),
+    let [socket, cluster, image, seconds, more @ ..] = args.as_slice() else {
+        bail!("doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE [CACHE]]");
     };
     let engine = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
     let boot = BootId::random();
-    let _guard = match guard_image {
-        Some(image) => Some(Guard::start(&engine, image, cluster, &boot, &[]).await?),
+    let (owner, _holder) = match more.get(1) {
+        Some(cache) => {
+            let lease = Lease::of(Path::new(cache), LeaseId::new("l")?)?;
+            let holder = lease.hold()?;
+            (Owner::Lease(lease), Some(holder))
+        }
+        None => (Owner::current().clone(), None),
+    };
+    let ward = Ward::new(cluster, &boot).owner(&owner);
+    let _guard = match more.first().filter(|image| *image != "-") {
+        Some(image) => Some(Guard::start(&engine, image, &ward).await?),
         None => None,
     };
     let labels = Labels::new("selfcheck")
+        .owner(&owner)
         .cluster(cluster)
         .boot(&boot)
         .lifetime(Duration::from_secs(seconds.parse()?));

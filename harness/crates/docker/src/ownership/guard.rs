@@ -1,10 +1,13 @@
-//! The guard: a small container that removes a cluster when the process that owns it dies.
+//! The guard: a small container that removes a cluster when its owner dies.
 //!
 //! A process that gets `kill -9` can do nothing any more, so somebody else has to. The guard
 //! holds the other end of a stream that this process keeps open; when the stream ends without
 //! a [`release`](Guard::release), it removes what bears the labels of owner, cluster and boot
 //! through the engine's socket, and then itself. It has no network, and cannot write but to the
 //! folder in which it may have to save what nodes say.
+//!
+//! The guard of a lease sees the lease's folder, and waits until nobody holds it. Where the
+//! engine is on another machine it cannot see that; it then removes nothing, and a sweep has to.
 
 use std::{collections::HashMap, path::Path, pin::Pin, time::Duration};
 
@@ -51,6 +54,46 @@ pub struct Saving<'a> {
     pub prepare: &'a (dyn Fn() -> Result<()> + Sync),
 }
 
+/// What a guard watches over: the things of one owner and one boot of a cluster, made or yet to be
+/// made.
+#[derive(Debug, Clone)]
+pub struct Ward<'a> {
+    owner: Owner,
+    cluster: &'a str,
+    boot: &'a BootId,
+    containers: &'a [String],
+}
+
+impl<'a> Ward<'a> {
+    /// The things of this process and this boot of a cluster.
+    pub fn new(cluster: &'a str, boot: &'a BootId) -> Self {
+        Self {
+            owner: Owner::current().clone(),
+            cluster,
+            boot,
+            containers: &[],
+        }
+    }
+
+    /// The things of this owner, and not of this process.
+    #[must_use]
+    pub fn owner(self, owner: &Owner) -> Self {
+        let owner = owner.clone();
+        Self { owner, ..self }
+    }
+
+    /// Names of containers to be made: of these the guard also sees that they are just being
+    /// made.
+    #[must_use]
+    pub fn containers(self, containers: &'a [String]) -> Self {
+        Self { containers, ..self }
+    }
+
+    fn guard_name(&self) -> String {
+        format!("{}-guard", self.cluster)
+    }
+}
+
 /// A running guard. Dropped without [`release`](Guard::release), it removes the cluster.
 pub struct Guard {
     docker: Docker,
@@ -61,20 +104,13 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Starts a guard over the things of this process and boot of a cluster, made or yet to be
-    /// made. `image` needs bash, jq, and curl or socat: every node image does. `containers` names
-    /// those to be made: of these it also sees that they are just being made.
+    /// Starts a guard. `image` needs bash, jq, and curl or socat, and flock for a lease: every node
+    /// image has them.
     ///
     /// # Errors
     /// The guard cannot be started, or does not reach the engine from within.
-    pub async fn start(
-        docker: &Docker,
-        image: &str,
-        cluster: &str,
-        boot: &BootId,
-        containers: &[String],
-    ) -> Result<Self> {
-        Self::start_saving(docker, image, (cluster, boot), containers, None).await
+    pub async fn start(docker: &Docker, image: &str, ward: &Ward<'_>) -> Result<Self> {
+        Self::start_saving(docker, image, ward, None).await
     }
 
     /// As [`start`](Guard::start); before it removes nodes, the guard saves what they say. Where
@@ -82,30 +118,37 @@ impl Guard {
     pub async fn start_saving(
         docker: &Docker,
         image: &str,
-        (cluster, boot): (&str, &BootId),
-        containers: &[String],
+        ward: &Ward<'_>,
         saving: Option<Saving<'_>>,
     ) -> Result<Self> {
         let usual = Path::new(ENGINE_SIDE_SOCKET);
         let near = docker.socket().unwrap_or(usual);
-        let what = || format!("start the guard of cluster '{cluster}'");
-        let name = format!("{cluster}-guard");
-        let body = |socket, saving| body(image, (cluster, boot), containers, socket, saving);
-        if let (Some(_), Some(saving)) = (docker.socket(), saving) {
-            let body = body(near, Some(saving))?;
-            match Self::start_with(docker, &name, body, saving.prepare).await {
+        let what = || format!("start the guard of cluster '{}'", ward.cluster);
+        let lease = match &ward.owner {
+            Owner::Process(_) => None,
+            Owner::Lease(lease) => Some(lease.folder()),
+        };
+        let folders = Folders {
+            saving,
+            lease: lease.as_deref(),
+        };
+        if docker.socket().is_some() && !folders.is_empty() {
+            let body = body(image, ward, near, folders)?;
+            let nothing = || Ok(());
+            let prepare = saving.map_or(&nothing as _, |saving| saving.prepare);
+            match Self::start_with(docker, &ward.guard_name(), body, prepare).await {
                 Ok(started) => {
                     return Ok(Self {
-                        saves: true,
+                        saves: saving.is_some(),
                         ..started
                     });
                 }
-                Err(error) => tracing::debug!("a guard that saves: {}", error.report()),
+                Err(error) => tracing::debug!("a guard that sees folders: {}", error.report()),
             }
         }
         let start = async |socket| {
-            let body = body(socket, None)?;
-            Self::start_with(docker, &name, body, &|| Ok(())).await
+            let body = body(image, ward, socket, Folders::default())?;
+            Self::start_with(docker, &ward.guard_name(), body, &|| Ok(())).await
         };
         let error = match start(near).await {
             Err(error) if near != usual => error,
@@ -139,7 +182,8 @@ impl Guard {
         std::mem::forget(self);
     }
 
-    /// Has the guard remove the cluster now, with what is still being made, and waits for it.
+    /// Has the guard remove the cluster now, with what is still being made, and waits for it. That
+    /// of a lease goes when nobody holds it any more.
     ///
     /// # Errors
     /// It does not end, or the engine does not answer.
@@ -229,31 +273,69 @@ async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Resu
     ))
 }
 
-fn body(
-    image: &str,
-    (cluster, boot): (&str, &BootId),
-    containers: &[String],
-    socket: &Path,
-    saving: Option<Saving<'_>>,
-) -> Result<ContainerCreateBody> {
-    let name = format!("{cluster}-guard");
-    let want = HashMap::from([
-        (OWNER, Owner::current().to_string()),
-        (CLUSTER, cluster.to_owned()),
-        (BOOT, boot.as_str().to_owned()),
-    ]);
-    let mut own = Labels::new(GUARD).cluster(cluster).boot(boot).map();
-    own.extend(name_label([OWNER.to_owned()].iter(), &name));
-    let label = want.iter().map(|(key, value)| format!("{key}={value}"));
-    let filters = serde_json::json!({ "label": label.collect::<Vec<_>>() }).to_string();
-    let labels = serde_json::to_string(&want).context("write the guard's labels")?;
-    let bind = |from: &Path, to: &str| Mount {
+/// The folders of this machine that a guard sees.
+#[derive(Clone, Copy, Default)]
+struct Folders<'a> {
+    saving: Option<Saving<'a>>,
+    /// That of the holders of a lease.
+    lease: Option<&'a Path>,
+}
+
+impl Folders<'_> {
+    fn is_empty(&self) -> bool {
+        self.saving.is_none() && self.lease.is_none()
+    }
+
+    fn mounts(&self) -> Vec<Mount> {
+        let saving = self.saving.map(|saving| bind(saving.folder, "/saved"));
+        let lease = self.lease.map(|lease| Mount {
+            read_only: Some(true),
+            ..bind(lease, "/lease")
+        });
+        saving.into_iter().chain(lease).collect()
+    }
+
+    /// What a guard needs to look into them: they are their owner's, whoever that is, and nobody
+    /// else's.
+    fn capabilities(&self) -> Vec<String> {
+        let saving = self.saving.map(|_| "DAC_OVERRIDE".to_owned());
+        let lease = self.lease.map(|_| "DAC_READ_SEARCH".to_owned());
+        saving.into_iter().chain(lease).collect()
+    }
+}
+
+fn bind(from: &Path, to: &str) -> Mount {
+    Mount {
         typ: Some(MountType::BIND),
         source: Some(from.to_string_lossy().into_owned()),
         target: Some(to.to_owned()),
         ..Default::default()
+    }
+}
+
+fn body(
+    image: &str,
+    ward: &Ward<'_>,
+    socket: &Path,
+    folders: Folders<'_>,
+) -> Result<ContainerCreateBody> {
+    let name = ward.guard_name();
+    let want = HashMap::from([
+        (OWNER, ward.owner.to_string()),
+        (CLUSTER, ward.cluster.to_owned()),
+        (BOOT, ward.boot.as_str().to_owned()),
+    ]);
+    let own = Labels::new(GUARD).owner(&ward.owner);
+    let mut own = own.cluster(ward.cluster).boot(ward.boot).map();
+    own.extend(name_label([OWNER.to_owned()].iter(), &name));
+    let label = want.iter().map(|(key, value)| format!("{key}={value}"));
+    let filters = serde_json::json!({ "label": label.collect::<Vec<_>>() }).to_string();
+    let labels = serde_json::to_string(&want).context("write the guard's labels")?;
+    let owner = match ward.owner {
+        Owner::Process(_) => "process",
+        Owner::Lease(_) if folders.lease.is_some() => "lease",
+        Owner::Lease(_) => "unseen lease",
     };
-    let folder = saving.map(|saving| bind(saving.folder, "/saved"));
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
         labels: Some(own),
@@ -270,8 +352,9 @@ fn body(
                 utf8_percent_encode(&filters, NON_ALPHANUMERIC)
             ),
             format!("LABELS={labels}"),
-            format!("NAMES={}", containers.join("\n")),
-            format!("LOOK={}", saving.map_or("", |saving| saving.script)),
+            format!("NAMES={}", ward.containers.join("\n")),
+            format!("LOOK={}", folders.saving.map_or("", |saving| saving.script)),
+            format!("OWNER={owner}"),
         ]),
         user: Some("0:0".into()),
         open_stdin: Some(true),
@@ -285,14 +368,13 @@ fn body(
             userns_mode: Some(HOST_USERS.into()),
             readonly_rootfs: Some(true),
             cap_drop: Some(vec!["ALL".into()]),
-            // The folder is the owner's, whoever that is, and nobody else's.
-            cap_add: folder.as_ref().map(|_| vec!["DAC_OVERRIDE".into()]),
+            cap_add: Some(folders.capabilities()),
             // SELinux keeps containers from the engine's socket unless told otherwise.
             security_opt: Some(vec!["no-new-privileges".into(), "label=disable".into()]),
             mounts: Some(
                 [bind(socket, "/engine.sock")]
                     .into_iter()
-                    .chain(folder)
+                    .chain(folders.mounts())
                     .collect(),
             ),
             // Spares the copy of a node image's /var into a volume.
@@ -306,10 +388,17 @@ fn body(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ownership::labels::NAME;
+    use crate::ownership::{
+        labels::NAME,
+        owner::{Lease, LeaseId},
+    };
+
+    fn body_of_ward(ward: &Ward<'_>, folders: Folders<'_>) -> ContainerCreateBody {
+        body("image", ward, Path::new("/run/e.sock"), folders).unwrap()
+    }
 
     fn body_of(boot: &BootId) -> ContainerCreateBody {
-        body("image", ("a", boot), &[], Path::new("/run/e.sock"), None).unwrap()
+        body_of_ward(&Ward::new("a", boot), Folders::default())
     }
 
     fn variable(body: ContainerCreateBody, name: &str) -> String {
@@ -352,5 +441,29 @@ mod tests {
                 assert_eq!(value.contains(boot.as_str()), has, "{value}");
             }
         }
+    }
+
+    #[test]
+    fn the_guard_of_a_lease_bears_its_label_and_sees_its_holders() {
+        let cache = tempfile::tempdir().unwrap();
+        let lease = Lease::of(cache.path(), LeaseId::new("l").unwrap()).unwrap();
+        let folder = lease.folder();
+        let owner = Owner::Lease(lease);
+        let boot = BootId::random();
+        let ward = Ward::new("a", &boot).owner(&owner);
+        let seeing = Folders {
+            lease: Some(&folder),
+            ..Folders::default()
+        };
+        let body = body_of_ward(&ward, seeing);
+        let host = body.host_config.clone().unwrap();
+        let lease = &host.mounts.unwrap()[1];
+        assert_eq!(lease.source.as_deref(), folder.to_str());
+        assert_eq!(lease.read_only, Some(true));
+        assert_eq!(body.labels.as_ref().unwrap()[OWNER], owner.to_string());
+        assert_eq!(variable(body.clone(), "OWNER"), "lease");
+        assert!(variable(body, "LABELS").contains(&owner.to_string()));
+        let blind = body_of_ward(&ward, Folders::default());
+        assert_eq!(variable(blind, "OWNER"), "unseen lease");
     }
 }

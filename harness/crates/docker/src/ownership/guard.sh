@@ -2,8 +2,9 @@
 # Runs in the guard's container: waits for its owner's end, then removes what the owner left.
 # Variables: GUARD (name of this container), FILTERS (label filter, URL-encoded JSON),
 # LABELS (the labels a thing must have, JSON), NAMES (of the containers the owner may be
-# making, one a line), LOOK (a script that nodes run to say how they are; may be empty). They
-# are data: nothing here evaluates them.
+# making, one a line), LOOK (a script that nodes run to say how they are; may be empty), OWNER
+# ("process", "lease", whose holders are locked files in /lease, or "unseen lease"). They are data:
+# nothing here evaluates them.
 set -u
 
 # api METHOD PATH [JSON]: prints the body of the engine's answer.
@@ -84,10 +85,31 @@ save() {
     : >/saved/saved
 }
 
+# held: somebody holds the lease. One whose lock cannot be tried counts.
+held() {
+    local holder
+    for holder in /lease/*.holder; do
+        [ -e "$holder" ] || continue
+        flock --nonblock --shared "$holder" true || [ ! -e "$holder" ] || return 0
+    done
+    return 1
+}
+
+if [ "$OWNER" = lease ] && ! command -v flock >/dev/null; then
+    echo "it has no flock"
+    exit 1
+fi
 id=$(api GET "/containers/$GUARD/json" | jq -r '.Id // .message')
 printf '%s\n' "$id"
-# The owner holds the other end of standard input; the kernel closes it when the owner dies.
+# Whoever started this holds the other end of standard input; the kernel closes it when that one
+# dies.
 cat >/dev/null
+case $OWNER in
+# Others may hold the lease, and they have no use for a cluster without a guard either.
+lease) while held; do sleep 0.5; done ;;
+# Nothing here tells whether somebody holds it: a sweep that sees its cache will.
+'unseen lease') exit 0 ;;
+esac
 save
 
 # A creation that was under way when the owner died shows up later: look until two looks in a

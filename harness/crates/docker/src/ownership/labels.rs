@@ -8,7 +8,7 @@ use std::{
 use super::owner::Owner;
 use kubenest_base::{random, settings::settings};
 
-/// The process that made a thing: an [`Owner`] as text.
+/// Who may end a thing: an [`Owner`] as text.
 pub const OWNER: &str = "dev.kubenest.owner";
 /// The run it belongs to.
 pub const RUN: &str = "dev.kubenest.run";
@@ -64,6 +64,7 @@ impl BootId {
 /// The labels of one thing to be made.
 #[derive(Debug, Clone)]
 pub struct Labels {
+    owner: Owner,
     role: String,
     cluster: Option<String>,
     boot: Option<BootId>,
@@ -75,12 +76,20 @@ impl Labels {
     /// Labels of a thing of this role that belongs to this process and run.
     pub fn new(role: impl Into<String>) -> Self {
         Self {
+            owner: Owner::current().clone(),
             role: role.into(),
             cluster: None,
             boot: None,
             lifetime: LIFETIME,
             keep: false,
         }
+    }
+
+    /// It belongs to this owner, and no longer to this process.
+    #[must_use]
+    pub fn owner(mut self, owner: &Owner) -> Self {
+        self.owner = owner.clone();
+        self
     }
 
     /// It belongs to this cluster.
@@ -116,7 +125,7 @@ impl Labels {
         let now = unix_now();
         let expires = now.saturating_add(self.lifetime.as_secs());
         let mut map = HashMap::from([
-            (OWNER.to_owned(), Owner::current().to_string()),
+            (OWNER.to_owned(), self.owner.to_string()),
             (RUN.to_owned(), settings().run.as_str().to_owned()),
             (ROLE.to_owned(), self.role.clone()),
             (CREATED.to_owned(), now.to_string()),

@@ -2,7 +2,7 @@
 //!
 //! [Labels](labels) say whose a thing is, and an [`Owner`] whether that one lives. Three remove
 //! what nobody owns any more: whoever is done with it, the [`Guard`] of a cluster when its
-//! process dies, and a [`sweep()`] of what all of them left.
+//! owner dies, and a [`sweep()`] of what all of them left.
 
 pub(super) mod freezer;
 mod guard;
@@ -12,8 +12,8 @@ mod owner;
 mod sweep;
 
 pub use self::{
-    guard::{Guard, Saving},
+    guard::{Guard, Saving, Ward},
     labels::Labels,
-    owner::{Liveness, Owner},
+    owner::{Holder, Lease, LeaseId, Liveness, Owner, ProcessId},
     sweep::{Removed, Scope, sweep},
 };

@@ -1,28 +1,37 @@
-//! Owners: which process made a thing, and whether it still runs.
+//! Owners: who may end a thing, and whether that one lives.
+//!
+//! A thing's labels never change, so they name who may end it, and not who happened to make it.
 
-use std::{fmt, fs, path::Path, str::FromStr, sync::OnceLock};
+mod lease;
+mod process;
 
-use kubenest_base::liveness::Process;
+use std::{fmt, str::FromStr, sync::OnceLock};
 
-/// A process, named so that it is never mistaken for a later one with the same number.
+pub use self::{
+    lease::{Holder, Lease, LeaseId},
+    process::ProcessId,
+};
+
+/// Who may end a thing.
 ///
-/// As text `<host name>/<boot>-<pid namespace>/<pid>-<start ticks>`.
+/// As text, which is its label, a process and a lease never look alike: one has two slashes, the
+/// other more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Owner {
-    host: String,
-    boot: String,
-    pid: u32,
-    start: u64,
+pub enum Owner {
+    /// A process: its things end with it.
+    Process(ProcessId),
+    /// A lease: its things end when nobody holds it.
+    Lease(Lease),
 }
 
 /// What can be said about an [`Owner`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
-    /// The process runs.
+    /// The process runs, or somebody holds the lease.
     Alive,
-    /// The process is gone.
+    /// The process is gone, or nobody holds the lease.
     Dead,
-    /// It ran on another host, in another container or before the last boot; or this process
+    /// It is of another host, of another container or from before the last boot; or this process
     /// may not look at it.
     Unknown,
 }
@@ -31,52 +40,24 @@ impl Owner {
     /// This process.
     pub fn current() -> &'static Self {
         static CURRENT: OnceLock<Owner> = OnceLock::new();
-        CURRENT.get_or_init(|| {
-            let pid = std::process::id();
-            let (host, boot) = this_boot(Path::new("/proc"));
-            let start = match Process::of(pid) {
-                Process::Since(start) => start,
-                Process::Gone | Process::Hidden => 0,
-            };
-            Self {
-                host,
-                boot,
-                pid,
-                start,
-            }
-        })
+        CURRENT.get_or_init(|| Self::Process(ProcessId::current().clone()))
     }
 
-    /// Whether the process still runs, if this process can tell.
+    /// Whether it lives, if this process can tell.
     pub fn liveness(&self) -> Liveness {
-        self.seen_from(Self::current(), Process::of)
-    }
-
-    fn seen_from(&self, viewer: &Self, look: impl FnOnce(u32) -> Process) -> Liveness {
-        if self == viewer {
-            return Liveness::Alive;
+        match self {
+            Self::Process(process) => process.liveness(),
+            Self::Lease(lease) => lease.liveness(),
         }
-        if (&self.host, &self.boot) != (&viewer.host, &viewer.boot) || !viewer.knows_its_place() {
-            return Liveness::Unknown;
-        }
-        match look(self.pid) {
-            Process::Since(start) if start == self.start => Liveness::Alive,
-            Process::Hidden => Liveness::Unknown,
-            // Ticks are zero only where there is no /proc to look into.
-            _ if self.start == 0 => Liveness::Unknown,
-            Process::Since(_) | Process::Gone => Liveness::Dead,
-        }
-    }
-
-    /// Where /proc lacks a part of it, processes of two machines could seem to be of one.
-    fn knows_its_place(&self) -> bool {
-        !self.host.is_empty() && !self.boot.starts_with('-') && !self.boot.ends_with('-')
     }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}-{}", self.host, self.boot, self.pid, self.start)
+        match self {
+            Self::Process(process) => process.fmt(f),
+            Self::Lease(lease) => lease.fmt(f),
+        }
     }
 }
 
@@ -85,114 +66,7 @@ impl FromStr for Owner {
 
     /// Takes exactly what [`Display`](fmt::Display) writes: a label is anybody's text.
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('/');
-        let (Some(host), Some(boot), Some(process), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(());
-        };
-        let (pid, start) = process.split_once('-').ok_or(())?;
-        let owner = Self {
-            host: host.to_owned(),
-            boot: boot.to_owned(),
-            pid: pid.parse().map_err(drop)?,
-            start: start.parse().map_err(drop)?,
-        };
-        if owner.to_string() == text {
-            Ok(owner)
-        } else {
-            Err(())
-        }
-    }
-}
-
-/// Host name, and boot with process namespace: a process number means nothing elsewhere.
-fn this_boot(proc: &Path) -> (String, String) {
-    let read = |path: &str| {
-        let text = fs::read_to_string(proc.join(path)).unwrap_or_default();
-        text.trim().to_owned()
-    };
-    let host = read("sys/kernel/hostname").replace('/', "-");
-    let boot: String = read("sys/kernel/random/boot_id").chars().take(8).collect();
-    let namespace = fs::read_link(proc.join("self/ns/pid")).unwrap_or_default();
-    let namespace: String = namespace
-        .to_string_lossy()
-        .chars()
-        .filter(char::is_ascii_digit)
-        .collect();
-    (host, format!("{boot}-{namespace}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Above the kernel's highest.
-    const NO_PID: u32 = 4_194_305;
-
-    #[test]
-    fn an_owner_survives_the_way_through_a_label() {
-        let owner = Owner::current();
-        assert_eq!(owner.to_string().parse::<Owner>().as_ref(), Ok(owner));
-        assert_eq!(owner.liveness(), Liveness::Alive);
-    }
-
-    #[test]
-    fn a_reused_process_number_is_another_owner() {
-        let mut owner = Owner::current().clone();
-        owner.start += 1;
-        assert_eq!(owner.liveness(), Liveness::Dead);
-    }
-
-    #[test]
-    fn nothing_is_said_about_other_hosts_and_boots() {
-        for text in ["elsewhere/0a1b2c3d-1/1-1", "elsewhere/-/7-0"] {
-            assert_eq!(text.parse::<Owner>().unwrap().liveness(), Liveness::Unknown);
-        }
-        let mut owner = Owner::current().clone();
-        owner.boot = "00000000-1".into();
-        assert_eq!(owner.liveness(), Liveness::Unknown);
-    }
-
-    #[test]
-    fn nothing_is_said_about_a_process_that_is_hidden() {
-        let mut owner = Owner::current().clone();
-        owner.pid += 1;
-        let seen = owner.seen_from(Owner::current(), |_| Process::Hidden);
-        assert_eq!(seen, Liveness::Unknown);
-    }
-
-    #[test]
-    fn nothing_is_said_where_proc_does_not_tell_which_machine_this_is() {
-        let empty = tempfile::tempdir().unwrap();
-        let (host, boot) = this_boot(empty.path());
-        let viewer = Owner {
-            host,
-            boot,
-            pid: 1,
-            start: 7,
-        };
-        // Another machine's, of which as little is known.
-        let owner = Owner {
-            pid: NO_PID,
-            ..viewer.clone()
-        };
-        let seen = owner.seen_from(&viewer, |_| Process::Gone);
-        assert_eq!(seen, Liveness::Unknown);
-    }
-
-    #[test]
-    fn foreign_text_is_no_owner() {
-        for text in [
-            "",
-            "a",
-            "a/b/c",
-            "a/b/1-2/",
-            "a/b/+1-2",
-            "a/b/01-2",
-            "a/b/1-2-3",
-        ] {
-            assert!(text.parse::<Owner>().is_err(), "{text}");
-        }
+        let process = text.parse().map(Self::Process);
+        process.or_else(|()| text.parse().map(Self::Lease))
     }
 }

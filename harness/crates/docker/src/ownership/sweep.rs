@@ -1,4 +1,4 @@
-//! Removes what a process, a run or a cluster left, found by our labels and by nothing else.
+//! Removes what an owner, a run or a cluster left, found by our labels and by nothing else.
 
 mod judge;
 
@@ -26,11 +26,12 @@ const AT_ONCE: usize = 8;
 /// What to remove.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// What belongs to a process that is gone. Where that cannot be told: what is out of date, by
+    /// What belongs to a process that is gone, or to a lease that nobody holds. Where that cannot be told: what is out of date, by
     /// the engine's clock, and has no guard that runs. Nothing that is kept on purpose, and no
     /// guard that is at it itself.
     DeadOwners,
-    /// What this run made and did not keep on purpose. Where its process is one of another host or
+    /// What this run made and did not keep on purpose, but for what belongs to a lease that somebody
+    /// holds. Where its process is one of another host or
     /// container, or another user's, the run is another of the same name, and is spared.
     Run(&'a str),
     /// All of the cluster of this name, kept or not.

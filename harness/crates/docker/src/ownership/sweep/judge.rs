@@ -83,15 +83,20 @@ impl Thing {
             }
     }
 
+    /// Who may end it, where its label says so.
+    fn owner(&self) -> Option<Owner> {
+        self.label(OWNER).parse().ok()
+    }
+
     /// Whether its owner lives, if that can be told.
-    fn owner(&self) -> Liveness {
-        let owner = self.label(OWNER).parse();
-        owner.map_or(Liveness::Unknown, |owner: Owner| owner.liveness())
+    fn liveness(&self) -> Liveness {
+        let owner = self.owner();
+        owner.map_or(Liveness::Unknown, |owner| owner.liveness())
     }
 
     /// Whether it depends on its age, or that of its guard, what becomes of it.
     pub(super) fn is_judged_by_date(&self) -> bool {
-        self.is_guard() || self.owner() == Liveness::Unknown
+        self.is_guard() || self.liveness() == Liveness::Unknown
     }
 
     /// What of an image has to be removed: the names that it was made with. Others are the user's.
@@ -163,12 +168,14 @@ impl<'a> Judge<'a> {
                 Scope::Cluster(name) => thing.label(CLUSTER) == name,
                 _ if self.is_kept(thing) => false,
                 Scope::Run(run) if thing.label(RUN) != run => false,
-                Scope::Run(_) => match thing.owner() {
-                    Liveness::Alive | Liveness::Dead => true,
+                Scope::Run(_) => match thing.liveness() {
+                    // Others than this run may hold a lease whose things it made.
+                    Liveness::Alive => !matches!(thing.owner(), Some(Owner::Lease(_))),
+                    Liveness::Dead => true,
                     // Containers that begin in one second may have one run; this is another's.
                     Liveness::Unknown => self.is_abandoned(thing),
                 },
-                Scope::DeadOwners => match thing.owner() {
+                Scope::DeadOwners => match thing.liveness() {
                     Liveness::Alive => false,
                     // A guard at work waits for what was being made when its owner ended, of
                     // which a sweep sees nothing, and removes itself.

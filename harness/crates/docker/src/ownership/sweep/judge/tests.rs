@@ -1,6 +1,7 @@
 //! Whose things a sweep takes, label by label.
 
 use super::*;
+use crate::ownership::owner::{Lease, LeaseId};
 
 /// By the engine's clock.
 const NOW: u64 = 1_000_000;
@@ -237,4 +238,33 @@ fn what_lacks_our_owner_is_never_covered() {
             assert!(!goes(scope, NOW + 100 * HOUR, thing(kind, "x", &foreign)));
         }
     }
+}
+
+#[test]
+fn what_a_lease_owns_is_its_holders_whatever_run_made_it() {
+    let cache = tempfile::tempdir().unwrap();
+    let lease = Lease::of(cache.path(), LeaseId::new("l").unwrap()).unwrap();
+    let owner = Owner::Lease(lease.clone()).to_string();
+    let late = NOW + 100 * HOUR;
+    let node = || container(&[(OWNER, &owner), (CLUSTER, "c"), (RUN, "r")]);
+    let scopes = [Scope::DeadOwners, Scope::Run("r")];
+    let holder = lease.hold().unwrap();
+    for scope in scopes {
+        assert!(!goes(scope, late, node()), "{scope:?}");
+    }
+    assert!(goes(Scope::Cluster("c"), NOW, node()));
+    drop(holder);
+    for scope in scopes {
+        assert!(goes(scope, NOW, node()), "{scope:?}");
+    }
+}
+
+#[test]
+fn what_a_lease_of_an_unseen_cache_owns_goes_when_it_is_overdue() {
+    let cache = tempfile::tempdir().unwrap();
+    let lease = Lease::of(cache.path(), LeaseId::new("l").unwrap()).unwrap();
+    let owner = Owner::Lease(lease).to_string();
+    drop(cache);
+    assert!(!goes(Scope::DeadOwners, NOW, node(&owner)));
+    assert!(goes(Scope::DeadOwners, NOW + 2 * HOUR, node(&owner)));
 }
