@@ -66,14 +66,14 @@ impl ExecOutput {
 
 /// What a command has written so far.
 #[derive(Default)]
-struct Said {
+struct Transcript {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     /// The end of both, in the order they came.
     tail: Vec<u8>,
 }
 
-impl Said {
+impl Transcript {
     fn add(&mut self, part: LogOutput) {
         let of_stderr = matches!(part, LogOutput::StdErr { .. });
         let bytes = part.into_bytes();
@@ -131,7 +131,8 @@ impl Docker {
         stdin: Option<Vec<u8>>,
         deadline: Duration,
     ) -> Result<ExecOutput> {
-        // An input that has ended before the engine has opened it may never end for the command.
+        // The engine can lose the end of an input that ends at once, and the command would wait for
+        // it: it gets no input instead.
         let stdin = stdin.filter(|bytes| !bytes.is_empty());
         let stdin = stdin.map(std::io::Cursor::new);
         self.run_to_end(container, argv, stdin, deadline).await
@@ -160,7 +161,7 @@ impl Docker {
     ) -> Result<ExecOutput> {
         let what = || format!("run `{}` in '{container}'", Argv(argv));
         let deadline = Deadline::begin(deadline);
-        let mut said = Said::default();
+        let mut said = Transcript::default();
         let run = async {
             let (id, mut output, mut input) =
                 self.start_exec(container, argv, stdin.is_some()).await?;

@@ -1,11 +1,11 @@
 //! The one door to Docker: everything goes through bollard, nothing else names it.
 
-mod archive;
 mod client;
 mod container;
 pub mod discover;
 mod exec;
 mod explain;
+mod files;
 mod image;
 mod nature;
 mod network;
@@ -14,15 +14,15 @@ mod registry;
 
 use std::path::{Path, PathBuf};
 
-pub use archive::FileEntry;
-pub use archive::pack;
 pub use container::{ContainerSpec, ContainerState};
 pub use exec::demux;
 pub use exec::{ExecOutput, RUN};
+pub use files::FileEntry;
+pub use files::pack;
 pub use image::ImageInfo;
 pub use nature::Nature;
 pub use ownership::{
-    Guard, Holder, Labels, Lease, LeaseId, Liveness, Owner, ProcessId, Removed, Saving, Scope,
+    Guard, Holder, Labels, Lease, LeaseId, Liveness, Owner, ProcessId, Saving, Scope, SweepReport,
     Ward, labels, sweep,
 };
 

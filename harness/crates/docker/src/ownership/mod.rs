@@ -15,5 +15,5 @@ pub use self::{
     guard::{Guard, Saving, Ward},
     labels::Labels,
     owner::{Holder, Lease, LeaseId, Liveness, Owner, ProcessId},
-    sweep::{Removed, Scope, sweep},
+    sweep::{Scope, SweepReport, sweep},
 };

@@ -42,7 +42,7 @@ pub enum Scope<'a> {
 
 /// Names of what a sweep removed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Removed {
+pub struct SweepReport {
     /// Containers, with their unnamed volumes.
     pub containers: Vec<String>,
     /// Networks.
@@ -53,7 +53,7 @@ pub struct Removed {
     pub images: Vec<String>,
 }
 
-impl Removed {
+impl SweepReport {
     /// There was nothing to remove.
     pub fn is_empty(&self) -> bool {
         let Self {
@@ -86,7 +86,7 @@ impl Scope<'_> {
 ///
 /// # Errors
 /// The engine does not answer, or did not remove all of it; the error names what is left.
-pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
+pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<SweepReport> {
     let mut things = containers(docker, scope).await?;
     things.extend(networks(docker, scope).await?);
     things.extend(volumes(docker, scope).await?);
@@ -105,29 +105,29 @@ pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<Removed> {
     remove(docker, condemned).await
 }
 
-async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<Removed> {
+async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<SweepReport> {
     let mut failed = Vec::new();
     let of = |kind| {
         let things = condemned.iter().filter(move |thing| thing.kind == kind);
         let name = |thing: &Thing| thing.names.first().unwrap_or(&thing.id).clone();
         things
             .map(|thing| (thing.id.clone(), name(thing)))
-            .collect::<Found>()
+            .collect::<Names>()
     };
-    let containers = each(of(Kind::Container), &mut failed, |id| async move {
+    let containers = remove_each(of(Kind::Container), &mut failed, |id| async move {
         docker.remove_container(&id).await
     })
     .await;
-    let networks = each(of(Kind::Network), &mut failed, |id| async move {
+    let networks = remove_each(of(Kind::Network), &mut failed, |id| async move {
         docker.remove_network(&id).await
     })
     .await;
     let volumes = of(Kind::Volume);
-    let volumes = each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
+    let volumes = remove_each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
     let images = unused(docker, condemned).await?;
-    let images = each(images, &mut failed, |name| remove_image(docker, name)).await;
+    let images = remove_each(images, &mut failed, |name| remove_image(docker, name)).await;
     if failed.is_empty() {
-        return Ok(Removed {
+        return Ok(SweepReport {
             containers,
             networks,
             volumes,
@@ -143,7 +143,7 @@ async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<Removed> {
 }
 
 /// Things to remove, as id and name.
-type Found = Vec<(String, String)>;
+type Names = Vec<(String, String)>;
 
 /// The time by the engine's clock, which also says when things were made: other machines that
 /// use the engine have clocks of their own.
@@ -260,7 +260,7 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
 
 /// The names of images that no container runs from: such a one is that of a cluster that is
 /// kept, or a user's own.
-async fn unused(docker: &Docker, condemned: Vec<Thing>) -> Result<Found> {
+async fn unused(docker: &Docker, condemned: Vec<Thing>) -> Result<Names> {
     let all = ListContainersOptions {
         all: true,
         ..Default::default()
@@ -286,8 +286,8 @@ async fn remove_image(docker: &Docker, name: String) -> Result<()> {
 }
 
 /// Removes things side by side; returns the names of those that are gone, sorted.
-async fn each<F: Future<Output = Result<()>>>(
-    found: Found,
+async fn remove_each<F: Future<Output = Result<()>>>(
+    found: Names,
     failed: &mut Vec<Error>,
     remove: impl Fn(String) -> F,
 ) -> Vec<String> {
