@@ -162,7 +162,7 @@ async fn what_a_lease_owns_outlives_its_maker_and_goes_with_the_last_holder() ->
         wait::until(
             "the guard to wait for the holder",
             SOON,
-            async || match docker(&engine, &["top", "watched-guard", "-o", "comm"]).await {
+            async || match docker(&engine, &["top", "watched-guard", "-o", "pid,comm"]).await {
                 Ok(names) if names.contains("sleep") => Probe::Ready(()),
                 Ok(names) => Probe::Pending(names),
                 Err(error) => Probe::Pending(format!("{error:#}")),

@@ -1,0 +1,194 @@
+//! The folders that evidence is kept in, made and filled.
+
+use std::{
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::{home::home, page::FileLink, part::PartId};
+use kubenest_base::{Context, Result, file};
+
+/// In each folder that was made here; what lacks it is never removed.
+pub(super) const MARK: &str = ".kubenest-evidence";
+/// What is kept is for its owner only: redaction goes by what it knows.
+const FOLDER: u32 = 0o700;
+/// Longest part of a folder's name that comes from a test or a cluster.
+const NAME: usize = 100;
+
+/// A folder that is being filled.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    folder: PathBuf,
+    pub(super) files: Vec<FileLink>,
+}
+
+impl Bundle {
+    /// A new folder in `home`, named after what it is about; none is ever used again.
+    pub(super) fn create(home: &Path, about: &str, process: u32) -> Result<Self> {
+        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+        let name = format!("{}-{stamp}-{process}", slug(about));
+        let what = || format!("make a folder in '{}'", home.display());
+        fs::create_dir_all(home).with_context(what)?;
+        for count in 1.. {
+            let name = if count == 1 {
+                name.clone()
+            } else {
+                format!("{name}-{count}")
+            };
+            let folder = home.join(name);
+            match fs::DirBuilder::new().mode(FOLDER).create(&folder) {
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.with_context(what)?;
+                    return Self::marked(folder);
+                }
+            }
+        }
+        unreachable!("a free name must be found")
+    }
+
+    /// The folder of a cluster's whole logs, the newest of which replace the older.
+    pub(super) fn of_cluster(home: &Path, cluster: &str) -> Result<Self> {
+        let folder = home.join(format!("cluster-{}", slug(cluster)));
+        make_folders(&folder).with_context(|| format!("make '{}'", folder.display()))?;
+        Self::marked(folder)
+    }
+
+    fn marked(folder: PathBuf) -> Result<Self> {
+        file::write_private(&folder.join(MARK), "")?;
+        Ok(Self {
+            folder,
+            files: Vec::new(),
+        })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes the text of a part, which was redacted.
+    pub(super) fn write(&mut self, id: &PartId, text: &str, cut: bool) -> Result<()> {
+        let path = id.path();
+        self.put(&path, text)?;
+        self.files.push(FileLink {
+            path,
+            what: id.description().to_owned(),
+            bytes: text.len() as u64,
+            cut,
+        });
+        Ok(())
+    }
+
+    /// Writes a file that the page does not list.
+    pub(super) fn put(&self, path: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(path);
+        if let Some(parent) = path.parent() {
+            make_folders(parent).with_context(|| format!("write '{}'", path.display()))?;
+        }
+        // Two cases of a cluster may write its whole logs at once: each log is of one of them.
+        file::write_private(&path, text)
+    }
+}
+
+fn make_folders(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(FOLDER).create(folder)
+}
+
+/// A folder for bundles that go with it. It is among the others, so that they are pruned if this
+/// process does not get to its end, but they are not taken for those of a failure.
+pub fn aside() -> Result<TempDir> {
+    let home = home();
+    let make = || {
+        fs::create_dir_all(&home)?;
+        let mut aside = tempfile::Builder::new();
+        aside.prefix("asked-for-").tempdir_in(&home)
+    };
+    let aside = make().with_context(|| format!("make a folder in '{}'", home.display()))?;
+    file::write_private(&aside.path().join(MARK), "")?;
+    Ok(aside)
+}
+
+/// A name that every file system takes.
+fn slug(about: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '_';
+    let words = about.split(|c| !plain(c)).filter(|word| !word.is_empty());
+    let mut name = words.collect::<Vec<_>>().join("-");
+    name.truncate(NAME);
+    match name.trim_matches('.') {
+        "" => "unnamed".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt, thread};
+
+    use super::*;
+    use crate::part::{Journal, Kind};
+
+    #[test]
+    fn a_bundle_is_never_written_over() {
+        let home = tempfile::tempdir().unwrap();
+        let make = || Bundle::create(home.path(), "suite::fixed::../x", 7).unwrap();
+        let (one, two) = (make(), make());
+        assert_ne!(one.folder(), two.folder());
+        let name = one.folder().file_name().unwrap().to_str().unwrap();
+        assert!(
+            name.starts_with("suite-fixed-..-x-2") && name.ends_with("Z-7"),
+            "{name}"
+        );
+        assert_eq!(slug(".."), "unnamed");
+    }
+
+    #[test]
+    fn what_is_kept_is_for_its_owner_only() {
+        let home = tempfile::tempdir().unwrap();
+        let bundle = Bundle::create(home.path(), "b", 1).unwrap();
+        bundle.put("nodes/n/kubelet.log", "text").unwrap();
+        let full = Bundle::of_cluster(home.path(), "c").unwrap();
+        full.put("index.json", "{}").unwrap();
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for folder in [
+            bundle.folder().join("nodes/n"),
+            bundle.folder().into(),
+            full.folder().into(),
+        ] {
+            assert_eq!(mode(folder), FOLDER);
+        }
+        for file in [
+            bundle.folder().join("nodes/n/kubelet.log"),
+            full.folder().join("index.json"),
+        ] {
+            assert_eq!(mode(file), 0o600);
+        }
+    }
+
+    #[test]
+    fn a_whole_log_is_whole_while_two_cases_write_it_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let id = Kind::WholeJournal(Journal::Kubelet).of("n");
+        let path = home.path().join("cluster-c").join(id.path());
+        let texts = ["a".repeat(1 << 20), "b".repeat(1 << 19)];
+        let write = |text: &str| {
+            for _ in 0..20 {
+                let mut logs = Bundle::of_cluster(home.path(), "c").unwrap();
+                logs.write(&id, text, false).unwrap();
+            }
+        };
+        thread::scope(|scope| {
+            let cases = texts.each_ref().map(|text| scope.spawn(|| write(text)));
+            while !cases.iter().all(|case| case.is_finished()) {
+                if let Ok(read) = fs::read_to_string(&path) {
+                    assert!(texts.contains(&read), "{} bytes", read.len());
+                }
+            }
+        });
+        assert!(texts.contains(&fs::read_to_string(&path).unwrap()));
+    }
+}
