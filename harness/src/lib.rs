@@ -61,7 +61,7 @@ pub mod engine {
 
 /// What is kept of a failure.
 pub mod evidence {
-    pub use kubenest_evidence::Kept;
+    pub use kubenest_evidence::Bundle;
 }
 
 /// The health gate: what it demands, and what it found.
@@ -72,7 +72,7 @@ pub mod health {
 /// Images: loaded into nodes by the layer, and pinned.
 pub mod images {
     pub use kubenest_forge::image::SmallImage;
-    pub use kubenest_images::{Images, Loaded, NodeLoad, Pin, Source};
+    pub use kubenest_images::{ImageSource, Images, Load, NodeLoad, Pin};
 }
 
 /// Nodes: machines with services, files and a container runtime.

@@ -27,7 +27,7 @@ use crate::{Cluster, verdict};
 use kubenest_base::{Context, ErrorKind, Result, progress, settings::settings, wait};
 use kubenest_docker::Labels;
 use kubenest_evidence as evidence;
-use kubenest_evidence::{Subject, Why};
+use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::objects;
 
 /// How long an API server may take to tell of a case's Secrets.
@@ -142,7 +142,7 @@ impl Cluster {
                 Some(outcome::reason(error))
             }
             Err(panic) => {
-                record.message = Some(evidence::words(panic.as_ref()));
+                record.message = Some(evidence::panic_message(panic.as_ref()));
                 Some("panicked")
             }
         };
@@ -223,7 +223,7 @@ impl Cluster {
         let name = namespace.metadata.name.unwrap_or_default();
         objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
         let subject = self.subject().open_case(&name).await;
-        subject.did(format!("test: begins in namespace {name}"));
+        subject.note_step(format!("test: begins in namespace {name}"));
         Ok(Case {
             cluster: self,
             namespace: name,
@@ -239,8 +239,8 @@ impl Cluster {
 /// Keeps what the nodes say of a failure, before anything of it is removed.
 async fn keep(subject: &Subject, record: &mut VerdictFile, reason: &'static str) {
     let message = record.message.clone().unwrap_or_default();
-    subject.failed(false, format!("{reason}: {message}"));
-    let why = Why {
+    subject.note_failure(false, format!("{reason}: {message}"));
+    let why = Occasion {
         reason,
         message,
         expected: record.expected.clone(),

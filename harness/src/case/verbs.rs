@@ -13,7 +13,7 @@ use crate::{
 };
 use kubenest_base::Result;
 use kubenest_evidence as evidence;
-use kubenest_evidence::{Kept, Why};
+use kubenest_evidence::{Bundle, Occasion};
 use kubenest_node::{node::Node, objects};
 
 impl<'a> Case<'a> {
@@ -97,13 +97,13 @@ impl<'a> Case<'a> {
     /// Notes a step of the test, for the time line that is kept of a failure. Waiting and
     /// creating are noted without it.
     pub fn note_step(&self, what: impl AsRef<str>) {
-        self.subject.did(format!("test: {}", what.as_ref()));
+        self.subject.note_step(format!("test: {}", what.as_ref()));
     }
 
     fn ended<T>(&self, well: &str, result: &Result<T>) {
         match result {
             Ok(_) => self.note_step(well),
-            Err(error) => self.subject.failed(false, error.report()),
+            Err(error) => self.subject.note_failure(false, error.report()),
         }
     }
 
@@ -141,13 +141,13 @@ impl<'a> Case<'a> {
     ///     .await
     /// # }
     /// ```
-    pub async fn evidence(&self) -> Result<Kept> {
-        let home = evidence::aside()?;
+    pub async fn evidence(&self) -> Result<Bundle> {
+        let home = evidence::temporary_home()?;
         let (expected, observed) = self.seen.borrow().clone().unzip();
-        let why = Why {
+        let why = Occasion {
             expected,
             observed,
-            ..Why::asked_for()
+            ..Occasion::asked_for()
         };
         let kept = evidence::of_subject(&self.subject, &why, Some(home.path())).await;
         self.asked.borrow_mut().push(home);

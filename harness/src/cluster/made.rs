@@ -15,7 +15,7 @@ use kubenest_docker::{
     labels::{BOOT, BootId, CLUSTER, OWNER},
 };
 use kubenest_evidence as evidence;
-use kubenest_evidence::{Subject, Why};
+use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::node::{KIND_CLUSTER, KIND_ROLE, Role};
 
 /// The names of the clusters of this process, whatever engine they are on: a name is also that
@@ -153,18 +153,18 @@ impl Made {
         let Some(subject) = self.subject.as_ref().filter(|_| !settings().keep) else {
             return Ok(());
         };
-        let folder = evidence::place(&self.site.name)?;
+        let folder = evidence::notebook_folder(&self.site.name)?;
         let saving = Saving {
             folder: &folder,
             script: evidence::LOOK,
-            prepare: &|| subject.take_place(),
+            prepare: &|| subject.begin_notebook(),
         };
         self.guarded = true;
         let ward = Ward::new(&self.site.name, &self.boot).containers(&self.containers);
         let guard = Guard::start_saving(&self.site.docker, image, &ward, Some(saving)).await;
         if !guard.as_ref().is_ok_and(Guard::saves) {
-            subject.leave_place();
-            evidence::unplace(&self.site.name);
+            subject.end_notebook();
+            evidence::remove_empty_notebook(&self.site.name);
         }
         self.guard = Some(guard?);
         Ok(())
@@ -341,7 +341,7 @@ impl Made {
             subject.forget();
         }
         if self.guarded {
-            evidence::unplace(&self.site.name);
+            evidence::remove_empty_notebook(&self.site.name);
         }
         self.containers.clear();
         self.network = None;
@@ -350,16 +350,16 @@ impl Made {
     }
 
     /// Why it is dropped without having been removed, if that is worth its evidence.
-    fn lost(&self) -> Option<Why> {
+    fn lost(&self) -> Option<Occasion> {
         let (reason, message) = match (std::thread::panicking(), self.booted) {
             (true, _) => ("panicked", "the test panicked"),
             (false, false) => ("interrupted", "the boot was given up"),
             (false, true) => return None,
         };
-        Some(Why {
+        Some(Occasion {
             reason,
             message: message.to_owned(),
-            ..Why::default()
+            ..Occasion::default()
         })
     }
 }

@@ -40,7 +40,7 @@ use kubenest_docker::{
     labels::{self, BootId},
 };
 use kubenest_evidence as evidence;
-use kubenest_evidence::{Subject, Why};
+use kubenest_evidence::{Occasion, Subject};
 use kubenest_forge::image::{NodeImage, Versions};
 use kubenest_health::health::{self, Expected, Report};
 use kubenest_images::{Images, Protection};
@@ -144,8 +144,8 @@ impl Cluster {
     ///
     /// # Errors
     /// It cannot be written.
-    pub async fn evidence(&self) -> Result<evidence::Kept> {
-        evidence::of_subject(self.subject(), &Why::asked_for(), None).await
+    pub async fn evidence(&self) -> Result<evidence::Bundle> {
+        evidence::of_subject(self.subject(), &Occasion::asked_for(), None).await
     }
 
     /// The random number of its boot.
@@ -169,7 +169,7 @@ impl Cluster {
     /// As [`health`](Self::health), before a test on a cluster where no other runs: settings of the kubelets that a test before
     /// it has changed are put back first.
     pub(crate) async fn restored_health(&self) -> Result<Report> {
-        let tell = |line: &str| self.subject().booted(format!("gate: {line}"));
+        let tell = |line: &str| self.subject().note_boot_step(format!("gate: {line}"));
         health::gate_restoring(&self.nodes, &self.client(), &self.expected, tell).await
     }
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use kubenest::{
     Case,
     engine::Docker,
-    images::{Loaded, SmallImage},
+    images::{Load, SmallImage},
     k8s_openapi::api::core::v1::Pod,
     kube::api::LogParams,
     wait::Probe,
@@ -181,7 +181,7 @@ impl Built {
 }
 
 /// Blobs sent and skipped, node by node.
-pub fn sent(loaded: &Loaded) -> Vec<(usize, usize)> {
+pub fn sent(loaded: &Load) -> Vec<(usize, usize)> {
     let nodes = loaded.nodes.iter();
     nodes
         .map(|node| (node.sent_blobs, node.skipped_blobs))

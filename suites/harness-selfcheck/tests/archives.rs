@@ -9,7 +9,7 @@ use harness_selfcheck::{
 };
 use kubenest::{
     Cluster, ClusterSpec, Error, ErrorKind,
-    images::{Loaded, Source},
+    images::{ImageSource, Load},
     node::Node,
 };
 use kubenest_node::node::containerd::Containerd;
@@ -122,8 +122,8 @@ fn is_missed(ended: Result<()>, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn load(cluster: &Cluster, file: &Path) -> kubenest::Result<Loaded> {
-    cluster.images().load(Source::archive(file)).await
+async fn load(cluster: &Cluster, file: &Path) -> kubenest::Result<Load> {
+    cluster.images().load(ImageSource::archive(file)).await
 }
 
 async fn remove(node: &Node, name: &str) -> Result<()> {

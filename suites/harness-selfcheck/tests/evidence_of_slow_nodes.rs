@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{RECIPE, docker};
-use kubenest::{Cluster, ClusterSpec, evidence::Kept};
+use kubenest::{Cluster, ClusterSpec, evidence::Bundle};
 
 /// A twentieth of a core, of which the node's whole control plane has to live.
 const THROTTLED: [&str; 5] = ["update", "--cpu-period", "100000", "--cpu-quota", "5000"];
@@ -45,7 +45,7 @@ async fn a_node_that_cannot_answer_leaves_its_journals() -> Result<()> {
     Ok(cluster.down().await?)
 }
 
-async fn evidence(what: &str, cluster: &Cluster) -> Result<Kept> {
+async fn evidence(what: &str, cluster: &Cluster) -> Result<Bundle> {
     let begin = Instant::now();
     let kept = cluster.evidence().await?;
     println!(
@@ -56,7 +56,7 @@ async fn evidence(what: &str, cluster: &Cluster) -> Result<Kept> {
     Ok(kept)
 }
 
-fn has_journals(kept: Kept) -> Result<()> {
+fn has_journals(kept: Bundle) -> Result<()> {
     let folder = fs::read_dir(kept.folder.join("nodes"))?.next();
     let node = folder.context("no node is in it")??.path();
     for (journal, words) in [

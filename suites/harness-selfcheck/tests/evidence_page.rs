@@ -10,7 +10,7 @@ use std::{fs, path::Path, time::Instant};
 use anyhow::{Context, Result};
 use harness_selfcheck::browser::Page as Browser;
 use kubenest::k8s_openapi::jiff::Timestamp;
-use kubenest_evidence::page::{self, Entry, FileLink, Finding, Level, Line, Missing, Page, Source};
+use kubenest_evidence::page::{self, Entry, FileLink, Lane, Level, Line, Missing, Page, PageCause};
 
 const LINES: usize = 50_000;
 /// One of these in a page would be seen: a script that runs, markup, a terminal's escapes.
@@ -287,8 +287,8 @@ fn bad_day() -> Page {
     }
 }
 
-fn stale_daemon() -> Finding {
-    Finding {
+fn stale_daemon() -> PageCause {
+    PageCause {
         id: "shim-newer-than-daemon".into(),
         title: "the shim is newer than containerd".into(),
         cause: "the shim on node worker speaks version 3 of its protocol; containerd 1.7.24 \
@@ -312,18 +312,18 @@ fn line(at: usize) -> Entry {
     let mut level = Level::Info;
     let (mut source, mut text) = match at % 5 {
         0 | 1 => (
-            Source::Kubelet,
+            Lane::Kubelet,
             format!(
                 r#""SyncLoop (PLEG): event for pod" pod="kube-system/coredns-{at:010x}" event={{"ID":"{at:08}-0000-4000-8000-000000000000","Type":"ContainerStarted","Data":"{at:064x}"}}"#
             ),
         ),
         2 => (
-            Source::Containerd,
+            Lane::Containerd,
             format!("StartContainer for \"{at:064x}\" returns successfully"),
         ),
-        3 => (Source::Pod, format!("GET /healthz 200 {at}")),
+        3 => (Lane::Pod, format!("GET /healthz 200 {at}")),
         _ => (
-            Source::Kernel,
+            Lane::Kernel,
             format!("cni0: port 7(veth{at:08x}) entered forwarding state"),
         ),
     };
@@ -355,11 +355,11 @@ fn line(at: usize) -> Entry {
         }
         _ if at % 100 == 2 => level = Level::Warning,
         _ if at % 1000 == 4 => {
-            (source, node) = (Source::Step, "");
+            (source, node) = (Lane::Step, "");
             text = format!("step {} of the test", at / 1000);
         }
         _ if at % 500 == 9 => {
-            source = Source::Event;
+            source = Lane::Event;
             text = "FailedCreatePodSandBox pod/a: failed to create pod sandbox".into();
         }
         _ => {}

@@ -10,7 +10,7 @@ use harness_selfcheck::{
 };
 use kubenest::{
     engine::Docker,
-    images::{Images, Loaded, Pin, Source},
+    images::{ImageSource, Images, Load, Pin},
     node::Node,
     recipe::{NodeImage, Recipe},
     wait::{self, Probe},
@@ -125,9 +125,9 @@ async fn effective(node: &Node) -> kubenest::Result<String> {
 
 /// Loads the first image, again, and each of the others; a container runs from each.
 async fn rows(origin: &Origin, nodes: &[Node], containerd: &str, pin: Pin) -> Result<Vec<String>> {
-    let load = async |at: usize| -> Result<Loaded> {
+    let load = async |at: usize| -> Result<Load> {
         let (image, text) = &origin.images[at];
-        let source = Source::engine(image).with_name(format!("loaded-{}:dev", origin.store));
+        let source = ImageSource::engine(image).with_name(format!("loaded-{}:dev", origin.store));
         let images = Images::of(&origin.docker, nodes);
         let loaded = images
             .load(source)
@@ -150,7 +150,7 @@ async fn rows(origin: &Origin, nodes: &[Node], containerd: &str, pin: Pin) -> Re
         let other = load(at).await?;
         assert_eq!(sent(&other), [(3, 3); 2], "{other:?}");
     }
-    let told = |loaded: &Loaded, at: usize| {
+    let told = |loaded: &Load, at: usize| {
         let node = &loaded.nodes[at];
         format!("{} blobs, {} KiB", node.sent_blobs, node.sent_bytes >> 10)
     };

@@ -15,7 +15,7 @@ use harness_selfcheck::{
 use kubenest::{
     Case, Cluster, ClusterSpec, ErrorKind,
     engine::Docker,
-    images::{Images, Loaded, Pin, Source},
+    images::{ImageSource, Images, Load, Pin},
     node::Node,
     wait::{self, Probe},
 };
@@ -80,7 +80,7 @@ async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
 
     built.build("three").await?;
     let saved = built.save("three.tar").await?;
-    let source = Source::archive(&saved).with_name("saved.local/app:3");
+    let source = ImageSource::archive(&saved).with_name("saved.local/app:3");
     let loaded = load(case, source).await?;
     assert_eq!(loaded.names, ["saved.local/app:3"]);
     assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
@@ -174,7 +174,7 @@ async fn saves(engine: &Docker, image: &str) -> Result<usize> {
 }
 
 /// A daemon that has just been restarted may not answer yet.
-async fn wait_for_containerd(case: &Case<'_>, name: &str) -> Result<Loaded> {
+async fn wait_for_containerd(case: &Case<'_>, name: &str) -> Result<Load> {
     let loaded = wait::until("a load", SOON, async || {
         Probe::from_result(case.cluster().images().load(name).await)
     });
@@ -294,7 +294,7 @@ async fn a_registry_gives_by_digest(case: &Case<'_>, built: &Built) -> Result<()
     let registry = LocalRegistry::start(docker).await?;
     built.build("pushed").await?;
     let reference = registry.publish(&built.name, "app", "1").await?;
-    let loaded = load(case, Source::registry(&reference)).await?;
+    let loaded = load(case, ImageSource::registry(&reference)).await?;
     docker.remove_image(&reference).await?;
     registry.stop().await?;
     assert_eq!(loaded.names, std::slice::from_ref(&reference));
@@ -347,7 +347,7 @@ async fn a_dropped_load_leaves_nothing(case: &Case<'_>, large: &Path, digest: &s
     let node = case.node();
     let first = Images::of(case.cluster().docker(), &case.cluster().nodes()[..1]);
     tokio::select! {
-        ended = first.load(Source::archive(large)) => anyhow::bail!("it had ended before: {ended:?}"),
+        ended = first.load(ImageSource::archive(large)) => anyhow::bail!("it had ended before: {ended:?}"),
         seen = bytes_under_way(node, digest) => seen?,
     }
     let clean = wait::until("the lease's end", SOON, async || {
@@ -388,17 +388,17 @@ async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -
     let file = fs::OpenOptions::new().write(true).open(&short)?;
     file.set_len(file.metadata()?.len() / 2)?;
     for (source, told) in [
-        (Source::archive(&corrupt), "is corrupt: it has digest"),
-        (Source::archive(&short), "it ends within"),
-        (Source::archive(folder.join("none.tar")), "open '"),
-        (Source::archive(folder), "is no file"),
-        (Source::oci_layout(folder), "has neither 'index.json'"),
+        (ImageSource::archive(&corrupt), "is corrupt: it has digest"),
+        (ImageSource::archive(&short), "it ends within"),
+        (ImageSource::archive(folder.join("none.tar")), "open '"),
+        (ImageSource::archive(folder), "is no file"),
+        (ImageSource::oci_layout(folder), "has neither 'index.json'"),
         (
-            Source::engine("none.local/none:1"),
+            ImageSource::engine("none.local/none:1"),
             "the engine has no image",
         ),
-        (Source::registry("a.local/b:1"), "it has no digest"),
-        (Source::engine("Not A Name"), "is no image's name"),
+        (ImageSource::registry("a.local/b:1"), "it has no digest"),
+        (ImageSource::engine("Not A Name"), "is no image's name"),
     ] {
         let error = case.cluster().images().load(source).await.unwrap_err();
         assert!(error.report().contains(told), "{error:?}");
@@ -424,14 +424,14 @@ async fn on_a_full_disk(node: &Node, images: Images<'_>, large: &Path) -> Result
     const INGEST: &str = "/var/lib/containerd/io.containerd.content.v1.content/ingest";
     let mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "none", INGEST];
     node.exec_ok(&mount).await?;
-    let loaded = images.load(Source::archive(large)).await;
+    let loaded = images.load(ImageSource::archive(large)).await;
     node.exec_ok(&["umount", INGEST]).await?;
     loaded.err().context("it must not have fitted")
 }
 
 const LARGE: u64 = 512 << 20;
 
-async fn load(case: &Case<'_>, source: impl Into<Source>) -> Result<Loaded> {
+async fn load(case: &Case<'_>, source: impl Into<ImageSource>) -> Result<Load> {
     Ok(case.cluster().images().load(source).await?)
 }
 

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use kubenest::{Error, Result};
 use kubenest_base::Context;
-use kubenest_diagnosis::{Report, catalogue, read, similar_ids};
+use kubenest_diagnosis::{DiagnosisReport, catalogue, read, similar_ids};
 
 /// Nothing was recognised.
 const NOTHING: u8 = 4;
@@ -58,7 +58,7 @@ fn answer(diagnose: &Diagnose, terminal: bool) -> Result<(String, u8)> {
         [] => &[PathBuf::from("-")],
         logs => logs,
     };
-    let report = Report::of(read(logs)?);
+    let report = DiagnosisReport::of(read(logs)?);
     let text = if diagnose.json {
         crate::json_of(&report)? + "\n"
     } else {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use kubenest::{
     Error, Result,
-    images::{Images, Source},
+    images::{ImageSource, Images},
 };
 use kubenest_node::node;
 
@@ -32,14 +32,14 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    fn sources(&self) -> Result<Vec<Source>> {
+    fn sources(&self) -> Result<Vec<ImageSource>> {
         let images = self.images.iter().map(|image| match image.contains('@') {
-            true => Source::registry(image),
-            false => Source::engine(image),
+            true => ImageSource::registry(image),
+            false => ImageSource::engine(image),
         });
-        let archives = self.archive.iter().map(Source::archive);
-        let layouts = self.layout.iter().map(Source::oci_layout);
-        let sources: Vec<Source> = images.chain(archives).chain(layouts).collect();
+        let archives = self.archive.iter().map(ImageSource::archive);
+        let layouts = self.layout.iter().map(ImageSource::oci_layout);
+        let sources: Vec<ImageSource> = images.chain(archives).chain(layouts).collect();
         let Some(name) = &self.name else {
             return Ok(sources);
         };
@@ -106,10 +106,10 @@ mod tests {
     fn each_source_is_what_it_is_said_to_be() {
         let load = load(&["a", "b@sha256:1", "--archive", "c.tar", "--layout", "d"]);
         let expected = [
-            Source::engine("a"),
-            Source::registry("b@sha256:1"),
-            Source::archive("c.tar"),
-            Source::oci_layout("d"),
+            ImageSource::engine("a"),
+            ImageSource::registry("b@sha256:1"),
+            ImageSource::archive("c.tar"),
+            ImageSource::oci_layout("d"),
         ];
         assert_eq!(load.sources().unwrap(), expected);
     }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn one_name_is_for_one_image() {
         let one = load(&["a", "--name", "x:1"]).sources().unwrap();
-        assert_eq!(one, [Source::engine("a").with_name("x:1")]);
+        assert_eq!(one, [ImageSource::engine("a").with_name("x:1")]);
         let error = load(&["a", "b", "--name", "x:1"]).sources().unwrap_err();
         insta::assert_snapshot!(error.report(), @"
         2 images cannot all be 'x:1'

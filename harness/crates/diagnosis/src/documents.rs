@@ -7,7 +7,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::{
-    Evidence, Source,
+    Evidence, Speaker,
     clean::compiled,
     events,
     form::{self, json},
@@ -148,7 +148,7 @@ fn document(text: &str, number: u64) -> Option<Inside> {
         events::of_json(&value["object"])
     } else {
         let record = json::of_object(&serde_json::from_str(text).ok()?)?;
-        vec![evidence(&form::open(&record), Source::Unknown)]
+        vec![evidence(&form::open(&record), Speaker::Unknown)]
     };
     Some(Inside {
         within: true,
@@ -179,6 +179,6 @@ impl Entry {
 
     fn into_evidence(self) -> Option<Found> {
         let record = json::of_object(&json::Object(self.fields))?;
-        Some((evidence(&form::open(&record), Source::Unknown), self.line))
+        Some((evidence(&form::open(&record), Speaker::Unknown), self.line))
     }
 }

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::{
-    Evidence, Source,
+    Evidence, Speaker,
     clean::{clean, compiled, quotes_a_container, unquoted},
 };
 
@@ -30,10 +30,10 @@ pub(super) fn row(line: &str) -> Option<(&str, &str)> {
 }
 
 /// Events of these reasons quote a container.
-pub(super) fn source(reason: &str) -> Source {
+pub(super) fn source(reason: &str) -> Speaker {
     match reason {
-        "Unhealthy" | "ProbeWarning" | "FailedPostStartHook" | "FailedPreStopHook" => Source::Pod,
-        _ => Source::Event,
+        "Unhealthy" | "ProbeWarning" | "FailedPostStartHook" | "FailedPreStopHook" => Speaker::Pod,
+        _ => Speaker::Event,
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) fn evidence(reason: &str, message: &str) -> Evidence {
     let text = unquoted(&clean(message)).into_owned();
     Evidence {
         source: if quotes_a_container(&text) {
-            Source::Pod
+            Speaker::Pod
         } else {
             source(reason)
         },
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(found[0].text, r#"dial "\x00x""#);
         assert_eq!(found[0].node.as_deref(), Some("n1"));
         assert_eq!(found[0].time.as_deref(), Some("2026-11-21T10:10:29Z"));
-        assert_eq!(found[1].source, Source::Pod);
+        assert_eq!(found[1].source, Speaker::Pod);
         assert!(of_json(&serde_json::json!({"items": 3, "a": []})).is_empty());
     }
 }

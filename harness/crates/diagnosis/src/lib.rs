@@ -7,10 +7,10 @@
 //!
 //! ```
 //! # mod kubenest { pub use kubenest_diagnosis as diagnosis; }
-//! use kubenest::diagnosis::{Evidence, Source, diagnose};
+//! use kubenest::diagnosis::{Evidence, Speaker, diagnose};
 //!
 //! let text = "ERROR: failed to detect containerd snapshotter";
-//! let found = diagnose(&Evidence::lines(Source::Cli, text));
+//! let found = diagnose(&Evidence::lines(Speaker::Cli, text));
 //! assert_eq!(found[0].id, "kind-snapshotter-not-detected");
 //! assert!(found[0].cure.contains("kind 0.27.0"));
 //! ```
@@ -43,7 +43,7 @@ pub use self::{
     catalogue::{KnownCause, catalogue, similar_ids},
     read::{FileRead, Reading, read, read_stream},
     recognise::diagnose,
-    report::Report,
+    report::DiagnosisReport,
     surface::{Surface, speak_of},
 };
 
@@ -51,7 +51,7 @@ pub use self::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Source {
+pub enum Speaker {
     /// The journal of containerd or CRI-O, with the words of their shims.
     Runtime,
     /// The kubelet's journal.
@@ -79,7 +79,7 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// Who says it.
-    pub source: Source,
+    pub source: Speaker,
     /// The node it is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
@@ -138,7 +138,7 @@ pub struct Support {
     pub matched: String,
 }
 
-impl Source {
+impl Speaker {
     /// Whether it is, or holds, one of these.
     fn is_among(self, sources: &[Self]) -> bool {
         let holds = [Self::Kubelet, Self::Runtime, Self::Pod];
@@ -150,7 +150,7 @@ impl Source {
 impl Evidence {
     /// The lines of a text, and behind them what several lines make together, such as a list of
     /// events. They are `source`'s, unless a line's own header names another.
-    pub fn lines(source: Source, text: &str) -> Vec<Self> {
+    pub fn lines(source: Speaker, text: &str) -> Vec<Self> {
         let mut lines = lines::Lines::new(source);
         let mut evidence: Vec<_> = text.lines().map(|line| lines.next(line)).collect();
         let (found, _) = lines.finish();
@@ -165,7 +165,7 @@ impl Evidence {
 
     /// The lines of an error of this crate.
     pub fn error(error: &Error) -> Vec<Self> {
-        Self::lines(Source::Unknown, &error.report())
+        Self::lines(Speaker::Unknown, &error.report())
     }
 
     /// Says which node the line is from, unless it said so itself.

@@ -2,7 +2,7 @@
 //! make together.
 
 use super::{
-    Evidence, Source,
+    Evidence, Speaker,
     clean::visible,
     documents::{Documents, Found},
     form::{self, Peeled},
@@ -20,9 +20,9 @@ const PART: usize = 64 << 10;
 /// The lines of a text, one after the other.
 pub(super) struct Lines {
     /// Whose they are, unless they say otherwise.
-    hint: Source,
+    hint: Speaker,
     /// Whose they are in this part of the text, which has a title.
-    section: Option<Source>,
+    section: Option<Speaker>,
     /// Within the part of `kubectl describe` that quotes what a pod's author wrote.
     containers: bool,
     quotes: Quotes,
@@ -39,7 +39,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(hint: Source) -> Self {
+    pub(super) fn new(hint: Speaker) -> Self {
         Self {
             hint,
             section: None,
@@ -55,7 +55,7 @@ impl Lines {
     }
 
     /// Reads a line. One that only quotes, or that is a part of what is found as a whole, is of
-    /// [`Source::Quote`].
+    /// [`Speaker::Quote`].
     pub(super) fn next(&mut self, line: &str) -> Evidence {
         self.number += 1;
         let (time, line) = match form::buildkite(line) {
@@ -73,13 +73,13 @@ impl Lines {
         peeled.time = peeled.time.or(time);
         self.enter(message);
         let mut evidence = evidence(&peeled, self.section.unwrap_or(self.hint));
-        if self.containers && evidence.source != Source::Quote {
-            evidence.source = Source::Pod;
+        if self.containers && evidence.source != Speaker::Quote {
+            evidence.source = Speaker::Pod;
         }
         let document = self.documents.next(message, self.number);
         let quoted = self.quotes.next(message);
         let others =
-            matches!(evidence.source, Source::Pod | Source::Quote).then_some(evidence.source);
+            matches!(evidence.source, Speaker::Pod | Speaker::Quote).then_some(evidence.source);
         self.found
             .extend(document.found.into_iter().map(|(mut line, number)| {
                 // Events that a container prints are its words.
@@ -94,7 +94,7 @@ impl Lines {
         }
         if !document.within && !quoted.within {
             self.found.append(&mut self.held);
-            if evidence.source == Source::Quote && matters(&evidence) {
+            if evidence.source == Speaker::Quote && matters(&evidence) {
                 self.quoted.push(self.number);
             }
             return evidence;
@@ -106,7 +106,7 @@ impl Lines {
                 self.quoted.push(self.number);
             }
         }
-        evidence.source = Source::Quote;
+        evidence.source = Speaker::Quote;
         evidence
     }
 
@@ -148,19 +148,19 @@ impl Lines {
             self.section = name.map(section_of).or(self.section);
         } else if let Some(what) = title.strip_prefix("==== ") {
             // Of `kubectl cluster-info dump`.
-            self.section = what.starts_with("START logs for ").then_some(Source::Pod);
+            self.section = what.starts_with("START logs for ").then_some(Speaker::Pod);
         }
     }
 }
 
 /// Whose lines follow a title of `minikube logs`, or of `tail` with several files.
-fn section_of(name: &str) -> Source {
+fn section_of(name: &str) -> Speaker {
     match name.to_lowercase().as_str() {
-        "docker" | "cri-o" => Source::Runtime,
-        "kernel" | "dmesg" => Source::System,
-        "last start" => Source::Cli,
+        "docker" | "cri-o" => Speaker::Runtime,
+        "kernel" | "dmesg" => Speaker::System,
+        "last start" => Speaker::Cli,
         // The container's id is behind its name.
-        _ if name.ends_with(']') => Source::Pod,
+        _ if name.ends_with(']') => Speaker::Pod,
         _ => speaker_of(name.as_ref()),
     }
 }

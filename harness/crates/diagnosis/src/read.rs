@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Evidence, Place, Source, clean::clean, encoding::opened, events, lines::Lines,
+    Evidence, Place, Speaker, clean::clean, encoding::opened, events, lines::Lines,
     recognise::matters, speaker::speaker_of,
 };
 use kubenest_base::{Context, Error, Result};
@@ -60,7 +60,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Reading> {
     let mut reading = Reading::default();
     for path in paths {
         if path == Path::new("-") {
-            let input = reading.stream("-", Source::Unknown, None, io::stdin().lock());
+            let input = reading.stream("-", Speaker::Unknown, None, io::stdin().lock());
             input.context("read standard input")?;
             continue;
         }
@@ -85,7 +85,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Reading> {
 ///
 /// # Errors
 /// The stream breaks.
-pub fn read_stream(name: &str, source: Source, stream: impl Read) -> Result<Reading> {
+pub fn read_stream(name: &str, source: Speaker, stream: impl Read) -> Result<Reading> {
     let mut reading = Reading::default();
     let read = reading.stream(name, source, None, stream);
     read.with_context(|| format!("read {name}"))?;
@@ -162,7 +162,7 @@ impl Reading {
     fn stream(
         &mut self,
         name: &str,
-        source: Source,
+        source: Speaker,
         node: Option<&str>,
         stream: impl Read,
     ) -> io::Result<()> {
@@ -205,7 +205,7 @@ impl Reading {
     fn json(
         &mut self,
         name: &str,
-        source: Source,
+        source: Speaker,
         node: Option<&str>,
         stream: &mut impl BufRead,
         read: &mut Amount,
@@ -228,7 +228,7 @@ impl Reading {
     fn text(
         &mut self,
         name: &str,
-        source: Source,
+        source: Speaker,
         node: Option<&str>,
         stream: &mut impl BufRead,
         read: &mut Amount,
@@ -277,7 +277,7 @@ impl Reading {
     }
 
     fn keep(&mut self, mut line: Evidence, file: &str, number: Option<u64>, node: Option<&str>) {
-        if line.source == Source::Quote || !matters(&line) {
+        if line.source == Speaker::Quote || !matters(&line) {
             return;
         }
         if self.evidence.len() == EVIDENCE {
@@ -363,7 +363,7 @@ mod tests {
         let reading = read(&[root.path().to_owned()]).unwrap();
         assert_eq!((reading.files.len(), reading.lines()), (2, 2));
         assert_eq!(reading.evidence.len(), 1);
-        assert_eq!(reading.evidence[0].source, Source::Pod);
+        assert_eq!(reading.evidence[0].source, Speaker::Pod);
         assert_eq!(reading.evidence[0].node.as_deref(), Some("n1"));
         insta::assert_snapshot!(notes(&reading, root.path()), @r"
         not read: core: no text
@@ -381,7 +381,7 @@ mod tests {
         log.extend(b"\n\xff\xfe\x1b[31m\n\n");
         log.extend(b"\x1b[31m");
         log.extend(LOOP.trim_end().as_bytes());
-        let reading = read_stream("-", Source::Unknown, &log[..]).unwrap();
+        let reading = read_stream("-", Speaker::Unknown, &log[..]).unwrap();
         assert_eq!(reading.lines(), 4);
         let place = reading.evidence[0].place.as_ref().unwrap();
         assert_eq!(place.to_string(), "-:4");
@@ -390,9 +390,9 @@ mod tests {
 
     #[test]
     fn json_that_holds_no_events_is_text() {
-        let reading = read_stream("-", Source::Unknown, &b"{\"a\": 1}\n{ not json\n"[..]).unwrap();
+        let reading = read_stream("-", Speaker::Unknown, &b"{\"a\": 1}\n{ not json\n"[..]).unwrap();
         assert_eq!(reading.lines(), 2);
-        let reading = read_stream("-", Source::Unknown, &b" {\"kind\": \"Pod\"}"[..]).unwrap();
+        let reading = read_stream("-", Speaker::Unknown, &b" {\"kind\": \"Pod\"}"[..]).unwrap();
         assert_eq!(reading.lines(), 1);
     }
 
@@ -422,7 +422,7 @@ mod tests {
         gzip.write_all(&[b'x'; 200_000]).unwrap();
         let mut bytes = gzip.finish().unwrap();
         bytes.truncate(100_000);
-        let reading = read_stream("a.gz", Source::Unknown, &bytes[..]).unwrap();
+        let reading = read_stream("a.gz", Speaker::Unknown, &bytes[..]).unwrap();
         assert_eq!(reading.evidence.len(), 1);
         insta::assert_snapshot!(reading.notes.join("\n"), @"not read: a.gz: its end: incomplete deflate stream");
     }

@@ -9,7 +9,7 @@ use std::{
 use regex::{Regex, RegexSet, RegexSetBuilder};
 
 use super::{
-    Diagnosis, Evidence, Source, Support,
+    Diagnosis, Evidence, Speaker, Support,
     causes::causes,
     clean::compiled,
     quote::only_quotes,
@@ -116,7 +116,7 @@ impl Entry {
         let found = self.pattern.captures(&line.text)?;
         let matched = found.get_match().range();
         // Only where nobody knows who speaks: a node's program quotes no pages.
-        let anyone = matches!(line.source, Source::Cli | Source::Unknown);
+        let anyone = matches!(line.source, Speaker::Cli | Speaker::Unknown);
         if anyone && only_quotes(&line.text, &matched) {
             return None;
         }
@@ -235,7 +235,7 @@ fn belongs(detail: &Hit, hit: &Hit, evidence: &[Evidence]) -> bool {
 }
 
 /// What has an order of its lines: what one source says in one file.
-type Log<'a> = (Source, Option<&'a str>, Option<&'a str>);
+type Log<'a> = (Speaker, Option<&'a str>, Option<&'a str>);
 
 fn log<'a>(hit: &Hit, evidence: &'a [Evidence]) -> Log<'a> {
     let line = &evidence[hit.at];

@@ -14,7 +14,7 @@ const WIDTH: usize = 200;
 /// The causes found in what was read.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
-pub struct Report {
+pub struct DiagnosisReport {
     /// The causes; the root of others first.
     pub diagnoses: Vec<Diagnosis>,
     /// How many lines were read.
@@ -25,7 +25,7 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-impl Report {
+impl DiagnosisReport {
     /// Looks for causes in what was read.
     pub fn of(reading: Reading) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl fmt::Display for Diagnosis {
 }
 
 /// For people.
-impl fmt::Display for Report {
+impl fmt::Display for DiagnosisReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, diagnosis) in self.diagnoses.iter().enumerate() {
             writeln!(f, "{}. {diagnosis}", at + 1)?;
@@ -123,16 +123,16 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::{Source, read_stream};
+    use crate::{Speaker, read_stream};
 
     const UPGRADED: &str = r#"Nov 09 08:00:01 n1 containerd[7]: time="2024-11-09T08:00:01Z" level=info msg="starting containerd" revision=88b version=1.7.24
 Nov 09 08:00:09 n1 containerd[7]: time="2024-11-09T08:00:09Z" level=info msg="StartContainer for \"ab\" returns successfully"
 Nov 09 09:00:00 n1 containerd[7]: time="2024-11-09T09:00:00Z" level=error msg="RunPodSandbox for &PodSandboxMetadata{Name:a,} failed, error" error="failed to create containerd task: failed to start shim: start failed: unsupported shim version (3): not implemented"
 "#;
 
-    fn report(log: &str) -> Report {
-        let reading = read_stream("log\x1b[31m", Source::Unknown, log.as_bytes());
-        Report::of(reading.expect("must read"))
+    fn report(log: &str) -> DiagnosisReport {
+        let reading = read_stream("log\x1b[31m", Speaker::Unknown, log.as_bytes());
+        DiagnosisReport::of(reading.expect("must read"))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Source, clean::shortened};
+use super::{Speaker, clean::shortened};
 
 /// What lines say of a cause, by the names of captures.
 pub(super) type Facts = BTreeMap<&'static str, Vec<String>>;
@@ -25,7 +25,7 @@ pub(super) struct Cause {
 pub(super) struct Sign {
     pub(super) role: Role,
     /// Who has to say it.
-    pub(super) sources: &'static [Source],
+    pub(super) sources: &'static [Speaker],
     pub(super) pattern: &'static str,
     /// What the line tells without saying it.
     pub(super) facts: &'static [(&'static str, &'static str)],
@@ -52,7 +52,11 @@ pub(super) enum Role {
 }
 
 impl Sign {
-    pub(super) const fn new(role: Role, sources: &'static [Source], pattern: &'static str) -> Self {
+    pub(super) const fn new(
+        role: Role,
+        sources: &'static [Speaker],
+        pattern: &'static str,
+    ) -> Self {
         Self {
             role,
             sources,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Source;
+use super::Speaker;
 
 /// Files whose lines are a page's or a program's text.
 const PAGES: [&str; 26] = [
@@ -11,14 +11,14 @@ const PAGES: [&str; 26] = [
 ];
 
 /// Whose lines a file has, by where it stands and how it is called.
-pub(super) fn speaker_of(path: &Path) -> Source {
+pub(super) fn speaker_of(path: &Path) -> Speaker {
     let of_pods = |part: &std::ffi::OsStr| part == "pods" || part == "containers";
     if path.iter().any(of_pods) {
-        return Source::Pod;
+        return Speaker::Pod;
     }
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     if PAGES.contains(&&*extension.to_lowercase()) {
-        return Source::Quote;
+        return Speaker::Quote;
     }
     let name = path
         .file_name()
@@ -27,11 +27,11 @@ pub(super) fn speaker_of(path: &Path) -> Source {
         .to_lowercase();
     match name.as_str() {
         // Of `kubectl cluster-info dump`.
-        "logs.txt" => Source::Pod,
-        "serial.log" => Source::System,
-        _ if name.starts_with("containerd") || name.starts_with("crio") => Source::Runtime,
-        _ if name.starts_with("kubelet") => Source::Kubelet,
-        _ if name.contains("events") => Source::Event,
-        _ => Source::Unknown,
+        "logs.txt" => Speaker::Pod,
+        "serial.log" => Speaker::System,
+        _ if name.starts_with("containerd") || name.starts_with("crio") => Speaker::Runtime,
+        _ if name.starts_with("kubelet") => Speaker::Kubelet,
+        _ if name.contains("events") => Speaker::Event,
+        _ => Speaker::Unknown,
     }
 }

@@ -143,8 +143,8 @@ fn a_line_that_is_cut_off_shows_nothing_new_and_no_byte_panics() {
             for at in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
                 let mut broken = bytes.clone();
                 broken[at] = 0xff;
-                read_stream("-", Source::Unknown, &broken[..]).expect("must read");
-                let cut = read_stream("-", Source::Unknown, &bytes[..at]).expect("must read");
+                read_stream("-", Speaker::Unknown, &broken[..]).expect("must read");
+                let cut = read_stream("-", Speaker::Unknown, &bytes[..at]).expect("must read");
                 let cut = diagnose(&cut.evidence);
                 let known = |id: &&str| ids(&whole).iter().any(|of| of == id || explains(of, id));
                 assert!(ids(&cut).iter().all(known), "{}", log.display());
@@ -163,7 +163,7 @@ fn explains(cause: &str, of: &str) -> bool {
 fn what_a_pod_prints_shows_only_what_pods_tell() {
     let told_by_pods = |cause: &rule::Cause| {
         let mut signs = cause.signs.iter();
-        signs.any(|sign| sign.sources.contains(&Source::Pod))
+        signs.any(|sign| sign.sources.contains(&Speaker::Pod))
     };
     for cause in causes() {
         let allowed: &[&str] = if told_by_pods(cause) {
@@ -177,7 +177,7 @@ fn what_a_pod_prints_shows_only_what_pods_tell() {
                 .lines()
                 .map(|line| format!("2026-11-21T10:10:29.123456789Z stderr F {line}\n"))
                 .collect();
-            let reading = read_stream("-", Source::Unknown, printed.concat().as_bytes());
+            let reading = read_stream("-", Speaker::Unknown, printed.concat().as_bytes());
             let found = diagnose(&reading.expect("must read").evidence);
             let mut ids = ids(&found).into_iter();
             assert!(ids.all(|id| allowed.contains(&id)), "{}", log.display());
@@ -202,7 +202,7 @@ fn lines_of_another_node_or_in_another_order_are_no_pair() {
     let removal = "\"Removing image to free bytes\" imageID=\"sha256:ab\" size=1";
     let missing =
         "\"x\" err=\"Container image \\\"a:v1\\\" is not present with pull policy of Never\"";
-    let on = |node: &str, text| Evidence::lines(Source::Kubelet, text).remove(0).on(node);
+    let on = |node: &str, text| Evidence::lines(Speaker::Kubelet, text).remove(0).on(node);
     let roots =
         |evidence: &[Evidence]| ids(&diagnose(evidence)).first() == Some(&"image-collected");
     assert!(roots(&[on("n1", removal), on("n1", missing)]));
@@ -223,7 +223,7 @@ fn a_daemon_that_was_restarted_is_not_stale() {
          shim: start failed: unsupported shim version (3): not implemented",
     ];
     let told = |lines: [&str; 3]| {
-        let found = diagnose(&Evidence::lines(Source::Runtime, &lines.join("\n")));
+        let found = diagnose(&Evidence::lines(Speaker::Runtime, &lines.join("\n")));
         ids(&found).join(" ")
     };
     assert_eq!(
@@ -239,9 +239,9 @@ fn a_sign_that_another_cause_explains_means_nothing_on_that_node_only() {
         implemented for endpoint \"unix:///run/containerd/containerd.sock\": rpc error: code = \
         Unimplemented desc = unknown service runtime.v1.RuntimeService";
     let on = |node: &str, source, text| Evidence::lines(source, text).remove(0).on(node);
-    let old = on("n1", Source::Cli, "RuntimeVersion:  1.5.13");
+    let old = on("n1", Speaker::Cli, "RuntimeVersion:  1.5.13");
     let told = |lines: &[Evidence]| ids(&diagnose(lines)).join(" ");
-    let [n1, n2] = ["n1", "n2"].map(|node| on(node, Source::Kubelet, refused));
+    let [n1, n2] = ["n1", "n2"].map(|node| on(node, Speaker::Kubelet, refused));
     assert_eq!(told(std::slice::from_ref(&n1)), "cri-plugin-missing");
     assert_eq!(told(&[n1.clone(), old.clone()]), "cri-v1-missing");
     assert_eq!(told(&[n1, old, n2]), "cri-v1-missing cri-plugin-missing");
@@ -250,7 +250,7 @@ fn a_sign_that_another_cause_explains_means_nothing_on_that_node_only() {
 #[test]
 fn a_line_with_two_signs_is_one_line() {
     let line = "failed to parse kubelet flag: unknown flag: --pod-infra-container-image";
-    let found = diagnose(&Evidence::lines(Source::Kubelet, line));
+    let found = diagnose(&Evidence::lines(Speaker::Kubelet, line));
     assert_eq!((found[0].count, found[0].lines.len()), (1, 1));
     assert_eq!(found[0].facts["gone"], ["1.35"]);
     assert!(found[0].cause.contains("Kubernetes 1.35 removed"));

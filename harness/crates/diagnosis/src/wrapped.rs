@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Evidence, Source, causes::causes, diagnose, read_stream, recognise::matters,
+    Evidence, Speaker, causes::causes, diagnose, read_stream, recognise::matters,
     speaker::speaker_of,
 };
 
@@ -204,7 +204,7 @@ fn logs_below(folder: &Path) -> Vec<Log> {
         // An entry of a journal that no cause looks at changes nothing.
         let idle = |line: &&str| {
             let entry = !line.is_empty() && journal(line, |_| String::new()).is_empty();
-            entry && !matters(&Evidence::lines(Source::Unknown, line)[0])
+            entry && !matters(&Evidence::lines(Speaker::Unknown, line)[0])
         };
         let lines = text
             .lines()
@@ -232,7 +232,7 @@ fn is_of_pods(id: &str) -> bool {
     cause
         .signs
         .iter()
-        .any(|sign| sign.sources.contains(&Source::Pod))
+        .any(|sign| sign.sources.contains(&Speaker::Pod))
 }
 
 /// Numbers that look random and are the same in every run.

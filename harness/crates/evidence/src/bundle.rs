@@ -2,25 +2,25 @@
 
 use std::{fmt, path::PathBuf, slice};
 
-use super::page::{Finding, Line, Missing};
+use super::page::{Line, Missing, PageCause};
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::diagnose;
 
 /// A bundle that was written.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Kept {
+pub struct Bundle {
     /// Its folder.
     pub folder: PathBuf,
     /// The causes that were recognised, the root of others first.
-    pub causes: Vec<Finding>,
+    pub causes: Vec<PageCause>,
     /// How many files it has.
     pub files: usize,
     /// What could not be collected.
     pub missing: Vec<Missing>,
 }
 
-impl Kept {
+impl Bundle {
     /// Demands that this cause was recognised before all others, and that the folder alone tells
     /// it: its files hold every line that is quoted, and name the cause first when they are read
     /// again, as `kubenest diagnose` does.
@@ -29,7 +29,7 @@ impl Kept {
     /// They do not; the message has the causes that are there, and the folder.
     ///
     /// ```no_run
-    /// # fn example(evidence: &kubenest_evidence::Kept) {
+    /// # fn example(evidence: &kubenest_evidence::Bundle) {
     /// // Of a case whose pod asks for an image that was not loaded.
     /// evidence.assert_cause("image-not-in-node");
     /// # }
@@ -66,7 +66,7 @@ impl Kept {
 }
 
 /// For people, a few lines: the first cause, where the bundle is, how to look inside.
-impl fmt::Display for Kept {
+impl fmt::Display for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(first) = self.causes.first() {
             writeln!(f, "cause     {}", first.cause)?;

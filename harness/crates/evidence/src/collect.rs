@@ -6,10 +6,10 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{
-    Kept,
+    Bundle,
     look::look,
     notes::About,
-    occasion::Why,
+    occasion::Occasion,
     part::{CriAnswer, Kind, Parts},
     redact,
     secrets::learn,
@@ -20,21 +20,21 @@ use kubenest_base::{Result, settings::settings, wait};
 use kubenest_docker::Docker;
 use kubenest_node::node::{Node, Role};
 
-/// How long all looks together may take where nobody waits; their parts have less.
+/// How long all looks together may take, unless a signal leaves less.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// How long one other question may take.
+/// How long one question to the engine or to CRI may take.
 const QUESTION: Duration = Duration::from_secs(8);
-/// Lines of a container's own output.
+/// As many lines of a container's own output are kept.
 const TAIL: usize = 5_000;
 
-/// Writes a bundle of what is there now and can be had in so long; in `home`, or where the
-/// cluster's go.
+/// Writes a bundle of what can be collected in this time, in `home` or where the cluster's bundles
+/// go.
 pub(super) async fn collect(
     subject: &Subject,
-    why: &Why,
+    why: &Occasion,
     home: Option<&Path>,
     patience: Duration,
-) -> Result<Kept> {
+) -> Result<Bundle> {
     let mut about = subject.about();
     if let Some(home) = home {
         about.cluster.home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());

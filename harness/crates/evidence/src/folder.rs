@@ -12,22 +12,22 @@ use tempfile::TempDir;
 use super::{home::home, page::FileLink, part::PartId};
 use kubenest_base::{Context, Result, file};
 
-/// In each folder that was made here; what lacks it is never removed.
+/// A file in each folder that was made here; a folder without it is never removed.
 pub(super) const MARK: &str = ".kubenest-evidence";
-/// What is kept is for its owner only: redaction goes by what it knows.
+/// Only its owner may read it: redaction finds no secret that it does not know.
 const FOLDER: u32 = 0o700;
 /// Longest part of a folder's name that comes from a test or a cluster.
 const NAME: usize = 100;
 
 /// A folder that is being filled.
 #[derive(Debug)]
-pub(super) struct Bundle {
+pub(super) struct Folder {
     folder: PathBuf,
     pub(super) files: Vec<FileLink>,
 }
 
-impl Bundle {
-    /// A new folder in `home`, named after what it is about; none is ever used again.
+impl Folder {
+    /// A new folder in `home`, named after what it is about; no folder is used twice.
     pub(super) fn create(home: &Path, about: &str, process: u32) -> Result<Self> {
         let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let name = format!("{}-{stamp}-{process}", slug(about));
@@ -44,7 +44,7 @@ impl Bundle {
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 made => {
                     made.with_context(what)?;
-                    return Self::marked(folder);
+                    return Self::mark(folder);
                 }
             }
         }
@@ -55,10 +55,10 @@ impl Bundle {
     pub(super) fn of_cluster(home: &Path, cluster: &str) -> Result<Self> {
         let folder = home.join(format!("cluster-{}", slug(cluster)));
         make_folders(&folder).with_context(|| format!("make '{}'", folder.display()))?;
-        Self::marked(folder)
+        Self::mark(folder)
     }
 
-    fn marked(folder: PathBuf) -> Result<Self> {
+    fn mark(folder: PathBuf) -> Result<Self> {
         file::write_private(&folder.join(MARK), "")?;
         Ok(Self {
             folder,
@@ -73,7 +73,7 @@ impl Bundle {
     /// Writes the text of a part, which was redacted.
     pub(super) fn write(&mut self, id: &PartId, text: &str, cut: bool) -> Result<()> {
         let path = id.path();
-        self.put(&path, text)?;
+        self.write_unlisted(&path, text)?;
         self.files.push(FileLink {
             path,
             what: id.description().to_owned(),
@@ -84,7 +84,7 @@ impl Bundle {
     }
 
     /// Writes a file that the page does not list.
-    pub(super) fn put(&self, path: &str, text: &str) -> Result<()> {
+    pub(super) fn write_unlisted(&self, path: &str, text: &str) -> Result<()> {
         let path = self.folder.join(path);
         if let Some(parent) = path.parent() {
             make_folders(parent).with_context(|| format!("write '{}'", path.display()))?;
@@ -99,9 +99,9 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     builder.recursive(true).mode(FOLDER).create(folder)
 }
 
-/// A folder for bundles that go with it. It is among the others, so that they are pruned if this
-/// process does not get to its end, but they are not taken for those of a failure.
-pub fn aside() -> Result<TempDir> {
+/// A folder for bundles that is removed with them when it is dropped. It is where other bundles
+/// are, so that it is pruned if this process is killed, under a name that says that nothing failed.
+pub fn temporary_home() -> Result<TempDir> {
     let home = home();
     let make = || {
         fs::create_dir_all(&home)?;
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_bundle_is_never_written_over() {
         let home = tempfile::tempdir().unwrap();
-        let make = || Bundle::create(home.path(), "suite::fixed::../x", 7).unwrap();
+        let make = || Folder::create(home.path(), "suite::fixed::../x", 7).unwrap();
         let (one, two) = (make(), make());
         assert_ne!(one.folder(), two.folder());
         let name = one.folder().file_name().unwrap().to_str().unwrap();
@@ -149,10 +149,12 @@ mod tests {
     #[test]
     fn what_is_kept_is_for_its_owner_only() {
         let home = tempfile::tempdir().unwrap();
-        let bundle = Bundle::create(home.path(), "b", 1).unwrap();
-        bundle.put("nodes/n/kubelet.log", "text").unwrap();
-        let full = Bundle::of_cluster(home.path(), "c").unwrap();
-        full.put("index.json", "{}").unwrap();
+        let bundle = Folder::create(home.path(), "b", 1).unwrap();
+        bundle
+            .write_unlisted("nodes/n/kubelet.log", "text")
+            .unwrap();
+        let full = Folder::of_cluster(home.path(), "c").unwrap();
+        full.write_unlisted("index.json", "{}").unwrap();
         let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         for folder in [
             bundle.folder().join("nodes/n"),
@@ -177,7 +179,7 @@ mod tests {
         let texts = ["a".repeat(1 << 20), "b".repeat(1 << 19)];
         let write = |text: &str| {
             for _ in 0..20 {
-                let mut logs = Bundle::of_cluster(home.path(), "c").unwrap();
+                let mut logs = Folder::of_cluster(home.path(), "c").unwrap();
                 logs.write(&id, text, false).unwrap();
             }
         };

@@ -14,10 +14,10 @@ use std::{
 use futures::future::join_all;
 
 use super::{
-    Kept, look,
+    Bundle, look,
     notebook::{home, read_notes, without_steps},
     notes::{About, Notes},
-    occasion::Why,
+    occasion::Occasion,
     part::{Kind, Parts},
     redact::secrets_in,
     writer::write_whole,
@@ -29,24 +29,26 @@ use kubenest_base::{
 };
 use kubenest_docker::{Liveness, Owner, demux};
 
-/// The guard has saved all it will save.
+/// The file that says that the guard has saved all it will save.
 const SAVED: &str = "saved";
-/// How folders end that a process is making a bundle of; its number follows.
+/// Suffix of a folder that a process is making a bundle of; its process number follows.
 const TAKEN: &str = "taken-";
 /// How long a guard may take to save.
 const SAVING: Duration = Duration::from_secs(30);
 
-/// Makes bundles of what guards saved of processes that are gone. What cannot be written costs
-/// none of the others, and what was saved of it stays; the first error comes beside the bundles.
-pub async fn finish() -> (Vec<Kept>, Result<()>) {
+/// Makes bundles of what guards saved of processes that are gone. Where one cannot be written, the
+/// others are all the same, and what was saved of it stays. The first error comes beside the
+/// bundles.
+pub async fn finish() -> (Vec<Bundle>, Result<()>) {
     finish_in(&home()).await
 }
 
-async fn finish_in(home: &Path) -> (Vec<Kept>, Result<()>) {
+async fn finish_in(home: &Path) -> (Vec<Bundle>, Result<()>) {
     let (mut kept, mut ended) = (Vec::new(), Ok(()));
     let mut tried = BTreeSet::new();
     loop {
-        // While guards were waited for, others may have begun; nothing sweeps their nodes so long.
+        // While this waited for guards, other guards may have begun to save; their nodes are not
+        // swept meanwhile.
         let new: Vec<PathBuf> = folders(home)
             .filter(|folder| !tried.contains(folder))
             .collect();
@@ -64,13 +66,14 @@ async fn finish_in(home: &Path) -> (Vec<Kept>, Result<()>) {
     }
 }
 
-async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Vec<Kept>>> {
+async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Vec<Bundle>>> {
     let finished = folders.iter().map(async |folder| {
-        let abandoned = owner(folder) == Some(Liveness::Dead) && !being_finished(folder);
-        if !abandoned || !saved(folder).await {
+        let abandoned =
+            liveness_of_owner(folder) == Some(Liveness::Dead) && !being_finished(folder);
+        if !abandoned || !wait_for_guard(folder).await {
             return None;
         }
-        // Whoever takes it has it: others may be finishing, too.
+        // Another process may be finishing, too: the rename decides whose it is.
         let taken = take(folder)?;
         let done = read_notes(&taken).map(|notes| finish_one(&taken, &notes));
         if let Some(Err(error)) = done {
@@ -82,7 +85,8 @@ async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Vec<Kept>>> {
     join_all(finished).await.into_iter().flatten().collect()
 }
 
-/// What was saved is all that there is of a process: it waits for somebody who can write it.
+/// Gives what was saved back to whoever can write a bundle of it: there is nothing else of that
+/// process.
 fn give_back(taken: &Path, error: Error) -> Error {
     let folder = taken.with_extension("");
     let stays = match fs::rename(taken, &folder) {
@@ -103,7 +107,7 @@ pub(super) fn prune(age: Duration) -> Vec<PathBuf> {
     let old = |folder: &PathBuf| {
         let made = fs::symlink_metadata(folder).and_then(|found| found.modified());
         made.is_ok_and(|made| made.elapsed().is_ok_and(|since| since > age))
-            && owner(folder) != Some(Liveness::Alive)
+            && liveness_of_owner(folder) != Some(Liveness::Alive)
             && fs::remove_dir_all(folder).is_ok()
     };
     folders(&home()).filter(old).collect()
@@ -114,14 +118,15 @@ fn folders(home: &Path) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// Whether the process lives that owned the cluster.
-fn owner(folder: &Path) -> Option<Liveness> {
+/// Whether the owner of the cluster lives; none where its notes cannot be read.
+fn liveness_of_owner(folder: &Path) -> Option<Liveness> {
     let owner: Owner = without_steps(folder)?.cluster.owner.parse().ok()?;
     Some(owner.liveness())
 }
 
-/// Waits for the guard; one that died has saved what there is.
-async fn saved(folder: &Path) -> bool {
+/// Waits until the guard has saved all, or for so long that it must have died; whether there is
+/// anything then.
+async fn wait_for_guard(folder: &Path) -> bool {
     let waited = wait::until("the guard to save", SAVING, async || {
         match folder.join(SAVED).exists() {
             true => Probe::Ready(()),
@@ -137,7 +142,7 @@ fn take(folder: &Path) -> Option<PathBuf> {
     Some(taken)
 }
 
-/// Taken by a process that lives.
+/// Whether a process that lives is making a bundle of it.
 fn being_finished(folder: &Path) -> bool {
     let by = folder
         .extension()
@@ -147,7 +152,7 @@ fn being_finished(folder: &Path) -> bool {
 }
 
 /// A bundle of each case that ran, or of the cluster where none did; all of them or none.
-fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Kept>> {
+fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Bundle>> {
     let abouts: Vec<About> = match notes.cases.is_empty() {
         true => vec![notes.about_all()],
         false => notes
@@ -156,12 +161,12 @@ fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Kept>> {
             .map(|case| notes.about_case(case))
             .collect(),
     };
-    let mut kept: Vec<Kept> = Vec::new();
+    let mut kept: Vec<Bundle> = Vec::new();
     for about in abouts {
         match finish_about(folder, notes, &about) {
             Ok(bundle) => kept.push(bundle),
             Err(error) => {
-                // What was saved stays, and all of it is made anew.
+                // What was saved stays, and the next attempt makes all bundles anew.
                 for bundle in kept {
                     fs::remove_dir_all(bundle.folder).ok();
                 }
@@ -172,11 +177,11 @@ fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Kept>> {
     Ok(kept)
 }
 
-fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Kept> {
+fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Bundle> {
     let mut found = Parts::default();
     for node in &about.cluster.nodes {
         match fs::read(folder.join(format!("{node}.raw"))) {
-            Ok(raw) if !raw.is_empty() => look::read(node, &demux(&raw), &mut found),
+            Ok(raw) if !raw.is_empty() => look::read_output(node, &demux(&raw), &mut found),
             _ => found.miss(
                 "look",
                 node,
@@ -187,13 +192,13 @@ fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Kept> {
             found.add(Kind::Container.of(node), document);
         }
     }
-    let why = Why {
+    let why = Occasion {
         reason: "killed",
         message: format!(
             "process {} was killed or ended at once",
             about.cluster.process
         ),
-        ..Why::default()
+        ..Occasion::default()
     };
     let secrets = secrets_in(&found.documents());
     let is_of_others = |namespace: &String| {

@@ -9,8 +9,8 @@
 
 mod bundle;
 mod collect;
+mod folder;
 mod home;
-mod kept;
 mod killed;
 mod look;
 mod notebook;
@@ -35,34 +35,34 @@ use kubenest_docker::Docker;
 use kubenest_node::node;
 
 pub use self::{
-    bundle::aside,
+    bundle::Bundle,
+    killed::finish,
+    prune::{KEPT_BUNDLES, KEPT_DAYS, prune},
+};
+pub use self::{
+    folder::temporary_home,
     look::LOOK,
-    notebook::{place, unplace},
-    occasion::Why,
-    panics::words,
+    notebook::{notebook_folder, remove_empty_notebook},
+    occasion::Occasion,
+    panics::panic_message,
     secrets::{hide, redactor},
     signals::{unless_ending, watch},
     subject::Subject,
 };
-pub use self::{
-    kept::Kept,
-    killed::finish,
-    prune::{KEPT_BUNDLES, KEPT_DAYS, prune},
-};
 
-/// Collects what there is of a cluster, kubenest's or kind's, whoever made it; into a folder in
-/// `home`, or where the settings say.
+/// Collects evidence of a cluster by its name, kubenest's or kind's, whoever made it. The bundle
+/// goes into a folder in `home`, or where the settings say.
 ///
 /// # Errors
 /// There is no such cluster, or the bundle cannot be written.
-pub async fn of_cluster(docker: &Docker, cluster: &str, home: Option<&Path>) -> Result<Kept> {
+pub async fn of_cluster(docker: &Docker, cluster: &str, home: Option<&Path>) -> Result<Bundle> {
     let found = node::found(docker, cluster).await?;
     let nodes: Vec<String> = found.into_iter().map(|(name, _)| name).collect();
     let subject = Subject::of(docker, cluster, &nodes);
-    of_subject(&subject, &Why::asked_for(), home).await
+    of_subject(&subject, &Occasion::asked_for(), home).await
 }
 
-/// Refuses patterns of the user's that are none, before anything is made.
+/// Checks the user's patterns, before anything is made.
 ///
 /// # Errors
 /// `KUBENEST_REDACT` has one that is no regular expression.
@@ -70,17 +70,17 @@ pub fn check() -> Result<()> {
     redact::Redactor::new(settings().redact.as_deref()).map(drop)
 }
 
-/// Collects what there is of a cluster, whatever became of a test.
-pub async fn of_subject(subject: &Subject, why: &Why, home: Option<&Path>) -> Result<Kept> {
+/// Collects evidence of a cluster or a case, also where nothing failed.
+pub async fn of_subject(subject: &Subject, why: &Occasion, home: Option<&Path>) -> Result<Bundle> {
     collect(subject, why, home, PATIENCE).await
 }
 
-/// Keeps evidence where something failed; trouble with it must not bury the failure. After a
-/// signal that is no longer the caller's to do.
-pub async fn keep(subject: &Subject, why: &Why) -> Option<Kept> {
+/// Collects evidence of a failure. Trouble with that is only logged: it must not bury the failure.
+/// After a signal the process ends with bundles of its own, and there is none from here.
+pub async fn keep(subject: &Subject, why: &Occasion) -> Option<Bundle> {
     match unless_ending(collect(subject, why, None, PATIENCE)).await? {
         Ok(kept) => {
-            subject.kept();
+            subject.note_kept();
             Some(kept)
         }
         Err(error) => {
@@ -90,8 +90,8 @@ pub async fn keep(subject: &Subject, why: &Why) -> Option<Kept> {
     }
 }
 
-/// As [`keep`], unless something of the cluster failed before and is kept already.
-pub async fn keep_once(subject: &Subject, why: &Why) -> Option<Kept> {
+/// As [`keep`], unless there is a bundle of an earlier failure on this cluster.
+pub async fn keep_once(subject: &Subject, why: &Occasion) -> Option<Bundle> {
     match subject.is_kept() {
         true => None,
         false => keep(subject, why).await,

@@ -17,16 +17,16 @@ use kubenest_docker::{ContainerSpec, Docker, Labels, labels::BOOT};
 
 /// What runs in a node.
 pub const LOOK: &str = include_str!("look.sh");
-/// What a look may print in all.
+/// Bytes that a look may print in all.
 const BYTES: usize = 64 << 20;
-/// The script bounds a part; keep in step with it.
+/// Bytes of one part, by its kind; the script has the same bounds.
 const PART: usize = 4 << 20;
 const POD: usize = 512 << 10;
 const DOCUMENT: usize = 16 << 20;
-/// The part of a look's time after which a node is slow: what nothing may lack is then read from
-/// beside it, too.
+/// A node that takes longer than this part of a look's time is slow: its journals are then read
+/// from another container, too.
 const SLOW: u32 = 4;
-/// How long the end of a reader may take.
+/// How long the removal of the other container may take.
 const ENDING: Duration = Duration::from_secs(8);
 /// What no bundle of a failure may lack while the node's disk can be read.
 const JOURNALS: [&str; 4] = [
@@ -36,7 +36,8 @@ const JOURNALS: [&str; 4] = [
     "full/kubelet.log",
 ];
 
-/// The arguments of the script for cases, or for all there is.
+/// The arguments of the script: for the time of the cases that run, or without them for all there
+/// is.
 pub(super) fn argv(about: &About) -> Vec<String> {
     let (folder, namespaces) = (about.kept_folder(), about.namespaces());
     ["bash", "-c", LOOK, "look", &folder, &namespaces]
@@ -44,7 +45,7 @@ pub(super) fn argv(about: &About) -> Vec<String> {
         .to_vec()
 }
 
-/// As [`argv`], for the journals that nothing may lack.
+/// As [`argv`], for the journals alone.
 fn argv_of_journals(about: &About) -> Vec<String> {
     [argv(about), vec!["journals".to_owned()]].concat()
 }
@@ -71,12 +72,12 @@ pub(super) async fn look(docker: &Docker, about: &About, node: &str, deadline: D
         Ok(None) => Err(Error::not_found(format!("no container '{node}'"))),
         Err(error) => Err(error),
     };
-    told(node, output, &mut found);
+    add_output(node, output, &mut found);
     found
 }
 
-/// Looks at a node that runs. One that is slow, or frozen, is given all of its time, and its
-/// journals are read from beside it meanwhile: nothing holds that up but the disk.
+/// Looks at a node that runs. One that is slow, or frozen, is given all of its time; meanwhile its
+/// journals are read from another container, which only the disk can hold up.
 async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Parts {
     let whole = wait::Deadline::begin(deadline);
     let argv = argv(about);
@@ -89,27 +90,27 @@ async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Pa
     match soon {
         Some(output) => {
             let ended = matches!(output, Ok((_, true)));
-            told(node.node, output, &mut found);
-            // It said too much, or is paused or frozen: then the engine's words are all there is.
+            add_output(node.node, output, &mut found);
+            // It printed too much, or is paused or frozen, and all there is is the engine's error.
             if !ended || found.found.is_empty() {
                 let from_beside = node.run(&journals, whole.rest()).await;
-                told(node.node, from_beside, &mut beside);
+                add_output(node.node, from_beside, &mut beside);
             }
         }
         None => {
             let (output, from_beside) = tokio::join!(inside, node.run(&journals, whole.rest()));
-            told(node.node, output, &mut found);
-            told(node.node, from_beside, &mut beside);
+            add_output(node.node, output, &mut found);
+            add_output(node.node, from_beside, &mut beside);
         }
     }
     complete(&mut found, node.node, beside);
     found
 }
 
-fn told(node: &str, output: Result<(Vec<u8>, bool)>, found: &mut Parts) {
+fn add_output(node: &str, output: Result<(Vec<u8>, bool)>, found: &mut Parts) {
     match output {
         Ok((output, whole)) => {
-            read(node, &output, found);
+            read_output(node, &output, found);
             if !whole {
                 found.miss(
                     "look",
@@ -122,7 +123,7 @@ fn told(node: &str, output: Result<(Vec<u8>, bool)>, found: &mut Parts) {
     }
 }
 
-/// A node that is read without its help.
+/// A node whose files are read from outside: by the engine, and from another container.
 struct Beside<'a> {
     docker: &'a Docker,
     cluster: &'a str,
@@ -130,7 +131,7 @@ struct Beside<'a> {
 }
 
 impl Beside<'_> {
-    /// Files of the node's own, which are in none of its volumes.
+    /// Reads the files that are in none of the node's volumes.
     async fn files(&self, deadline: Duration, found: &mut Parts) {
         for path in ["/etc/containerd/config.toml", "/kind/kubeadm.conf"] {
             let file = self.docker.get_file(self.node, path);
@@ -146,7 +147,7 @@ impl Beside<'_> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let whole = wait::Deadline::begin(deadline);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Somebody else may be looking, too.
+        // Another process may be looking at the node, too.
         let name = format!("{}-reader-{}-{count}", self.node, std::process::id());
         let start = async {
             let about = self.docker.inspect(self.node).await?;
@@ -173,14 +174,15 @@ impl Beside<'_> {
         };
         let removal = self.docker.remove_container(&name);
         if let Err(error) = wait::within("the reader's end", ENDING, removal).await {
-            // A sweep will: what it has read must not be lost over it.
+            // A sweep will remove it; what it has read must not be lost over that.
             tracing::debug!("{}", error.report());
         }
         output
     }
 }
 
-/// Takes from beside a node what it did not say itself, or not to its end.
+/// Adds what was read from outside to what the node said itself; of a part that both have, the
+/// longer one counts.
 fn complete(found: &mut Parts, node: &str, beside: Parts) {
     for part in beside.found {
         match found.found.iter_mut().find(|own| own.id == part.id) {
@@ -197,19 +199,19 @@ fn complete(found: &mut Parts, node: &str, beside: Parts) {
     found
         .missing
         .retain(|missing| !had.contains(&missing.name.as_str()));
-    // Where the journals are there, it does not matter who else could not read them.
+    // Where the journals are there, it does not matter that one of the two could not read them.
     if !had.contains(&"kubelet.log") {
         found.missing.extend(beside.missing);
     }
 }
 
-/// Reads what the script printed. Of a line without its end stays what has arrived.
-pub(super) fn read(node: &str, output: &[u8], found: &mut Parts) {
+/// Reads what the script printed. Of a last line that was cut off, what has arrived counts.
+pub(super) fn read_output(node: &str, output: &[u8], found: &mut Parts) {
     let ended = output
         .iter()
         .rposition(|byte| *byte == b'\n')
         .map_or(0, |at| at + 1);
-    read_broken(node, &output[ended..], found);
+    read_cut_off(node, &output[ended..], found);
     for line in output[..ended]
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
@@ -250,8 +252,8 @@ pub(super) fn read(node: &str, output: &[u8], found: &mut Parts) {
     }
 }
 
-/// Reads a part that was cut off while it was said.
-fn read_broken(node: &str, line: &[u8], found: &mut Parts) {
+/// Reads a part that was cut off while the script printed it.
+fn read_cut_off(node: &str, line: &[u8], found: &mut Parts) {
     let line = String::from_utf8_lossy(line);
     let (Some((name, encoded)), false) = (line.split_once(' '), line.ends_with(' ')) else {
         return;
@@ -287,7 +289,7 @@ mod tests {
         let said = b"kubelet.log aGVsbG8= 0\nplugins.txt bm8gY3Ry 127\nempty.txt  0\n\
             late.txt aGVsbG8= 124\n../up aGVsbG8= 0\na/../../b aGVsbG8= 0\nbad.txt %% 0\n\
             api/x.json e30= 0\nconfigz/n2.json e30= 0\npods/a_b_c/d/0.log aGVsbG8= 0\nhalf aGVs";
-        read("n1", said, &mut found);
+        read_output("n1", said, &mut found);
         let paths: Vec<String> = found.found.iter().map(|part| part.id.path()).collect();
         assert_eq!(
             paths,
@@ -321,7 +323,7 @@ mod tests {
     fn what_arrived_of_a_part_stays_but_for_its_last_line() {
         let mut found = Parts::default();
         // "one\ntwo", of which the last letter has half its base64.
-        read(
+        read_output(
             "n1",
             b"disk.txt aGVsbG8= 0\nkubelet.log b25lCnR3b",
             &mut found,
@@ -332,7 +334,7 @@ mod tests {
         assert_eq!(found.found.len(), 2);
         for broken in ["api/x.json e30K", "a.txt", "a.txt ", "a.txt %%%%"] {
             let mut none = Parts::default();
-            read("n1", broken.as_bytes(), &mut none);
+            read_output("n1", broken.as_bytes(), &mut none);
             assert!(none.found.is_empty(), "{broken}");
         }
     }
@@ -341,7 +343,7 @@ mod tests {
     fn what_a_slow_node_lacks_comes_from_beside_it() {
         let gathered = |said: &str| {
             let mut found = Parts::default();
-            read("n1", said.as_bytes(), &mut found);
+            read_output("n1", said.as_bytes(), &mut found);
             found
         };
         let mut found = gathered(

@@ -23,9 +23,9 @@ pub(super) const CASES: &str = "cases";
 /// The steps, one a line: they come often.
 const STEPS: &str = "steps.jsonl";
 
-/// The folder of a cluster, for a guard to save to. As long as the guard has not its name, what
-/// is in there may be another cluster's.
-pub fn place(cluster: &str) -> Result<PathBuf> {
+/// The folder of a cluster's notebook, which a guard saves to; it is made. Until the guard has
+/// its name, what is in there may be another cluster's of the same name.
+pub fn notebook_folder(cluster: &str) -> Result<PathBuf> {
     let folder = folder(cluster);
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
@@ -35,29 +35,30 @@ pub fn place(cluster: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Empties the [`place`] of a cluster: what is in there was a former one's of its name.
+/// Empties the [folder](notebook_folder) of a cluster: what is in there is of an earlier cluster of
+/// its name.
 pub(super) fn prepare(cluster: &str) -> Result<()> {
     fs::remove_dir_all(folder(cluster)).ok();
-    place(cluster)?;
+    notebook_folder(cluster)?;
     Ok(())
 }
 
-/// Takes back a place that nothing was put into.
-pub fn unplace(cluster: &str) {
+/// Removes the folder of a notebook into which nothing was written.
+pub fn remove_empty_notebook(cluster: &str) {
     fs::remove_dir(folder(cluster)).ok();
 }
 
-/// Keeps what is known of a cluster that has its place.
+/// Writes down what is known of a cluster that has a notebook.
 pub(super) fn note(notes: &Notes) {
-    noted(&notes.cluster.name, |folder| write_notes(folder, notes));
+    write_to(&notes.cluster.name, |folder| write_notes(folder, notes));
 }
 
-/// Adds a step that what is [noted](note) does not have yet.
+/// Adds a step to those that are written down.
 pub(super) fn note_step(cluster: &str, step: &Step) {
-    noted(cluster, |folder| add_step(folder, step));
+    write_to(cluster, |folder| add_step(folder, step));
 }
 
-fn noted(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
+fn write_to(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
     let folder = folder(cluster);
     if !folder.is_dir() {
         return;
@@ -69,26 +70,26 @@ fn noted(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
 
 pub(super) fn write_notes(folder: &Path, notes: &Notes) -> Result<()> {
     if !folder.join(STEPS).exists() {
-        let lines: String = notes.steps.iter().map(line).collect();
+        let lines: String = notes.steps.iter().map(line_of).collect();
         file::write(&folder.join(STEPS), lines)?;
     }
     let known = serde_json::to_vec(notes).context("note what is known")?;
-    // The guard may look at any moment.
+    // Each file is replaced as a whole: the guard may read it at any moment.
     file::write(&folder.join(CASES), notes.about_all().namespaces())?;
     file::write(&folder.join(KNOWN), known)
 }
 
-/// To a file that is there: the first note has all steps before it.
+/// Appends a step; where there is no file yet, the first note will have all steps.
 fn add_step(folder: &Path, step: &Step) -> Result<()> {
     let file = fs::OpenOptions::new().append(true).open(folder.join(STEPS));
     let added = match file {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file.and_then(|mut file| file.write_all(line(step).as_bytes())),
+        file => file.and_then(|mut file| file.write_all(line_of(step).as_bytes())),
     };
     added.context("note a step")
 }
 
-fn line(step: &Step) -> String {
+fn line_of(step: &Step) -> String {
     json!(step).to_string() + "\n"
 }
 
@@ -96,7 +97,7 @@ pub(super) fn without_steps(folder: &Path) -> Option<Notes> {
     serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()
 }
 
-/// What a process noted; a step that it did not get to the end of is left out.
+/// What a process noted; a last step that was only half written is left out.
 pub(super) fn read_notes(folder: &Path) -> Option<Notes> {
     let mut notes = without_steps(folder)?;
     let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
@@ -148,10 +149,10 @@ mod tests {
         write_notes(path, &notes).unwrap();
         let noted = fs::read(path.join(STEPS)).unwrap();
         add_step(path, &step(2)).unwrap();
-        // What is told otherwise costs none of them.
+        // New notes leave the steps as they are.
         write_notes(path, &notes).unwrap();
         let added = fs::read(path.join(STEPS)).unwrap();
-        assert_eq!(added, [noted, line(&step(2)).into_bytes()].concat());
+        assert_eq!(added, [noted, line_of(&step(2)).into_bytes()].concat());
         fs::write(
             path.join(STEPS),
             [&added[..], br#"{"at_us":3,"bo"#].concat(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use kubenest_recipe::recipe::Versions;
 
-/// Folder in the nodes for what cases keep.
+/// The folder in a node for what is kept for cases.
 const KEPT: &str = "/var/log/kubenest";
 
 /// Notes of a cluster and of the cases on it.
@@ -15,7 +15,7 @@ pub(super) struct Notes {
     pub(super) cluster: ClusterNotes,
     /// The cases that run, by their namespaces.
     pub(super) cases: BTreeMap<String, CaseNotes>,
-    /// What the boot and all cases did; beside the rest when it is written down.
+    /// What the boot and all cases did; written to a file of its own.
     #[serde(skip)]
     pub(super) steps: Vec<Step>,
 }
@@ -26,7 +26,7 @@ pub(super) struct ClusterNotes {
     pub(super) name: String,
     /// The test that boots it; empty outside tests.
     pub(super) test: String,
-    /// The process that owns it, as in labels, and its number.
+    /// Its owner, as in labels, and the number of the process that made it.
     pub(super) owner: String,
     pub(super) process: u32,
     /// The containers of its nodes.
@@ -44,7 +44,7 @@ pub(super) struct ClusterNotes {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct CaseNotes {
     pub(super) namespace: String,
-    /// The test it is of; empty where that is not known.
+    /// The name of its test; empty where that is not known.
     pub(super) test: String,
     /// When it began, in microseconds since 1970.
     pub(super) since_us: i64,
@@ -70,7 +70,7 @@ pub(super) struct About {
     pub(super) cluster: ClusterNotes,
     /// The namespace of the one case it is about; none for the cluster.
     pub(super) case: Option<String>,
-    /// That one, else all that run, in the order in which they began.
+    /// Only that case, or all that run, in the order in which they began.
     pub(super) cases: Vec<CaseNotes>,
     pub(super) steps: Vec<Step>,
 }

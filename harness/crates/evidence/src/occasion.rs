@@ -2,7 +2,7 @@
 
 /// Why evidence is collected.
 #[derive(Debug, Clone, Default)]
-pub struct Why {
+pub struct Occasion {
     /// In two or three words.
     pub reason: &'static str,
     /// The error, or the words of the panic.
@@ -13,7 +13,7 @@ pub struct Why {
     pub observed: Option<String>,
 }
 
-impl Why {
+impl Occasion {
     /// A look that somebody asked for by hand: nothing has failed.
     pub fn asked_for() -> Self {
         Self {

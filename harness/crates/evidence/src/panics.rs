@@ -4,8 +4,8 @@ use std::{any::Any, panic, sync::Once, thread};
 
 use super::secrets::redactor;
 
-/// From now on a panic of this process is printed without what is secret; one that says nothing
-/// of the kind is left to whoever prints panics.
+/// Has panics of this process printed without secrets from now on; a panic without any is printed
+/// as before.
 pub(super) fn redact() {
     static ONCE: Once = Once::new();
     // A thread that panics cannot change what panics do.
@@ -14,15 +14,17 @@ pub(super) fn redact() {
     }
     ONCE.call_once(|| {
         let usual = panic::take_hook();
-        panic::set_hook(Box::new(move |info| match shown(&words(info.payload())) {
-            None => usual(info),
-            Some(shown) => tell(info, &shown),
+        panic::set_hook(Box::new(move |info| {
+            match redacted_if_secret(&panic_message(info.payload())) {
+                None => usual(info),
+                Some(shown) => print(info, &shown),
+            }
         }));
     });
 }
 
-/// The words without secrets, if there are any in them.
-fn shown(words: &str) -> Option<String> {
+/// The redacted words, if there is a secret in them.
+fn redacted_if_secret(words: &str) -> Option<String> {
     let shown = redactor().map(|redactor| redactor.redact(words));
     let shown = shown.unwrap_or_else(|_| "its words cannot be redacted".to_owned());
     (shown != words).then_some(shown)
@@ -32,7 +34,7 @@ fn shown(words: &str) -> Option<String> {
     clippy::print_stderr,
     reason = "panics are told there, and libtest keeps those of tests that pass"
 )]
-fn tell(info: &panic::PanicHookInfo, shown: &str) {
+fn print(info: &panic::PanicHookInfo, shown: &str) {
     let thread = thread::current();
     let name = thread.name().unwrap_or("<unnamed>");
     let place = info.location().map(ToString::to_string);
@@ -41,7 +43,7 @@ fn tell(info: &panic::PanicHookInfo, shown: &str) {
 }
 
 /// What a panic says.
-pub fn words(panic: &(dyn Any + Send)) -> String {
+pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("panicked")

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::page::{Missing, Source};
+use super::page::{Lane, Missing};
 use kubenest_diagnosis as diagnosis;
 
 /// One piece of raw evidence.
@@ -275,26 +275,26 @@ impl PartId {
     }
 
     /// Who speaks in it on the timeline; none where its lines are not shown there.
-    pub(super) fn source(&self) -> Option<Source> {
+    pub(super) fn source(&self) -> Option<Lane> {
         match self.kind {
-            Kind::Journal(Journal::Runtime) => Some(Source::Containerd),
-            Kind::Journal(Journal::Kubelet) => Some(Source::Kubelet),
-            Kind::Journal(Journal::Kernel) => Some(Source::Kernel),
-            Kind::PodLog(_) => Some(Source::Pod),
-            Kind::ContainerLog => Some(Source::Engine),
+            Kind::Journal(Journal::Runtime) => Some(Lane::Containerd),
+            Kind::Journal(Journal::Kubelet) => Some(Lane::Kubelet),
+            Kind::Journal(Journal::Kernel) => Some(Lane::Kernel),
+            Kind::PodLog(_) => Some(Lane::Pod),
+            Kind::ContainerLog => Some(Lane::Engine),
             _ => None,
         }
     }
 
     /// Who speaks in it to a diagnosis; none where no cause is looked for in it.
-    pub(super) fn speaker(&self) -> Option<diagnosis::Source> {
+    pub(super) fn speaker(&self) -> Option<diagnosis::Speaker> {
         match self.kind {
-            Kind::Journal(Journal::Runtime) => Some(diagnosis::Source::Runtime),
-            Kind::Journal(Journal::Kubelet) => Some(diagnosis::Source::Kubelet),
-            Kind::Journal(Journal::Kernel) => Some(diagnosis::Source::System),
-            Kind::PodLog(_) => Some(diagnosis::Source::Pod),
-            Kind::Events => Some(diagnosis::Source::Event),
-            Kind::Message => Some(diagnosis::Source::Unknown),
+            Kind::Journal(Journal::Runtime) => Some(diagnosis::Speaker::Runtime),
+            Kind::Journal(Journal::Kubelet) => Some(diagnosis::Speaker::Kubelet),
+            Kind::Journal(Journal::Kernel) => Some(diagnosis::Speaker::System),
+            Kind::PodLog(_) => Some(diagnosis::Speaker::Pod),
+            Kind::Events => Some(diagnosis::Speaker::Event),
+            Kind::Message => Some(diagnosis::Speaker::Unknown),
             _ => None,
         }
     }
@@ -386,7 +386,7 @@ mod tests {
         });
         assert_ne!(own, whole);
         assert_eq!((own.home(), whole.home()), (Home::Bundle, Home::Cluster));
-        assert_eq!(own.source(), Some(Source::Kubelet));
+        assert_eq!(own.source(), Some(Lane::Kubelet));
         assert_eq!(whole.source(), None);
     }
 }

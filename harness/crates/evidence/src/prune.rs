@@ -1,4 +1,4 @@
-//! Removes what was kept long ago.
+//! Removes old bundles.
 
 use std::{
     fs,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{bundle::MARK, home::home, killed};
+use super::{folder::MARK, home::home, killed};
 use kubenest_base::{Context, Result, settings::settings};
 
 /// Bundles that `kubenest clean` leaves, the newest.
@@ -37,7 +37,7 @@ fn prune_folder(home: &Path, most: usize, age: Duration) -> Result<Vec<PathBuf>>
     };
     let mut bundles: Vec<(SystemTime, PathBuf)> = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()) {
-        // Of the entry itself: a link may lead to anything.
+        // Links are not followed: they may lead anywhere.
         let own = fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir());
         if let (true, Ok(mark)) = (own, fs::symlink_metadata(path.join(MARK))) {
             bundles.push((mark.modified().unwrap_or(SystemTime::UNIX_EPOCH), path));
@@ -50,7 +50,7 @@ fn prune_folder(home: &Path, most: usize, age: Duration) -> Result<Vec<PathBuf>>
         if at >= most || old(made) {
             match fs::remove_dir_all(&path) {
                 Ok(()) => removed.push(path),
-                // The others go all the same.
+                // The others are removed all the same.
                 error => {
                     failed =
                         failed.and(error.with_context(|| format!("remove '{}'", path.display())))
@@ -64,7 +64,7 @@ fn prune_folder(home: &Path, most: usize, age: Duration) -> Result<Vec<PathBuf>>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bundle::Bundle;
+    use crate::folder::Folder;
 
     #[test]
     fn what_is_too_old_or_too_much_goes_and_nothing_else() {
@@ -74,7 +74,7 @@ mod tests {
         fs::create_dir(&foreign).unwrap();
         let bundles: Vec<PathBuf> = (0..4)
             .map(|days| {
-                let bundle = Bundle::create(home.path(), &format!("b{days}"), 1).unwrap();
+                let bundle = Folder::create(home.path(), &format!("b{days}"), 1).unwrap();
                 let mark = fs::File::open(bundle.folder().join(MARK)).unwrap();
                 mark.set_modified(SystemTime::now() - day * days).unwrap();
                 bundle.folder().to_owned()

@@ -8,11 +8,11 @@ use std::{
 use super::redact::{Redactor, secrets_in};
 use kubenest_base::{Result, settings::settings};
 
-/// What Secrets that this process saw hold; it is never written down.
+/// The values of all Secrets that this process saw; they are never written down.
 static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Adds what Secrets hold, and returns all that is known of them: a log may outlive its
-/// namespace, and a test's words its cluster.
+/// Adds the values of Secrets, and returns all that are known: a log may outlive its namespace,
+/// and an error message its cluster.
 pub(super) fn learn(secrets: BTreeSet<String>) -> BTreeSet<String> {
     let mut known = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
     known.extend(secrets);
@@ -24,10 +24,10 @@ pub fn hide<'a>(documents: impl IntoIterator<Item = &'a serde_json::Value>) {
     learn(secrets_in(documents));
 }
 
-/// Takes out all that this process knows to be secret.
+/// A redactor of all that this process knows to be secret, and of the user's patterns.
 ///
 /// # Errors
-/// `KUBENEST_REDACT` has a pattern that is none.
+/// `KUBENEST_REDACT` has one that is no regular expression.
 pub fn redactor() -> Result<Redactor> {
     let known = learn(BTreeSet::new());
     Ok(Redactor::new(settings().redact.as_deref())?.hiding(&known))

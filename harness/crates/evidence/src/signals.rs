@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM while clusters live: what there is of them is kept, then they go.
+//! Ctrl-C and SIGTERM while clusters live: evidence of them is collected before they are removed.
 
 use std::{sync::Once, thread, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::{Kept, Why, collect::collect, subject::Subject};
+use super::{Bundle, Occasion, collect::collect, subject::Subject};
 use kubenest_base::{Result, process::ignores, progress, wait};
 
 /// Test runners send SIGKILL after ten seconds.
@@ -19,9 +19,9 @@ const BOUND: Duration = Duration::from_secs(20);
 /// Closed by the signal that ends this process.
 static UNTIL_SIGNAL: Semaphore = Semaphore::const_new(0);
 
-/// Does work on a cluster's nodes that a signal puts an end to: from then on the nodes have to
-/// stay as they are until this process ends, with a bundle of each cluster, and guards remove
-/// them. None when the process has not ended in time.
+/// Does work on a cluster's nodes that ends with a signal: from then on the nodes stay as they are
+/// until there is a bundle of each cluster and this process ends, when guards remove them. None
+/// when the process has not ended in time.
 pub async fn unless_ending<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -57,7 +57,7 @@ async fn wait_and_end() {
         SignalKind::terminate(),
         SignalKind::hangup(),
     ];
-    // One that was to be ignored when this process was started stays so: `nohup` protects.
+    // A signal that this process was started to ignore, as by `nohup`, stays ignored.
     let kinds = kinds
         .into_iter()
         .filter(|kind| !ignores(kind.as_raw_value()));
@@ -76,7 +76,7 @@ async fn wait_and_end() {
     if !living.is_empty() {
         progress!("interrupted; what the nodes say is kept, then they are removed");
         let looks = living.iter().map(|subject| keep_each(subject, kind));
-        // A test runner's own patience grows on no machine.
+        // A test runner's own deadline is the same on a slow machine.
         let kept = wait::with_factor(1.0, wait::at_most(BOUND, join_all(looks))).await;
         if kept.is_none() {
             tracing::warn!("no evidence is kept: it takes too long");
@@ -93,19 +93,19 @@ async fn wait_and_end() {
 }
 
 /// A bundle of each case that runs on a cluster.
-async fn keep_each(cluster: &Subject, kind: SignalKind) -> Vec<Result<Kept>> {
-    let why = Why {
+async fn keep_each(cluster: &Subject, kind: SignalKind) -> Vec<Result<Bundle>> {
+    let why = Occasion {
         reason: "interrupted",
         message: format!("signal {} ended the process", kind.as_raw_value()),
-        ..Why::default()
+        ..Occasion::default()
     };
-    let subjects = cluster.each();
+    let subjects = cluster.subjects_now();
     let looks = subjects
         .iter()
         .map(|subject| collect(subject, &why, None, PATIENCE));
     let kept = join_all(looks).await;
     if kept.iter().all(Result::is_ok) {
-        // The guard need not do it again.
+        // The guard need not save the same again.
         cluster.forget();
     }
     kept

@@ -1,5 +1,5 @@
-//! What is known of a cluster while it lives, so that evidence can be collected at any moment:
-//! by a test that fails, on a signal, and by others when this process was killed.
+//! What is known of a cluster while it lives, so that evidence can be collected at any moment: when
+//! a test fails, on a signal, and by another process when this one was killed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,8 +38,8 @@ pub struct Subject {
 #[derive(Debug, Default)]
 struct Known {
     notes: Notes,
-    /// The folder of its name in the cache is its own.
-    has_place: bool,
+    /// The notebook of its name in the cache is its own, and not another cluster's.
+    has_notebook: bool,
 }
 
 impl Subject {
@@ -70,7 +70,7 @@ impl Subject {
         };
         let known = Known {
             notes,
-            has_place: false,
+            has_notebook: false,
         };
         Self {
             docker: docker.clone(),
@@ -85,7 +85,7 @@ impl Subject {
     }
 
     /// Each case that runs on it, or the cluster where none does.
-    pub(super) fn each(&self) -> Vec<Self> {
+    pub(super) fn subjects_now(&self) -> Vec<Self> {
         let cases = lock(&self.known).notes.about_all().cases;
         let cases: Vec<Self> = cases
             .into_iter()
@@ -104,56 +104,55 @@ impl Subject {
         }
     }
 
-    /// It is being removed: nothing more is collected of it.
+    /// Says that it is being removed: no more evidence is collected of it.
     pub fn forget(&self) {
         lock(&LIVE).retain(|other| !Arc::ptr_eq(&other.known, &self.known));
-        self.leave_place();
+        self.end_notebook();
     }
 
-    /// Takes the place of its name in the cache and writes down there what is known, for others to
-    /// find when this process is killed. Without it nothing is written: the place may be that of
-    /// another cluster of this name.
+    /// Begins its notebook, in which others find what this process knew when it is killed. Before
+    /// that nothing is written down: the notebook of its name may be another cluster's.
     ///
     /// # Errors
-    /// The place cannot be made.
-    pub fn take_place(&self) -> Result<()> {
+    /// The notebook cannot be written.
+    pub fn begin_notebook(&self) -> Result<()> {
         let mut known = lock(&self.known);
         notebook::prepare(&known.notes.cluster.name)?;
-        known.has_place = true;
+        known.has_notebook = true;
         notebook::note(&known.notes);
         Ok(())
     }
 
-    /// Nothing is to be saved of it any more, or ever.
-    pub fn leave_place(&self) {
+    /// Removes its notebook: whoever kills this process, nothing is saved of the cluster.
+    pub fn end_notebook(&self) {
         let mut known = lock(&self.known);
-        if std::mem::take(&mut known.has_place) {
+        if std::mem::take(&mut known.has_notebook) {
             notebook::forget(&known.notes.cluster.name);
         }
     }
 
-    /// Notes what its nodes are made of.
-    pub fn made_of(&self, versions: &Versions) {
+    /// Notes which versions its nodes are made of.
+    pub fn note_versions(&self, versions: &Versions) {
         self.change(|notes| notes.cluster.versions = versions.clone());
     }
 
     /// Notes a step of the boot that has just ended.
-    pub fn booted(&self, text: impl Into<String>) {
+    pub fn note_boot_step(&self, text: impl Into<String>) {
         self.step(true, false, text.into());
     }
 
     /// Notes a step of the test.
-    pub fn did(&self, text: impl Into<String>) {
+    pub fn note_step(&self, text: impl Into<String>) {
         self.step(false, false, text.into());
     }
 
     /// Notes that boot or test failed.
-    pub fn failed(&self, boot: bool, text: impl Into<String>) {
+    pub fn note_failure(&self, boot: bool, text: impl Into<String>) {
         self.step(boot, true, text.into());
     }
 
     /// Notes that evidence of a failure was kept.
-    pub(super) fn kept(&self) {
+    pub(super) fn note_kept(&self) {
         self.change(|notes| notes.cluster.kept = true);
     }
 
@@ -163,8 +162,9 @@ impl Subject {
     }
 
     /// Notes that a case of the test on this thread begins in this namespace, beside those that
-    /// run; its nodes mark where their journals stand and keep the logs of pods that go. A node
-    /// that cannot has a bundle that is not cut. What the returned one notes is the case's alone.
+    /// run. Its nodes mark where their journals stand now, and keep the logs of pods that are
+    /// deleted; the logs of a node that cannot do so are not cut to the case's time. What is noted
+    /// on the returned subject is the case's alone.
     pub async fn open_case(&self, namespace: &str) -> Self {
         let case = CaseNotes {
             namespace: namespace.to_owned(),
@@ -180,7 +180,8 @@ impl Subject {
         self.of_case(namespace.to_owned())
     }
 
-    /// Notes the end of the case it is about, and of no other; what its nodes kept for it goes.
+    /// Notes the end of the case it is about, and of no other, and removes what the nodes kept for
+    /// it.
     pub async fn close_case(&self) {
         let Some(namespace) = &self.case else {
             return;
@@ -207,7 +208,7 @@ impl Subject {
         &self.docker
     }
 
-    /// What there is to tell of it.
+    /// What a bundle of it is about.
     pub(super) fn about(&self) -> About {
         let notes = &lock(&self.known).notes;
         match &self.case {
@@ -225,17 +226,17 @@ impl Subject {
             text,
         };
         let mut known = lock(&self.known);
-        if known.has_place {
+        if known.has_notebook {
             notebook::note_step(&known.notes.cluster.name, &step);
         }
         known.notes.steps.push(step);
     }
 
-    /// What a killed process knew is read from a file.
+    /// Changes the notes, and writes them to the notebook for when this process is killed.
     fn change(&self, change: impl FnOnce(&mut Notes)) {
         let mut known = lock(&self.known);
         change(&mut known.notes);
-        if known.has_place {
+        if known.has_notebook {
             notebook::note(&known.notes);
         }
     }

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use super::{
     notes::Step,
-    page::{Entry, Level, Source},
+    page::{Entry, Lane, Level},
 };
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::Evidence;
 
-/// Entries that a page can show quickly; of more, the last.
+/// As many entries a page can show quickly; of more, the last are kept.
 const MOST: usize = 50_000;
 
 static KLOG: LazyLock<Regex> = LazyLock::new(|| {
@@ -34,13 +34,13 @@ pub(super) fn stamp(line: &str) -> Option<i64> {
     at_us(line.split(' ').next()?)
 }
 
-/// The lines of a log, those without a time below the line before them.
-pub(super) fn of_log(source: Source, node: &str, text: &str, into: &mut Vec<Entry>) {
+/// Adds the lines of a log; a line without a time belongs to the one before it.
+pub(super) fn add_log(source: Lane, node: &str, text: &str, into: &mut Vec<Entry>) {
     let words = match source {
-        Source::Containerd => diagnosis::Source::Runtime,
-        Source::Kubelet => diagnosis::Source::Kubelet,
-        Source::Pod => diagnosis::Source::Pod,
-        _ => diagnosis::Source::System,
+        Lane::Containerd => diagnosis::Speaker::Runtime,
+        Lane::Kubelet => diagnosis::Speaker::Kubelet,
+        Lane::Pod => diagnosis::Speaker::Pod,
+        _ => diagnosis::Speaker::System,
     };
     let begin = into.len();
     for (line, evidence) in text.lines().zip(Evidence::lines(words, text)) {
@@ -76,8 +76,8 @@ fn level(line: &str) -> Level {
     }
 }
 
-/// A list of Kubernetes events.
-pub(super) fn of_events(list: &Value, into: &mut Vec<Entry>) {
+/// Adds a list of Kubernetes events.
+pub(super) fn add_events(list: &Value, into: &mut Vec<Entry>) {
     for event in list["items"].as_array().into_iter().flatten() {
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
         let times = [
@@ -105,7 +105,7 @@ pub(super) fn of_events(list: &Value, into: &mut Vec<Entry>) {
             .unwrap_or_default();
         into.push(Entry {
             at_us,
-            source: Source::Event,
+            source: Lane::Event,
             node: text("/source/host").unwrap_or_default().to_owned(),
             level,
             text: format!(
@@ -118,15 +118,11 @@ pub(super) fn of_events(list: &Value, into: &mut Vec<Entry>) {
     }
 }
 
-/// What boot and test did.
-pub(super) fn of_steps(steps: &[Step], into: &mut Vec<Entry>) {
+/// Adds what boot and test did.
+pub(super) fn add_steps(steps: &[Step], into: &mut Vec<Entry>) {
     into.extend(steps.iter().map(|step| Entry {
         at_us: step.at_us,
-        source: if step.boot {
-            Source::Boot
-        } else {
-            Source::Step
-        },
+        source: if step.boot { Lane::Boot } else { Lane::Step },
         node: String::new(),
         level: if step.failed {
             Level::Error
@@ -137,26 +133,26 @@ pub(super) fn of_steps(steps: &[Step], into: &mut Vec<Entry>) {
     }));
 }
 
-/// In order of time, from `since` on, and not more than can be shown.
-pub(super) fn ordered(mut entries: Vec<Entry>, since: Option<i64>) -> Vec<Entry> {
+/// The entries in order of time, from `since` on, and not more than can be shown.
+pub(super) fn sorted_since(mut entries: Vec<Entry>, since: Option<i64>) -> Vec<Entry> {
     let since = since.unwrap_or(i64::MIN);
     // A boot belongs to every test of its cluster.
-    entries.retain(|entry| entry.at_us >= since || entry.source == Source::Boot);
+    entries.retain(|entry| entry.at_us >= since || entry.source == Lane::Boot);
     entries.sort_by_key(|entry| entry.at_us);
     entries.split_off(entries.len().saturating_sub(MOST))
 }
 
 /// A log from `since` on: from its first line that has such a time.
-pub(super) fn since(text: &str, since: i64) -> String {
+pub(super) fn cut_before(text: &str, since: i64) -> String {
     let before = |line: &&str| stamp(line).is_none_or(|at| at < since);
     text.split_inclusive('\n').skip_while(before).collect()
 }
 
-/// A pod's log with the lines put together that the runtime took apart for their length: what
-/// is to be found in a line must not be cut in two.
-pub(super) fn rejoined(text: &str) -> String {
+/// A pod's log in which lines that the runtime split for their length are whole again: no secret
+/// must be cut in two before it is looked for.
+pub(super) fn rejoin(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
-    // Where the part of a stream's line ends that is still open.
+    // The end of a line that goes on in the next line of its stream.
     let mut open: Option<&str> = None;
     for line in text.lines() {
         let mut fields = line.splitn(4, ' ');
@@ -209,7 +205,7 @@ mod tests {
             2026-11-21T10:10:31.1+0000 n systemd[1]: kubelet.service: Failed with result 'exit-code'.\n\
             2026-11-21T10:10:32.1+0000 n systemd[1]: Started.\n";
         let mut entries = Vec::new();
-        of_log(Source::Kubelet, "n", text, &mut entries);
+        add_log(Lane::Kubelet, "n", text, &mut entries);
         let told: Vec<_> = entries.iter().map(|e| (e.level, e.text.as_str())).collect();
         assert_eq!(
             told,
@@ -231,7 +227,7 @@ mod tests {
             "count": 3, "involvedObject": {"kind": "Pod", "namespace": "a", "name": "b"},
             "lastTimestamp": "2026-11-21T10:10:29Z"}, {"message": "no time"}]});
         let mut entries = Vec::new();
-        of_events(&list, &mut entries);
+        add_events(&list, &mut entries);
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].text, "Pod/a/b Failed: no image (3 times)");
         assert_eq!(entries[0].level, Level::Warning);
@@ -243,16 +239,16 @@ mod tests {
         // The clock may be set back meanwhile.
         let within = "2026-11-21T10:10:31Z c\n d\n2026-11-21T10:10:20Z e\n";
         let begin = at_us("2026-11-21T10:10:30Z").unwrap();
-        assert_eq!(since(&[before, within].concat(), begin), within);
+        assert_eq!(cut_before(&[before, within].concat(), begin), within);
     }
 
     #[test]
     fn a_line_that_the_runtime_took_apart_is_whole_again() {
         let text = "t1 stdout P eyJhbG\nt2 stdout P ciOi\nt3 stdout F JSUz P x\nt4 stderr F b\n";
         assert_eq!(
-            rejoined(text),
+            rejoin(text),
             "t1 stdout F eyJhbGciOiJSUz P x\nt4 stderr F b\n"
         );
-        assert_eq!(rejoined("a\nb"), "a\nb\n");
+        assert_eq!(rejoin("a\nb"), "a\nb\n");
     }
 }

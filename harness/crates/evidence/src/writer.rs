@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    Kept,
-    bundle::Bundle,
+    Bundle,
+    folder::Folder,
     notes::About,
-    occasion::Why,
-    page::{self, Entry, Finding, Missing, Page},
+    occasion::Occasion,
+    page::{self, Entry, Missing, Page, PageCause},
     part::{Home, Kind, Part, PartId, Parts},
     redact::Redactor,
     timeline,
@@ -20,42 +20,43 @@ use kubenest_diagnosis::{Evidence, clean, diagnose, read_stream};
 /// Makes a bundle of raw parts: redacted, cut to the test's time, diagnosed, with its page.
 pub(super) fn write(
     about: &About,
-    why: &Why,
+    why: &Occasion,
     found: Parts,
     secrets: &BTreeSet<String>,
-) -> Result<Kept> {
+) -> Result<Bundle> {
     let bundle = create(about)?;
     fill(bundle, about, why, found, secrets)
 }
 
-/// As [`write()`], all of it or nothing: for parts that stay where it fails.
+/// As [`write()`], but leaves nothing where it fails: the parts are still there for another
+/// attempt.
 pub(super) fn write_whole(
     about: &About,
-    why: &Why,
+    why: &Occasion,
     found: Parts,
     secrets: &BTreeSet<String>,
-) -> Result<Kept> {
+) -> Result<Bundle> {
     let bundle = create(about)?;
     let folder = bundle.folder().to_owned();
     fill(bundle, about, why, found, secrets).inspect_err(|_| {
-        // A full disk would be filled further by each that tries.
+        // Else each attempt would fill a full disk further.
         std::fs::remove_dir_all(folder).ok();
     })
 }
 
-/// The folder of a bundle, by the name of what it is about.
-fn create(about: &About) -> Result<Bundle> {
+/// Makes the folder of a bundle, named after what it is about.
+fn create(about: &About) -> Result<Folder> {
     let cluster = &about.cluster;
-    Bundle::create(&cluster.home, &about.title(), cluster.process)
+    Folder::create(&cluster.home, &about.title(), cluster.process)
 }
 
 fn fill(
-    bundle: Bundle,
+    bundle: Folder,
     about: &About,
-    why: &Why,
+    why: &Occasion,
     found: Parts,
     secrets: &BTreeSet<String>,
-) -> Result<Kept> {
+) -> Result<Bundle> {
     let redactor = Redactor::new(about.cluster.redact.as_deref())?.hiding(secrets);
     let mut writer = Writer {
         bundle,
@@ -72,16 +73,16 @@ fn fill(
         writer.part(part)?;
     }
     for missing in found.missing {
-        let error = writer.shown(&missing.error);
+        let error = writer.redact(&missing.error);
         writer.missing.push(Missing { error, ..missing });
     }
     writer.end(why)
 }
 
 struct Writer<'a> {
-    bundle: Bundle,
-    /// The cluster's whole logs; only a case has less.
-    whole_logs: Option<Bundle>,
+    bundle: Folder,
+    /// The folder of the cluster's whole logs, made when a case has a part of them only.
+    whole_logs: Option<Folder>,
     redactor: Redactor,
     about: &'a About,
     entries: Vec<Entry>,
@@ -104,11 +105,11 @@ impl Writer<'_> {
         };
         let is_pods = matches!(id.kind, Kind::PodLog(_));
         let raw = if is_pods {
-            timeline::rejoined(raw)
+            timeline::rejoin(raw)
         } else {
             raw.to_owned()
         };
-        let text = self.shown(&raw);
+        let text = self.redact(&raw);
         if id.home() == Home::Cluster {
             return self.whole_logs()?.write(&id, &text, cut);
         }
@@ -119,12 +120,12 @@ impl Writer<'_> {
         if is_pods {
             self.whole_logs()?.write(&id, &text, cut)?;
         }
-        self.text(&id, &timeline::since(&text, since), cut)
+        self.text(&id, &timeline::cut_before(&text, since), cut)
     }
 
-    /// A text made safe to keep and to look at.
-    fn shown(&self, raw: &str) -> String {
-        self.redactor.redact(&cleaned(raw))
+    /// A text without secrets and terminal sequences.
+    fn redact(&self, raw: &str) -> String {
+        self.redactor.redact(&clean_lines(raw))
     }
 
     /// Writes a text, and takes from it what timeline and diagnosis need.
@@ -133,7 +134,7 @@ impl Writer<'_> {
             return Ok(());
         }
         if let Some(source) = id.source() {
-            timeline::of_log(source, &id.node, text, &mut self.entries);
+            timeline::add_log(source, &id.node, text, &mut self.entries);
         }
         self.lines.extend(lines_of(id, text)?);
         self.bundle.write(id, text, cut)
@@ -153,20 +154,20 @@ impl Writer<'_> {
         };
         self.redactor.redact_document(&mut document);
         let pretty = serde_json::to_string_pretty(&document).context("write JSON")?;
-        let text = self.redactor.redact_written(&cleaned(&pretty)) + "\n";
+        let text = self.redactor.redact_written(&clean_lines(&pretty)) + "\n";
         if id.kind == Kind::Events {
-            // A pattern of the user's own may have taken a bracket with it.
+            // A pattern of the user's own may have removed a bracket, too.
             let document = serde_json::from_str(&text).unwrap_or(document);
-            timeline::of_events(&document, &mut self.entries);
+            timeline::add_events(&document, &mut self.entries);
         }
         self.lines.extend(lines_of(id, &text)?);
         self.bundle.write(id, &text, false)
     }
 
-    fn whole_logs(&mut self) -> Result<&mut Bundle> {
+    fn whole_logs(&mut self) -> Result<&mut Folder> {
         let cluster = &self.about.cluster;
         if self.whole_logs.is_none() {
-            self.whole_logs = Some(Bundle::of_cluster(&cluster.home, &cluster.name)?);
+            self.whole_logs = Some(Folder::of_cluster(&cluster.home, &cluster.name)?);
         }
         Ok(self.whole_logs.as_mut().expect("it was just made"))
     }
@@ -183,21 +184,21 @@ impl Writer<'_> {
         self.bundle.write(&id, &text, false)
     }
 
-    fn end(mut self, why: &Why) -> Result<Kept> {
+    fn end(mut self, why: &Occasion) -> Result<Bundle> {
         let about = self.about;
         let mut steps = about.steps.clone();
         steps
             .iter_mut()
-            .for_each(|step| step.text = self.shown(&step.text));
-        timeline::of_steps(&steps, &mut self.entries);
-        let message = self.shown(&why.message);
-        let [expected, observed] =
-            [&why.expected, &why.observed].map(|text| text.as_deref().map(|text| self.shown(text)));
+            .for_each(|step| step.text = self.redact(&step.text));
+        timeline::add_steps(&steps, &mut self.entries);
+        let message = self.redact(&why.message);
+        let [expected, observed] = [&why.expected, &why.observed]
+            .map(|text| text.as_deref().map(|text| self.redact(text)));
         self.message(&[Some(&message), observed.as_ref()])?;
-        let causes: Vec<Finding> = diagnose(&self.lines)
+        let causes: Vec<PageCause> = diagnose(&self.lines)
             .iter()
             .map(|found| {
-                let mut finding = Finding::from(found);
+                let mut finding = PageCause::from(found);
                 for (line, support) in finding.lines.iter_mut().zip(&found.lines) {
                     line.at_us = support.evidence.time.as_deref().and_then(timeline::at_us);
                 }
@@ -214,14 +215,16 @@ impl Writer<'_> {
             versions: about.cluster.versions.by_part(),
             made: jiff::Timestamp::now(),
             diagnosis: causes,
-            entries: timeline::ordered(self.entries, about.since_us()),
+            entries: timeline::sorted_since(self.entries, about.since_us()),
             files: std::mem::take(&mut self.bundle.files),
             missing: self.missing,
         };
-        self.bundle.put("index.html", &page::render(&page))?;
-        // Last: where it is the bundle is whole.
-        self.bundle.put("index.json", &page::index(&page))?;
-        Ok(Kept {
+        self.bundle
+            .write_unlisted("index.html", &page::render(&page))?;
+        // It comes last: a bundle that has it is whole.
+        self.bundle
+            .write_unlisted("index.json", &page::index(&page))?;
+        Ok(Bundle {
             folder: self.bundle.folder().to_owned(),
             files: page.files.len(),
             causes: page.diagnosis,
@@ -238,8 +241,8 @@ fn lines_of(id: &PartId, text: &str) -> Result<Vec<Evidence>> {
     })
 }
 
-/// The lines of a text, without what steers a terminal.
-fn cleaned(raw: &str) -> String {
+/// A text without the sequences that steer a terminal.
+fn clean_lines(raw: &str) -> String {
     let lines: Vec<_> = raw.split('\n').map(clean).collect();
     lines.join("\n")
 }

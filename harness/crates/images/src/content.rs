@@ -1,7 +1,7 @@
 //! Images of a local engine whose containerd keeps them: blobs, read where they lie.
 //!
 //! The store is content by digest, as in an OCI layout without its index. What is read is held
-//! against its digest, so it is of no matter whose containerd it is that has it.
+//! against its digest, so any containerd that has the blobs will do.
 
 use std::path::Path;
 

@@ -13,10 +13,10 @@ use kubenest_base::digest::{Sha256, hex};
 use tokio::sync::mpsc;
 
 use super::{
-    Loaded, NodeLoad,
+    Load, NodeLoad,
     manifest::{Image, Layer, broken},
     saved::Layers,
-    target::{Piece, Session, Target, Wanted},
+    target::{ImageKey, Piece, Session, Target},
 };
 use kubenest_base::{Context, Result, progress};
 
@@ -40,9 +40,9 @@ pub(super) async fn load(
     targets: &[Target],
     image: Image,
     layers: Arc<dyn Layers>,
-) -> Result<Loaded> {
+) -> Result<Load> {
     let since = Instant::now();
-    let wanted = Wanted::of(&image);
+    let wanted = ImageKey::of(&image);
     let sessions = begin(targets, &wanted).await?;
     let names = image.names.clone();
     let blobs = image.blobs();
@@ -84,7 +84,10 @@ pub(super) async fn check(
 }
 
 /// A session with each node that does not have the image.
-pub(super) async fn begin<'t>(targets: &'t [Target], wanted: &Wanted) -> Result<Vec<Session<'t>>> {
+pub(super) async fn begin<'t>(
+    targets: &'t [Target],
+    wanted: &ImageKey,
+) -> Result<Vec<Session<'t>>> {
     let has = try_join_all(targets.iter().map(|target| target.has(wanted))).await?;
     let lacking = targets.iter().zip(has).filter(|(_, has)| !has);
     try_join_all(lacking.map(|(target, _)| target.begin())).await
@@ -97,7 +100,7 @@ pub(super) fn report(
     blobs: usize,
     mut loaded: Vec<NodeLoad>,
     since: Instant,
-) -> Loaded {
+) -> Load {
     let nodes = targets.iter().map(|target| {
         match loaded.iter().position(|load| load.node == target.node) {
             Some(at) => loaded.swap_remove(at),
@@ -105,7 +108,7 @@ pub(super) fn report(
         }
     });
     let nodes = nodes.collect();
-    Loaded::new(names, nodes)
+    Load::new(names, nodes)
 }
 
 /// Sends the image to the nodes of these sessions, and ends them.
@@ -122,7 +125,7 @@ pub(super) async fn deliver(
             return Err(error);
         }
     };
-    tell(&image, &needs);
+    announce(&image, &needs);
     let image = Arc::new(image);
     let (senders, receivers): (Vec<_>, Vec<_>) =
         sessions.iter().map(|_| mpsc::channel(WAITING)).unzip();
@@ -283,7 +286,7 @@ impl Gauge {
     }
 }
 
-fn tell(image: &Image, needs: &[Needs]) {
+fn announce(image: &Image, needs: &[Needs]) {
     let wanted = |layer: &&Layer| {
         needs
             .iter()

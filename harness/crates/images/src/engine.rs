@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::{
-    Loaded,
+    Load,
     content::Content,
     deliver, export,
     files::{Archive, unpacked},
@@ -13,7 +13,7 @@ use super::{
     manifest::{Image, chains, runs_on, show},
     reference::{Reference, is_digest},
     saved::{self, Layers},
-    target::{Session, Target, Wanted},
+    target::{ImageKey, Session, Target},
 };
 use kubenest_base::{Context, Error, ErrorKind, Result};
 use kubenest_docker::{Docker, EngineInfo, ImageInfo};
@@ -25,7 +25,7 @@ pub(super) async fn load(
     targets: &[Target],
     reference: &str,
     name: Option<&Reference>,
-) -> Result<Loaded> {
+) -> Result<Load> {
     let since = Instant::now();
     // An id reads as a name too; what reads as neither is told before the engine is asked.
     Reference::parse(reference)?;
@@ -34,7 +34,7 @@ pub(super) async fn load(
             .cure(format!("build it, or pull it: docker pull {reference}"))
     })?;
     let names = names(reference, name, &info)?;
-    let wanted = Wanted {
+    let wanted = ImageKey {
         names: names.clone(),
         id: info.id.clone(),
         chain: chains(&info.layers)?.pop(),
@@ -70,14 +70,14 @@ async fn send(
     deliver::deliver(sessions, image, layers).await
 }
 
-type Found = (Image, Arc<dyn Layers>);
+type ImageWithLayers = (Image, Arc<dyn Layers>);
 
 async fn find(
     docker: &Docker,
     sessions: &[Session<'_>],
     reference: &str,
     info: &ImageInfo,
-) -> Result<Found> {
+) -> Result<ImageWithLayers> {
     let engine = docker.info().await?;
     let session = sessions.first().expect("there must be a node");
     let platform = &session.target.platform;
@@ -101,10 +101,10 @@ async fn stored(
     engine: &EngineInfo,
     info: &ImageInfo,
     platform: &Platform,
-) -> Result<Option<Found>> {
+) -> Result<Option<ImageWithLayers>> {
     let one_copy = engine.containerd_store;
     let (engine, id, platform) = (engine.clone(), info.id.clone(), platform.clone());
-    let read = tokio::task::spawn_blocking(move || -> Result<Option<Found>> {
+    let read = tokio::task::spawn_blocking(move || -> Result<Option<ImageWithLayers>> {
         if let Some(content) = Content::of(&engine, &id)? {
             let (image, saved) = saved::read_one(Box::new(content), &platform)?;
             return Ok(Some((image, Arc::new(saved))));
@@ -132,7 +132,7 @@ async fn save(
     sessions: &[Session<'_>],
     reference: &str,
     info: &ImageInfo,
-) -> Result<Found> {
+) -> Result<ImageWithLayers> {
     let platform = sessions
         .first()
         .map(|session| session.target.platform.clone());
@@ -178,7 +178,7 @@ fn names(reference: &str, name: Option<&Reference>, info: &ImageInfo) -> Result<
         .collect::<Result<Vec<_>>>()?;
     if names.is_empty() {
         return Err(Error::input(format!("image '{reference}' has no name"))
-            .cure("give it one that pods can use: Source::with_name(\"name:tag\")"));
+            .cure("give it one that pods can use: ImageSource::with_name(\"name:tag\")"));
     }
     Ok(names)
 }

@@ -35,7 +35,7 @@ const MEMORY_LIMIT: u64 = 64 << 20;
 const PIECE: u64 = 1 << 20;
 
 /// What a passing blob needs.
-struct Asked {
+struct Question {
     blob: Blob,
     /// Which sessions lack it.
     answer: tokio::sync::oneshot::Sender<Vec<bool>>,
@@ -60,11 +60,11 @@ pub(super) async fn read(
         .collect();
     let (senders, receivers): (Vec<_>, Vec<_>) =
         sessions.iter().map(|_| mpsc::channel(WAITING)).unzip();
-    let (questions, mut asked) = mpsc::channel::<Asked>(1);
+    let (questions, mut asked) = mpsc::channel::<Question>(1);
     let reader = SyncIoBridge::new_with_handle(StreamReader::new(stream), Handle::current());
     let reading = tokio::task::spawn_blocking(move || pass(reader, &place, &questions, &senders));
     let answering = async {
-        while let Some(Asked { blob, answer }) = asked.recv().await {
+        while let Some(Question { blob, answer }) = asked.recv().await {
             let lacks = sessions
                 .iter()
                 .zip(&unpacked)
@@ -91,7 +91,7 @@ pub(super) async fn read(
 fn pass(
     reader: impl Read,
     place: &str,
-    questions: &mpsc::Sender<Asked>,
+    questions: &mpsc::Sender<Question>,
     senders: &[mpsc::Sender<Piece>],
 ) -> Result<Memory> {
     let what = || format!("read {place}");
@@ -125,7 +125,7 @@ fn pass(
             continue;
         };
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let question = Asked {
+        let question = Question {
             blob: blob.clone(),
             answer,
         };

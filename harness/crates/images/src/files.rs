@@ -99,7 +99,7 @@ impl Archive {
         })?;
         if !file.metadata().with_context(what)?.is_file() {
             return Err(Error::input(format!("'{}' is no file", path.display()))
-                .cure("a folder is an OCI layout: load it with Source::oci_layout"));
+                .cure("a folder is an OCI layout: load it with ImageSource::oci_layout"));
         }
         let mut magic = [0; MAGIC as usize];
         file.read_at(&mut magic, 0).with_context(what)?;

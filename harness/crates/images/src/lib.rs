@@ -12,7 +12,6 @@ mod deliver;
 mod engine;
 mod export;
 mod files;
-mod guard;
 mod layerdb;
 mod layout;
 mod manifest;
@@ -21,6 +20,7 @@ mod protect;
 mod reference;
 mod saved;
 mod target;
+mod watch;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
 
@@ -49,7 +49,7 @@ pub struct Images<'a> {
 
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct ImageSource {
     place: Place,
     name: Option<String>,
 }
@@ -65,7 +65,7 @@ enum Place {
 /// What a load did.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Loaded {
+pub struct Load {
     /// The images' names, as CRI spells them.
     pub names: Vec<String>,
     /// What each node took.
@@ -92,7 +92,7 @@ pub struct NodeLoad {
     pub pin: Pin,
 }
 
-impl fmt::Display for Loaded {
+impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.names.join("\n"))?;
         self.nodes
@@ -116,7 +116,7 @@ impl fmt::Display for NodeLoad {
     }
 }
 
-impl Source {
+impl ImageSource {
     /// An image of the engine that the nodes run on, by name or id.
     pub fn engine(reference: impl Into<String>) -> Self {
         Self::new(Place::Engine(reference.into()))
@@ -152,7 +152,7 @@ impl Source {
 }
 
 /// An image of the engine.
-impl From<&str> for Source {
+impl From<&str> for ImageSource {
     fn from(reference: &str) -> Self {
         Self::engine(reference)
     }
@@ -183,9 +183,9 @@ impl<'a> Images<'a> {
     /// # Errors
     /// There is no such image, it is not whole or for another platform, or a node cannot take
     /// it. What a node had before, it has still.
-    pub async fn load(&self, source: impl Into<Source>) -> Result<Loaded> {
+    pub async fn load(&self, source: impl Into<ImageSource>) -> Result<Load> {
         let begun = Instant::now();
-        let Source { place, name } = source.into();
+        let ImageSource { place, name } = source.into();
         let name = name.map(|name| Reference::parse(&name)).transpose()?;
         let targets = try_join_all(self.nodes.iter().map(Target::open)).await?;
         let platform = platform(&targets)?;
@@ -208,7 +208,8 @@ impl<'a> Images<'a> {
         };
         if let Some(protection) = self.protection {
             let given = targets.iter();
-            try_join_all(given.map(|target| protection.given(target, &loaded.names))).await?;
+            try_join_all(given.map(|target| protection.protect_load(target, &loaded.names)))
+                .await?;
             for load in &mut loaded.nodes {
                 load.pin = protection.worth(load.pin);
             }
@@ -295,7 +296,7 @@ impl<'a> Images<'a> {
     }
 }
 
-impl Loaded {
+impl Load {
     fn new(names: &[String], nodes: Vec<NodeLoad>) -> Self {
         Self {
             names: names.to_vec(),
@@ -343,7 +344,7 @@ async fn from_files(
     platform: &Platform,
     name: Option<&Reference>,
     open: impl FnOnce() -> Result<Box<dyn Files>> + Send + 'static,
-) -> Result<Loaded> {
+) -> Result<Load> {
     let platform = platform.clone();
     let read = tokio::task::spawn_blocking(move || saved::read(open()?, &platform));
     let (mut images, saved) = read.await.context("read images")??;
@@ -354,7 +355,7 @@ async fn from_files(
     for image in &images {
         deliver::check(targets, image, &saved).await?;
     }
-    let mut all: Option<Loaded> = None;
+    let mut all: Option<Load> = None;
     for image in images {
         let one = deliver::load(targets, image, Arc::clone(&saved)).await;
         all = Some(match all {
@@ -390,7 +391,7 @@ fn name_all(images: &mut [manifest::Image], name: Option<&Reference>, place: &st
         }
     };
     Err(Error::input(what).cure(match count {
-        1 => "give it one that pods can use: Source::with_name(\"name:tag\"), or --name name:tag",
+        1 => "give it one that pods can use: ImageSource::with_name(\"name:tag\"), or --name name:tag",
         _ => "save it by a name that pods can use, or alone",
     }))
 }
@@ -416,7 +417,7 @@ mod tests {
             seconds: 0.25,
             pin,
         };
-        let loaded = Loaded {
+        let loaded = Load {
             names: vec!["docker.io/library/app:dev".into()],
             nodes: vec![
                 node("kind-control-plane", 3 << 20, 2, Pin::Held),

@@ -49,7 +49,7 @@ struct State {
 
 /// A protected image that a node had and has no more.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Lost {
+pub(super) struct Loss {
     pub(super) image: String,
     pub(super) id: String,
 }
@@ -100,7 +100,7 @@ impl Protection {
     ///
     /// # Errors
     /// One is gone already, or the node does not answer.
-    pub(super) async fn given(&self, target: &Target, names: &[String]) -> Result<()> {
+    pub(super) async fn protect_load(&self, target: &Target, names: &[String]) -> Result<()> {
         for name in names {
             let Some(id) = target.id_of(name).await? else {
                 return Err(Error::refused(format!(
@@ -131,7 +131,7 @@ impl Protection {
     }
 
     /// One look at a node: puts back the pins that are gone, and tells of an image that is.
-    pub(super) async fn look(&self, daemon: &Daemon) -> Result<Option<Lost>> {
+    pub(super) async fn look(&self, daemon: &Daemon) -> Result<Option<Loss>> {
         let _looking = self.looking.read().await;
         let images = daemon.cri.images().await?;
         let there: HashMap<&str, &cri::Image> = images
@@ -143,7 +143,7 @@ impl Protection {
                 // A name that is just being given to another image may be in no list.
                 match self.seen_as(&daemon.node, &name) {
                     Some(id) if daemon.cri.image(&name).await?.is_none() => {
-                        return Ok(Some(Lost { image: name, id }));
+                        return Ok(Some(Loss { image: name, id }));
                     }
                     _ => continue,
                 }
@@ -154,7 +154,7 @@ impl Protection {
                     // It may have gone since the list was made.
                     let id = image.id.clone();
                     return match daemon.image(&name).await? {
-                        None => Ok(Some(Lost { image: name, id })),
+                        None => Ok(Some(Loss { image: name, id })),
                         Some(_) => Err(error),
                     };
                 }

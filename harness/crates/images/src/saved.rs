@@ -29,7 +29,7 @@ pub(super) trait Layers: Send + Sync {
 }
 
 /// Images in files.
-pub(super) struct Saved {
+pub(super) struct SavedImages {
     files: Box<dyn Files>,
     /// Digests of layers whose files have other names than layouts give them.
     names: HashMap<String, String>,
@@ -37,7 +37,7 @@ pub(super) struct Saved {
     left_out: bool,
 }
 
-impl Layers for Saved {
+impl Layers for SavedImages {
     fn open(&self, layer: &Layer) -> Result<Option<Reader<'_>>> {
         let digest = &layer.blob.digest;
         let name = self.names.get(digest);
@@ -64,7 +64,7 @@ impl Layers for Saved {
 }
 
 /// As [`read`], of files that must have one image.
-pub(super) fn read_one(files: Box<dyn Files>, platform: &Platform) -> Result<(Image, Saved)> {
+pub(super) fn read_one(files: Box<dyn Files>, platform: &Platform) -> Result<(Image, SavedImages)> {
     let place = files.place();
     let (images, saved) = read(files, platform)?;
     match <[Image; 1]>::try_from(images) {
@@ -74,7 +74,10 @@ pub(super) fn read_one(files: Box<dyn Files>, platform: &Platform) -> Result<(Im
 }
 
 /// The images in `files` for this platform.
-pub(super) fn read(files: Box<dyn Files>, platform: &Platform) -> Result<(Vec<Image>, Saved)> {
+pub(super) fn read(
+    files: Box<dyn Files>,
+    platform: &Platform,
+) -> Result<(Vec<Image>, SavedImages)> {
     let place = files.place();
     let index = files.json("index.json")?;
     let docker = files.json("manifest.json")?;
@@ -105,7 +108,7 @@ pub(super) fn read(files: Box<dyn Files>, platform: &Platform) -> Result<(Vec<Im
             .cure("save it again, and name the images that are meant"));
     }
     let (names, left_out) = (reading.names, reading.left_out);
-    let saved = Saved {
+    let saved = SavedImages {
         files,
         names,
         left_out,
@@ -119,7 +122,7 @@ pub(super) struct Reading<'a> {
     pub(super) platform: &'a Platform,
     /// What `manifest.json` says, if there is one.
     pub(super) docker: Vec<DockerImage>,
-    /// See [`Saved`].
+    /// See [`SavedImages`].
     left_out: bool,
     names: HashMap<String, String>,
 }

@@ -37,7 +37,7 @@ const SEEN: Duration = Duration::from_secs(30);
 
 /// An image, as far as it must be known to say whether a node has it.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct ImageKey {
     pub(super) names: Vec<String>,
     /// What the source calls it.
     pub(super) id: String,
@@ -94,7 +94,7 @@ impl Drop for Session<'_> {
     }
 }
 
-impl Wanted {
+impl ImageKey {
     pub(super) fn of(image: &Image) -> Self {
         Self {
             names: image.names.clone(),
@@ -158,7 +158,7 @@ impl Target {
     }
 
     /// Whether the node has the image: by every name, unpacked, and pinned if it can be.
-    pub(super) async fn has(&self, wanted: &Wanted) -> Result<bool> {
+    pub(super) async fn has(&self, wanted: &ImageKey) -> Result<bool> {
         for name in &wanted.names {
             let Some(found) = self.cri.image(name).await? else {
                 return Ok(false);
@@ -330,7 +330,7 @@ impl Session<'_> {
             self.store.put_record(record).await?;
         }
         for name in &image.names {
-            self.seen(name, id).await?;
+            self.wait_for_cri(name, id).await?;
         }
         let sent_blobs = self.sent.1.load(Ordering::Relaxed);
         let sent_blobs = usize::try_from(sent_blobs).unwrap_or(usize::MAX);
@@ -362,7 +362,7 @@ impl Session<'_> {
         self.store.label_blob(&json.blob.digest, labels).await
     }
 
-    async fn seen(&self, name: &str, id: &str) -> Result<()> {
+    async fn wait_for_cri(&self, name: &str, id: &str) -> Result<()> {
         let Target { cri, pins, .. } = self.target;
         let what = format!("CRI of node '{}' to see '{name}'", self.target.node);
         wait::until(&what, SEEN, async || match cri.image(name).await {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::{join_all, select_all};
 use jiff::Timestamp;
 
-use super::protect::{Daemon, Lost, Protection, REMOVERS};
+use super::protect::{Daemon, Loss, Protection, REMOVERS};
 use kubenest_base::{
     Error, ErrorKind, Result,
     wait::{self, Probe},
@@ -34,7 +34,7 @@ impl Protection {
         let looks = nodes.iter().map(async |node| {
             let daemon = Daemon::open(node).await?;
             match self.look(&daemon).await? {
-                Some(lost) => Err(lost.told(node).await),
+                Some(lost) => Err(lost.explain(node).await),
                 None => Ok(()),
             }
         });
@@ -56,10 +56,10 @@ impl Protection {
                 self.look(daemon).await
             };
             match look.await {
-                Ok(Some(lost)) => return lost.told(node).await,
+                Ok(Some(lost)) => return lost.explain(node).await,
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::debug!("guard of '{node}': {}", error.report());
+                    tracing::debug!("watch of '{node}': {}", error.report());
                     // A restarted daemon needs a new connection.
                     daemon = None;
                 }
@@ -68,8 +68,8 @@ impl Protection {
     }
 }
 
-impl Lost {
-    async fn told(&self, node: &Node) -> Error {
+impl Loss {
+    async fn explain(&self, node: &Node) -> Error {
         let what = "the kubelet's line";
         let line = wait::until(what, JOURNAL, async || match journal(node).await {
             Ok(journal) => {
@@ -128,7 +128,7 @@ mod tests {
 "#;
 
     fn lost(id: &str) -> Error {
-        let lost = Lost {
+        let lost = Loss {
             image: "docker.io/library/app:1".to_owned(),
             id: id.to_owned(),
         };

@@ -31,7 +31,7 @@ impl Clock {
 
     fn report(&self, phase: &Phase) {
         if let Some(subject) = &self.subject {
-            subject.booted(format!("boot: {} took {:.2} s", phase.name, phase.seconds));
+            subject.note_boot_step(format!("boot: {} took {:.2} s", phase.name, phase.seconds));
         }
     }
 

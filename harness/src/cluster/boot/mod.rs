@@ -14,7 +14,7 @@ use kubenest_base::{
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::diagnose;
 use kubenest_evidence as evidence;
-use kubenest_evidence::{Kept, Why};
+use kubenest_evidence::{Bundle, Occasion};
 
 use self::{clock::Clock, planning::Planned};
 use super::{BOOT, Cluster, ClusterSpec, made::Made};
@@ -103,19 +103,19 @@ async fn give_up(error: Error, made: &mut Made, to_be_refused: bool) -> Error {
     explain(error, made.name(), kept)
 }
 
-fn why(error: &Error) -> Why {
-    Why {
+fn why(error: &Error) -> Occasion {
+    Occasion {
         reason: match error.kind() {
             ErrorKind::Refused => "gate refused",
             _ => "boot failed",
         },
         message: error.report(),
-        ..Why::default()
+        ..Occasion::default()
     }
 }
 
 /// Says what failed, first of all the cause if the nodes' own words tell it.
-fn explain(error: Error, cluster: &str, kept: Option<Kept>) -> Error {
+fn explain(error: Error, cluster: &str, kept: Option<Bundle>) -> Error {
     let boot = format!("boot cluster '{cluster}'");
     let kind = error.kind();
     // What else the nodes say comes of it.

@@ -78,7 +78,7 @@ async fn provision(
     made.claim_names(&roles).await?;
     clock.attach(made.subject());
     if let Some(subject) = made.subject() {
-        subject.made_of(&image.versions);
+        subject.note_versions(&image.versions);
     }
     made.start_guard(&image.reference).await?;
     let network = made.make_network().await?;

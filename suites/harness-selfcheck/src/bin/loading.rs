@@ -4,7 +4,7 @@
 
 use anyhow::{Result, bail};
 use kubenest::{
-    images::{Images, Source},
+    images::{ImageSource, Images},
     node::{Node, Role},
 };
 
@@ -17,7 +17,7 @@ async fn main() -> Result<()> {
     let docker = kubenest::engine::find().await?;
     let node = Node::attach(&docker, node, Role::ControlPlane).await?;
     Images::of(&docker, &[node])
-        .load(Source::archive(archive))
+        .load(ImageSource::archive(archive))
         .await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Causes in control groups: their version, their controllers, who manages them.
 
 use super::super::{
-    Source::{Cli, Kubelet, Runtime, System, Unknown},
+    Speaker::{Cli, Kubelet, Runtime, System, Unknown},
     rule::{Cause, Role::Proof, Sign},
 };
 use super::{CALLS, KUBELET};

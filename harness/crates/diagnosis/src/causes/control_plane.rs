@@ -1,7 +1,7 @@
 //! Causes in the control plane: its certificates, its store, its memory, its webhooks.
 
 use super::super::{
-    Source::{Cli, Cri, Event, Kubelet, Pod, System, Unknown},
+    Speaker::{Cli, Cri, Event, Kubelet, Pod, System, Unknown},
     rule::{
         Cause,
         Role::{After, Before, Detail, Proof},
@@ -62,10 +62,10 @@ macro_rules! refused_client {
 }
 
 /// Programs of the control plane run in pods; what they say is in their own words.
-const COMPONENT: &[super::Source] = &[Pod, System, Unknown];
-const CLIENTS: &[super::Source] = &[Kubelet, Cli, Unknown];
+const COMPONENT: &[super::Speaker] = &[Pod, System, Unknown];
+const CLIENTS: &[super::Speaker] = &[Kubelet, Cli, Unknown];
 /// Whoever hears what the API server answers.
-const TOLD: &[super::Source] = &[Kubelet, Event, Cri, Cli, Pod, System, Unknown];
+const TOLD: &[super::Speaker] = &[Kubelet, Event, Cri, Cli, Pod, System, Unknown];
 
 const SLOW_SYNC: &str = r#"(?:^|"msg":")slow fdatasync\b.*?\btook\W+(?<took>[0-9][0-9a-zµ.]*)"#;
 const GAVE_UP: &str = concat!(

@@ -1,15 +1,15 @@
 //! Causes that lie outside the node: the machine's limits, its disk, its kernel, its programs.
 
 use super::super::{
-    Source::{Cli, Cri, Event, Kubelet, Pod, Runtime, System, Unknown},
+    Speaker::{Cli, Cri, Event, Kubelet, Pod, Runtime, System, Unknown},
     rule::{Cause, Role::Proof, Sign},
 };
 use super::{CALLS, COMMAND, KUBELET, PODS};
 
 /// What of a node may watch files.
-const WATCHES: &[super::Source] = &[Runtime, Kubelet, System, Unknown];
+const WATCHES: &[super::Speaker] = &[Runtime, Kubelet, System, Unknown];
 const INSTANCES: &[(&str, &str)] = &[("limit", "max_user_instances")];
-const FULL: &[super::Source] = &[Runtime, Kubelet, Event, Cri, Cli, System, Unknown];
+const FULL: &[super::Speaker] = &[Runtime, Kubelet, Event, Cri, Cli, System, Unknown];
 
 pub(super) const CAUSES: &[Cause] = &[
     Cause {

@@ -1,7 +1,7 @@
 //! Causes in the kubelet: its configuration, its flags, its cgroups.
 
 use super::super::{
-    Source::{Cli, Kubelet, Unknown},
+    Speaker::{Cli, Kubelet, Unknown},
     rule::{
         Cause,
         Role::{Detail, Proof},

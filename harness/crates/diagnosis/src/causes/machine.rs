@@ -1,7 +1,7 @@
 //! Causes in the machine below: its limits, its kernel's modules, its disk, its Docker.
 
 use super::super::{
-    Source::{Cli, Cri, Event, Kubelet, Pod, Runtime, System, Unknown},
+    Speaker::{Cli, Cri, Event, Kubelet, Pod, Runtime, System, Unknown},
     rule::{Cause, Role::Proof, Sign},
 };
 use super::{CALLS, COMMAND};

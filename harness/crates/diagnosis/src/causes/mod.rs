@@ -30,16 +30,16 @@ mod runtime;
 mod sandbox;
 
 use super::{
-    Source::{self, Cli, Cri, Event, Kubelet, Runtime, Unknown},
+    Speaker::{self, Cli, Cri, Event, Kubelet, Runtime, Unknown},
     rule::Cause,
 };
 
 /// Where a refusal of the runtime shows: itself, those that called it, and what they told.
-const CALLS: &[Source] = &[Runtime, Kubelet, Event, Cri, Cli, Unknown];
-const RUNTIME: &[Source] = &[Runtime, Unknown];
-const KUBELET: &[Source] = &[Kubelet, Unknown];
-const COMMAND: &[Source] = &[Cli, Unknown];
-const PODS: &[Source] = &[Kubelet, Event, Unknown];
+const CALLS: &[Speaker] = &[Runtime, Kubelet, Event, Cri, Cli, Unknown];
+const RUNTIME: &[Speaker] = &[Runtime, Unknown];
+const KUBELET: &[Speaker] = &[Kubelet, Unknown];
+const COMMAND: &[Speaker] = &[Cli, Unknown];
+const PODS: &[Speaker] = &[Kubelet, Event, Unknown];
 /// The runtime's first words, with its version.
 const STARTED: &str = r"^starting containerd .*\bversion=v?(?<running>[0-9][^ ]*)";
 

@@ -1,7 +1,7 @@
 //! Causes in the network of nodes and pods, DNS among them.
 
 use super::super::{
-    Source::{Cli, Cri, Event, Kubelet, Pod, Runtime, System, Unknown},
+    Speaker::{Cli, Cri, Event, Kubelet, Pod, Runtime, System, Unknown},
     rule::{Cause, Role::Proof, Sign},
 };
 use super::{CALLS, COMMAND};
@@ -23,8 +23,8 @@ macro_rules! external {
     };
 }
 
-const ENGINE: &[super::Source] = &[Cli, Event, Kubelet, Runtime, System, Unknown];
-const PROXY: &[super::Source] = &[Pod, Unknown];
+const ENGINE: &[super::Speaker] = &[Cli, Event, Kubelet, Runtime, System, Unknown];
+const PROXY: &[super::Speaker] = &[Pod, Unknown];
 
 pub(super) const CAUSES: &[Cause] = &[
     Cause {

@@ -1,7 +1,7 @@
 //! Causes in the container runtime and its shims.
 
 use super::super::{
-    Source::{Cli, Cri, Kubelet, Unknown},
+    Speaker::{Cli, Cri, Kubelet, Unknown},
     rule::{
         Cause,
         Role::{After, Before, Detail, Proof, Reset},
@@ -37,7 +37,7 @@ const PROTOBUF_ON_2: &str = concat!(
 );
 
 /// Who is told that a service of CRI is not there.
-const CRI_V1: &[super::Source] = &[Kubelet, Cri, Cli, Unknown];
+const CRI_V1: &[super::Speaker] = &[Kubelet, Cri, Cli, Unknown];
 
 /// The refusal of CRI v1 at a socket.
 macro_rules! cri_v1 {

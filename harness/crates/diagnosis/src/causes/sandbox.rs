@@ -1,7 +1,7 @@
 //! Causes that keep the runtime from starting a pod: programs and images that are missing.
 
 use super::super::{
-    Source::{Pod, Unknown},
+    Speaker::{Pod, Unknown},
     rule::{Cause, Role::Proof, Sign},
 };
 use super::CALLS;

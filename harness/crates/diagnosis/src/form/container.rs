@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{Header, scan::spaces};
-use crate::{Source, clean::compiled};
+use crate::{Speaker, clean::compiled};
 
 /// Which container of which pod: kubectl's, and that of others who leave out the kind.
 static PREFIX: LazyLock<Regex> =
@@ -34,7 +34,7 @@ pub(super) fn stream(rest: &str, time: usize) -> Option<Header<'_>> {
     let end = behind.as_bytes().get(length + 1);
     (matches!(mark, b'F' | b'P') && matches!(end, None | Some(b' '))).then(|| Header {
         time: Some(&rest[..time]),
-        source: Some(Source::Pod),
+        source: Some(Speaker::Pod),
         ..Header::of(time + length + 1 + usize::from(end.is_some()))
     })
 }
@@ -43,7 +43,7 @@ pub(super) fn stream(rest: &str, time: usize) -> Option<Header<'_>> {
 pub(super) fn prefixed(rest: &str) -> Option<Header<'_>> {
     rest.starts_with("[pod/").then(|| {
         Some(Header {
-            source: Some(Source::Pod),
+            source: Some(Speaker::Pod),
             ..Header::of(PREFIX.find(rest)?.len())
         })
     })?
@@ -59,7 +59,7 @@ pub(super) fn header(rest: &str) -> Option<Header<'_>> {
         _ if bytes.get(name + 1) == Some(&b' ') => compose(rest, name),
         _ if bytes[0].is_ascii_lowercase() && bytes[..name].contains(&b'-') => {
             STERN.find(rest).map(|found| Header {
-                source: Some(Source::Pod),
+                source: Some(Speaker::Pod),
                 ..Header::of(found.len())
             })
         }

@@ -8,7 +8,7 @@ use super::{
     Header, program,
     scan::{count_digits, fits, iso, spaces},
 };
-use crate::{Source, clean::compiled};
+use crate::{Speaker, clean::compiled};
 
 /// Node and program, behind the time.
 static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
@@ -73,7 +73,7 @@ pub(super) fn bracketed(rest: &str) -> Option<Header<'_>> {
     let length = found[0].len();
     let time = found.name("time").map(|time| time.as_str());
     let header = behind(rest, length, false).unwrap_or_else(|| Header {
-        source: Some(Source::System),
+        source: Some(Speaker::System),
         ..Header::of(length + spaces(&rest.as_bytes()[length..]).min(1))
     });
     Some(Header { time, ..header })

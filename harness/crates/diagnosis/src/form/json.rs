@@ -11,7 +11,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{Record, program};
-use crate::Source;
+use crate::Speaker;
 
 /// An object whose fields keep their order.
 pub(crate) struct Object(pub(crate) Vec<(String, Value)>);
@@ -52,7 +52,7 @@ impl Object {
         let time = time.and_then(|time| Timestamp::from_microsecond(time.parse().ok()?).ok());
         let names = ["SYSLOG_IDENTIFIER", "_COMM", "_SYSTEMD_UNIT", "UNIT"];
         let names = names.iter().filter_map(|key| self.text(&[key]));
-        let known = |name: &String| program::source(name) != Source::System;
+        let known = |name: &String| program::source(name) != Speaker::System;
         Some(Record {
             message,
             time: time.map(|time| time.to_string()),
@@ -61,7 +61,7 @@ impl Object {
                 names
                     .into_iter()
                     .find(known)
-                    .map_or(Source::System, |name| program::source(&name)),
+                    .map_or(Speaker::System, |name| program::source(&name)),
             ),
             ..Record::default()
         })
@@ -74,7 +74,7 @@ impl Object {
         Some(Record {
             message: message.trim_end().to_owned(),
             time: self.text(&["time"]),
-            source: self.get("kubernetes").map(|_| Source::Pod),
+            source: self.get("kubernetes").map(|_| Speaker::Pod),
             ..Record::default()
         })
     }

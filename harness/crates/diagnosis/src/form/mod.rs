@@ -17,7 +17,7 @@ mod stamp;
 
 use std::borrow::Cow;
 
-use super::{Source, clean::visible};
+use super::{Speaker, clean::visible};
 
 pub(super) use self::ci::buildkite;
 
@@ -31,7 +31,7 @@ pub(super) struct Peeled<'a> {
     pub(super) time: Option<String>,
     pub(super) node: Option<String>,
     /// Who says it, where a header names a program or a container.
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<Speaker>,
     /// What was said. Its quotes may still be escaped.
     pub(super) text: Cow<'a, str>,
     /// Where the message begins in the line, with its indentation.
@@ -51,7 +51,7 @@ struct Header<'a> {
     length: usize,
     time: Option<&'a str>,
     node: Option<&'a str>,
-    source: Option<Source>,
+    source: Option<Speaker>,
     /// Of one who passes on what others say, such as a CI service.
     relay: bool,
     continues: Option<bool>,
@@ -65,7 +65,7 @@ pub(super) struct Record {
     fields: String,
     time: Option<String>,
     node: Option<String>,
-    source: Option<Source>,
+    source: Option<Speaker>,
 }
 
 /// Peels a line that has no terminal sequences.
@@ -178,7 +178,7 @@ impl Peeled<'_> {
         if self.node.is_none() {
             self.node = header.node.map(str::to_owned);
         }
-        if self.source != Some(Source::Pod) {
+        if self.source != Some(Speaker::Pod) {
             self.source = header.source.or(self.source);
         }
         self.continues = self.continues.or(header.continues);

@@ -1,12 +1,12 @@
 //! Which program a journal names.
 
-use crate::Source;
+use crate::Speaker;
 
 /// Programs whose process is often not named beside them.
 const WITHOUT_PROCESS: [&str; 5] = ["kernel", "systemd", "sudo", "audit", "init"];
 
 /// Who speaks when a program does, named by a journal or as a unit.
-pub(super) fn source(program: &str) -> Source {
+pub(super) fn source(program: &str) -> Speaker {
     let name = program.rsplit('/').next().unwrap_or(program);
     let name = name.strip_suffix(".service").unwrap_or(name);
     // Snaps: `microk8s.daemon-containerd`, `docker.dockerd`.
@@ -15,24 +15,24 @@ pub(super) fn source(program: &str) -> Source {
         .map_or(name, |(_, part)| part.trim_start_matches("daemon-"));
     let family = name.split('-').next().unwrap_or(name);
     match name {
-        "crio" | "cri-o" | "conmon" | "cri-dockerd" | "docker-containerd" => Source::Runtime,
-        "kubelite" | "k0scontroller" | "k0sworker" => Source::Distribution,
+        "crio" | "cri-o" | "conmon" | "cri-dockerd" | "docker-containerd" => Speaker::Runtime,
+        "kubelite" | "k0scontroller" | "k0sworker" => Speaker::Distribution,
         "kubeadm" | "kind" | "k3d" | "minikube" | "crictl" | "ctr" | "nerdctl" | "docker"
-        | "podman" | "kubectl" | "helm" | "cloud-init" | "startup-script" => Source::Cli,
-        "etcd" | "coredns" | "flanneld" => Source::Pod,
+        | "podman" | "kubectl" | "helm" | "cloud-init" | "startup-script" => Speaker::Cli,
+        "etcd" | "coredns" | "flanneld" => Speaker::Pod,
         "kube-apiserver" | "kube-controller-manager" | "kube-scheduler" | "kube-proxy" => {
-            Source::Pod
+            Speaker::Pod
         }
         _ => match family {
-            "containerd" | "dockerd" => Source::Runtime,
-            "kubelet" => Source::Kubelet,
-            "k3s" | "rke2" | "k0s" => Source::Distribution,
-            _ => Source::System,
+            "containerd" | "dockerd" => Speaker::Runtime,
+            "kubelet" => Speaker::Kubelet,
+            "k3s" | "rke2" | "k0s" => Speaker::Distribution,
+            _ => Speaker::System,
         },
     }
 }
 
 /// Whether a name is one that no sentence has in its place.
 pub(super) fn is_known(program: &str) -> bool {
-    WITHOUT_PROCESS.contains(&program) || source(program) != Source::System
+    WITHOUT_PROCESS.contains(&program) || source(program) != Speaker::System
 }

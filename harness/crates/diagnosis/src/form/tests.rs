@@ -188,21 +188,21 @@ fn journals_of_every_form_name_time_node_and_program() {
 #[test]
 fn programs_that_hold_others_are_known() {
     for (program, source) in [
-        ("k3s", Source::Distribution),
-        ("k3s-agent", Source::Distribution),
-        ("rke2-server", Source::Distribution),
-        ("k0s", Source::Distribution),
-        ("microk8s.daemon-kubelite", Source::Distribution),
-        ("microk8s.daemon-containerd", Source::Runtime),
-        ("docker.dockerd", Source::Runtime),
-        ("dockerd", Source::Runtime),
-        ("cri-dockerd", Source::Runtime),
-        ("containerd.service", Source::Runtime),
-        ("/usr/bin/crio", Source::Runtime),
-        ("kubelet", Source::Kubelet),
-        ("kubeadm", Source::Cli),
-        ("kube-apiserver", Source::Pod),
-        ("loader", Source::System),
+        ("k3s", Speaker::Distribution),
+        ("k3s-agent", Speaker::Distribution),
+        ("rke2-server", Speaker::Distribution),
+        ("k0s", Speaker::Distribution),
+        ("microk8s.daemon-kubelite", Speaker::Distribution),
+        ("microk8s.daemon-containerd", Speaker::Runtime),
+        ("docker.dockerd", Speaker::Runtime),
+        ("dockerd", Speaker::Runtime),
+        ("cri-dockerd", Speaker::Runtime),
+        ("containerd.service", Speaker::Runtime),
+        ("/usr/bin/crio", Speaker::Runtime),
+        ("kubelet", Speaker::Kubelet),
+        ("kubeadm", Speaker::Cli),
+        ("kube-apiserver", Speaker::Pod),
+        ("loader", Speaker::System),
     ] {
         assert_eq!(program::source(program), source, "{program}");
     }

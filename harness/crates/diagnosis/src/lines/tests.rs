@@ -3,7 +3,7 @@
 use super::*;
 
 /// Each line's source, then what was found beside them with its line.
-fn told(hint: Source, text: &str) -> Vec<String> {
+fn told(hint: Speaker, text: &str) -> Vec<String> {
     let mut lines = Lines::new(hint);
     let mut told = Vec::new();
     for line in text.lines() {
@@ -22,7 +22,7 @@ fn told(hint: Source, text: &str) -> Vec<String> {
 fn a_title_says_whose_the_lines_below_it_are() {
     let text = "* ==> Docker <==\n* A\n==> kubelet <==\nB\n==> coredns [1f2e] <==\nC\n\
         ==> /var/log/containerd.log <==\nD\n==> notes.txt <==\nE";
-    let sources: Vec<_> = told(Source::Unknown, text)
+    let sources: Vec<_> = told(Speaker::Unknown, text)
         .into_iter()
         .skip(1)
         .step_by(2)
@@ -39,8 +39,8 @@ fn a_title_says_whose_the_lines_below_it_are() {
     );
     let dump = "==== START logs for container a of pod b/c ====\nA\n\
         ==== END logs for container a of pod b/c ====\nB";
-    assert_eq!(told(Source::Unknown, dump)[1], "Pod A");
-    assert_eq!(told(Source::Unknown, dump)[3], "Unknown B");
+    assert_eq!(told(Speaker::Unknown, dump)[1], "Pod A");
+    assert_eq!(told(Speaker::Unknown, dump)[3], "Unknown B");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_line_in_parts_is_read_as_a_whole() {
          {stamp} 00O section_start:1:x\r\u{1b}[0K\n{stamp} 00O+title"
     );
     assert_eq!(
-        told(Source::Unknown, &text),
+        told(Speaker::Unknown, &text),
         [
             "Unknown ctr: content",
             "Unknown ctr: content digest",
@@ -67,7 +67,7 @@ fn a_line_in_parts_is_read_as_a_whole() {
 fn entries_of_the_journal_take_several_lines() {
     let export = "__CURSOR=s=1\n__REALTIME_TIMESTAMP=1763719829123456\nMESSAGE=E1121 10:10:29.1 7 a.go:3] \"A\"\n\
         _HOSTNAME=n1\nSYSLOG_IDENTIFIER=kubelet\n\n__CURSOR=s=2\n_SYSTEMD_UNIT=containerd.service\nMESSAGE=B\n";
-    let told_of = |text: &str| told(Source::Unknown, text).split_off(text.lines().count());
+    let told_of = |text: &str| told(Speaker::Unknown, text).split_off(text.lines().count());
     assert_eq!(told_of(export), ["3 Kubelet n1 \"A\"", "9 Runtime - B"]);
     let verbose = "Fri 2025-11-21 10:10:29.123456 UTC [s=1f;i=2;b=3]\n    _HOSTNAME=n1\n    MESSAGE=A\n\
         \x20   SYSLOG_IDENTIFIER=kubelet\nFri 2025-11-21 10:10:30.123456 UTC [s=1f;i=3;b=3]\n    MESSAGE=B\n    _SYSTEMD_UNIT=k3s.service";
@@ -86,7 +86,7 @@ fn events_are_found_in_documents_within_a_log() {
         .collect();
     let one = r#"{"type":"ADDED","object":{"kind":"Event","message":"A"}}"#;
     for text in [list, &stamped, one] {
-        let told = told(Source::Unknown, text);
+        let told = told(Speaker::Unknown, text);
         assert_eq!(
             told.last().unwrap(),
             &format!("{} Event - A", text.lines().count())
@@ -111,7 +111,7 @@ fn what_is_no_document_counts_line_by_line() {
         format!("##[group]Run make\n{words}"),
         format!("##[group]Run make\n{words}\n##[group]Run other\nmake"),
     ] {
-        let told = told(Source::Unknown, &text);
+        let told = told(Speaker::Unknown, &text);
         let count = text.lines().count();
         assert!(
             told.len() == count + 1 && told[count].starts_with("2 Unknown"),
@@ -123,7 +123,7 @@ fn what_is_no_document_counts_line_by_line() {
 #[test]
 fn what_describe_quotes_is_the_pods() {
     let text = "Name: a\nContainers:\n  app:\n    Args: A\nConditions:\n  B\nInit Containers:\n  C";
-    let told = told(Source::Unknown, text);
+    let told = told(Speaker::Unknown, text);
     let pods: Vec<_> = told.iter().filter(|line| line.starts_with("Pod")).collect();
     assert_eq!(
         pods,

@@ -1,6 +1,6 @@
 //! Words of an error that did not happen, and the same words where it did.
 
-use crate::{Evidence, Source, diagnose};
+use crate::{Evidence, Speaker, diagnose};
 
 const KIND: &str = "failed to detect containerd snapshotter";
 /// Signs that need not stand at the begin of a line: a node's, and a command's.
@@ -9,7 +9,7 @@ const DIGEST: &str = "ctr: content digest \
     sha256:ddf7ff5ebd9d66ce161466c1c0262430fa04de32b0e420ee3f489e2e2112e386: not found";
 
 fn found(text: &str) -> usize {
-    diagnose(&Evidence::lines(Source::Unknown, text)).len()
+    diagnose(&Evidence::lines(Speaker::Unknown, text)).len()
 }
 
 #[test]

@@ -5,18 +5,18 @@ use std::borrow::Cow;
 use kubenest_protocol::SCHEMA;
 use serde_json::{Value, json};
 
-use super::{Entry, Level, Page, Source, place::Places, plain::plain};
+use super::{Entry, Lane, Level, Page, place::Places, plain::plain};
 
 /// The names of sources, in the order the page shows them.
-const SOURCES: [(Source, &str); 8] = [
-    (Source::Step, "test"),
-    (Source::Boot, "boot"),
-    (Source::Event, "event"),
-    (Source::Kubelet, "kubelet"),
-    (Source::Containerd, "containerd"),
-    (Source::Kernel, "kernel"),
-    (Source::Pod, "pod"),
-    (Source::Engine, "engine"),
+const SOURCES: [(Lane, &str); 8] = [
+    (Lane::Step, "test"),
+    (Lane::Boot, "boot"),
+    (Lane::Event, "event"),
+    (Lane::Kubelet, "kubelet"),
+    (Lane::Containerd, "containerd"),
+    (Lane::Kernel, "kernel"),
+    (Lane::Pod, "pod"),
+    (Lane::Engine, "engine"),
 ];
 
 /// All that the page's script reads.
@@ -66,7 +66,7 @@ fn timeline(entries: &[&Entry]) -> Value {
     })
 }
 
-fn index(source: Source) -> usize {
+fn index(source: Lane) -> usize {
     let at = SOURCES.iter().position(|(known, _)| *known == source);
     at.expect("every source must have a name")
 }

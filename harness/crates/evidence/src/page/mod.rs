@@ -55,7 +55,7 @@ pub struct Page {
     /// When it was collected.
     pub made: Timestamp,
     /// The causes that were recognised; the root of others first.
-    pub diagnosis: Vec<Finding>,
+    pub diagnosis: Vec<PageCause>,
     /// The timeline, in any order. Not in `index.json`: it is made of the files.
     #[serde(skip)]
     pub entries: Vec<Entry>,
@@ -67,7 +67,7 @@ pub struct Page {
 
 /// A recognised cause.
 #[derive(Debug, Clone, Serialize)]
-pub struct Finding {
+pub struct PageCause {
     /// Stable name of the cause.
     pub id: String,
     /// The cause in a few words.
@@ -106,7 +106,7 @@ pub struct Entry {
     /// When, in microseconds since 1970.
     pub at_us: i64,
     /// Who says it.
-    pub source: Source,
+    pub source: Lane,
     /// The node it is from; empty when it is from none.
     pub node: String,
     /// How bad it is.
@@ -117,7 +117,7 @@ pub struct Entry {
 
 /// Who says a line of the timeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum Lane {
     /// The test itself.
     Step,
     /// A step of the cluster's boot.
@@ -171,7 +171,7 @@ pub struct Missing {
     pub error: String,
 }
 
-impl From<&Diagnosis> for Finding {
+impl From<&Diagnosis> for PageCause {
     fn from(diagnosis: &Diagnosis) -> Self {
         Self {
             id: diagnosis.id.to_owned(),

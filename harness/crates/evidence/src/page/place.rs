@@ -11,7 +11,10 @@ pub(super) struct Places<'a> {
 
 impl<'a> Places<'a> {
     pub(super) fn new(entries: &'a [&'a Entry]) -> Self {
-        let letters = entries.iter().map(|entry| letters(&entry.text)).collect();
+        let letters = entries
+            .iter()
+            .map(|entry| without_quoting(&entry.text))
+            .collect();
         Self { entries, letters }
     }
 
@@ -19,7 +22,7 @@ impl<'a> Places<'a> {
     /// and puts the message of logfmt first; then what is typical of the cause is looked for.
     /// The same words may be said often: the nearest in time counts, else the first.
     pub(super) fn find(&self, line: &Line) -> Option<usize> {
-        let wanted = [letters(&line.text), letters(&line.matched)];
+        let wanted = [without_quoting(&line.text), without_quoting(&line.matched)];
         let mut wanted = wanted.iter().filter(|text| !text.is_empty());
         wanted.find_map(|text| {
             let all = self.entries.iter().zip(&self.letters).enumerate();
@@ -36,7 +39,7 @@ impl<'a> Places<'a> {
     }
 }
 
-fn letters(text: &str) -> String {
+fn without_quoting(text: &str) -> String {
     let quoting = ['"', '\\', ' ', '\t', '\n'];
     plain(text)
         .chars()

@@ -4,11 +4,11 @@ use kubenest_protocol::Index;
 use serde_json::Value;
 
 use super::*;
-use kubenest_diagnosis::{Evidence, Source as Says, diagnose};
+use kubenest_diagnosis::{Evidence, Speaker, diagnose};
 
 const HOSTILE: &str = "</script><script>x()</script><!-- <b>\u{1b}[31mred\u{1b}[0m\u{202e} {style}";
 
-fn entry(at_us: i64, source: Source, node: &str, level: Level, text: &str) -> Entry {
+fn entry(at_us: i64, source: Lane, node: &str, level: Level, text: &str) -> Entry {
     Entry {
         at_us,
         source,
@@ -36,7 +36,7 @@ fn page() -> Page {
         expected: Some("image present".into()),
         versions: BTreeMap::from([("containerd".into(), "1.7.1".into())]),
         made: Timestamp::from_microsecond(start + 60_000_000).unwrap(),
-        diagnosis: vec![Finding {
+        diagnosis: vec![PageCause {
             id: "sandbox".into(),
             title: "no sandbox".into(),
             cause: "it failed".into(),
@@ -48,19 +48,19 @@ fn page() -> Page {
         entries: vec![
             entry(
                 start + 2_000_000,
-                Source::Containerd,
+                Lane::Containerd,
                 "n2",
                 Level::Error,
                 failed,
             ),
             entry(
                 start + 2_000_001,
-                Source::Containerd,
+                Lane::Containerd,
                 "n1",
                 Level::Error,
                 failed,
             ),
-            entry(start, Source::Step, "", Level::Info, "boot"),
+            entry(start, Lane::Step, "", Level::Info, "boot"),
         ],
         files: vec![FileLink {
             path: "nodes/n1/containerd.log".into(),
@@ -149,12 +149,12 @@ fn a_diagnosis_leads_to_the_entry_its_line_is_from() {
         r#"Nov 21 12:00:09 n1 containerd[9]: time="2026-11-21T12:00:09Z" level=info msg="starting""#,
         r#"Nov 21 12:00:10 n1 containerd[9]: time="2026-11-21T12:00:10Z" level=error error="failed to create containerd task: failed to start shim: start failed: unsupported shim version (3): not implemented" msg="RunPodSandbox for \"a\" failed, error""#,
     ];
-    let found = diagnose(&Evidence::lines(Says::Unknown, &journal.join("\n")));
+    let found = diagnose(&Evidence::lines(Speaker::Unknown, &journal.join("\n")));
     let all = journal.iter().zip(0..);
     let page = Page {
-        diagnosis: found.iter().map(Finding::from).collect(),
+        diagnosis: found.iter().map(PageCause::from).collect(),
         entries: all
-            .map(|(line, at)| entry(at, Source::Containerd, "n1", Level::Error, line))
+            .map(|(line, at)| entry(at, Lane::Containerd, "n1", Level::Error, line))
             .collect(),
         ..Page::default()
     };
@@ -168,7 +168,7 @@ fn of_equal_lines_the_nearest_in_time_counts() {
     let mut page = page();
     let text = page.entries[0].text.clone();
     page.entries = (0..5)
-        .map(|at| entry(at * 10, Source::Containerd, "n1", Level::Error, &text))
+        .map(|at| entry(at * 10, Lane::Containerd, "n1", Level::Error, &text))
         .collect();
     let entry_of =
         |page: &Page| data_of(&render(page))["diagnosis"][0]["lines"][0]["entry"].clone();

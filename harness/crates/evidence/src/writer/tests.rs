@@ -34,10 +34,10 @@ fn known(home: &Path, since: Option<&str>) -> About {
 }
 
 /// A bundle of parts that node `n` has, by the names that the script of a look gives them.
-fn written(known: &About, message: &str, parts: &[(&str, &str)]) -> Kept {
-    let why = Why {
+fn written(known: &About, message: &str, parts: &[(&str, &str)]) -> Bundle {
+    let why = Occasion {
         message: message.into(),
-        ..Why::default()
+        ..Occasion::default()
     };
     let mut found = Parts::default();
     for (name, text) in parts {
@@ -136,7 +136,7 @@ fn a_part_that_is_broken_costs_itself_and_one_that_is_cut_its_first_line() {
     });
     found.miss("CRI", "n", "token=abcdef.0123456789abcdef");
     let known = known(home.path(), None);
-    let kept = write(&known, &Why::default(), found, &BTreeSet::new()).unwrap();
+    let kept = write(&known, &Occasion::default(), found, &BTreeSet::new()).unwrap();
     let journal = fs::read_to_string(kept.folder.join("nodes/n/journal.log")).unwrap();
     assert_eq!(journal, "whole\n");
     assert_eq!(kept.files, 1);
@@ -217,7 +217,7 @@ proptest! {
         let home = tempfile::tempdir().unwrap();
         let found = gathered_with(&value);
         let lines = forms(&value).join("\n");
-        let why = Why {
+        let why = Occasion {
             reason: "test failed",
             message: lines.clone(),
             expected: Some(lines.clone()),

@@ -53,11 +53,11 @@ fn config(architecture: &str, diff_ids: &[String]) -> Vec<u8> {
         .into_bytes()
 }
 
-fn read_all(entries: &Entries) -> Result<(Vec<Image>, Saved)> {
+fn read_all(entries: &Entries) -> Result<(Vec<Image>, SavedImages)> {
     read(Box::new(archive(entries)), &node())
 }
 
-fn bytes_of(saved: &Saved, layer: &Layer) -> Vec<u8> {
+fn bytes_of(saved: &SavedImages, layer: &Layer) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reader = saved.open(layer).unwrap().expect("must be there");
     reader.read_to_end(&mut bytes).unwrap();

@@ -48,7 +48,7 @@ impl Tar {
         Self(entries.collect())
     }
 
-    fn read(&self) -> Result<(Vec<Image>, Saved)> {
+    fn read(&self) -> Result<(Vec<Image>, SavedImages)> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, kind, bytes) in &self.0 {
             let mut header = tar::Header::new_gnu();
