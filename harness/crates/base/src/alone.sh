@@ -1,6 +1,6 @@
 #!/bin/bash
-# Closes every file that this process was given beyond the first three, then becomes the command in
-# its arguments.
+# Closes every inherited file but stdin, stdout and stderr, then becomes the command in its
+# arguments.
 for open in /proc/"$$"/fd/*; do
   number=${open##*/}
   if [ "$number" -gt 2 ]; then eval "exec $number>&-"; fi

@@ -1,5 +1,5 @@
-//! Work that must not end with the runtime of the test that began it: it has a thread and a
-//! runtime of its own, for as long as the process lives.
+//! Background work that outlives the test that started it: tokio's runtime ends with each test, so
+//! this work runs on a thread and a runtime of its own until the process ends.
 
 use std::{sync::OnceLock, thread};
 
@@ -8,7 +8,7 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-/// Ends its work when it is dropped.
+/// A task in the background; dropping this aborts the task.
 #[derive(Debug)]
 pub struct Working(AbortHandle);
 
@@ -18,16 +18,16 @@ impl Drop for Working {
     }
 }
 
-/// Has work done until it has ended or what is returned is dropped.
+/// Starts work in the background; it runs until it ends or the returned value is dropped.
 pub fn keep(work: impl Future<Output = ()> + Send + 'static) -> Working {
     Working(runtime().spawn(work).abort_handle())
 }
 
-/// Does work whose result goes on working with the runtime that it was had in, such as a
-/// connection; given up when it is dropped.
+/// Runs work whose result stays tied to its runtime, such as a connection, and waits for it.
+/// Dropping the future aborts the work.
 pub async fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let task: JoinHandle<T> = runtime().spawn(work);
-    let _given_up = Working(task.abort_handle());
+    let _abort_on_drop = Working(task.abort_handle());
     task.await.expect("work in the background must not panic")
 }
 
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_goes_on_when_the_runtime_that_began_it_has_ended() {
+    fn work_outlives_the_runtime_that_started_it() {
         let (near, far) = duplex(8);
         let working = Runtime::new().unwrap().block_on(async {
             keep(async {
@@ -67,7 +67,7 @@ mod tests {
             let mut echo = [0; 5];
             read.read_exact(&mut echo).await.unwrap();
             drop(working);
-            // Its end of the stream goes with it.
+            // Aborting the task closes the far end of the stream.
             read.read_to_end(&mut Vec::new()).await.unwrap();
             echo
         };
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_is_given_up_ends() {
+    async fn work_is_aborted_when_its_future_is_dropped() {
         let (sender, receiver) = oneshot::channel::<()>();
         let work = run(async {
             let _sender = sender;

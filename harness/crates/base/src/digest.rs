@@ -1,4 +1,4 @@
-//! sha256, and bytes as lowercase hex: the names that content has.
+//! sha256 sums and lowercase hex, which name content in the cache and in registries.
 
 use ring::digest::{Context, SHA256};
 
@@ -37,7 +37,7 @@ impl Sha256 {
     /// The hash of no bytes yet.
     #[expect(
         clippy::new_without_default,
-        reason = "a hash that nothing was fed is no useful default"
+        reason = "a hash of nothing is no useful default"
     )]
     pub fn new() -> Self {
         Self(Context::new(&SHA256))
@@ -66,7 +66,7 @@ mod tests {
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn the_digest_of_a_known_text_is_the_standards() {
+    fn the_digest_of_abc_is_the_one_in_the_standard() {
         assert_eq!(sha256_hex(b"abc"), ABC);
         let mut pieces = Sha256::new();
         pieces.update("a");

@@ -23,21 +23,21 @@ pub enum ErrorKind {
     Refused,
 }
 
-/// Whose failure an [`Error`] is, for a test that ends with it.
+/// Whose failure an [`Error`] is when a test returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The harness': it could not do its part, and nothing is known of the behaviour under test.
+    /// The harness failed to do its part; nothing is known about the behaviour under test.
     Harness,
-    /// The test's: the answer to what it asked was no.
+    /// The test's own assertion failed.
     Test,
 }
 
 /// A failure with its cause and, where there is one, its cure.
 ///
-/// Each is the harness' ([`Origin::Harness`]) unless it, or a cause of its own, is
-/// [marked](Error::asserted) as the test's. That holds for one that a test makes by a constructor,
-/// too: with that it says that something it needs is not there. A test's own failure is any other
-/// error, such as those of `anyhow::ensure!`.
+/// Every such error counts as the harness' failure ([`Origin::Harness`]) unless it or one of its
+/// causes is [marked](Error::asserted) as the test's, even when a test constructs it: a test does
+/// that to say that something it needs is missing. Any other error type, such as that of
+/// `anyhow::ensure!`, is a failed assertion.
 ///
 /// `Display` is a lowercase fragment without the cause, which is the
 /// [`source`](StdError::source) and added by `{:#}`. [`Error::report`] has everything for people.
@@ -51,7 +51,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    /// Without it the nearest cause's counts.
+    /// `None`: the origin of the nearest cause counts.
     origin: Option<Origin>,
     what: String,
     cure: Option<String>,
@@ -118,20 +118,20 @@ impl Error {
         self
     }
 
-    /// Marks it as the answer to what a test asked.
+    /// Marks the error as a failed assertion of the test.
     #[must_use]
     pub fn asserted(self) -> Self {
         self.of(Origin::Test)
     }
 
-    /// Marks it as this one's failure, whatever its causes say.
+    /// Sets whose failure the error is, overriding its causes.
     #[must_use]
     pub fn of(mut self, origin: Origin) -> Self {
         self.0.origin = Some(origin);
         self
     }
 
-    /// Whose failure it is: as it was marked, else as its nearest cause says.
+    /// Whose failure the error is: its own mark, else that of its nearest marked cause.
     pub fn origin(&self) -> Origin {
         let mut error = Some(self);
         while let Some(this) = error {
@@ -143,7 +143,7 @@ impl Error {
         Origin::Harness
     }
 
-    /// The nearest of its causes that is an error of the crate.
+    /// The nearest cause that is an [`Error`] too.
     fn nearest_cause(&self) -> Option<&Self> {
         let mut source = self.source();
         while let Some(cause) = source {
@@ -155,7 +155,7 @@ impl Error {
         None
     }
 
-    /// What kind of trouble this is; the outermost word counts.
+    /// What kind of trouble this is; the outermost error decides.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
@@ -168,7 +168,7 @@ impl Error {
         })
     }
 
-    /// Message and causes, in one line if theirs are.
+    /// Message and causes joined by `: `; a single line if each of them is.
     fn chain(&self) -> String {
         let mut text = self.0.what.clone();
         let mut source = self.source();
@@ -184,7 +184,7 @@ impl Error {
         text
     }
 
-    /// Message, causes, cure and where there is more to read, for people.
+    /// The whole error for people: message, causes, cure and note.
     pub fn report(&self) -> String {
         let mut text = self.chain();
         if let Some(cure) = self.cure_text() {
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_an_error_is_goes_with_it() {
+    fn the_origin_of_an_error_survives_wrapping() {
         let origin = |error: Error| error.origin();
         let plain = || Error::timeout("waited");
         assert_eq!(origin(plain()), Origin::Harness);
@@ -284,7 +284,7 @@ mod tests {
         let wrapped = |error: Error| Err::<(), _>(error).context("ask").unwrap_err();
         assert_eq!(origin(wrapped(plain())), Origin::Harness);
         assert_eq!(origin(wrapped(wrapped(plain().asserted()))), Origin::Test);
-        // Whoever marks the outer one knows more.
+        // The outer mark wins.
         let slow = plain().because(Error::setup("the machine is too slow"));
         assert_eq!(origin(slow.asserted()), Origin::Test);
         let boot = wrapped(plain().asserted()).of(Origin::Harness);

@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and files of another root that are opened there.
+//! Files that are written whole or not at all, and opening files inside another root folder.
 
 use std::{
     fs::{File, Permissions},
@@ -15,14 +15,14 @@ use nix::{
 use crate::{Context, Error, Result};
 
 /// The permissions of a plain file; the user's mask takes away from these.
-const ANYBODYS: u32 = 0o666;
+const SHARED: u32 = 0o666;
 const PRIVATE: u32 = 0o600;
 
-/// Opens what a path names to those whose root is the folder `root`: an absolute link starts at
-/// that root, and nothing leads out of it.
+/// Opens a path as a process with the root folder `root` would: absolute links start at that root,
+/// and no link leads out of it.
 ///
 /// # Errors
-/// Nothing is there, or the way to it goes through one of the kernel's magic links.
+/// There is no such file, or its path goes through one of the kernel's magic links.
 pub fn open_inside(root: impl AsFd, path: &Path, flags: OFlag) -> io::Result<File> {
     let how = OpenHow::new()
         .flags(flags | OFlag::O_CLOEXEC)
@@ -53,13 +53,13 @@ pub fn regular_files(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Writes a file in one step: whoever reads it finds what was there before or all of
-/// `content`. What cannot be finished leaves nothing.
+/// Writes a file atomically: a reader finds either the old content or all of `content`. A failed
+/// write leaves no partial file.
 ///
 /// # Errors
-/// Its folder is not there, is not this user's to write to, or is full.
+/// The folder is missing, full, or not writable by this user.
 pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
-    put(path, content.as_ref(), ANYBODYS, |_| Ok(()))
+    write_atomically(path, content.as_ref(), SHARED, |_| Ok(()))
 }
 
 /// As [`write()`], for its owner's eyes only.
@@ -67,22 +67,27 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
 /// # Errors
 /// As [`write()`].
 pub fn write_private(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
-    put(path, content.as_ref(), PRIVATE, |_| Ok(()))
+    write_atomically(path, content.as_ref(), PRIVATE, |_| Ok(()))
 }
 
-/// As [`write()`], and waits for the disk: what lasts has to outlive a crash of the machine, too.
+/// As [`write()`], and syncs to disk, so that the file survives a crash of the machine.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn write_through(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
-    put(path, content.as_ref(), ANYBODYS, File::sync_all)
+    write_atomically(path, content.as_ref(), SHARED, File::sync_all)
 }
 
-fn put(path: &Path, content: &[u8], mode: u32, flush: fn(&File) -> io::Result<()>) -> Result<()> {
+fn write_atomically(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    flush: fn(&File) -> io::Result<()>,
+) -> Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {
-        // Removed when it is dropped, which is the way out of everything but a kill.
+        // Dropping it removes the file; only a kill leaves it behind.
         let mut half = tempfile::Builder::new()
             .prefix(".half-")
             .permissions(Permissions::from_mode(mode))
@@ -92,10 +97,10 @@ fn put(path: &Path, content: &[u8], mode: u32, flush: fn(&File) -> io::Result<()
         half.persist(path)?;
         Ok(())
     };
-    write().map_err(|cause| explained(path, folder, cause))
+    write().map_err(|cause| write_error(path, folder, cause))
 }
 
-fn explained(path: &Path, folder: &Path, cause: io::Error) -> Error {
+fn write_error(path: &Path, folder: &Path, cause: io::Error) -> Error {
     let shown = folder.display();
     let cure = match cause.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
@@ -127,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_and_nothing_else_is_there() {
+    fn a_file_is_replaced_and_no_partial_file_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         write(&path, "a long text").unwrap();
@@ -151,13 +156,13 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_the_file_and_leaves_what_was_there() {
+    fn a_failure_names_the_file_and_leaves_the_old_content() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         fs::create_dir_all(path.join("full")).unwrap();
         let error = write(&path, "text").unwrap_err();
-        let told = format!("cannot write '{}': ", path.display());
-        assert!(error.report().starts_with(&told), "{error:?}");
+        let message = format!("cannot write '{}': ", path.display());
+        assert!(error.report().starts_with(&message), "{error:?}");
         assert_eq!(names(folder.path()), ["a"]);
         assert_eq!(names(&path), ["full"]);
         let error = write(&folder.path().join("none/a"), "text").unwrap_err();
@@ -165,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_and_a_folder_of_others_name_their_cure() {
+    fn a_full_disk_and_a_folder_of_another_user_have_a_cure() {
         let cure = |kind: ErrorKind| {
-            let error = explained(Path::new("/a/b"), Path::new("/a"), kind.into());
+            let error = write_error(Path::new("/a/b"), Path::new("/a"), kind.into());
             error.cure_text().map(str::to_owned)
         };
         assert_eq!(

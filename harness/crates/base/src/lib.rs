@@ -1,4 +1,4 @@
-//! What every crate of kubenest stands on: errors, waiting, processes, files, settings.
+//! The foundation of every crate of kubenest: errors, waiting, processes, files, settings.
 
 pub mod background;
 pub mod digest;

@@ -1,22 +1,22 @@
-//! Whether the process of a number runs, and since when.
+//! Whether the process with a given id runs, and when it started.
 
 use std::{fs, io};
 
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
 
-/// What can be seen of the process of one number.
+/// The state of the process with one id, as far as this process can see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Process {
-    /// It runs, and started so many clock ticks after the machine.
+    /// It runs; it started this many clock ticks after the machine booted.
     Since(u64),
-    /// There is none, or one that has ended and waits for its parent to notice.
+    /// There is none, or only a zombie that its parent has not reaped.
     Gone,
-    /// There is one, and this process may not look at it: /proc can hide other users'.
+    /// It exists, but /proc hides it: `hidepid` hides the processes of other users.
     Hidden,
 }
 
 impl Process {
-    /// What can be seen of this process number now.
+    /// The state of the process with this id now.
     pub fn of(pid: u32) -> Self {
         Self::read(fs::read_to_string(format!("/proc/{pid}/stat")), pid)
     }
@@ -27,8 +27,8 @@ impl Process {
         {
             return seen;
         }
-        // To /proc a hidden process and none at all can be the same. A signal that is none is
-        // delivered nowhere, but refused for another reason.
+        // In /proc a hidden process can look like an absent one. Signal 0 is never delivered, but
+        // its error tells the two apart.
         let number = i32::try_from(pid).ok().filter(|pid| *pid > 0);
         match number.map(|pid| kill(Pid::from_raw(pid), None)) {
             None | Some(Err(Errno::ESRCH)) => Self::Gone,
@@ -40,7 +40,7 @@ impl Process {
     fn parse(stat: &str) -> Option<Self> {
         // The name in parentheses may hold spaces and parentheses; fields count from its end.
         let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
-        // A zombie holds nothing any more: its parent just has not looked yet.
+        // A zombie has released everything; only its parent has not reaped it yet.
         if matches!(fields.first(), Some(&"Z" | &"X")) {
             return Some(Self::Gone);
         }
@@ -52,7 +52,7 @@ impl Process {
 mod tests {
     use super::*;
 
-    /// Above the kernel's highest.
+    /// Above the highest process id of the kernel.
     const NO_PID: u32 = 4_194_305;
 
     fn refused() -> io::Result<String> {
@@ -72,11 +72,11 @@ mod tests {
     }
 
     #[test]
-    fn what_no_signal_would_reach_is_gone_however_proc_answers() {
+    fn a_process_that_no_signal_reaches_is_gone_whatever_proc_says() {
         for stat in [refused(), Err(io::ErrorKind::NotFound.into())] {
             assert_eq!(Process::read(stat, NO_PID), Process::Gone);
         }
-        // To kill they name groups of processes.
+        // `kill` reads these as process groups.
         for pid in [0, u32::MAX] {
             assert_eq!(Process::read(refused(), pid), Process::Gone);
         }

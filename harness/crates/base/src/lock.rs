@@ -1,6 +1,6 @@
-//! Locks between processes: a file that its holder keeps locked.
+//! Locks between processes: the holder keeps a file locked.
 //!
-//! The kernel lets go of a lock when its holder dies, however it dies.
+//! The kernel releases the lock when its holder dies, even by `kill -9`.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::{Context, Result, progress, wait::Deadline};
 
-/// How long somebody else may hold a lock: whoever builds has an hour for each program.
+/// How long to wait for another holder: a build may take an hour for each of its programs.
 const LONGEST: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// A held lock; dropping it, or dying, lets go.
+/// A held lock; it is released when it is dropped or the process dies.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
@@ -25,16 +25,15 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Waits for the lock at `path`. The file names the holder, so that whoever waits can
-    /// say for whom.
+    /// Waits for the lock at `path`. The file names its holder, so that a waiting process can say
+    /// for whom it waits.
     ///
-    /// # Errors
-    /// The file cannot be made or locked, or its holder does not let go of it for hours.
+    /// # Errors The file cannot be made or locked, or its holder keeps the lock for hours.
     pub async fn exclusive(path: &Path, what: &str) -> Result<Self> {
         let deadline = Deadline::begin(LONGEST);
         let (wanted, named) = (path.to_owned(), what.to_owned());
         let (sender, taken) = oneshot::channel();
-        // No thread of the runtime's: that would not end while one of them still waits.
+        // Not a thread of the runtime: the runtime could not shut down while that thread waits.
         thread::spawn(move || sender.send(Self::take(wanted, &named)));
         match deadline.give(taken).await {
             Some(taken) => taken.context("wait for a lock")?,
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_holder_that_never_lets_go_is_named() {
+    async fn a_holder_that_never_releases_the_lock_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let _held = FileLock::try_exclusive(&path, "a test").unwrap();
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_is_given_up_holds_no_runtime_up() {
+    fn an_abandoned_wait_does_not_block_the_runtime() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = FileLock::try_exclusive(&path, "a test").unwrap();

@@ -1,7 +1,7 @@
-//! Ends this process when the one that started it is gone.
+//! Ends this process when its parent is gone.
 //!
-//! A test runner that gets `kill -9` cannot end its tests. Each of them watches it
-//! instead; the guards of their clusters do the rest.
+//! A test runner killed by `kill -9` cannot end its tests, so each test watches the runner. The
+//! guard containers then remove the tests' clusters.
 
 use std::{os::fd::OwnedFd, sync::Once, thread};
 
@@ -13,10 +13,10 @@ use rustix::{
 use crate::liveness::Process;
 use crate::settings::settings;
 
-/// What a shell says of a program that was killed.
+/// The exit code that shells report for a killed program.
 const KILLED: i32 = 137;
 
-/// Watches the process that `KUBENEST_PARENT` names, once; without it there is none.
+/// Starts to watch the process that `KUBENEST_PARENT` names, once; does nothing if it is not set.
 pub fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -38,16 +38,16 @@ fn parse(text: &str) -> Option<(u32, u64)> {
     Some((pid.parse().ok()?, start.parse().ok()?))
 }
 
-/// Waits for the end of the process; false when it lives and there is no handle to wait by, as
-/// on an old kernel and in containers that do not allow one.
+/// Waits for the end of the process. Returns false when it lives but cannot be waited for: old
+/// kernels and some containers allow no pidfd.
 fn has_ended(pid: u32, start: u64) -> bool {
     let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let handle = number.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    waited_for(handle, start, || Process::of(pid))
+    wait_for_end(handle, start, || Process::of(pid))
 }
 
-fn waited_for(handle: Option<OwnedFd>, start: u64, look: impl Fn() -> Process) -> bool {
-    // A parent that /proc hides lives.
+fn wait_for_end(handle: Option<OwnedFd>, start: u64, look: impl Fn() -> Process) -> bool {
+    // A parent that /proc hides is alive.
     let may_run = || match look() {
         Process::Since(since) => since == start,
         Process::Hidden => true,
@@ -56,7 +56,7 @@ fn waited_for(handle: Option<OwnedFd>, start: u64, look: impl Fn() -> Process) -
     let Some(handle) = handle else {
         return !may_run();
     };
-    // The number may have passed to another process before the handle was had.
+    // The kernel may have given the id to another process before the handle was opened.
     while may_run() {
         let mut events = [PollFd::new(&handle, PollFlags::IN)];
         if poll(&mut events, None).is_ok() {
@@ -88,18 +88,18 @@ mod tests {
     }
 
     #[test]
-    fn another_process_of_that_number_is_not_waited_for() {
+    fn a_later_process_with_the_same_id_is_not_waited_for() {
         assert!(has_ended(std::process::id(), 1));
     }
 
     #[test]
     fn a_parent_that_is_hidden_has_not_ended() {
-        assert!(!waited_for(None, 1, || Process::Hidden));
-        assert!(waited_for(None, 1, || Process::Gone));
+        assert!(!wait_for_end(None, 1, || Process::Hidden));
+        assert!(wait_for_end(None, 1, || Process::Gone));
     }
 
     #[test]
-    fn nonsense_names_no_process() {
+    fn a_malformed_parent_is_ignored() {
         assert_eq!(parse("12-34"), Some((12, 34)));
         assert_eq!(parse("12"), None);
     }

@@ -12,9 +12,9 @@ use tokio::io::AsyncWriteExt;
 
 use crate::{Context, Error, Result, wait};
 
-/// How long a program may run for which nobody says how long: builds are the longest.
+/// How long a program may run unless the caller says otherwise; builds take the longest.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
-/// How long it may take to start one that goes on by itself.
+/// How long it may take to start a detached program.
 const START: Duration = Duration::from_secs(60);
 
 /// A program to run to its end.
@@ -28,10 +28,10 @@ pub struct Command {
     deadline: Duration,
 }
 
-/// Closes what was open beside input and output, then becomes the program in its arguments.
-const ALONE: &str = include_str!("alone.sh");
+/// Closes all inherited files but the standard ones, then becomes the program in its arguments.
+const CLOSE_INHERITED: &str = include_str!("alone.sh");
 
-/// What a program left.
+/// The result of a program that has ended.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// How it ended.
@@ -85,22 +85,22 @@ impl Command {
         self
     }
 
-    /// Feeds these bytes to standard input; without it there is none.
+    /// Feeds these bytes to standard input, which is empty otherwise.
     #[must_use]
     pub fn stdin_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
         self
     }
 
-    /// Gives it this long to end, and not an hour.
+    /// Sets how long the program may run; an hour otherwise.
     #[must_use]
     pub fn within(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Runs the program and returns what it left, whatever its exit code.
-    /// It is killed when it does not end in time, and when the future is dropped.
+    /// Runs the program and returns its output, whatever its exit code. It is killed when it does
+    /// not end in time or the future is dropped.
     ///
     /// # Errors
     /// The program cannot be started, or does not end in time.
@@ -131,12 +131,12 @@ impl Command {
         let bytes = self.stdin.clone();
         let feed = async move {
             if let (Some(mut pipe), Some(bytes)) = (pipe, bytes) {
-                // A program that stops reading early says so by its exit code.
+                // A broken pipe is no error here: if the program minds, its exit code says so.
                 pipe.write_all(&bytes).await.ok();
             }
         };
-        let ended = async { Ok(tokio::join!(feed, child.wait_with_output()).1) };
-        let output = wait::within(&format!("`{self}` to end"), self.deadline, ended).await?;
+        let outcome = async { Ok(tokio::join!(feed, child.wait_with_output()).1) };
+        let output = wait::within(&format!("`{self}` to end"), self.deadline, outcome).await?;
         let output = output.with_context(|| format!("wait for `{self}`"))?;
         Ok(Output {
             status: output.status,
@@ -162,10 +162,9 @@ impl Command {
         )))
     }
 
-    /// Starts the program in a session of its own, so that it outlives this process and
-    /// sees no Ctrl-C; what it writes is appended to `log`. Files that this process was started
-    /// with are not kept open: one may be a lock (`flock FILE cargo test`) or a pipe that somebody
-    /// reads to its end.
+    /// Starts the program in a session of its own, so that it outlives this process and gets no
+    /// Ctrl-C; its output is appended to `log`. It does not inherit open files: one may be a lock
+    /// (`flock FILE cargo test`), or a pipe whose reader waits for its end.
     ///
     /// # Errors
     /// The log cannot be opened, or `setsid` (util-linux) cannot be started. Without bash the
@@ -183,7 +182,7 @@ impl Command {
         )]
         let mut command = tokio::process::Command::new("setsid");
         command
-            .args(["--fork", "bash", "-c", ALONE, "kubenest"])
+            .args(["--fork", "bash", "-c", CLOSE_INHERITED, "kubenest"])
             .arg(&self.program)
             .args(&self.args)
             .envs(self.env.iter().cloned());
@@ -227,15 +226,15 @@ impl std::fmt::Display for Command {
     }
 }
 
-/// Whether this process was started with a signal ignored, as `nohup` and shells have it for
-/// what is not to end by it: then it must not be listened for. Its number is the kernel's.
+/// Whether this process was started with this signal ignored, as by `nohup`. A handler would undo
+/// that, so none must be installed. `signal` is the kernel's number.
 #[must_use]
 pub fn ignores(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_ignored(&status, signal)
 }
 
-/// As [`ignores`], of what `/proc/<pid>/status` says.
+/// As [`ignores`], from the text of `/proc/<pid>/status`.
 fn is_ignored(status: &str, signal: i32) -> bool {
     let mut lines = status.lines();
     let ignored = lines.find_map(|line| line.strip_prefix("SigIgn:"));
@@ -243,7 +242,7 @@ fn is_ignored(status: &str, signal: i32) -> bool {
     ignored.is_some_and(|set| (1..=64).contains(&signal) && set >> (signal - 1) & 1 == 1)
 }
 
-/// Quotes a word for a POSIX shell, for showing only: nothing here runs a shell.
+/// Quotes a word for a POSIX shell. Only for display: nothing here runs a shell.
 pub fn quote(word: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b);
     if !word.is_empty() && word.bytes().all(plain) {
@@ -271,7 +270,7 @@ mod tests {
     use crate::wait::{self, Probe};
 
     #[tokio::test]
-    async fn a_failure_shows_command_status_and_last_words() {
+    async fn a_failure_shows_command_status_and_last_lines() {
         let error = Command::new("sh")
             .args(["-c", "echo broken pipe >&2; exit 3"])
             .run()
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_does_not_end_is_cut_off() {
+    async fn a_program_that_does_not_end_is_killed() {
         let endless = Command::new("sleep")
             .arg("600")
             .within(Duration::from_millis(50));
@@ -305,8 +304,8 @@ mod tests {
     }
 
     #[test]
-    fn signals_that_a_process_was_told_to_ignore_are_known() {
-        // Of `nohup sleep`: SIGHUP; the bit of SIGINT is the second.
+    fn ignored_signals_are_read_from_proc() {
+        // As under `nohup`: SIGHUP is the first bit, SIGINT would be the second.
         let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\nSigCgt:\t0\n";
         let ignored = |signals: [i32; 4]| signals.map(|signal| is_ignored(status, signal));
         assert_eq!(ignored([1, 2, 0, 65]), [true, false, false, false]);
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_outlives_this_one_keeps_no_file_of_its_open() {
+    async fn a_detached_program_inherits_no_open_file() {
         let folder = tempfile::tempdir().unwrap();
         let [lock, log] = ["lock", "log"].map(|name| folder.path().join(name));
         let inherited = File::create(&lock).unwrap();

@@ -1,4 +1,4 @@
-//! Random digits, for names that must not meet.
+//! Random hex digits, for names that must not collide.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::digest;
 
-/// As many random bytes of the system's source, in hex.
+/// This many random bytes from the system, in hex.
 pub fn hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
     let source = File::open("/dev/urandom");
@@ -16,7 +16,7 @@ pub fn hex(bytes: usize) -> String {
         .and_then(|mut file| file.read_exact(&mut random))
         .is_err()
     {
-        // A bare chroot has no /dev. The system seeds std's hashers too, each with another number.
+        // A bare chroot has no /dev. The system also seeds std's hashers, each differently.
         random.fill_with(|| RandomState::new().hash_one(()).to_le_bytes()[0]);
     }
     digest::hex(&random)
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_are_the_same() {
+    fn two_random_texts_differ() {
         let (one, other) = (hex(8), hex(8));
         assert_eq!((one.len(), other.len()), (16, 16));
         assert_ne!(one, other);

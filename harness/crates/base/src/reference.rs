@@ -1,6 +1,6 @@
-//! Names of images taken apart: `registry:5000/path:tag@sha256:…`.
+//! Splits image references into their parts: `registry:5000/path:tag@sha256:…`.
 
-/// The parts of an image's name as they are written; none of them is checked.
+/// The parts of an image reference as written; they are not validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts<'a> {
     /// Registry and path.
@@ -11,26 +11,26 @@ pub struct Parts<'a> {
     pub digest: Option<&'a str>,
 }
 
-/// Takes an image's name apart.
+/// Splits an image reference.
 pub fn parts(reference: &str) -> Parts<'_> {
     let (tagged, digest) = match reference.split_once('@') {
         Some((tagged, digest)) => (tagged, Some(digest)),
         None => (reference, None),
     };
     let (name, tag) = match tagged.rsplit_once(':') {
-        // The colon before a port is none before a tag.
+        // A colon before a `/` starts a port, not a tag.
         Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
         _ => (tagged, None),
     };
     Parts { name, tag, digest }
 }
 
-/// The registry and the path of a name that says its registry.
+/// Registry and path of a name; `None` if the name has no registry.
 pub fn registry_and_path(name: &str) -> Option<(&str, &str)> {
     name.split_once('/').filter(|(first, _)| is_registry(first))
 }
 
-/// Whether the first part of a name is a registry, as Docker decides it.
+/// Whether the first part of a name is a registry, by Docker's rule.
 fn is_registry(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost" || part.bytes().any(|b| b.is_ascii_uppercase())
 }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_has_a_dot_a_port_or_capitals_or_is_this_machine() {
+    fn a_registry_has_a_dot_a_port_or_capitals_or_is_localhost() {
         for (name, registry) in [
             ("node", None),
             ("team/node", None),

@@ -15,7 +15,7 @@ use nix::unistd::{User, geteuid};
 
 use crate::{Error, Result, random};
 
-/// Names one run: all that one call of the runner, or one bare test process, makes.
+/// Names one run: everything that one call of the runner, or one bare test process, creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunId(String);
 
@@ -29,7 +29,7 @@ impl RunId {
 /// Which Docker engine to use (`KUBENEST_ENGINE`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// The engine Docker's own clients would find, else the embedded one.
+    /// The engine that Docker's own clients would find, else the embedded one.
     Auto,
     /// Always the embedded engine of this release.
     Embedded(EngineRelease),
@@ -38,7 +38,7 @@ pub enum EngineChoice {
 }
 
 impl EngineChoice {
-    /// The embedded engine that is taken when one is.
+    /// The embedded release to use if an embedded engine is used.
     pub fn release(self) -> EngineRelease {
         match self {
             Self::Embedded(release) => release,
@@ -50,9 +50,9 @@ impl EngineChoice {
 /// An embedded Docker engine; both can run side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineRelease {
-    /// Docker 26 of Debian. It keeps images itself (classic image store, overlay2).
+    /// Debian's Docker 26, with its classic image store (overlay2).
     Docker26,
-    /// Docker 29, built with Go. containerd keeps its images, the default since that release.
+    /// Docker 29, built with Go. It keeps images in containerd, the default since that release.
     Docker29,
 }
 
@@ -71,55 +71,54 @@ pub struct DockerEnv {
     pub cert_path: Option<PathBuf>,
     /// `XDG_RUNTIME_DIR`.
     pub runtime_dir: Option<PathBuf>,
-    /// `HOME`, else what the user's account says.
+    /// `HOME`, else the home in the user's account.
     pub home: Option<PathBuf>,
 }
 
-/// What programs read to reach the network, in capitals or small letters.
+/// The proxy variables, in upper or lower case.
 #[derive(Debug, Clone, Default)]
 pub struct ProxyEnv {
-    /// Those of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` that are set, by their names.
+    /// The names of those of `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` that are set.
     pub set: Vec<String>,
-    /// `NO_PROXY`: hosts, domains and address ranges that are reached directly.
+    /// `NO_PROXY`: hosts, domains and address ranges to reach without a proxy.
     pub no_proxy: Option<String>,
 }
 
 /// Every setting, from the environment.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where components, images' parts and the embedded engine live
-    /// (`KUBENEST_CACHE`, else `$XDG_CACHE_HOME/kubenest`, else `~/.cache/kubenest`); see
-    /// [`check`](Settings::check).
+    /// The folder of components, parts of images and the embedded engine (`KUBENEST_CACHE`, else
+    /// `$XDG_CACHE_HOME/kubenest`, else `~/.cache/kubenest`); see [`check`](Settings::check).
     pub cache: PathBuf,
-    /// This run (`KUBENEST_RUN`, else made up).
+    /// The id of this run (`KUBENEST_RUN`, else generated).
     pub run: RunId,
     /// `KUBENEST_ENGINE`: `auto`, `embedded`, `embedded-29` or `host`.
     pub engine: EngineChoice,
-    /// `KUBENEST_NODE`: a recipe's name or a node image by digest, for specs that name none.
+    /// `KUBENEST_NODE`: a recipe's name or a node image by digest, for cluster specs without one.
     pub node: Option<String>,
-    /// `KUBENEST_REGISTRY`: `host:port/path` asked for node images before building.
+    /// `KUBENEST_REGISTRY`: `host:port/path` that is asked for a node image before it is built.
     pub registry: Option<String>,
-    /// `KUBENEST_KEEP=1`: leave clusters up and say how to look inside.
+    /// `KUBENEST_KEEP=1`: leave clusters running and say how to look inside.
     pub keep: bool,
-    /// `KUBENEST_LOCK`: file that holds what nodes are made of; a drift from it is refused.
+    /// `KUBENEST_LOCK`: file that records the versions of nodes; a node that differs is refused.
     pub lock: Option<PathBuf>,
-    /// `KUBENEST_VERDICTS`: folder in which each test leaves its verdict.
+    /// `KUBENEST_VERDICTS`: folder to which each test writes its verdict.
     pub verdicts: Option<PathBuf>,
     /// `KUBENEST_PARENT`: `<pid>-<start ticks>` of the process whose death ends this one.
     pub parent: Option<String>,
-    /// `KUBENEST_CRIO`: file of a recipe with the runtime cri-o, for the tests that need one.
+    /// `KUBENEST_CRIO`: recipe file with the runtime cri-o, for the tests that need one.
     pub crio: Option<PathBuf>,
-    /// `KUBENEST_EVIDENCE`: folder for what is kept of failures.
+    /// `KUBENEST_EVIDENCE`: folder for the evidence of failed tests.
     pub evidence: Option<PathBuf>,
-    /// `KUBENEST_EVIDENCE_ALWAYS=1`: keep it of tests that pass, too.
+    /// `KUBENEST_EVIDENCE_ALWAYS=1`: collect evidence of passed tests too.
     pub evidence_always: bool,
-    /// `KUBENEST_REDACT`: regular expressions, one a line or with `;` between them; what they
-    /// match is kept out of all that is written of a failure.
+    /// `KUBENEST_REDACT`: regular expressions, separated by newlines or `;`; matches are removed
+    /// from all evidence.
     pub redact: Option<String>,
     /// `KUBENEST_PATIENCE`: a number that every deadline is multiplied by, 0.5 to 20; else it is
     /// measured (`wait::patience`).
     pub patience: Option<f64>,
-    /// `KUBENEST_LOG`: what to log, levels by target, such as `kubenest=debug`.
+    /// `KUBENEST_LOG`: log levels by target, such as `kubenest=debug`.
     pub log: Option<String>,
     /// What Docker's own clients read.
     pub docker: DockerEnv,
@@ -127,12 +126,11 @@ pub struct Settings {
     pub path: OsString,
     /// `NO_COLOR` is set and not empty.
     pub no_color: bool,
-    /// What starts with `KUBENEST_` and means nothing: names of set variables, or one with a
-    /// value that is none of its own.
+    /// Unknown `KUBENEST_*` variables, and known ones with an invalid value (`NAME=value`).
     pub unknown: Vec<String>,
-    /// What stands between this process and the network.
+    /// The proxies between this process and the network.
     pub proxy: ProxyEnv,
-    /// Why the settings cannot be used, and what to set instead.
+    /// Why the settings cannot be used, and the cure.
     refused: Option<(String, String)>,
 }
 
@@ -145,11 +143,11 @@ pub fn settings() -> &'static Settings {
     })
 }
 
-/// No folder can be made below it.
+/// No folder can be made below it, so nothing is cached by accident.
 const NOWHERE: &str = "/dev/null/kubenest";
 
-/// Those that name files and folders: a relative one would be another file to each test program,
-/// as cargo runs each in the folder of its crate.
+/// Variables that hold paths. A relative path would name another file in each test program, because
+/// cargo runs each in the folder of its crate.
 const PATHS: [&str; 5] = [
     "KUBENEST_CACHE",
     "KUBENEST_LOCK",
@@ -176,14 +174,14 @@ const KNOWN: [&str; 15] = [
     "KUBENEST_LOG",
 ];
 
-/// What `KUBENEST_PATIENCE` may be.
+/// The allowed values of `KUBENEST_PATIENCE`.
 const PATIENCE: RangeInclusive<f64> = 0.5..=20.0;
 
 impl Settings {
-    /// Refuses settings that cannot be used, and a cache into which others can put something.
+    /// Refuses unusable settings, and a cache that other users can write to.
     ///
     /// # Errors
-    /// A relative path, no place for a cache, or a cache that is not this user's alone.
+    /// A relative path, no place for a cache, or a cache that other users can write to.
     pub fn check(&self) -> Result<()> {
         if let Some((what, cure)) = &self.refused {
             return Err(Error::input(what).cure(cure));
@@ -191,7 +189,7 @@ impl Settings {
         trust::check(&self.cache)
     }
 
-    /// `account_home` is the home of the user's account, for where there is no `HOME`.
+    /// `account_home` is the home in the user's account, used if there is no `HOME`.
     fn from_vars(
         vars: impl Iterator<Item = (OsString, OsString)>,
         account_home: Option<PathBuf>,
@@ -202,15 +200,15 @@ impl Settings {
         let flag = |name: &str| text(name).is_some_and(|v| v != "0" && v != "false");
         let path = |name: &str| get(name).map(PathBuf::from);
         let home = path("HOME").or(account_home);
-        // The specification of XDG_CACHE_HOME has a relative one ignored.
+        // The XDG specification says to ignore a relative XDG_CACHE_HOME.
         let whole = |path: &PathBuf| path.is_absolute();
         let cache = path("KUBENEST_CACHE")
             .or_else(|| Some(path("XDG_CACHE_HOME").filter(whole)?.join("kubenest")))
             .or_else(|| Some(home.as_ref().filter(|h| whole(h))?.join(".cache/kubenest")));
         let refused = PATHS
             .into_iter()
-            .find_map(|name| relative(name, &path(name)?))
-            .or_else(|| cache.is_none().then(no_cache));
+            .find_map(|name| relative_path_error(name, &path(name)?))
+            .or_else(|| cache.is_none().then(no_cache_error));
         let cache = cache.unwrap_or_else(|| NOWHERE.into());
         let mut unknown: Vec<String> = vars
             .keys()
@@ -218,7 +216,7 @@ impl Settings {
             .filter(|name| name.starts_with("KUBENEST_") && !KNOWN.contains(name))
             .map(str::to_owned)
             .collect();
-        let engine = engine_of(text("KUBENEST_ENGINE"), &mut unknown);
+        let engine = parse_engine(text("KUBENEST_ENGINE"), &mut unknown);
         let patience = text("KUBENEST_PATIENCE").and_then(|text| {
             let factor = text.parse().ok().filter(|factor| PATIENCE.contains(factor));
             if factor.is_none() {
@@ -260,14 +258,14 @@ impl Settings {
             path: get("PATH").unwrap_or_default(),
             no_color: get("NO_COLOR").is_some(),
             unknown,
-            proxy: proxy_of(text),
+            proxy: proxy_env(text),
             refused,
         }
     }
 }
 
-/// The engine that is asked for; a word that names none is noted as unknown.
-fn engine_of(asked: Option<String>, unknown: &mut Vec<String>) -> EngineChoice {
+/// The requested engine; an invalid value is added to `unknown`.
+fn parse_engine(asked: Option<String>, unknown: &mut Vec<String>) -> EngineChoice {
     match asked.as_deref() {
         None | Some("auto") => EngineChoice::Auto,
         Some("embedded") => EngineChoice::Embedded(EngineRelease::Docker26),
@@ -280,7 +278,7 @@ fn engine_of(asked: Option<String>, unknown: &mut Vec<String>) -> EngineChoice {
     }
 }
 
-fn proxy_of(text: impl Fn(&str) -> Option<String>) -> ProxyEnv {
+fn proxy_env(text: impl Fn(&str) -> Option<String>) -> ProxyEnv {
     let either = |name: &str| {
         let names = [name.to_owned(), name.to_lowercase()];
         names
@@ -297,8 +295,8 @@ fn proxy_of(text: impl Fn(&str) -> Option<String>) -> ProxyEnv {
     }
 }
 
-/// Why a path that is not absolute is refused, and the one that it would be here.
-fn relative(name: &str, path: &Path) -> Option<(String, String)> {
+/// The message and cure for a relative path; the cure shows the absolute path.
+fn relative_path_error(name: &str, path: &Path) -> Option<(String, String)> {
     let absolute = (!path.is_absolute()).then(|| std::path::absolute(path).ok())??;
     let what = format!(
         "{name}={} is relative, and cargo runs each crate's tests in a folder of their own",
@@ -307,7 +305,7 @@ fn relative(name: &str, path: &Path) -> Option<(String, String)> {
     Some((what, format!("{name}={}", absolute.display())))
 }
 
-fn no_cache() -> (String, String) {
+fn no_cache_error() -> (String, String) {
     let what = "there is no place for the cache: no HOME is set, and this user's account has none";
     let cure = "set KUBENEST_CACHE to a folder that only this user can write to";
     (what.to_owned(), cure.to_owned())
@@ -356,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn without_home_the_account_says_where_and_else_nobody_does() {
+    fn without_home_the_cache_is_in_the_accounts_home_or_nowhere() {
         let own = PathBuf::from("/home/account/.cache/kubenest");
         assert_eq!(read(&[]).cache, own);
         assert_eq!(read(&[("HOME", "")]).cache, own);
@@ -392,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_settings_are_named() {
+    fn misspelt_settings_are_reported() {
         let settings = read(&[("KUBENEST_CASHE", "/c"), ("KUBENEST_KEEP", "1")]);
         assert_eq!(settings.unknown, ["KUBENEST_CASHE"]);
         assert!(settings.keep);
@@ -402,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patience_that_is_none_is_named() {
+    fn an_invalid_patience_is_reported() {
         let of = |text| read(&[("KUBENEST_PATIENCE", text)]);
         assert_eq!(of("3").patience, Some(3.0));
         assert_eq!(of("0.5").patience, Some(0.5));
@@ -415,13 +413,13 @@ mod tests {
     }
 
     #[test]
-    fn a_run_id_that_is_no_label_is_replaced() {
+    fn a_run_id_that_cannot_be_a_label_is_replaced() {
         assert_eq!(read(&[("KUBENEST_RUN", "a-1")]).run.as_str(), "a-1");
         assert_ne!(read(&[("KUBENEST_RUN", "a b;c")]).run.as_str(), "a b;c");
     }
 
     #[test]
-    fn two_processes_of_one_number_and_second_are_two_runs() {
+    fn two_runs_in_the_same_second_have_different_ids() {
         let (one, other) = (new_run(), new_run());
         assert_ne!(one, other);
         assert!(is_run_id(&one), "{one}");

@@ -1,9 +1,8 @@
 //! The cache on disk: entries built once, whole or not at all.
 //!
-//! An entry is a folder `<root>/<kind>/<key>`. It is built under another name, written
-//! through to the disk, listed in a manifest and then renamed, so that a build cut short
-//! leaves nothing that is later trusted. Processes that want the same entry wait for
-//! the one that builds it.
+//! An entry is a folder `<root>/<kind>/<key>`. It is built under another name, listed in a
+//! manifest, synced to disk and then renamed, so that an interrupted build leaves nothing that is
+//! trusted later. Processes that want the same entry wait for the one that builds it.
 
 use std::{
     collections::BTreeMap,
@@ -23,15 +22,15 @@ use crate::{
 /// Name of the list of files in a finished entry.
 const MANIFEST: &str = ".kubenest-entry.json";
 
-/// How names of entries begin that are being built.
+/// Prefix of the names of unfinished entries.
 const HALF: &str = ".half-";
 
-/// How names of scratch folders begin that earlier releases made beside the kinds, and all that
-/// was ever in them: what others keep in the folder of a cache is theirs.
+/// Prefix of the scratch folders that earlier releases made beside the kinds, and the only files
+/// they put there: a folder with other files is not ours to remove.
 const SCRATCH: &str = ".tmp";
 const SCRATCH_FILES: [&str; 2] = ["images.tar", "state.tar"];
 
-/// How old such a folder must be: of these nobody has a lock.
+/// Minimum age of a scratch folder to remove: no lock shows whether it is in use.
 const SCRATCH_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder of entries.
@@ -40,7 +39,7 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// What a finished entry consists of; checked when it is used again.
+/// The files of a finished entry; checked when the entry is used again.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Manifest {
     /// Size in bytes of each regular file, by path in the entry.
@@ -48,7 +47,7 @@ struct Manifest {
 }
 
 impl Store {
-    /// The store in the settings' cache folder.
+    /// The store in the cache folder of the settings.
     pub fn default_cache() -> Self {
         Self::open(&settings().cache)
     }
@@ -67,12 +66,11 @@ impl Store {
 
     /// The finished entry of this kind and key, if there is one.
     ///
-    /// # Errors
-    /// The entry is there but damaged, where the cure names the folder to remove; or somebody
-    /// else can write to it.
+    /// # Errors The entry is damaged (the cure names the folder to remove), or another user can
+    /// write to it.
     pub fn get(&self, kind: &str, key: &str) -> Result<Option<PathBuf>> {
         let path = self.path(kind, key)?;
-        // Its files will be run: they must be nobody else's.
+        // The entry's files will be run, so nobody else may be able to change them.
         trust::check_as_it_is(&path)?;
         if !path.exists() {
             return Ok(None);
@@ -120,8 +118,8 @@ impl Store {
         remove(&self.path(kind, key)?)
     }
 
-    /// Removes what builds left that were killed: entries that are not finished and that nobody
-    /// is building. Returns the folders.
+    /// Removes what killed builds left: unfinished entries that no process is building. Returns the
+    /// removed folders.
     ///
     /// # Errors
     /// A folder cannot be listed, locked or removed.
@@ -139,7 +137,7 @@ impl Store {
                 let Some(key) = entry.strip_prefix(HALF) else {
                     continue;
                 };
-                // Whoever builds it holds this lock.
+                // A process that builds the entry holds this lock.
                 let lock = FileLock::try_exclusive(&self.lock(&name, key), "removal")?;
                 if lock.is_some() {
                     remove(&half)?;
@@ -154,10 +152,9 @@ impl Store {
         self.root.join("locks").join(format!("{kind}-{key}.lock"))
     }
 
-    /// Refuses to begin what the disk has no room for.
+    /// Fails early if the disk has too little room for `what`.
     ///
-    /// # Errors
-    /// Fewer bytes than `needed` are free where the store is.
+    /// # Errors Fewer than `needed` bytes are free on the store's disk.
     pub fn require_free(&self, needed: u64, what: &str) -> Result<()> {
         fs::create_dir_all(&self.root)
             .with_context(|| format!("make '{}'", self.root.display()))?;
@@ -235,7 +232,7 @@ fn sizes(dir: &Path) -> Result<BTreeMap<PathBuf, u64>> {
     sizes.collect()
 }
 
-/// The folders in a folder, by name; none where it is none.
+/// The folders in a folder, by name; empty if the folder is missing.
 fn folders(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     let what = || format!("list '{}'", path.display());
     let list = match fs::read_dir(path) {
@@ -253,7 +250,7 @@ fn folders(path: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// Whether a folder holds nothing but what builds put there.
+/// Whether a folder holds nothing but the scratch files of earlier releases.
 fn is_scratch(path: &Path) -> bool {
     let known = |item: std::io::Result<fs::DirEntry>| {
         item.is_ok_and(|item| SCRATCH_FILES.iter().any(|name| item.file_name() == *name))
@@ -314,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_killed_build_left_is_not_trusted() {
+    async fn leftovers_of_a_killed_build_are_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let half = dir.path().join("part/.half-a-1");
@@ -325,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_killed_builds_left_is_pruned_and_what_is_built_is_not() {
+    async fn leftovers_of_killed_builds_are_pruned_and_running_builds_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         let finished = build(&store, "one").await.unwrap();
@@ -374,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_before_anything_is_built() {
+    fn a_full_disk_is_reported_before_a_build() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path());
         assert!(store.require_free(1, "a test").is_ok());
@@ -385,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_entry_that_others_can_write_to_is_not_used() {
-        // The way to it is open to all, which that to the user's own TMPDIR need not be.
+        // Everybody can enter /tmp; the user's own TMPDIR may be closed to others.
         let dir = tempfile::tempdir_in("/tmp").unwrap();
         let store = Store::open(dir.path());
         build(&store, "one").await.unwrap();

@@ -1,4 +1,4 @@
-//! Logging for tests and the binaries: progress to people, the rest on demand.
+//! Logging for tests and programs: progress by default, more on request.
 
 use std::io::IsTerminal;
 
@@ -6,20 +6,20 @@ use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::Subsc
 
 use crate::settings::settings;
 
-/// kube logs each refused call to an API server that is still starting.
+/// kube's client logs each call that a starting API server refuses, so it is silent.
 const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off,kube_runtime=error";
 
 /// Starts logging to standard error, once; later calls change nothing.
 ///
-/// Shows progress lines and warnings; `KUBENEST_LOG` shows more or less: levels by target, with
-/// commas between them, for example `info,kubenest=debug`.
+/// Shows progress lines and warnings by default. `KUBENEST_LOG` sets levels by target, separated by
+/// commas, for example `info,kubenest=debug`.
 pub fn start() {
     let settings = settings();
     let asked = settings.log.as_deref().map(str::parse::<Targets>);
     let (filter, wrong) = match asked {
         Some(Ok(filter)) => (filter, None),
-        Some(Err(wrong)) => (usual(), Some(wrong)),
-        None => (usual(), None),
+        Some(Err(wrong)) => (default_filter(), Some(wrong)),
+        None => (default_filter(), None),
     };
     let color = !settings.no_color && std::io::stderr().is_terminal();
     let format = fmt::layer()
@@ -41,10 +41,10 @@ pub fn start() {
     }
 }
 
-fn usual() -> Targets {
+fn default_filter() -> Targets {
     DEFAULT_FILTER
         .parse()
-        .expect("the usual filter must be one")
+        .expect("the default filter must be valid")
 }
 
 /// Reports one line of progress to people.
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_and_warnings_are_shown_and_nothing_of_kubes_client() {
-        let shown = |target: &str, level| usual().would_enable(target, &level);
+    fn progress_and_warnings_are_shown_and_kubes_client_is_silent() {
+        let shown = |target: &str, level| default_filter().would_enable(target, &level);
         assert!(shown("kubenest::progress", Level::INFO));
         assert!(shown("kubenest_docker::sweep", Level::WARN));
         assert!(!shown("kubenest_docker::sweep", Level::INFO));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_for_kubenest_is_one_for_all_its_crates() {
+    fn the_target_kubenest_covers_all_its_crates() {
         let asked: Targets = "kubenest=debug".parse().unwrap();
         assert!(asked.would_enable("kubenest_docker::sweep", &Level::DEBUG));
         assert!(!asked.would_enable("hyper", &Level::ERROR));

@@ -1,10 +1,10 @@
 //! The one way to wait: a condition, a deadline, and the last thing seen.
 //!
 //! Nothing else in the crate sleeps or cuts work off. A timeout is an error that says what was
-//! waited for, how long, and what was seen last; when the machine is why, that is its cause.
+//! waited for, how long, and what was seen last; if the machine was too slow, that is its cause.
 //!
-//! A deadline is what an ordinary machine needs at most. Each is multiplied by one factor
-//! ([`patience()`]), those that a test gives, too: on a slow machine they mean the same.
+//! Deadlines are written for an ordinary machine. All of them, those of tests too, are multiplied
+//! by one factor ([`patience()`]), so that they also hold on a slow machine.
 
 #![expect(
     clippy::disallowed_methods,
@@ -24,27 +24,27 @@ pub use self::patience::{Patience, patience, scaled};
 use self::{machine::Sample, patience::factor};
 use crate::{Error, Result};
 
-/// The pauses between two looks; they never end.
+/// The pauses between two looks, without a limit on their number.
 const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_factor(1.5)
     .with_min_delay(Duration::from_millis(10))
     .with_max_delay(Duration::from_millis(250))
     .without_max_times();
 
-/// What one look at a condition saw.
+/// The result of one look at a condition.
 #[derive(Debug)]
 pub enum Probe<T> {
     /// It came true.
     Ready(T),
     /// Not yet; the text says what was seen.
     Pending(String),
-    /// It can no longer be seen, or come true; waiting ends at once. A test that finds the second
-    /// says so by [`Probe::never`].
+    /// It can no longer be observed, or no longer come true; waiting ends at once. A test reports
+    /// the latter with [`Probe::never`].
     Failed(Error),
 }
 
 impl<T> Probe<T> {
-    /// It can no longer come true, for this reason: a failure of the test that waits.
+    /// The condition can no longer come true, for this reason; that fails the waiting test.
     pub fn never(why: impl Into<String>) -> Self {
         Self::Failed(Error::setup(why).asserted())
     }
@@ -54,7 +54,7 @@ impl<T> Probe<T> {
         value.map_or_else(|| Self::Pending(seen()), Self::Ready)
     }
 
-    /// Ready on `Ok`; an error, with its causes where `{:#}` tells them, is what was seen.
+    /// Ready on `Ok`, else pending with the error as `{:#}` shows it.
     pub fn from_result<E: std::fmt::Display>(result: std::result::Result<T, E>) -> Self {
         match result {
             Ok(value) => Self::Ready(value),
@@ -119,7 +119,8 @@ pub fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T>>,
 ) -> impl Future<Output = Result<T>> {
-    // Each wait in a wait would otherwise double the future's size; test threads' stacks are small.
+    // Boxed, because each nested wait would double the future's size, and test threads have small
+    // stacks.
     let work = Box::pin(work);
     async move {
         let deadline = Deadline::begin(deadline);
@@ -130,7 +131,7 @@ pub fn within<T>(
     }
 }
 
-/// Gives `work` until the deadline; `None` when it has not ended by then.
+/// The result of `work`, or `None` when it has not ended by the deadline.
 pub fn at_most<T>(
     deadline: Duration,
     work: impl Future<Output = T>,
@@ -139,35 +140,35 @@ pub fn at_most<T>(
     async move { tokio::time::timeout(scaled(deadline), work).await.ok() }
 }
 
-/// A deadline that runs, for those who see more of the work than that it has not ended.
+/// A running deadline, for callers that can say what the unfinished work was doing.
 #[derive(Debug)]
 pub struct Deadline {
     begun: Instant,
-    asked: Duration,
+    nominal: Duration,
     allowed: Duration,
     machine: Option<Sample>,
 }
 
 impl Deadline {
-    /// Begins to count the time now.
+    /// Starts the deadline now.
     pub fn begin(deadline: Duration) -> Self {
         Self {
             begun: Instant::now(),
-            asked: deadline,
+            nominal: deadline,
             allowed: scaled(deadline),
             machine: Sample::recent(),
         }
     }
 
-    /// How much of it is left.
+    /// The time left.
     fn remaining(&self) -> Duration {
         self.allowed.saturating_sub(self.begun.elapsed())
     }
 
-    /// How much of it is left as a deadline of another wait, which multiplies it anew.
+    /// The time left, unscaled: for use as the deadline of another wait, which scales it again.
     pub fn rest(&self) -> Duration {
         let part = self.remaining().as_secs_f64() / self.allowed.as_secs_f64().max(f64::EPSILON);
-        self.asked.mul_f64(part)
+        self.nominal.mul_f64(part)
     }
 
     /// The work's result, or `None` when it has not ended by the deadline.
@@ -176,8 +177,7 @@ impl Deadline {
         async move { tokio::time::timeout(self.remaining(), work).await.ok() }
     }
 
-    /// The error for `what` was waited for in vain; the machine is its cause if it had no time
-    /// to give.
+    /// The timeout error for `what`; a machine without spare time becomes its cause.
     pub fn missed(&self, what: &str, last: &str) -> Error {
         let allowed = self.allowed.as_secs_f64();
         let error = Error::timeout(format!(
@@ -189,7 +189,7 @@ impl Deadline {
         }
     }
 
-    /// Says that there was no answer; and that the machine had no time to give, if so.
+    /// Says that there was no answer, and why if the machine had no spare time.
     pub fn silence(&self) -> String {
         let silence = format!("no answer within {:.0} s", self.allowed.as_secs_f64());
         match self.machine.and_then(machine::trouble_since) {
@@ -199,14 +199,14 @@ impl Deadline {
     }
 }
 
-/// How what is said of a machine begins that is the cause of a missed deadline.
+/// Prefix of the text that blames the machine; [`machine_cause`] finds the cause by it.
 const TOO_SLOW: &str = "the machine is too slow: ";
 
 fn too_slow(trouble: &str) -> Error {
-    slowness(&format!("{TOO_SLOW}{trouble}"), factor())
+    slow_machine_error(&format!("{TOO_SLOW}{trouble}"), factor())
 }
 
-fn slowness(what: &str, factor: f64) -> Error {
+fn slow_machine_error(what: &str, factor: f64) -> Error {
     let more = (factor * 2.0).max(2.0).ceil();
     Error::setup(what).cure(format!(
         "run fewer tests or clusters at once, or give them more time: KUBENEST_PATIENCE={more} \
@@ -214,20 +214,20 @@ fn slowness(what: &str, factor: f64) -> Error {
     ))
 }
 
-/// That the machine is too slow, where an error or one of its causes says so.
+/// The machine's slow_machine_error as an error, if `error` or one of its causes reports it.
 pub fn machine_cause(error: &Error) -> Option<Error> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
         let said = cause.to_string();
         if let Some(at) = said.find(TOO_SLOW) {
-            return Some(slowness(&said[at..], factor()));
+            return Some(slow_machine_error(&said[at..], factor()));
         }
         next = cause.source();
     }
     None
 }
 
-/// A pause between two looks of a loop that runs for as long as something lives.
+/// Pauses between two looks of a loop that has no deadline of its own.
 pub async fn pace(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
@@ -296,10 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_is_the_cause_is_named_with_the_cure() {
+    fn a_slow_machine_is_named_as_the_cause_with_its_cure() {
         let machine = format!("{TOO_SLOW}its 2 processors were 99 % busy, at a load of 14.2");
         let error = Error::timeout("waited 180.0 s for kubeadm init; last seen: [certs]");
-        let error = error.because(slowness(&machine, 1.4));
+        let error = error.because(slow_machine_error(&machine, 1.4));
         let error = Err::<(), _>(error).context("boot cluster 'a'").unwrap_err();
         insta::assert_snapshot!(error.report(), @r"
         boot cluster 'a': waited 180.0 s for kubeadm init; last seen: [certs]: the machine is too slow: its 2 processors were 99 % busy, at a load of 14.2

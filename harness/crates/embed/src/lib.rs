@@ -1,7 +1,7 @@
-//! Puts the files of a folder into a program, for build scripts.
+//! Embeds the files of a folder into a program; called from build scripts.
 //!
-//! The program takes them in by
-//! `static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/files.rs"));`.
+//! The program includes them by `static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"),
+//! "/files.rs"));`.
 
 use std::env;
 use std::fmt::Write;
@@ -9,9 +9,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Writes `<name>.rs` for the build script's own crate: a slice of the files below `folder`, which
-/// is relative to the crate's manifest, each by its path in the folder and its content. Cargo
-/// builds the crate anew when one of them changes, comes or goes.
+/// Writes `<name>.rs` for the build script's own crate: a slice with path and content of each file
+/// below `folder`, which is relative to the crate's manifest. Cargo rebuilds the crate when a file
+/// is changed, added or removed.
 ///
 /// # Errors
 /// The folder cannot be read, a name in it is not UTF-8, or the file cannot be written.

@@ -1,15 +1,15 @@
-//! The index of a bundle of evidence, `index.json`, as far as others than its writer read it.
+//! The index of an evidence bundle, `index.json`: the part that other programs read.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-/// Raised when a reader of `index.json` has to change.
+/// Version of the format; raised when readers of `index.json` have to change.
 pub const SCHEMA: u32 = 1;
 
-/// What a bundle tells in short.
+/// The summary of a bundle.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Index {
-    /// The causes that were recognised; the root of others first.
+    /// The recognised causes, root causes first.
     pub diagnosis: Vec<Cause>,
     /// The files beside the page.
     pub files: Vec<IgnoredAny>,

@@ -1,8 +1,8 @@
-//! What a test process leaves for whoever runs it, as both sides know it.
+//! The files that a test process leaves for its runner, in types that both sides share.
 //!
-//! A process can only end well or not. The [`VerdictFile`]s it leaves tell a broken set-up from a
-//! failed assertion and carry what a report shows; the [`Index`] of a bundle of evidence says what
-//! was recognised in it.
+//! An exit code only says passed or failed. The [`VerdictFile`]s also tell a broken set-up from a
+//! failed assertion and carry the data of reports; the [`Index`] of an evidence bundle lists the
+//! causes recognised in it.
 
 pub mod exit;
 mod index;

@@ -9,19 +9,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Having the node image, which is built if need be.
+    /// Getting the node image, which is built if need be.
     Image,
     /// Booting the cluster.
     Boot,
     /// Proving the nodes healthy before a case.
     Gate,
-    /// What the test's author wrote.
+    /// The test author's own code.
     Body,
     /// Removing what the case made.
     Cleanup,
-    /// From the start of the boot to the gate's refusal, where a test wants that.
+    /// From the start of the boot to the gate's refusal, in tests that expect it.
     Refused,
-    /// From the start of the boot to where the documented failure showed.
+    /// From the start of the boot to the documented failure, in tests that reproduce it.
     Shown,
 }
 
@@ -57,9 +57,9 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Reads seconds by phase. One that is not known here is left out: a test may use a newer release
-/// of kubenest than the program that runs it.
-pub(crate) fn known<'de, D: Deserializer<'de>>(
+/// Reads seconds by phase and drops unknown phases: a test may use a newer release of kubenest than
+/// its runner.
+pub(crate) fn deserialize_known<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<Phase, f64>, D::Error> {
     let by_name = BTreeMap::<String, f64>::deserialize(deserializer)?;

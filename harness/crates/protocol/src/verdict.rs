@@ -11,29 +11,29 @@ use crate::phase::{self, Phase};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should.
+    /// Everything held.
     Passed,
     /// An assertion does not hold.
     Failed,
-    /// The test never came to its question.
+    /// The set-up failed before the test could check anything.
     Setup,
-    /// libtest was told to leave it out.
+    /// Left out by libtest (`#[ignore]`).
     Ignored,
-    /// It says itself that it cannot be asked here.
+    /// The test itself says that it cannot run here.
     Skipped,
     /// Ended by Ctrl-C or SIGTERM.
     Interrupted,
 }
 
 impl Verdict {
-    /// The test ran and did not pass.
+    /// Whether the test ran and did not pass.
     pub fn is_red(self) -> bool {
         matches!(self, Self::Failed | Self::Setup | Self::Interrupted)
     }
 }
 
-/// A file in the folder that `KUBENEST_VERDICTS` names. Of a test there are as many as it has
-/// cases, and more where a boot failed.
+/// A file in the folder that `KUBENEST_VERDICTS` names. A test leaves one for each of its cases and
+/// one for each failed boot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VerdictFile {
     /// The test that left it.
@@ -44,10 +44,10 @@ pub struct VerdictFile {
     /// The cluster it is about, if one had booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The random number of the boot of that cluster: all cases on it tell of this one boot.
+    /// Random id of that cluster's boot, by which all cases on it share the boot's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<String>,
-    /// What ran, such as kubernetes = 1.32.1.
+    /// Versions that ran, such as kubernetes = 1.32.1.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
     /// What the test expected.
@@ -56,19 +56,19 @@ pub struct VerdictFile {
     /// What it saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
-    /// Why it did not end well.
+    /// Why it did not pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Seconds of each part.
-    #[serde(default, deserialize_with = "phase::known")]
+    /// Seconds by phase.
+    #[serde(default, deserialize_with = "phase::deserialize_known")]
     pub phases: BTreeMap<Phase, f64>,
-    /// The folder with everything collected of a failure.
+    /// The folder with the evidence of a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<PathBuf>,
 }
 
 impl VerdictFile {
-    /// A verdict of which nothing else is known yet.
+    /// A verdict with all other fields empty.
     pub fn new(test: impl Into<String>, verdict: Verdict) -> Self {
         Self {
             test: test.into(),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_may_leave_out_what_is_unknown_and_say_what_is_not_known_here() {
+    fn missing_and_unknown_fields_are_accepted() {
         let text =
             r#"{"test": "a", "verdict": "setup", "phases": {"boot": 2, "nap": 1}, "new": 1}"#;
         let file: VerdictFile = serde_json::from_str(text).unwrap();
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_verdict_is_refused() {
+    fn an_unknown_verdict_is_refused() {
         for text in [r#"{"test": "a", "verdict": "green"}"#, r#"{"test": "a"}"#] {
             assert!(serde_json::from_str::<VerdictFile>(text).is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Whether a folder is this user's alone: what is in the cache is run, often as root.
+//! Checks that only this user can write to a folder: programs in the cache are run, often as root.
 
 use std::{
     fs,
@@ -11,34 +11,33 @@ use nix::unistd::{Gid, Group, Uid, User, geteuid};
 
 use crate::{Error, Result};
 
-/// Group or others may pass through a folder.
+/// Group or others may enter the folder.
 const OTHERS_PASS: u32 = 0o011;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;
-/// In such a folder nobody renames or removes what is another's.
+/// In a sticky folder nobody can rename or remove the entries of others.
 const STICKY: u32 = 0o1000;
 
-/// What decides who can put something into a folder.
+/// The facts that decide who can write to a folder.
 #[derive(Debug, Clone, Copy)]
 struct Folder {
     owner: u32,
     group: u32,
     mode: u32,
-    /// It is looked at itself, and not only passed through.
+    /// It is the checked folder itself, not one on the path to it.
     last: bool,
-    /// A folder above it lets nobody else through, whatever the modes below say.
+    /// A folder above it lets nobody else enter, so the modes below do not matter.
     closed: bool,
 }
 
-/// Refuses a folder, made if it is not there, into which anybody but this user and root can put
-/// something, be it by way of the folders above it.
+/// Makes the folder if it is missing, and refuses it if anybody but this user and root can write to
+/// it or replace a folder on its path.
 ///
-/// # Errors
-/// The folder that is not this user's alone, whose it is, and what to do.
+/// # Errors Names the folder that others can write to, who they are, and what to do.
 pub fn check(folder: &Path) -> Result<()> {
     let mut maker = fs::DirBuilder::new();
     maker.recursive(true).mode(0o700);
-    // Whoever needs the folder says why it cannot be made.
+    // The caller reports a missing folder when it needs it.
     maker.create(folder).ok();
     check_as_it_is(folder)
 }
@@ -48,27 +47,27 @@ pub fn check(folder: &Path) -> Result<()> {
 /// # Errors
 /// As [`check`].
 pub fn check_as_it_is(folder: &Path) -> Result<()> {
-    check_way(folder, true)?;
-    // What a link leads through counts, too; of the folder itself that was the link's target.
+    check_path(folder, true)?;
+    // The real path behind links counts too. The folder itself was checked above, through its link.
     let real = folder
         .ancestors()
         .find_map(|above| above.canonicalize().ok());
-    real.map_or(Ok(()), |real| check_way(&real, false))
+    real.map_or(Ok(()), |real| check_path(&real, false))
 }
 
-/// Looks at the folders down to this one; `last` when what is in it matters itself.
-fn check_way(folder: &Path, last: bool) -> Result<()> {
+/// Checks the folders on the path down to this one; `last` if its own entries matter too.
+fn check_path(folder: &Path, last: bool) -> Result<()> {
     let mut way: Vec<&Path> = folder.ancestors().collect();
     way.reverse();
     let mut closed = false;
     for place in way {
-        closed |= check_one(place, last && place == folder, closed)?;
+        closed |= check_folder(place, last && place == folder, closed)?;
     }
     Ok(())
 }
 
-/// Returns whether nobody else gets any further.
-fn check_one(place: &Path, last: bool, closed: bool) -> Result<bool> {
+/// Returns whether nobody else can enter the folders below this one.
+fn check_folder(place: &Path, last: bool, closed: bool) -> Result<bool> {
     let link = fs::symlink_metadata(place);
     let found = match (link, fs::metadata(place)) {
         (Err(error), _) | (_, Err(error)) if error.kind() == ErrorKind::NotFound => {
@@ -81,7 +80,7 @@ fn check_one(place: &Path, last: bool, closed: bool) -> Result<bool> {
         let folder = Folder {
             owner: found.uid(),
             group: found.gid(),
-            // Nobody writes into a link; its owner can make another of it.
+            // Nobody writes to a link; its owner can replace it.
             mode: if found.is_symlink() { 0 } else { found.mode() },
             last,
             closed,
@@ -93,14 +92,14 @@ fn check_one(place: &Path, last: bool, closed: bool) -> Result<bool> {
     Ok(found.iter().all(|found| found.mode() & OTHERS_PASS == 0))
 }
 
-/// Who else can put something into a folder, if anybody can. `is_private` tells of a group
-/// whether this user is alone in it.
+/// Who else can write to a folder, if anybody can. `is_private` says whether this user is the only
+/// member of a group.
 fn danger(folder: Folder, user: u32, is_private: impl Fn(u32) -> bool) -> Option<String> {
     let Folder { owner, group, .. } = folder;
     if owner != 0 && owner != user {
         return Some(format!("it belongs to user {}", user_name(owner)));
     }
-    // What is there in a sticky folder is looked at next.
+    // The entry that matters in a sticky folder is checked next.
     if folder.closed || (folder.mode & STICKY != 0 && !folder.last) {
         return None;
     }
@@ -111,8 +110,8 @@ fn danger(folder: Folder, user: u32, is_private: impl Fn(u32) -> bool) -> Option
     shared.then(|| format!("group {} can write to it", group_name(group)))
 }
 
-/// Whether the group is this user's own, of which nobody else is a member, as distributions
-/// make one for each user.
+/// Whether this user is the only member of the group: distributions make such a group for each
+/// user.
 fn is_private(group: u32) -> bool {
     let user = User::from_uid(geteuid()).ok().flatten();
     let group = Group::from_gid(Gid::from_raw(group)).ok().flatten();
@@ -150,7 +149,7 @@ mod tests {
 
     const USER: u32 = 1000;
 
-    fn of(owner: u32, mode: u32) -> Folder {
+    fn folder_of(owner: u32, mode: u32) -> Folder {
         Folder {
             owner,
             group: 1000,
@@ -161,21 +160,24 @@ mod tests {
     }
 
     #[test]
-    fn only_this_user_and_root_may_own_it() {
-        let judge = |owner| danger(of(owner, 0o755), USER, |_| false);
+    fn only_this_user_and_root_may_own_a_folder() {
+        let judge = |owner| danger(folder_of(owner, 0o755), USER, |_| false);
         assert_eq!(judge(USER), None);
         assert_eq!(judge(0), None);
         let why = judge(4_000_000_000).unwrap();
         assert_eq!(why, "it belongs to user 4000000000");
-        assert!(danger(of(USER, 0o755), 0, |_| true).is_some(), "root minds");
+        assert!(
+            danger(folder_of(USER, 0o755), 0, |_| true).is_some(),
+            "root minds"
+        );
     }
 
     #[test]
-    fn whoever_can_write_to_it_is_named() {
+    fn the_error_names_who_else_can_write() {
         let judge = |folder| danger(folder, USER, |group| group == 1000);
         let everybody = Some("everybody can write to it".to_owned());
-        assert_eq!(judge(of(USER, 0o777)), everybody);
-        let sticky = of(0, 0o1777);
+        assert_eq!(judge(folder_of(USER, 0o777)), everybody);
+        let sticky = folder_of(0, 0o1777);
         assert_eq!(judge(sticky), None, "what is there is another's in vain");
         let last = Folder {
             last: true,
@@ -184,21 +186,21 @@ mod tests {
         assert_eq!(judge(last), everybody, "anybody can make an entry there");
         let closed = Folder {
             closed: true,
-            ..of(USER, 0o777)
+            ..folder_of(USER, 0o777)
         };
         assert_eq!(judge(closed), None, "nobody else gets there");
-        assert_eq!(judge(of(USER, 0o775)), None, "a group of one's own");
+        assert_eq!(judge(folder_of(USER, 0o775)), None, "a group of one's own");
         let shared = Folder {
             group: 4_000_000_000,
-            ..of(USER, 0o775)
+            ..folder_of(USER, 0o775)
         };
         let why = judge(shared).unwrap();
         assert_eq!(why, "group 4000000000 can write to it");
     }
 
     #[test]
-    fn a_folder_above_it_counts_and_so_does_the_way_of_a_link() {
-        // The way to it is open to all, which that to the user's own TMPDIR need not be.
+    fn folders_above_it_and_on_the_path_of_a_link_are_checked() {
+        // Everybody can enter /tmp; the user's own TMPDIR may be closed to others.
         let dir = tempfile::tempdir_in("/tmp").unwrap();
         let (open, cache) = (dir.path().join("open"), dir.path().join("open/a/cache"));
         check(&cache).unwrap();

@@ -1,4 +1,4 @@
-//! What the machine did while something was waited for: whether it is why it did not come.
+//! Whether the machine was too busy during a wait, and so the reason that it timed out.
 
 use std::{
     fs,
@@ -6,19 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A begin of a wait may be told from a sample that is as old as this.
+/// A new wait may start from a sample up to this old.
 const FRESH: Duration = Duration::from_secs(1);
-/// Processor time, in seconds, that must have passed for a judgement.
+/// Minimum processor time, in seconds, for a judgement.
 const ENOUGH: f64 = 2.0;
 /// The kernel's unit of processor time.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Parts of processor time that make a machine the cause: given to others, spent waiting for a
-/// disk, and in use while more wanted to run.
+/// Shares of processor time from which the machine is the cause: stolen by its host, spent waiting
+/// for a disk, and busy while more programs wanted to run.
 const STOLEN: f64 = 0.2;
 const WAITED: f64 = 0.5;
 const BUSY: f64 = 0.9;
-/// As many programs for each processor are a crowd.
+/// Runnable programs per processor from which the machine is crowded.
 const CROWD: f64 = 2.0;
 
 /// What all processors have done since the machine started, in the kernel's ticks.
@@ -36,7 +36,7 @@ impl Sample {
         Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
 
-    /// One that is at most a second old: many waits begin at once.
+    /// A sample that is at most a second old: many waits begin at once, and share one.
     pub(super) fn recent() -> Option<Self> {
         static LAST: Mutex<Option<(Instant, Sample)>> = Mutex::new(None);
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl Sample {
             .split_whitespace()
             .map_while(|word| word.parse().ok())
             .collect();
-        // In this order; guests' time, behind it, is in the users' already.
+        // The order of proc(5); the guests' time that follows is already part of user time.
         let [user, nice, system, idle, disk, irq, softirq, stolen, ..] = ticks[..] else {
             return None;
         };
@@ -64,7 +64,7 @@ impl Sample {
         })
     }
 
-    /// The part of processor time that the machine's host gave to others.
+    /// The share of processor time that the machine's host gave to others.
     pub(super) fn stolen(self) -> f64 {
         part(self.stolen, self.all)
     }
@@ -78,7 +78,7 @@ impl Sample {
         }
     }
 
-    /// Why nothing could go on as fast as it should, if the machine is the cause.
+    /// Why work was slow, if the machine is the cause.
     fn trouble(self, load: f64, processors: usize) -> Option<String> {
         if (self.all as f64) < ENOUGH * TICKS_PER_SECOND {
             return None;
@@ -104,7 +104,7 @@ impl Sample {
     }
 }
 
-/// Why the machine is the cause of what took too long since then, if it is.
+/// Why the machine was too slow since the sample, if it was.
 pub(super) fn trouble_since(before: Sample) -> Option<String> {
     Sample::now()?.since(before).trouble(load(), processors())
 }
@@ -131,7 +131,7 @@ fn part(ticks: u64, all: u64) -> f64 {
 mod tests {
     use super::*;
 
-    /// A minute of two processors, as percents: busy, waiting for a disk, given to others.
+    /// A minute of two processors, in percent: busy, waiting for a disk, stolen by the host.
     fn minute(busy: u64, disk: u64, stolen: u64) -> Sample {
         Sample {
             busy: busy * 120,
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_table_is_read() {
+    fn proc_stat_is_read() {
         let stat = "cpu  142627 4556 19234 20925 519 0 177 366 12 0\ncpu0 1 2 3 4 5 6 7 8 9 0\n";
         let sample = Sample::parse(stat).unwrap();
         assert_eq!(sample.busy, 142_627 + 4556 + 19_234 + 177);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_is_the_cause_when_it_had_no_time_to_give() {
+    fn a_machine_without_spare_time_is_the_cause() {
         let told = [
             minute(99, 0, 1).trouble(14.2, 2),
             minute(60, 0, 34).trouble(3.0, 2),
@@ -167,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_with_time_to_give_is_not_the_cause() {
+    fn a_machine_with_spare_time_is_not_the_cause() {
         let innocent = [
-            // Busy, but with nobody in the queue: this is what a build looks like.
+            // Busy, but with an empty queue, as during a build.
             minute(99, 0, 0).trouble(2.1, 2),
-            // A queue that is gone already.
+            // A high load whose queue is already gone.
             minute(40, 10, 5).trouble(14.2, 2),
             minute(5, 30, 1).trouble(0.4, 2),
-            // Too short a time to say.
+            // Too short a time for a judgement.
             Sample {
                 busy: 90,
                 disk: 0,

@@ -1,4 +1,4 @@
-//! How much longer than usual this machine may take: one factor for every deadline.
+//! The one factor of every deadline: how much slower than usual this machine is.
 
 use std::{
     fs::{self, File},
@@ -10,15 +10,15 @@ use std::{
 use super::machine::{Sample, load, processors};
 use crate::settings::settings;
 
-/// How many bytes of random numbers are timed, and how long an ordinary machine takes at most.
-/// The kernel makes them: no compiler setting of this program changes how long that takes.
+/// The benchmark reads this many random bytes, which takes an ordinary machine at most so long. The
+/// kernel computes them, so this program's optimization level does not matter.
 const BYTES: usize = 256 * 1024;
 const ORDINARY: Duration = Duration::from_millis(3);
-/// The least of as many passes counts: no other program ran in its middle.
+/// The fastest of this many passes counts: no other program interrupted it.
 const PASSES: usize = 3;
-/// A smaller factor than this is none.
+/// A smaller factor counts as 1.
 const NOTABLE: f64 = 1.25;
-/// A measured factor is never more than this; `KUBENEST_PATIENCE` may say more.
+/// Upper limit of a measured factor; `KUBENEST_PATIENCE` may be higher.
 const MOST: f64 = 10.0;
 
 /// The factor of every deadline, and why it is what it is.
@@ -26,7 +26,7 @@ const MOST: f64 = 10.0;
 pub struct Patience {
     /// Every deadline is multiplied by it.
     pub factor: f64,
-    /// Who says so: the setting, or what was measured.
+    /// Where the factor is from: the setting, or the measurement.
     pub reason: String,
 }
 
@@ -46,15 +46,15 @@ tokio::task_local! {
     static FACTOR: f64;
 }
 
-/// Does work in which every deadline is multiplied by this factor and no other.
+/// Runs work with this factor in place of the process' own.
 pub async fn with_factor<T>(factor: f64, work: impl Future<Output = T>) -> T {
     FACTOR.scope(factor, Box::pin(work)).await
 }
 
-/// What deadlines are multiplied by here.
+/// The factor of deadlines in the current task.
 pub(super) fn factor() -> f64 {
     FACTOR.try_with(|factor| *factor).unwrap_or_else(|_| {
-        // Unit tests assert on deadlines: there, a machine under load changes none.
+        // Unit tests assert on deadlines, which must not depend on the machine's load.
         if cfg!(test) { 1.0 } else { patience().factor }
     })
 }
@@ -65,17 +65,17 @@ pub fn scaled(deadline: Duration) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-/// What is measured of a machine.
+/// Measurements of a machine.
 #[derive(Debug, Clone, Copy)]
 struct Machine {
-    /// How long the random numbers took.
+    /// How long the benchmark took.
     pass: Duration,
     /// Programs that wanted to run in the last minute, on average.
     load: f64,
     processors: usize,
-    /// Part of processor time that its host gave to others, since it started.
+    /// Share of processor time that its host gave to others, since it booted.
     stolen: f64,
-    /// Part of the last ten seconds in which everything waited for a disk.
+    /// Share of the last ten seconds in which everything waited for a disk.
     stalled: f64,
 }
 
@@ -86,13 +86,13 @@ impl Machine {
             load: load(),
             processors: processors(),
             stolen: Sample::now().map_or(0.0, |sample| sample.stolen()),
-            stalled: stalled(&fs::read_to_string("/proc/pressure/io").unwrap_or_default()),
+            stalled: stalled_share(&fs::read_to_string("/proc/pressure/io").unwrap_or_default()),
         }
     }
 
     fn patience(self) -> Patience {
         let slow = self.pass.as_secs_f64() / ORDINARY.as_secs_f64();
-        // A crowd passes, and deadlines have room for some of it.
+        // The square root, because a crowd passes and deadlines have some slack.
         let crowd = (self.load / self.processors.max(1) as f64).sqrt();
         let stolen = 1.0 / (1.0 - self.stolen).max(0.1);
         let stalled = 1.0 / (1.0 - self.stalled).max(0.1);
@@ -120,7 +120,8 @@ impl Machine {
                 ),
             ),
         ];
-        // A crowd waits for the disk, too: what waits there counts once.
+        // Programs that wait for the disk are part of the load, so only the larger of the two
+        // counts.
         let factor = slow.max(1.0) * crowd.max(stalled).max(1.0) * stolen.max(1.0);
         if factor < NOTABLE {
             return Patience {
@@ -150,8 +151,8 @@ fn time_of_a_pass() -> Duration {
     passes.min().unwrap_or(ORDINARY)
 }
 
-/// The part of ten seconds in a text of /proc/pressure in which nothing could go on.
-fn stalled(pressure: &str) -> f64 {
+/// The share of ten seconds in which nothing could run, from a text of /proc/pressure.
+fn stalled_share(pressure: &str) -> f64 {
     let full = pressure
         .lines()
         .find_map(|line| line.strip_prefix("full avg10="));
@@ -171,18 +172,18 @@ mod tests {
         stalled: 0.0,
     };
 
-    fn told(machine: Machine) -> String {
+    fn describe(machine: Machine) -> String {
         let Patience { factor, reason } = machine.patience();
         format!("{factor:.1}: {reason}")
     }
 
     #[test]
     fn an_ordinary_machine_gets_the_deadlines_as_they_are() {
-        assert_eq!(told(ORDINARY_MACHINE), "1.0: an ordinary machine");
+        assert_eq!(describe(ORDINARY_MACHINE), "1.0: an ordinary machine");
     }
 
     #[test]
-    fn what_makes_a_machine_slow_is_told_and_counts() {
+    fn each_reason_of_slowness_counts_and_is_named() {
         let emulated = Machine {
             pass: Duration::from_millis(18),
             ..ORDINARY_MACHINE
@@ -203,7 +204,7 @@ mod tests {
             pass: Duration::from_secs(1),
             ..crowded
         };
-        let all = [emulated, crowded, neighbours, disk, hopeless].map(told);
+        let all = [emulated, crowded, neighbours, disk, hopeless].map(describe);
         insta::assert_snapshot!(all.join("\n"), @r"
         6.1: measured: a processor takes 6.0 times as long as usual
         1.9: measured: load 6.8 on 2 processors
@@ -214,11 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_words_about_pressure_are_read() {
+    fn proc_pressure_is_read() {
         let text = "some avg10=9.00 avg60=1.00 avg300=0.00 total=1\n\
                     full avg10=60.50 avg60=1.00 avg300=0.00 total=1\n";
-        assert!((stalled(text) - 0.605).abs() < 1e-9);
-        assert!(stalled("").abs() < 1e-9);
+        assert!((stalled_share(text) - 0.605).abs() < 1e-9);
+        assert!(stalled_share("").abs() < 1e-9);
     }
 
     #[tokio::test]
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn measuring_takes_no_time_that_anybody_notices() {
+    fn this_machine_can_be_measured() {
         assert!(Machine::now().processors > 0);
         assert!(Machine::now().pass > Duration::ZERO);
     }
