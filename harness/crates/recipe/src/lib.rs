@@ -1,4 +1,4 @@
-//! What a node image is made of, and which versions are known not to work together.
+//! Recipes of node images, and the table of versions that are known not to work together.
 
 pub mod compat;
 pub mod recipe;

@@ -1,11 +1,11 @@
-//! The names of what is looked at, before a boot and on the nodes.
+//! The names of all checks, of versions before a boot and of the nodes' health.
 
 use std::fmt;
 
 use kubenest_base::{Error, Result};
 
-/// What is looked at: by the table of pairs before a boot, by the health checks on the nodes, and
-/// by both where they look at the same.
+/// The subject of a check. The table of version pairs and the health checks of nodes share these
+/// names where they check the same subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Check {
@@ -13,9 +13,9 @@ pub enum Check {
     Cri,
     /// containerd's snapshotter.
     Snapshotter,
-    /// containerd's plugins, and what they are known not to load with.
+    /// containerd's plugins, and configurations that keep them from loading.
     Plugins,
-    /// The containerd that runs is the one on disk.
+    /// Whether the running containerd is the one on disk.
     Daemon,
     /// The shim and the daemon.
     Shim,
@@ -25,7 +25,7 @@ pub enum Check {
     Disk,
     /// The disk's inodes.
     Inodes,
-    /// What the kubelet deletes.
+    /// The kubelet's garbage collection of images.
     Kubelet,
     /// The control groups.
     Cgroup,
@@ -43,7 +43,7 @@ pub enum Check {
     Kubernetes,
     /// kind and kubeadm.
     Kubeadm,
-    /// What was planned and what runs.
+    /// The planned and the running versions.
     Drift,
 }
 
@@ -70,7 +70,7 @@ impl Check {
         Self::Drift,
     ];
 
-    /// Its name, as it is written in reports and tolerated by.
+    /// The check's name in reports and in `tolerate`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cri => "cri",
@@ -96,8 +96,7 @@ impl Check {
 
     /// The check of this name.
     ///
-    /// # Errors
-    /// There is none: a misspelt name would tolerate nothing and say nothing.
+    /// # Errors No check has this name: a misspelt name would silently tolerate nothing.
     pub fn named(name: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|check| check.name() == name);
         found.ok_or_else(|| {

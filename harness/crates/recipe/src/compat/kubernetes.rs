@@ -1,4 +1,4 @@
-//! What Kubernetes demands of the parts around it, release by release.
+//! What each release of Kubernetes requires of the parts around it.
 
 use jiff::civil::Date;
 use semver::Version;
@@ -8,8 +8,8 @@ use super::{
     table::{minor, table},
 };
 
-/// Whether containerd recommends this release of its own for this Kubernetes, and speaks the CRI
-/// of its kubelet. What is only not recommended is untested, not known to fail.
+/// Whether containerd and this Kubernetes' kubelet share a version of the CRI, and containerd's
+/// documentation recommends the pair. A pair that is only not recommended is unknown, not bad.
 pub fn kubernetes(kubernetes: &Version, containerd: &Version) -> Verdict {
     let spoken = cri(kubernetes, containerd);
     if spoken != Verdict::KnownGood {
@@ -53,7 +53,7 @@ fn cri(kubernetes: &Version, containerd: &Version) -> Verdict {
         }
     };
     let (v1, v2) = (&known.containerd_v1, &known.containerd_without_v1alpha2);
-    if reaches(kubernetes, &known.kubelet_v1_only) && containerd < v1 {
+    if is_of_minor_or_later(kubernetes, &known.kubelet_v1_only) && containerd < v1 {
         let older = &known.kubelet_v1_only;
         return bad(
             "v1",
@@ -63,7 +63,8 @@ fn cri(kubernetes: &Version, containerd: &Version) -> Verdict {
             ),
         );
     }
-    if !reaches(kubernetes, &known.kubelet_v1) && reaches(containerd, v2) {
+    if !is_of_minor_or_later(kubernetes, &known.kubelet_v1) && is_of_minor_or_later(containerd, v2)
+    {
         return bad(
             "v1alpha2",
             format!(
@@ -73,7 +74,9 @@ fn cri(kubernetes: &Version, containerd: &Version) -> Verdict {
         );
     }
     let announced = &known.runtime_config;
-    if reaches(kubernetes, &announced.kubelet) && !reaches(containerd, &announced.containerd) {
+    if is_of_minor_or_later(kubernetes, &announced.kubelet)
+        && !is_of_minor_or_later(containerd, &announced.containerd)
+    {
         return Verdict::unknown(format!(
             "from Kubernetes {} on, upstream has announced, no kubelet starts with a runtime that \
              lacks CRI's RuntimeConfig, as every containerd before {} does; see {}",
@@ -85,7 +88,7 @@ fn cri(kubernetes: &Version, containerd: &Version) -> Verdict {
     Verdict::KnownGood
 }
 
-/// Whether a kind release makes clusters of this Kubernetes: it has to write a version of
+/// Whether a kind release can make clusters of this Kubernetes: kind has to write a version of
 /// kubeadm's API that kubeadm reads.
 ///
 /// ```
@@ -103,7 +106,7 @@ pub fn kubeadm(kind: &Version, kubernetes: &Version) -> Verdict {
     }
     let known = &table().kubeadm;
     let newer = &known.kind_writes_v1beta4;
-    if !reaches(kubernetes, &known.without_v1beta3) || kind >= newer {
+    if !is_of_minor_or_later(kubernetes, &known.without_v1beta3) || kind >= newer {
         return Verdict::KnownGood;
     }
     let (gone, last) = (minor(&known.without_v1beta3), &known.without_v1beta3);
@@ -121,7 +124,7 @@ pub fn kubeadm(kind: &Version, kubernetes: &Version) -> Verdict {
 }
 
 /// Whether a kubelet starts on a host with cgroup v1, when its configuration does not say
-/// `failCgroupV1: false`. A boot says that itself.
+/// `failCgroupV1: false`. A boot of kubenest sets that.
 pub fn cgroup_v1(kubernetes: &Version) -> Verdict {
     if !refuses_cgroup_v1(kubernetes) {
         return Verdict::KnownGood;
@@ -141,19 +144,19 @@ pub fn cgroup_v1(kubernetes: &Version) -> Verdict {
     }
 }
 
-/// Whether kubelets of this release refuse cgroup v1 unless they are told not to.
+/// Whether kubelets of this release refuse cgroup v1 by default.
 pub fn refuses_cgroup_v1(kubernetes: &Version) -> bool {
-    reaches(kubernetes, &table().cgroup_v1.kubelet)
+    is_of_minor_or_later(kubernetes, &table().cgroup_v1.kubelet)
 }
 
-/// Whether the kubelet of this release still has a flag, written without dashes.
+/// Whether the kubelet of this release still has a flag; `flag` has no leading dashes.
 pub fn kubelet_flag(kubernetes: &Version, flag: &str) -> Verdict {
     let known = &table().removed_flags;
     let mut removed = known.flags.iter();
     let Some(removed) = removed.find(|known| known.flag == flag) else {
         return Verdict::unknown(format!("the flag --{flag} is not in the table"));
     };
-    if !reaches(kubernetes, &removed.since) {
+    if !is_of_minor_or_later(kubernetes, &removed.since) {
         return Verdict::KnownGood;
     }
     let says = format!("unknown flag: --{flag}");
@@ -192,7 +195,7 @@ pub fn registry_mirrors(containerd: &Version) -> Verdict {
     }
 }
 
-/// What of these parts gets no patches any more on this day, for people: no reason to refuse.
+/// Notes for people about parts that no longer get patches on this day; no reason to refuse them.
 pub fn end_of_life(stack: &Stack, today: Date) -> Vec<String> {
     let kubernetes = stack.kubernetes().and_then(|version| {
         let row = table().recommended(&version)?;
@@ -211,7 +214,7 @@ pub fn end_of_life(stack: &Stack, today: Date) -> Vec<String> {
         .collect()
 }
 
-/// Whether this is of that minor or a later one, candidates included.
-fn reaches(version: &Version, since: &Version) -> bool {
+/// Whether a version is of this minor or a later one; release candidates count.
+fn is_of_minor_or_later(version: &Version, since: &Version) -> bool {
     (version.major, version.minor) >= (since.major, since.minor)
 }

@@ -1,8 +1,8 @@
-//! Which versions are known to work together, and which are known not to.
+//! Which versions are known to work together, and which are not.
 //!
-//! Asked before a boot, so that a pair known to fail costs milliseconds and a sentence, not a
-//! cluster and a riddle, and once more when the node can say what really runs in it. Pure: the
-//! answers come from a table, `data/compat.yaml`.
+//! Checked before a boot, so that a known-bad pair costs milliseconds and a sentence, not a cluster
+//! and a riddle; and again when the nodes report what really runs. All answers come from a table,
+//! `data/compat.yaml`.
 
 mod check;
 mod kubernetes;
@@ -20,31 +20,31 @@ pub use self::{
 pub use self::{kubernetes::refuses_cgroup_v1, stack::version};
 use kubenest_base::{Error, Result};
 
-/// What is known of a pair of versions.
+/// The knowledge about a pair of versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It works.
     KnownGood,
     /// It fails.
     KnownBad {
-        /// Which versions, what fails and why.
+        /// The versions, what fails and why.
         cause: String,
-        /// What the part that fails says, word for word.
+        /// The literal message of the part that fails.
         says: String,
         /// What to change.
         cure: String,
-        /// Where upstream has it.
+        /// Upstream's issue about it.
         link: String,
     },
-    /// It is not in the table, or depends on more than versions.
+    /// The pair is not in the table, or the answer depends on more than versions.
     Unknown {
-        /// What is missing there.
+        /// Why it is unknown.
         why: String,
     },
 }
 
 impl Verdict {
-    /// Lets pass what is not known to fail.
+    /// Passes unless the pair is known to fail.
     ///
     /// # Errors
     /// Refused, with cause, cure and link, when the pair is known to fail.
@@ -78,25 +78,25 @@ impl Verdict {
 pub fn loader(kind: &Version, containerd: &Version) -> Verdict {
     match known_line(containerd) {
         Ok(line) => load(kind, containerd, line.config, None),
-        // Of a release that is not known nothing can be said, whatever it meets.
+        // An unknown kind release is the better reason: it makes every pair unknown.
         Err(unknown) => known_kind(kind).err().unwrap_or(unknown),
     }
 }
 
-/// As [`loader`], for a node whose `containerd config dump` is of this version and whose
-/// snapshotter, if it is known, is this one.
+/// As [`loader`], for a node with this version of `containerd config dump` and this snapshotter, if
+/// it is known.
 fn load(kind: &Version, containerd: &Version, config: u32, snapshotter: Option<&str>) -> Verdict {
     let release = match known_kind(kind) {
         Ok(release) => release,
         Err(unknown) => return unknown,
     };
     if !release.reads.contains(&config) {
-        return unread(release, containerd, config);
+        return unreadable_config(release, containerd, config);
     }
     imports(containerd, snapshotter)
 }
 
-/// Whether `ctr images import`, as `kind load` calls it, unpacks for this snapshotter; none is
+/// Whether `ctr images import`, as `kind load` calls it, can unpack for this snapshotter; `None` is
 /// the default one.
 pub fn imports(containerd: &Version, snapshotter: Option<&str>) -> Verdict {
     let line = match known_line(containerd) {
@@ -133,14 +133,14 @@ pub fn imports(containerd: &Version, snapshotter: Option<&str>) -> Verdict {
 
 const NOT_UNPACKED: &str = "unable to initialize unpacker: no unpack platforms defined";
 
-/// Whether a containerd daemon understands what a shim of another release answers.
+/// Whether a containerd daemon understands the answer of a shim of another release.
 pub fn shim(daemon: &Version, shim: &Version) -> Verdict {
     let (ours, theirs) = match (known_line(daemon), known_line(shim)) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
         (Err(unknown), _) | (_, Err(unknown)) => return unknown,
     };
     if ours.shim == Form::Protobuf && theirs.line == "1.6" {
-        // Observed with 1.6.20 under 2.3.4; which of their releases it takes is not known.
+        // Observed with 1.6.20 under 2.3.4; the exact range of affected releases is not known.
         return Verdict::unknown(format!(
             "containerd of the {} line reads its answer, but pods were seen to fail with `type \
              with url …: not found`",
@@ -200,12 +200,12 @@ pub fn image_volume(containerd: &Version) -> Verdict {
 
 const NO_HOST_PATH: &str = "failed to mkdir \"\"";
 
-/// Whether a client of this revision of cri-api, such as `0.30.0` (the one of Kubernetes 1.30),
-/// can ask for an image volume.
+/// Whether a client of this release of cri-api, such as `0.30.0` (that of Kubernetes 1.30), can ask
+/// for an image volume.
 pub fn cri_client(revision: &Version) -> Verdict {
     let known = &table().cri_client;
     let first = &known.image_mount;
-    // A candidate of the first release has the field too.
+    // Release candidates of the first release have the field too.
     if (revision.major, revision.minor) >= (first.major, first.minor) {
         return Verdict::KnownGood;
     }
@@ -221,8 +221,8 @@ pub fn cri_client(revision: &Version) -> Verdict {
     }
 }
 
-/// Whether `kind load docker-image` gets whole images out of an engine. Out of containerd's
-/// store that depends on the image, which is not known before it is loaded.
+/// Whether `kind load docker-image` gets complete images out of an engine. For containerd's store
+/// that depends on the image, which is not known in advance.
 pub fn image_store(store: ImageStore) -> Verdict {
     match store {
         ImageStore::Graph => Verdict::KnownGood,
@@ -236,21 +236,21 @@ pub fn image_store(store: ImageStore) -> Verdict {
     }
 }
 
-/// The containerd in a published node image, if the table has that image. Only the digest
-/// counts: tags are pushed again with other content.
+/// The containerd in a published node image, if the table has that image. Only the digest counts,
+/// because tags are pushed again with other content.
 pub fn containerd_in(image: &str) -> Option<&'static Version> {
-    published(image).map(|(_, containerd)| containerd)
+    published_image(image).map(|(_, containerd)| containerd)
 }
 
 /// The Kubernetes in a published node image, if the table has that image.
 pub fn kubernetes_in(image: &str) -> Option<Version> {
-    let (node, _) = published(image)?;
+    let (node, _) = published_image(image)?;
     let (name, _) = node.split_once('@')?;
     version(name.rsplit_once(':')?.1)
 }
 
-/// The table's image of the same digest, and its containerd.
-fn published(image: &str) -> Option<(&'static str, &'static Version)> {
+/// The image in the table with the same digest, and its containerd.
+fn published_image(image: &str) -> Option<(&'static str, &'static Version)> {
     let digest = image.split_once('@')?.1;
     let releases = table().kind.iter().flat_map(|kind| {
         let images = std::iter::once(&kind.node).chain(&kind.others);
@@ -284,9 +284,9 @@ fn known_kind(release: &Version) -> Result<&'static Kind, Verdict> {
         .ok_or_else(|| Verdict::unknown(format!("kind {release} is not in the table")))
 }
 
-fn unread(kind: &Kind, containerd: &Version, config: u32) -> Verdict {
+fn unreadable_config(kind: &Kind, containerd: &Version, config: u32) -> Verdict {
     let release = &kind.release;
-    // Releases that read one version only look for its key, without looking at the version.
+    // Releases that read only one version look for its key and never at the version itself.
     let (problem, says) = if let [only] = kind.reads[..] {
         let key = table()
             .config(only)
@@ -300,7 +300,7 @@ fn unread(kind: &Kind, containerd: &Version, config: u32) -> Verdict {
             "is newer than it reads".to_owned(),
             format!(
                 "unknown containerd config version: {config} (supported versions: {})",
-                listed(&kind.reads)
+                join_for_people(&kind.reads)
             ),
         )
     };
@@ -328,8 +328,8 @@ fn unread(kind: &Kind, containerd: &Version, config: u32) -> Verdict {
     }
 }
 
-/// As people write a list: `2, 3 and 4`.
-fn listed(numbers: &[u32]) -> String {
+/// A list for people: `2, 3 and 4`.
+fn join_for_people(numbers: &[u32]) -> String {
     let words: Vec<String> = numbers.iter().map(u32::to_string).collect();
     match &words[..] {
         [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),

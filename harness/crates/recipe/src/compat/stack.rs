@@ -1,4 +1,4 @@
-//! Everything that meets in one test, and what is known of each pair in it.
+//! The parts that run together in one test, and the verdict on each pair of them.
 
 use std::fmt;
 
@@ -11,25 +11,24 @@ use super::{
 use crate::recipe::{Content, Recipe, Role};
 use kubenest_base::Result;
 
-/// The parts that meet in a test. What is not known is left out, and pairs with it are not
-/// judged.
+/// The parts that run together in a test. Pairs with an unknown part are not judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stack {
-    /// The kind release that loads images; none when nothing is loaded by kind.
+    /// The kind release that loads images; `None` when kind loads nothing.
     pub kind: Option<Version>,
     /// The node image's reference, if it is not built from a recipe.
     pub node_image: Option<String>,
     /// The containerd daemon.
     pub containerd: Option<Version>,
-    /// The shim of runc that it starts.
+    /// The shim that the daemon starts.
     pub shim: Option<Version>,
-    /// The snapshotter that its configuration names: in the file as long as it is planned, in
-    /// the dump, for which loaders unpack, when a node tells.
+    /// The snapshotter in containerd's configuration: from the file before a boot, and from the
+    /// running node's config dump, which loaders unpack for, afterwards.
     pub snapshotter: Option<String>,
-    /// Version of what `containerd config dump` writes in the node; only a node can tell.
+    /// Version of the output of `containerd config dump`; only known from a running node.
     pub config: Option<u32>,
-    /// The revision of cri-api of a client that is to mount images as volumes; none when
-    /// nothing mounts images.
+    /// The cri-api release of the client that mounts images as volumes; `None` when nothing mounts
+    /// images.
     pub cri_api: Option<Version>,
     /// The Docker engine.
     pub engine: Option<Version>,
@@ -37,7 +36,7 @@ pub struct Stack {
     pub engine_image_store: Option<ImageStore>,
     /// Kubernetes.
     pub kubernetes: Option<Version>,
-    /// The host has cgroup v1, and nothing tells the kubelets to run there.
+    /// The host has cgroup v1, and the kubelets are not configured to accept it.
     pub refused_cgroup_v1: bool,
     /// containerd's configuration has registry mirrors and no `config_path`.
     pub registry_mirrors: bool,
@@ -46,25 +45,25 @@ pub struct Stack {
 /// Where a Docker engine keeps its images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageStore {
-    /// In its own store, one platform of each image.
+    /// In Docker's own store, one platform of each image.
     Graph,
-    /// In containerd's, with the index of all platforms.
+    /// In containerd's store, with the index of all platforms.
     Containerd,
 }
 
-/// What is known of one pair.
+/// The verdict on one pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What the pair is needed for: the name of a [`Check`], which a health check may bear too.
+    /// The name of the [`Check`], which may also be that of a health check.
     pub name: &'static str,
-    /// The two parts, as `kind 0.26.0 with containerd 2.0.2`.
+    /// The two parts, such as `kind 0.26.0 with containerd 2.0.2`.
     pub pair: String,
-    /// What is known.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// Judges what is planned, from recipe, image labels and spec: costs nothing, and keeps a
-/// cluster that cannot work from being started.
+/// Judges the planned versions (from recipe, image labels and spec), so that a cluster that cannot
+/// work is never booted.
 ///
 /// ```
 /// # use kubenest_recipe as kubenest;
@@ -139,12 +138,12 @@ pub fn before_boot(stack: &Stack) -> Vec<Finding> {
     findings
 }
 
-/// Judges what really runs: what the nodes say replaces what was planned, and each difference
-/// between the two is a finding of its own, named `drift`.
+/// Judges the running versions: those that the nodes report replace the planned ones, and each
+/// difference is a finding of its own, named `drift`.
 pub fn after_boot(planned: &Stack, running: &Stack) -> Vec<Finding> {
     let differs = |part: &str, planned: Option<&Version>, running: Option<&Version>| {
         let (planned, running) = (planned?, running?);
-        // Distributions add words of their own after the three numbers.
+        // Distributions add suffixes after the three numbers.
         let numbers = |v: &Version| (v.major, v.minor, v.patch);
         (numbers(planned) != numbers(running)).then(|| Finding {
             name: Check::Drift.name(),
@@ -164,14 +163,13 @@ pub fn after_boot(planned: &Stack, running: &Stack) -> Vec<Finding> {
     .into_iter()
     .flatten()
     .collect();
-    findings.extend(before_boot(&planned.corrected(running)));
+    findings.extend(before_boot(&planned.corrected_by(running)));
     findings
 }
 
-/// Lets pass what is not known to fail, and what the health checks named in `tolerated` look at.
+/// Passes unless a pair is known to fail whose check is not in `tolerated`.
 ///
-/// # Errors
-/// Refused, with cause, cure and link of the first pair that is known to fail.
+/// # Errors Refused, with cause, cure and link of the first such pair.
 pub fn refuse_known_bad(findings: &[Finding], tolerated: &[String]) -> Result<()> {
     let bad = findings
         .iter()
@@ -181,7 +179,7 @@ pub fn refuse_known_bad(findings: &[Finding], tolerated: &[String]) -> Result<()
 }
 
 impl Finding {
-    /// For people, when it is not known whether the pair works.
+    /// A warning for people, if it is not known whether the pair works.
     pub fn warning(&self) -> Option<String> {
         match &self.verdict {
             Verdict::Unknown { .. } => Some(self.to_string()),
@@ -201,7 +199,7 @@ impl fmt::Display for Finding {
 }
 
 impl Stack {
-    /// What a recipe says of its nodes.
+    /// The parts that a recipe determines.
     pub fn of(recipe: &Recipe) -> Self {
         match &recipe.content {
             Content::Image(image) => Self {
@@ -218,8 +216,8 @@ impl Stack {
         }
     }
 
-    /// This, with everything that `other` knows better.
-    fn corrected(&self, other: &Self) -> Self {
+    /// This stack with all known parts of `other` in place of its own.
+    fn corrected_by(&self, other: &Self) -> Self {
         let (ours, theirs) = (self.clone(), other.clone());
         Self {
             kind: theirs.kind.or(ours.kind),
@@ -237,19 +235,19 @@ impl Stack {
         }
     }
 
-    /// The Kubernetes, said or known from the node image's digest.
+    /// The Kubernetes, given or known from the node image's digest.
     pub fn kubernetes(&self) -> Option<Version> {
         let known = || kubernetes_in(self.node_image.as_deref()?);
         self.kubernetes.clone().or_else(known)
     }
 
-    /// The containerd, said or known from the node image's digest.
+    /// The containerd, given or known from the node image's digest.
     pub(super) fn containerd(&self) -> Option<&Version> {
         let known = || containerd_in(self.node_image.as_deref()?);
         self.containerd.as_ref().or_else(known)
     }
 
-    /// Where the engine keeps images; its version says what the default is.
+    /// Where the engine keeps images, given or the default of its version.
     fn store(&self) -> Option<ImageStore> {
         let default = || {
             let since = &table().image_store.containerd_since;
@@ -261,7 +259,7 @@ impl Stack {
         self.engine_image_store.or_else(default)
     }
 
-    /// Whether this kind release loads images into the node.
+    /// Whether this kind release can load images into the node.
     fn loads(&self, kind: &Version) -> Verdict {
         if let Err(unknown) = known_kind(kind) {
             return unknown;
@@ -286,8 +284,8 @@ impl Stack {
     }
 }
 
-/// A version as programs print it: a leading `v` and what follows the three numbers, such as a
-/// distribution's own count, do not matter here.
+/// Parses a version as programs print it: without a leading `v`, and without a suffix that is not
+/// semver, such as a distribution's revision.
 pub fn version(text: &str) -> Option<Version> {
     let text = text.trim().trim_start_matches('v');
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
@@ -312,7 +310,7 @@ mod tests {
         }
     }
 
-    /// The names of what is known to fail, and of what is unknown.
+    /// The names of the pairs that are known to fail, and of the unknown ones.
     fn trouble(findings: &[Finding]) -> (Vec<&str>, Vec<&str>) {
         let bad = |f: &&Finding| matches!(f.verdict, Verdict::KnownBad { .. });
         let unknown = |f: &&Finding| matches!(f.verdict, Verdict::Unknown { .. });
@@ -327,12 +325,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_nothing_found() {
+    fn an_empty_stack_has_no_findings() {
         assert_eq!(before_boot(&Stack::default()), []);
     }
 
     #[test]
-    fn each_known_part_is_judged_against_the_others() {
+    fn each_pair_of_known_parts_is_judged() {
         let whole = Stack {
             shim: v("2.0.2"),
             snapshotter: Some("overlayfs".into()),
@@ -356,7 +354,7 @@ mod tests {
         for finding in &findings {
             assert_eq!(finding.verdict, Verdict::KnownGood, "{finding}");
         }
-        // Each part, made worse, is found under its name.
+        // A bad version of each part is found under its check's name.
         let worse = |change: fn(&mut Stack)| {
             let mut stack = whole.clone();
             change(&mut stack);
@@ -420,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_counts_and_what_differs_from_the_plan_is_told() {
+    fn running_versions_count_and_differences_from_the_plan_are_reported() {
         let planned = stack("0.27.0", "2.0.2");
         let running = Stack {
             containerd: v("2.3.4"),
@@ -439,7 +437,7 @@ mod tests {
             ..Stack::default()
         };
         assert_eq!(trouble(&after_boot(&planned, &same)), (vec![], vec![]));
-        // The node's own dump wins over what its version lets expect.
+        // The node's dump wins over the default of its version.
         let odd = Stack {
             config: Some(4),
             ..Stack::default()
@@ -454,7 +452,7 @@ mod tests {
             ..stack("0.33.0", containerd)
         };
         assert_eq!(trouble(&before_boot(&native("2.0.6"))).0, ["loader"]);
-        // Until then the dump names the default one, whatever is in the file.
+        // Older releases name the default snapshotter in the dump, whatever is in the file.
         assert_eq!(trouble(&before_boot(&native("2.0.2"))).0, [""; 0]);
         let told = Stack {
             config: Some(3),
@@ -466,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_spec_tolerates_is_not_refused() {
+    fn a_tolerated_check_is_not_refused() {
         let findings = before_boot(&stack("0.26.0", "2.0.2"));
         assert!(refuse_known_bad(&findings, &["shim".to_owned()]).is_err());
         refuse_known_bad(&findings, &["loader".to_owned()]).unwrap();

@@ -41,7 +41,7 @@ pub(super) struct Line {
     pub(super) until: String,
 }
 
-/// How a shim tells where it listens; a daemon reads its own form and older ones.
+/// The form in which a shim reports its address; a daemon reads its own form and older ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Form {
@@ -55,20 +55,20 @@ pub(super) enum Form {
 #[serde(deny_unknown_fields)]
 pub(super) struct Config {
     pub version: u32,
-    /// Where it has the snapshotter's name.
+    /// The key of the snapshotter's name.
     pub(super) key: String,
     pub(super) link: String,
 }
 
-/// When `ctr images import`, as `kind load` calls it, cannot unpack.
+/// Where `ctr images import`, as `kind load` calls it, cannot unpack.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Import {
-    /// Releases that never can.
+    /// Releases that can never unpack.
     pub(super) broken: Vec<Version>,
     pub(super) fixed: Version,
     pub(super) link: String,
-    /// The only snapshotter for which the transfer service can.
+    /// The only snapshotter that the transfer service unpacks for.
     pub(super) unpacks: String,
     pub(super) hidden: Hidden,
     pub(super) transfer_link: String,
@@ -99,12 +99,12 @@ pub(super) struct CriClient {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Store {
-    /// The first Docker whose default it is to keep images in containerd.
+    /// The first Docker that keeps images in containerd by default.
     pub(super) containerd_since: Version,
     pub(super) link: String,
 }
 
-/// What containerd recommends for a minor of Kubernetes.
+/// containerd's recommendation for a minor of Kubernetes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Recommendation {
@@ -116,8 +116,8 @@ pub(super) struct Recommendation {
     pub(super) until: String,
 }
 
-/// Which versions of the CRI kubelets and containerds speak. Of a Kubernetes and of a containerd
-/// without v1alpha2, major and minor count.
+/// The versions of the CRI that releases speak. Only major and minor count for Kubernetes and for
+/// `containerd_without_v1alpha2`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cri {
@@ -132,12 +132,12 @@ pub(super) struct Cri {
     pub(super) runtime_config: RuntimeConfig,
 }
 
-/// A call that kubelets are announced to demand.
+/// A CRI call that future kubelets will require, as upstream has announced.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuntimeConfig {
     pub(super) kubelet: Version,
-    /// The first that answers it.
+    /// The first containerd that answers it.
     pub(super) containerd: Version,
     pub(super) link: String,
 }
@@ -148,22 +148,22 @@ pub(super) struct RuntimeConfig {
 pub(super) struct Kubeadm {
     /// The first Kubernetes whose kubeadm does not read v1beta3.
     pub(super) without_v1beta3: Version,
-    /// The first kind that writes v1beta4 where v1beta3 is not read.
+    /// The first kind that writes v1beta4 for those releases.
     pub(super) kind_writes_v1beta4: Version,
     pub(super) link: String,
 }
 
-/// When kubelets refuse a host with cgroup v1.
+/// Which kubelets refuse a host with cgroup v1.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CgroupV1 {
-    /// The first that does, unless it is told otherwise.
+    /// The first Kubernetes whose kubelet does so by default.
     pub(super) kubelet: Version,
     pub(super) says: String,
     pub(super) link: String,
 }
 
-/// Flags that kubelets had.
+/// Flags that the kubelet no longer has.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RemovedFlags {
@@ -175,12 +175,12 @@ pub(super) struct RemovedFlags {
 #[serde(deny_unknown_fields)]
 pub(super) struct RemovedFlag {
     pub(super) flag: String,
-    /// The first Kubernetes known to lack it.
+    /// The first Kubernetes known to lack the flag.
     pub(super) since: Version,
     pub(super) cure: String,
 }
 
-/// When registry mirrors keep the CRI plugin from loading.
+/// Releases of containerd whose CRI plugin does not load with registry mirrors.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Mirrors {
@@ -196,11 +196,11 @@ pub(super) struct Mirrors {
 pub(super) struct Kind {
     pub(super) release: Version,
     pub(super) reads: Vec<u32>,
-    /// What its default node image runs.
+    /// The containerd in its default node image.
     pub(super) containerd: Version,
     /// Its default node image, `name:tag@sha256:…`.
     pub(super) node: String,
-    /// Images for older Kubernetes that were built for it.
+    /// Its node images for older Kubernetes.
     #[serde(default)]
     pub(super) others: Vec<String>,
 }
@@ -234,7 +234,7 @@ impl Table {
         self.kind.iter().find(|kind| kind.release == *release)
     }
 
-    /// What containerd recommends for this Kubernetes.
+    /// containerd's recommendation for this Kubernetes.
     pub(super) fn recommended(&self, kubernetes: &Version) -> Option<&Recommendation> {
         let minor = minor(kubernetes);
         self.kubernetes.iter().find(|row| row.minor == minor)

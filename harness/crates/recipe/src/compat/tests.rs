@@ -1,4 +1,4 @@
-//! Every row of the table, and the pairs that upstream's users met.
+//! Every row of the table, and pairs from upstream's bug reports.
 
 use super::*;
 use kubenest_base::ErrorKind;
@@ -95,7 +95,7 @@ fn kind_0_26_on_containerd_2_names_the_missing_key_and_the_cure() {
 }
 
 #[test]
-fn kind_0_31_on_containerd_2_3_is_the_same_failure_again() {
+fn kind_0_31_on_containerd_2_3_cannot_read_the_config_version() {
     let (cause, cure) = cause_and_cure(loader(&v("0.31.0"), &v("2.3.1")));
     assert!(
         cause.ends_with("`unknown containerd config version: 4 (supported versions: 2 and 3)`"),
@@ -105,13 +105,13 @@ fn kind_0_31_on_containerd_2_3_is_the_same_failure_again() {
 }
 
 #[test]
-fn the_first_2_0_releases_cannot_import() {
+fn the_first_2_0_releases_of_containerd_cannot_import() {
     let (_, cure) = cause_and_cure(loader(&v("0.27.0"), &v("2.0.1")));
     assert_eq!(cure, "use containerd 2.0.2 or newer in the node");
 }
 
 #[test]
-fn a_snapshotter_that_is_not_the_default_cannot_be_imported_into_since_2_0() {
+fn since_2_0_images_are_imported_only_for_the_default_snapshotter() {
     let into = |containerd: &str, snapshotter: &str| {
         let containerd = v(containerd);
         let config = table().line(&containerd).unwrap().config;
@@ -129,7 +129,7 @@ fn a_snapshotter_that_is_not_the_default_cannot_be_imported_into_since_2_0() {
 }
 
 #[test]
-fn what_the_table_lacks_is_unknown_and_passes() {
+fn versions_missing_in_the_table_are_unknown_and_pass() {
     for (kind, containerd) in [
         ("0.99.0", "2.0.2"),
         ("0.27.0", "9.0.0"),
@@ -171,7 +171,7 @@ fn a_daemon_reads_shims_of_its_form_and_older() {
 }
 
 #[test]
-fn each_shim_skew_names_what_upstream_prints() {
+fn each_shim_skew_quotes_upstreams_message() {
     for (daemon, newer, text) in [
         ("1.6.20", "2.0.2", "connect: invalid argument"),
         (
@@ -212,7 +212,7 @@ fn a_cri_client_knows_image_mounts_since_0_31() {
 }
 
 #[test]
-fn kubernetes_has_a_containerd_that_is_recommended_for_it() {
+fn each_kubernetes_has_recommended_releases_of_containerd() {
     let good = |release: &str, containerd: &str| {
         let verdict = kubernetes(&v(release), &v(containerd));
         let failed = matches!(verdict, Verdict::KnownBad { .. });
@@ -262,7 +262,7 @@ fn kubernetes_has_a_containerd_that_is_recommended_for_it() {
 }
 
 #[test]
-fn every_table_of_lines_is_in_order_and_its_days_are_days() {
+fn release_lines_are_sorted_and_their_dates_are_valid() {
     let minors = |minors: Vec<&str>| -> Vec<Version> {
         minors
             .into_iter()
@@ -324,7 +324,7 @@ fn a_kubelet_and_a_runtime_need_a_cri_in_common() {
 
 /// <https://github.com/etcd-io/etcd/pull/21888>
 #[test]
-fn a_kind_writes_what_kubeadm_reads() {
+fn kind_must_write_a_version_that_kubeadm_reads() {
     for kind in &table().kind {
         for release in ["1.30.8", "1.32.1", "1.36.4", "1.37.0", "1.38.0-alpha.2"].map(v) {
             let works = release.minor < 37 || kind.release >= v("0.32.0");
@@ -386,7 +386,7 @@ fn kubelets_since_1_35_refuse_cgroup_v1() {
 }
 
 #[test]
-fn a_removed_flag_is_known_from_its_minor_on() {
+fn a_removed_flag_is_bad_from_its_minor_on() {
     for removed in &table().removed_flags.flags {
         let since = &removed.since;
         let before = Version::new(since.major, since.minor - 1, 9);
@@ -430,7 +430,7 @@ fn registry_mirrors_alone_break_two_releases_of_containerd() {
 }
 
 #[test]
-fn what_has_ended_is_a_note_and_no_refusal() {
+fn end_of_life_is_a_note_and_no_refusal() {
     let stack = Stack {
         kubernetes: Some(v("1.32.1")),
         containerd: Some(v("2.3.4")),

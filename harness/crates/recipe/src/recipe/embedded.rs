@@ -1,4 +1,4 @@
-//! The recipes and Go builds that come inside the library.
+//! The recipes and Go builds that are embedded in the library.
 
 use kubenest_base::{Error, Result};
 
@@ -8,7 +8,7 @@ type Files = &'static [(&'static str, &'static [u8])];
 static RECIPES: Files = include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 static GO: Files = include!(concat!(env!("OUT_DIR"), "/go.rs"));
 
-/// The text of the recipe of that name.
+/// The text of the recipe with this name.
 pub(super) fn recipe(name: &str) -> Result<&'static str> {
     text(RECIPES, &format!("{name}.yaml")).ok_or_else(|| {
         Error::input(format!("no recipe is named {name}")).cure(format!(
@@ -28,7 +28,7 @@ pub(super) fn recipe_names() -> Vec<&'static str> {
     names
 }
 
-/// The file that says what is built from each Go folder.
+/// The text of the file that lists all Go builds.
 pub(super) fn go_builds() -> &'static str {
     text(GO, "build.yaml").expect("build.yaml must be embedded text")
 }

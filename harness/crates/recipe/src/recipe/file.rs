@@ -1,4 +1,4 @@
-//! Recipe files: the YAML a person writes, and how it becomes a recipe.
+//! Recipe files: the YAML format, and how it is resolved to a recipe.
 
 use kubenest_base::digest::is_sha256_hex;
 use std::path::Path;
@@ -36,8 +36,7 @@ struct Document {
     settings: SettingsFields,
 }
 
-/// The container runtimes; a recipe that comes with kubenest, and so every one that can be
-/// extended, has containerd.
+/// The container runtime. Only embedded recipes can be extended, and all of them have containerd.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum RuntimeName {
@@ -46,7 +45,7 @@ enum RuntimeName {
     CriO,
 }
 
-/// A component as it is written: one of the four sources with what belongs to it.
+/// A component as it is written: one of the four sources, with its details.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Fields {
@@ -66,7 +65,7 @@ struct SettingsFields {
     snapshotter: Option<String>,
 }
 
-/// The components a file names, resolved; what it leaves out is taken from the extended recipe.
+/// The resolved components of a file; missing ones come from the recipe it extends.
 #[derive(Default)]
 struct Layer {
     components: Vec<Component>,
@@ -74,12 +73,11 @@ struct Layer {
     snapshotter: Option<String>,
 }
 
-/// Makes a recipe of a file's text; `name` is used in messages, relative
-/// folders start from `folder`.
+/// Resolves a file's text to a recipe; messages use `name`, and relative paths start from `folder`.
 pub(super) fn resolve(name: &str, text: &str, folder: &Path) -> Result<Recipe> {
     let document = parse(name, text)?;
     let content = match &document.image {
-        Some(image) => Content::Image(whole_image(name, &document, image)?),
+        Some(image) => Content::Image(image_ref(name, &document, image)?),
         None => {
             document.refuse_other_runtime(name)?;
             let (runtime, mut layer) = (document.runtime, Layer::default());
@@ -114,7 +112,7 @@ impl Document {
         .filter_map(|(role, fields)| Some((role, fields.as_ref()?)))
     }
 
-    /// A field of another runtime would be silently without effect.
+    /// Refuses the fields of another runtime, which would silently have no effect.
     fn refuse_other_runtime(&self, name: &str) -> Result<()> {
         let (runtime, others): (_, &[Role]) = match self.runtime {
             RuntimeName::Containerd => ("containerd", &[Role::Crio, Role::Conmon, Role::Crun]),
@@ -122,7 +120,7 @@ impl Document {
         };
         let mut components = self.components();
         if let Some((role, fields)) = components.find(|(role, _)| others.contains(role)) {
-            let at = At {
+            let at = Place {
                 recipe: name,
                 line: fields.referenced.line(),
                 field: role.name(),
@@ -142,7 +140,8 @@ impl Document {
 }
 
 impl Layer {
-    /// Puts a document, then the recipes it extends, below what is already here.
+    /// Adds the components of a document and of the recipes it extends, unless they are already
+    /// present.
     fn add(&mut self, name: &str, document: Document, folder: &Path) -> Result<()> {
         for (role, fields) in document.components() {
             if self
@@ -151,7 +150,7 @@ impl Layer {
                 .all(|component| component.role != role)
             {
                 let line = fields.referenced.line();
-                let at = At {
+                let at = Place {
                     recipe: name,
                     line,
                     field: role.name(),
@@ -169,31 +168,31 @@ impl Layer {
         let Some(base) = document.extend else {
             return Ok(());
         };
-        let at = At {
+        let at = Place {
             recipe: name,
             line: base.referenced.line(),
             field: "extend",
         };
         let text = embedded::recipe(&base.value).map_err(|unknown| at.wrap(unknown))?;
         let below = parse(&base.value, text)?;
-        // Only embedded recipes can be extended, and a test resolves each of
-        // them: this cannot go round in circles.
+        // The recursion ends: only embedded recipes can be extended, and a test resolves each of
+        // them.
         self.add(&base.value, below, Path::new("."))
     }
 
     fn complete(mut self, name: &str, runtime: RuntimeName) -> Result<Parts> {
-        let mut os = self.needed(name, Role::Os)?;
+        let mut os = self.require(name, Role::Os)?;
         Ok(Parts {
             runtime: match runtime {
                 RuntimeName::Containerd => self.containerd(name)?,
                 RuntimeName::CriO => self.crio(name, &mut os)?,
             },
             os,
-            kubernetes: self.needed(name, Role::Kubernetes)?,
-            etcd: self.needed(name, Role::Etcd)?,
-            coredns: self.needed(name, Role::Coredns)?,
-            pause: self.needed(name, Role::Pause)?,
-            proxy_os: self.needed(name, Role::ProxyOs)?,
+            kubernetes: self.require(name, Role::Kubernetes)?,
+            etcd: self.require(name, Role::Etcd)?,
+            coredns: self.require(name, Role::Coredns)?,
+            pause: self.require(name, Role::Pause)?,
+            proxy_os: self.require(name, Role::ProxyOs)?,
             runc: self.take(Role::Runc),
             cni: self.take(Role::Cni),
             settings: RuntimeSettings {
@@ -203,9 +202,9 @@ impl Layer {
         })
     }
 
-    /// A shim that is not named is the daemon's own.
+    /// Without a shim of its own, the recipe uses the daemon's.
     fn containerd(&mut self, name: &str) -> Result<Runtime> {
-        let daemon = self.needed(name, Role::Containerd)?;
+        let daemon = self.require(name, Role::Containerd)?;
         let shim = self.take(Role::Shim).unwrap_or_else(|| Component {
             role: Role::Shim,
             ..daemon.clone()
@@ -213,8 +212,8 @@ impl Layer {
         Ok(Runtime::Containerd { daemon, shim })
     }
 
-    /// What CRI-O needs beside itself and is not named comes with a Debian OS, as runc does;
-    /// so does skopeo, which puts the images into its store.
+    /// Conmon and crun come from Debian, like runc, unless the recipe names them. So does skopeo,
+    /// which puts images into CRI-O's store.
     fn crio(&mut self, name: &str, os: &mut Component) -> Result<Runtime> {
         let daemon =
             self.take(Role::Crio).ok_or_else(|| {
@@ -240,7 +239,7 @@ impl Layer {
         })
     }
 
-    fn needed(&mut self, name: &str, role: Role) -> Result<Component> {
+    fn require(&mut self, name: &str, role: Role) -> Result<Component> {
         self.take(role).ok_or_else(|| {
             let what = format!("recipe {name} names no {}", role.name());
             Error::input(what).cure(format!(
@@ -260,7 +259,7 @@ impl Layer {
 }
 
 impl Fields {
-    fn component(&self, role: Role, at: &At<'_>, folder: &Path) -> Result<Component> {
+    fn component(&self, role: Role, at: &Place<'_>, folder: &Path) -> Result<Component> {
         if role.is_os() && (self.go.is_some() || self.folder.is_some()) {
             let cure = "take it from debian, or from an archive of its root file system";
             return Err(at.error("a root file system is no program", cure));
@@ -329,9 +328,8 @@ impl Fields {
         })
     }
 
-    /// The version without its `v` and without Debian's revision; the suite
-    /// stands in for that of a root file system.
-    fn version(&self, role: Role, at: &At<'_>) -> Result<String> {
+    /// The version without its `v` and without Debian's revision; for a root file system the suite.
+    fn version(&self, role: Role, at: &Place<'_>) -> Result<String> {
         let version = match (&self.version, &self.debian) {
             (None, Some(suite)) if role.is_os() => suite,
             (None, _) => return Err(at.error("the version is missing", "add `version:`")),
@@ -344,7 +342,7 @@ impl Fields {
         Ok(version.to_owned())
     }
 
-    fn debian(&self, suite: &str, at: &At<'_>) -> Result<Source> {
+    fn debian(&self, suite: &str, at: &Place<'_>) -> Result<Source> {
         let packages = self.packages.clone().unwrap_or_default();
         if packages.is_empty() {
             return Err(at.error("no package is named", "add `packages: [name]`"));
@@ -361,7 +359,7 @@ impl Fields {
         })
     }
 
-    fn archive(&self, url: &str, at: &At<'_>) -> Result<Source> {
+    fn archive(&self, url: &str, at: &Place<'_>) -> Result<Source> {
         let known = ["http://", "https://", "file:///"];
         if !known.iter().any(|scheme| url.starts_with(scheme)) {
             let cure = "give an http://, https:// or file:/// address";
@@ -377,7 +375,7 @@ impl Fields {
         })
     }
 
-    fn sha256(&self, at: &At<'_>) -> Result<Option<String>> {
+    fn sha256(&self, at: &Place<'_>) -> Result<Option<String>> {
         if let Some(other) = self.sha256.as_ref().filter(|sha256| !is_sha256_hex(sha256)) {
             let cure = "give the 64 lowercase hex digits that `sha256sum` prints";
             return Err(at.error(&format!("`{other}` is no sha256"), cure));
@@ -385,8 +383,8 @@ impl Fields {
         Ok(self.sha256.clone())
     }
 
-    /// A field that the source has no use for would be silently without effect.
-    fn refuse_others(&self, at: &At<'_>, source: &str, used: &[&str]) -> Result<()> {
+    /// Refuses fields that the source does not use, which would silently have no effect.
+    fn refuse_others(&self, at: &Place<'_>, source: &str, used: &[&str]) -> Result<()> {
         let given = [
             ("packages", self.packages.is_some()),
             ("version", self.version.is_some()),
@@ -405,14 +403,14 @@ impl Fields {
     }
 }
 
-/// The place in a recipe that a message is about.
-struct At<'a> {
+/// The place in a recipe that a message refers to.
+struct Place<'a> {
     recipe: &'a str,
     line: u64,
     field: &'a str,
 }
 
-impl At<'_> {
+impl Place<'_> {
     fn error(&self, what: &str, cure: impl Into<String>) -> Error {
         let Self {
             recipe,
@@ -431,7 +429,7 @@ impl At<'_> {
         Error::input(format!("recipe {recipe} line {line}, {field}")).because(inner)
     }
 
-    /// Versions, suites and package names end up in arguments and file names.
+    /// Checks a word that becomes part of arguments and file names.
     fn check_word(&self, what: &str, text: &str) -> Result<()> {
         let plain = |c: char| c.is_ascii_alphanumeric() || ".+~-_".contains(c);
         if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(plain) {
@@ -449,8 +447,8 @@ fn parse(name: &str, text: &str) -> Result<Document> {
     })
 }
 
-fn whole_image(name: &str, document: &Document, image: &Spanned<String>) -> Result<ImageRef> {
-    let at = At {
+fn image_ref(name: &str, document: &Document, image: &Spanned<String>) -> Result<ImageRef> {
+    let at = Place {
         recipe: name,
         line: image.referenced.line(),
         field: "image",

@@ -1,4 +1,4 @@
-//! Go module builds: which packages of which module, locked by an embedded `go.sum`.
+//! Go builds: the packages to build of a module, locked by an embedded `go.sum`.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -24,12 +24,12 @@ struct Build {
     module: String,
     version: String,
     packages: Vec<String>,
-    /// The folder with the program's source, when the same is built against several releases.
+    /// The folder with the program's source, if several builds share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
-    /// Package to variable to value, set by the linker.
+    /// Variables that the linker sets: package, name, value.
     #[serde(default)]
     stamps: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -76,8 +76,8 @@ impl GoBuild {
         self.build.tags.join(",")
     }
 
-    /// The import paths of the programs. One with a host's name in it is whole: a program of
-    /// another module, at the version that this one requires.
+    /// The import paths of the programs. A path with a dot is complete: it names a program of
+    /// another module, at the version that this module requires.
     #[must_use]
     pub fn packages(&self) -> Vec<String> {
         let Build {
@@ -108,7 +108,7 @@ impl GoBuild {
             .join(" ")
     }
 
-    /// sha256 over everything that decides the programs' bytes, `go.sum` included.
+    /// sha256 over everything that determines the programs' bytes, including `go.sum`.
     pub(super) fn hash(&self) -> String {
         let mut text = serde_json::to_string(self.build).expect("a build must be plain data");
         for (name, content) in self.files() {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_version_lists_the_known_builds() {
+    fn an_unknown_version_lists_the_known_builds() {
         let error = GoBuild::find("k8s.io/kubernetes", "1.0.0").unwrap_err();
         assert!(
             error

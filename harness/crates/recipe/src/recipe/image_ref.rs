@@ -1,4 +1,4 @@
-//! Image references: a name pinned by digest, or a tag its user has allowed.
+//! Image references: a name pinned by digest, or a tag if the user allows it.
 
 use kubenest_base::digest::is_sha256_hex;
 use std::fmt;
@@ -51,7 +51,7 @@ impl ImageRef {
             .cure("write it as name:tag@sha256:<64 hex digits>"))
     }
 
-    /// The digest, `sha256:…`, if it is pinned.
+    /// The digest, `sha256:…`, if the reference has one.
     #[must_use]
     pub fn digest(&self) -> Option<&str> {
         parts(&self.text).digest
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_refused() {
+    fn an_invalid_reference_is_refused() {
         for text in [
             "",
             "--privileged",

@@ -1,4 +1,4 @@
-//! The data model of a node image recipe: which component comes from where.
+//! The data model of a node image recipe: its components and their sources.
 
 mod embedded;
 mod file;
@@ -20,14 +20,14 @@ pub use versions::Versions;
 
 use kubenest_base::{Error, Result};
 
-/// Goes into every hash; raised when the same recipe starts to mean other bytes.
+/// Part of every hash; raised when the same recipe starts to produce other bytes.
 const FORMAT: &str = "kubenest recipe 1";
 
-/// A node image, described: a whole image, or parts each of its own version.
+/// The description of a node image: a whole image, or parts with versions of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recipe {
-    /// The name it was asked for by, such as `v1.32.1-containerd-2.0.2`.
+    /// The name by which it was requested, such as `v1.32.1-containerd-2.0.2`.
     pub name: String,
     /// What the image is made of.
     pub content: Content,
@@ -42,16 +42,16 @@ pub enum Content {
     Parts(Box<Parts>),
 }
 
-/// The parts of a node image; everything `kubenest_forge::component::provide` is asked for.
+/// The parts of a node image; `kubenest_forge::component::provide` provides each of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts {
     /// kubelet, kubeadm, kubectl and the control plane's programs.
     pub kubernetes: Component,
-    /// What runs containers.
+    /// The container runtime.
     pub runtime: Runtime,
-    /// runc, when it is not the node OS's own.
+    /// runc; `None` for the node OS's own.
     pub runc: Option<Component>,
-    /// The CNI plugins, when they are not the node OS's own.
+    /// The CNI plugins; `None` for the node OS's own.
     pub cni: Option<Component>,
     /// etcd, with the libraries it is linked against.
     pub etcd: Component,
@@ -67,7 +67,7 @@ pub struct Parts {
     pub settings: RuntimeSettings,
 }
 
-/// A node's container runtime: the daemon, and what only it needs.
+/// A node's container runtime: the daemon and its helper programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Runtime {
     /// containerd.
@@ -77,13 +77,13 @@ pub enum Runtime {
         /// `containerd-shim-runc-v2`; the daemon's own source unless the recipe says otherwise.
         shim: Component,
     },
-    /// CRI-O. Nodes of it are built; clusters of them are not booted.
+    /// CRI-O. Its node images are built; clusters of them are not booted yet.
     Crio {
         /// The daemon and `pinns`.
         daemon: Component,
-        /// The containers' monitor, when it is not the node OS's own.
+        /// The containers' monitor; `None` for the node OS's own.
         conmon: Option<Component>,
-        /// The OCI runtime, when it is not the node OS's own.
+        /// The OCI runtime; `None` for the node OS's own.
         crun: Option<Component>,
     },
 }
@@ -140,7 +140,7 @@ pub enum Role {
 }
 
 impl Recipe {
-    /// Reads a recipe that comes with kubenest.
+    /// Reads an embedded recipe.
     ///
     /// # Errors
     /// Input when no recipe has that name; the cure lists the known ones.
@@ -150,8 +150,7 @@ impl Recipe {
 
     /// Reads a user's recipe; relative folders in it start from its own folder.
     ///
-    /// # Errors
-    /// Input when the file cannot be read or says something that cannot be.
+    /// # Errors Input when the file cannot be read or is invalid.
     pub fn file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|cause| {
             Error::input(format!("cannot read recipe {}", path.display()))
@@ -174,15 +173,14 @@ impl Recipe {
         })
     }
 
-    /// The names of the recipes that come with kubenest, sorted.
+    /// The names of the embedded recipes, sorted.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
         embedded::recipe_names()
     }
 
-    /// The content address: sha256, in hex, over everything that decides the
-    /// image's bytes, lock files of Go modules and this machine's architecture
-    /// included; the name is not.
+    /// The content address: sha256, in hex, over everything that determines the image's bytes,
+    /// including lock files of Go modules and this machine's architecture, but not the name.
     #[must_use]
     pub fn hash(&self) -> String {
         let mut lines = vec![FORMAT.to_owned(), std::env::consts::ARCH.to_owned()];
@@ -206,7 +204,7 @@ impl Recipe {
 }
 
 impl Parts {
-    /// Every component the recipe names, in the order of the fields.
+    /// All components of the recipe, in the order of the fields.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         let Self {
             kubernetes,
@@ -227,7 +225,7 @@ impl Parts {
 }
 
 impl Runtime {
-    /// Its components, the daemon first.
+    /// The runtime's components, the daemon first.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         let (daemon, others) = match self {
             Self::Containerd { daemon, shim } => (daemon, [Some(shim), None]),
@@ -240,7 +238,7 @@ impl Runtime {
         std::iter::once(daemon).chain(others.into_iter().flatten())
     }
 
-    /// The version of its component of that role.
+    /// The version of the component with this role.
     pub fn version(&self, role: Role) -> Option<&str> {
         let mut all = self.components();
         let found = all.find(|component| component.role == role)?;
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_name_lists_the_known_ones() {
+    fn an_unknown_name_lists_the_known_ones() {
         let error = Recipe::named("v9.99").unwrap_err();
         assert!(error.to_string().contains("v9.99"));
         assert!(
@@ -317,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn skew_is_a_daemon_and_a_shim_of_two_generations() {
+    fn the_skew_recipe_has_daemon_and_shim_of_two_generations() {
         let recipe = Recipe::named("skew-1.7.24-shim-2.0.2").unwrap();
         let Content::Parts(parts) = recipe.content else {
             panic!("must be built of parts")
@@ -328,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_file_is_one_clear_error() {
+    fn a_missing_file_is_named_in_the_error() {
         let error = Recipe::file(Path::new("/nowhere/r.yaml")).unwrap_err();
         assert!(error.to_string().contains("/nowhere/r.yaml"));
     }

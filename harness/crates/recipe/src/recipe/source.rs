@@ -21,10 +21,10 @@ pub enum Source {
     Debian {
         /// The suite, such as `trixie`.
         suite: String,
-        /// The packages; the version and sum are those of the first.
+        /// The packages; version and sha256 are those of the first.
         packages: Vec<String>,
-        /// The first package's version; none for a root file system, which is as
-        /// new as its suite. A rebuild of the same upstream version may stand in.
+        /// The first package's version; `None` for a root file system, which is as new as its
+        /// suite. A rebuild of the same upstream version is accepted.
         version: Option<String>,
         /// The sha256 of the first package's file, in hex, at exactly that version.
         sha256: Option<String>,
@@ -40,13 +40,13 @@ pub enum Source {
     Folder {
         /// Where it is.
         path: PathBuf,
-        /// sha256 over the names and contents of its files, and which of them can be run, in hex.
+        /// sha256 over names, contents and executable bits of its files, in hex.
         sha256: String,
     },
 }
 
 impl Source {
-    /// Reads a folder's content hash and makes it a source.
+    /// Makes a source of a folder and the hash of its content.
     ///
     /// # Errors
     /// Input when the folder cannot be read.
@@ -59,7 +59,7 @@ impl Source {
         Ok(Self::Folder { path, sha256 })
     }
 
-    /// sha256, in hex, over what decides the files' bytes: addresses and paths do not.
+    /// sha256, in hex, over what determines the files' bytes, so not over addresses and paths.
     #[must_use]
     pub fn hash(&self) -> String {
         let text = match self {
@@ -97,7 +97,7 @@ pub fn hash_file(path: &Path) -> Result<String> {
     Ok(hex(&hasher.finish()))
 }
 
-/// sha256, in hex, of what [`Source::Folder`] says.
+/// The content hash of a folder, as in [`Source::Folder`], in hex.
 pub fn hash_folder(root: &Path) -> Result<String> {
     let mut lines = Vec::new();
     for file in regular_files(root)? {
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folder_hash_follows_content_and_not_place() {
+    fn the_hash_of_a_folder_depends_on_its_content_not_its_path() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for folder in [&one, &two] {
             std::fs::create_dir(folder.path().join("bin")).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_run_is_another_folder_than_what_cannot() {
+    fn the_executable_bit_changes_the_hash_of_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("runc");
         std::fs::write(&file, "same").unwrap();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_folder_names_its_path() {
+    fn a_missing_folder_is_named_in_the_error() {
         let error = Source::folder("/nowhere/at/all".into()).unwrap_err();
         assert!(error.to_string().contains("/nowhere/at/all"));
     }

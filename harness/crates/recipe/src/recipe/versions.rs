@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Component, Parts, Role};
 
-/// The versions a node image is made of; what is not known of a foreign image is empty.
+/// The versions in a node image; empty strings where the version in a foreign image is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Versions {
@@ -22,7 +22,7 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// Those that are known, by the name of the part.
+    /// The known versions, by the name of the part.
     #[must_use]
     pub fn by_part(&self) -> BTreeMap<String, String> {
         let all = [
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_of_a_foreign_image_is_no_version() {
+    fn an_unknown_version_is_left_out() {
         let versions = Versions {
             kubernetes: "1.32.1".into(),
             ..Versions::default()

@@ -1,4 +1,4 @@
-//! Recipe files: what is understood, and what is refused with which words.
+//! Recipe files: valid ones, and the messages for invalid ones.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ fn parts(text: &str) -> Parts {
 }
 
 /// Reads a recipe that must be refused, and returns message and cure.
-fn refused(text: &str) -> (String, String) {
+fn refusal(text: &str) -> (String, String) {
     let error = read(text).unwrap_err();
     let cure = error
         .cure_text()
@@ -28,7 +28,7 @@ fn refused(text: &str) -> (String, String) {
 }
 
 #[test]
-fn extension_keeps_what_it_does_not_name() {
+fn an_extension_keeps_all_other_fields() {
     let text = format!("{BASE}settings: {{snapshotter: native}}\n");
     let (changed, base) = (parts(&text), parts(BASE));
     assert_eq!(changed.settings.snapshotter, "native");
@@ -38,7 +38,7 @@ fn extension_keeps_what_it_does_not_name() {
 }
 
 #[test]
-fn an_unnamed_shim_follows_the_daemon_through_extension() {
+fn without_a_shim_the_shim_is_that_of_the_extending_daemon() {
     let text =
         format!("{BASE}containerd: {{go: github.com/containerd/containerd, version: v1.7.24}}");
     let parts = parts(&text);
@@ -54,11 +54,11 @@ fn the_hash_ignores_name_comments_and_order() {
     let text = "# words\nextend: v1.32.1-containerd-1.7.24\nallow_tag: false\n";
     let embedded = Recipe::named("v1.32.1-containerd-1.7.24").unwrap();
     assert_eq!(read(text).unwrap().hash(), embedded.hash());
-    let naming_the_default = format!(
+    let explicit_default = format!(
         "{BASE}containerd: {{version: 1.7.24, go: github.com/containerd/containerd}}\n\
          shim: {{go: github.com/containerd/containerd, version: 1.7.24}}"
     );
-    assert_eq!(read(&naming_the_default).unwrap().hash(), embedded.hash());
+    assert_eq!(read(&explicit_default).unwrap().hash(), embedded.hash());
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn each_source_is_read() {
 }
 
 #[test]
-fn a_debian_version_is_pinned_whole_and_known_by_its_upstream_part() {
+fn a_debian_version_is_pinned_with_revision_and_reported_without() {
     let sum = "0a".repeat(32);
     let line = "etcd: {debian: trixie, packages: [etcd-server], version: 3.5.16-4, sha256: ";
     let etcd = parts(&format!("{BASE}{line}{sum}}}")).etcd;
@@ -114,9 +114,9 @@ fn a_relative_folder_starts_from_the_recipe() {
 }
 
 #[test]
-fn whole_images_are_pinned() {
+fn whole_images_must_be_pinned() {
     let tag = "image: kindest/node:v1.32.1\n";
-    let (message, cure) = refused(tag);
+    let (message, cure) = refusal(tag);
     assert!(
         message.contains("recipe r.yaml line 1, image:"),
         "{message}"
@@ -126,7 +126,7 @@ fn whole_images_are_pinned() {
     let pinned = format!("image: kindest/node:v1.32.1@sha256:{}\n", "ab".repeat(32));
     assert!(matches!(read(&pinned).unwrap().content, Content::Image(_)));
     assert!(
-        refused(&format!("{pinned}{BASE}"))
+        refusal(&format!("{pinned}{BASE}"))
             .0
             .contains("taken as it is")
     );
@@ -196,14 +196,14 @@ fn mistakes_name_file_line_field_and_cure() {
         ("shim: 2.0.2", "line 2, column"),
     ];
     for (line, wanted) in mistakes {
-        let (message, cure) = refused(&format!("{BASE}{line}\n"));
+        let (message, cure) = refusal(&format!("{BASE}{line}\n"));
         assert!(message.starts_with("recipe r.yaml"), "{message}");
         assert!(message.contains(wanted), "`{wanted}` not in `{message}`");
         assert!(!cure.is_empty(), "{line}");
     }
 }
 
-/// A recipe of CRI-O from a folder, and what else it says.
+/// A recipe with CRI-O from a folder, and more lines.
 fn cri_o(folder: &Path, rest: &str) -> String {
     let folder = folder.display();
     format!("{BASE}runtime: cri-o\ncrio: {{folder: {folder}, version: 1.31.0}}\n{rest}")
@@ -226,7 +226,7 @@ fn cri_o_takes_the_place_of_containerd() {
     assert_eq!(more, ["conmon", "crun", "skopeo"]);
     assert_ne!(read(&text).unwrap().hash(), read(BASE).unwrap().hash());
 
-    // What is in the folder decides the hash, the folder's place does not.
+    // The content of the folder determines the hash, its path does not.
     let hash = read(&text).unwrap().hash();
     let other = tempfile::tempdir().unwrap();
     assert_eq!(read(&cri_o(other.path(), "")).unwrap().hash(), hash);
@@ -235,7 +235,7 @@ fn cri_o_takes_the_place_of_containerd() {
 }
 
 #[test]
-fn what_cri_o_needs_can_be_named() {
+fn conmon_and_crun_can_be_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let rest = format!(
         "crun: {{archive: 'https://example.org/crun', sha256: {}, version: '1.17'}}\n\
@@ -254,7 +254,7 @@ fn what_cri_o_needs_can_be_named() {
 
 #[test]
 fn a_runtime_without_its_own_parts_is_refused() {
-    let (message, cure) = refused(&format!("{BASE}runtime: cri-o\n"));
+    let (message, cure) = refusal(&format!("{BASE}runtime: cri-o\n"));
     assert!(message.contains("names no crio"), "{message}");
     assert!(cure.contains("crio and pinns"), "{cure}");
     for (line, wanted) in [
@@ -268,7 +268,7 @@ fn a_runtime_without_its_own_parts_is_refused() {
             "line 3, crio: CRI-O is no Go build",
         ),
     ] {
-        let (message, _) = refused(&format!("{BASE}{line}\n"));
+        let (message, _) = refusal(&format!("{BASE}{line}\n"));
         assert!(message.contains(wanted), "`{wanted}` not in `{message}`");
     }
     let folder = tempfile::tempdir().unwrap();
@@ -287,18 +287,18 @@ fn a_runtime_without_its_own_parts_is_refused() {
         ),
     ];
     for (line, wanted) in mistakes {
-        let (message, _) = refused(&cri_o(folder.path(), line));
+        let (message, _) = refusal(&cri_o(folder.path(), line));
         assert!(message.contains(wanted), "`{wanted}` not in `{message}`");
     }
 }
 
 #[test]
 fn an_incomplete_recipe_names_what_is_missing() {
-    let (message, cure) = refused("kubernetes: {go: k8s.io/kubernetes, version: 1.32.1}");
+    let (message, cure) = refusal("kubernetes: {go: k8s.io/kubernetes, version: 1.32.1}");
     assert!(message.contains("names no "), "{message}");
     assert!(cure.contains("extend:"));
     assert!(
-        refused("extend: nothing\n")
+        refusal("extend: nothing\n")
             .1
             .contains("v1.32.1-containerd-2.0.2")
     );
