@@ -28,7 +28,8 @@ impl FileLock {
     /// Waits for the lock at `path`. The file names its holder, so that a waiting process can say
     /// for whom it waits.
     ///
-    /// # Errors The file cannot be made or locked, or its holder keeps the lock for hours.
+    /// # Errors
+    /// The file cannot be made or locked, or its holder keeps the lock for hours.
     pub async fn exclusive(path: &Path, what: &str) -> Result<Self> {
         let deadline = Deadline::begin(LONGEST);
         let (wanted, named) = (path.to_owned(), what.to_owned());

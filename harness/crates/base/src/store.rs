@@ -66,8 +66,8 @@ impl Store {
 
     /// The finished entry of this kind and key, if there is one.
     ///
-    /// # Errors The entry is damaged (the cure names the folder to remove), or another user can
-    /// write to it.
+    /// # Errors
+    /// The entry is damaged (the cure names the folder to remove), or another user can write to it.
     pub fn get(&self, kind: &str, key: &str) -> Result<Option<PathBuf>> {
         let path = self.path(kind, key)?;
         // The entry's files will be run, so nobody else may be able to change them.
@@ -154,7 +154,8 @@ impl Store {
 
     /// Fails early if the disk has too little room for `what`.
     ///
-    /// # Errors Fewer than `needed` bytes are free on the store's disk.
+    /// # Errors
+    /// Fewer than `needed` bytes are free on the store's disk.
     pub fn require_free(&self, needed: u64, what: &str) -> Result<()> {
         fs::create_dir_all(&self.root)
             .with_context(|| format!("make '{}'", self.root.display()))?;

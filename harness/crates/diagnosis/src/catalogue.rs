@@ -1,4 +1,4 @@
-//! The causes that are known, to be looked up without a log.
+//! The list of known causes, which can be looked up without a log.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use super::{
     causes::causes,
-    rule::{Cause, Facts, filled},
-    surface::{spoken, worded},
+    rule::{Cause, Facts, fill_text},
+    surface::{current_surface, text_for},
 };
 
-/// A line of each cause, as a snapshot of the fixtures has it; a test keeps it up to date.
+/// An example line of each cause: a snapshot of the fixtures that a test keeps up to date.
 const EXAMPLES: &str =
     include_str!("snapshots/kubenest_diagnosis__catalogue__tests__examples.snap");
-/// So many ids are named to someone who misspelt one.
-const NEAR: usize = 4;
+/// Maximum number of suggestions for a misspelt id.
+const MAX_SIMILAR: usize = 4;
 
-/// A cause that is known.
+/// A known cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct KnownCause {
@@ -24,21 +24,21 @@ pub struct KnownCause {
     pub id: &'static str,
     /// The cause in a few words.
     pub title: &'static str,
-    /// What happens and why; what lines would say of it stands as `<name>`.
+    /// What happens and why, with `<name>` in place of facts from lines.
     pub cause: String,
     /// What to do about it.
     pub cure: String,
-    /// Where upstream has it.
+    /// Upstream's issues or documentation.
     pub links: &'static [&'static str],
-    /// The cause that leads to it, if that is found too.
+    /// The cause that leads to it, if both are found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<&'static str>,
-    /// A part of a line that shows it, as a program wrote it.
+    /// A part of a real line that shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub example: Option<&'static str>,
 }
 
-/// All causes that are known, the roots of others first.
+/// All known causes, root causes first.
 pub fn catalogue() -> Vec<KnownCause> {
     let examples: BTreeMap<_, _> = EXAMPLES
         .lines()
@@ -47,12 +47,12 @@ pub fn catalogue() -> Vec<KnownCause> {
     causes()
         .map(|cause| KnownCause {
             example: examples.get(cause.id).copied(),
-            ..of(cause)
+            ..known_cause(cause)
         })
         .collect()
 }
 
-/// The ids that a misspelt one may have meant, the nearest first.
+/// The ids most similar to a misspelt one, the most similar first.
 pub fn similar_ids(id: &str) -> Vec<&'static str> {
     let words: Vec<_> = id
         .split(['-', '_', ' '])
@@ -64,16 +64,16 @@ pub fn similar_ids(id: &str) -> Vec<&'static str> {
         .map(|other| (distance(id, other), shared(other), other))
         .filter(|(distance, shared, other)| *distance <= other.len() / 3 || *shared > 0)
         .collect();
-    // A letter or two that are wrong tell more than a word that is there.
+    // A small edit distance weighs more than a shared word.
     ranked.sort_by_key(|(distance, shared, _)| (distance.saturating_sub(*shared * 4), *distance));
     ranked
         .into_iter()
         .map(|(.., other)| other)
-        .take(NEAR)
+        .take(MAX_SIMILAR)
         .collect()
 }
 
-fn of(cause: &Cause) -> KnownCause {
+fn known_cause(cause: &Cause) -> KnownCause {
     let mut facts = Facts::new();
     for text in [cause.cause, cause.cure] {
         for name in text
@@ -87,15 +87,15 @@ fn of(cause: &Cause) -> KnownCause {
     KnownCause {
         id: cause.id,
         title: cause.title,
-        cause: filled(cause.cause, &facts),
-        cure: filled(&worded(cause.cure, spoken()), &facts),
+        cause: fill_text(cause.cause, &facts),
+        cure: fill_text(&text_for(cause.cure, current_surface()), &facts),
         links: cause.links,
         follows: cause.follows,
         example: None,
     }
 }
 
-/// How many letters have to be changed, added or left out.
+/// The edit distance: how many letters must be changed, added or removed.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();
     for (at, one) in a.chars().enumerate() {
@@ -109,7 +109,7 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
-/// For people: as a diagnosis, with an example instead of lines.
+/// For people: like a diagnosis, with an example in place of lines.
 impl fmt::Display for KnownCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} ({})", self.title, self.id)?;
@@ -133,7 +133,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
-    use crate::{clean::shortened, diagnose, read, surface::Surface};
+    use crate::{clean::shorten, diagnose, read, surface::Surface};
 
     /// The first line that shows a cause by itself in its fixtures.
     fn example(id: &str) -> String {
@@ -148,7 +148,7 @@ mod tests {
             diagnose(&reading.evidence)
         });
         let found = found.find(|found| found.id == id).expect("must be found");
-        shortened(&found.lines.last().expect("must have lines").matched, 240).into_owned()
+        shorten(&found.lines.last().expect("must have lines").matched, 240).into_owned()
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_can_be_told_to_every_reader() {
+    fn texts_contain_no_unfilled_marks() {
         for known in catalogue() {
             for text in [&known.cause, &known.cure] {
                 let marks = ["{", "}", "[", "]", "<<", ">>"];
@@ -171,7 +171,7 @@ mod tests {
         }
         for cause in causes() {
             for surface in [Surface::Library, Surface::Program] {
-                let told = worded(cause.cure, surface);
+                let told = text_for(cause.cure, surface);
                 assert!(
                     !told.contains("<<") && !told.contains("  "),
                     "{}: {told}",

@@ -1,25 +1,24 @@
-//! Text from outside made safe to match and to print, and whether it only quotes.
+//! Makes text from outside safe to match and to print, and recognises quotes of a container.
 
 use std::{borrow::Cow, fmt::Write, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
-/// Sequences that steer a terminal: CSI, those that carry a text (OSC, APC and others), and the
-/// short ones.
+/// Terminal control sequences: CSI, those with a text (OSC, APC and others), and short ones.
 static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]_PX^][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+    compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]_PX^][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 });
-/// Colours in a text that was quoted.
+/// Colour sequences in escaped form.
 static QUOTED_COLOURS: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"\\+(?:u001b|x1b|033|e)\[[0-9;]*[A-Za-z]"));
+    LazyLock::new(|| compile(r"\\+(?:u001b|x1b|033|e)\[[0-9;]*[A-Za-z]"));
 
-/// Most lines have none of it.
-static UNUSUAL: LazyLock<Regex> = LazyLock::new(|| compiled("[^ -~]"));
-static QUOTING: LazyLock<Regex> = LazyLock::new(|| compiled(r#"\\+("?)"#));
+/// Characters that need cleaning; most lines have none.
+static UNUSUAL: LazyLock<Regex> = LazyLock::new(|| compile("[^ -~]"));
+static QUOTING: LazyLock<Regex> = LazyLock::new(|| compile(r#"\\+("?)"#));
 
-/// Lines that quote what a container said, or what its author wrote.
+/// Lines that quote a container's output or its specification.
 static QUOTES_A_CONTAINER: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(concat!(
+    compile(concat!(
         r#"^"(?:Probe failed|Probe succeeded|Probe errored|Exec lifecycle hook)|"#,
         r#"^"Event occurred".* reason="(?:Unhealthy|FailedP[a-z]+Hook)"|"#,
         r#"^"Unhandled Error" err="(?:init )?container &Container\{|"#,
@@ -27,25 +26,25 @@ static QUOTES_A_CONTAINER: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 
-pub(super) fn compiled(pattern: &str) -> Regex {
+pub(super) fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("must compile")
 }
 
-/// What a terminal shows of a line: without sequences, and what was written last where the cursor
-/// went back to the begin.
+/// A line as a terminal shows it: without control sequences, and only the text after the last
+/// carriage return.
 pub(super) fn visible(line: &str) -> Cow<'_, str> {
     if !line.bytes().any(|byte| matches!(byte, 0x1b | b'\r')) {
         return Cow::Borrowed(line);
     }
     let plain = ESCAPES.replace_all(line, "");
     let shown = plain.trim_end();
-    // A section of GitLab's is led by its mark, which the return hides.
+    // Keep the whole line with GitLab's section mark, which the carriage return would hide.
     let marked = shown.contains("section_start:") || shown.contains("section_end:");
     let last = shown.rsplit('\r').next().unwrap_or_default();
     Cow::Owned(if marked { shown } else { last }.to_owned())
 }
 
-/// Drops terminal sequences and shows what else could steer a terminal as `\x1b`, `\u{202e}`.
+/// Drops terminal sequences and escapes other control characters, such as `\x1b` and `\u{202e}`.
 pub fn clean(text: &str) -> Cow<'_, str> {
     if !UNUSUAL.is_match(text) {
         return Cow::Borrowed(text);
@@ -65,25 +64,25 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Undoes the quoting of log formats, however deep: `\\\"a\\\"` is `"a"`. Other escapes stay,
-/// with one backslash: `\x00` is safer to look at than what it stands for.
-pub(super) fn unquoted(text: &str) -> Cow<'_, str> {
+/// Undoes the escaping of quotes at any depth: `\\\"a\\\"` becomes `"a"`. Other escapes stay, with
+/// one backslash: `\x00` is safer to print than the character itself.
+pub(super) fn unquote(text: &str) -> Cow<'_, str> {
     if !text.contains('\\') {
         return Cow::Borrowed(text);
     }
     let plain = QUOTED_COLOURS.replace_all(text, "");
-    let told = QUOTING.replace_all(&plain, |run: &Captures| {
+    let plain = QUOTING.replace_all(&plain, |run: &Captures| {
         match &run[1] {
             "" => r"\",
             quote => quote,
         }
         .to_owned()
     });
-    Cow::Owned(told.into_owned())
+    Cow::Owned(plain.into_owned())
 }
 
-/// At most `most` characters of a text; what is cut off is marked.
-pub(super) fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+/// At most `most` characters of a text; an ellipsis marks a cut.
+pub(super) fn shorten(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
         None => Cow::Borrowed(text),
@@ -95,7 +94,7 @@ pub(super) fn quotes_a_container(text: &str) -> bool {
     QUOTES_A_CONTAINER.is_match(text)
 }
 
-/// Characters that reorder what a reader sees.
+/// Characters that change the displayed order of text.
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_steers_a_terminal_is_left() {
+    fn no_terminal_control_is_left() {
         let hostile = "\x1b[31mred\x1b[0m \x1b]0;title\x07a\x1b]8;;http://x\x1b\\b\x1bc \
                        \u{9b}2J\x07\x08\r\u{202e}txt\x1b";
         let plain = clean(hostile);
@@ -114,18 +113,18 @@ mod tests {
     }
 
     #[test]
-    fn quotes_of_any_depth_are_quotes() {
+    fn quotes_are_unescaped_at_any_depth() {
         assert_eq!(
-            unquoted(r#"a \"b\" \\\"c\\\" \x00 \\x00"#),
+            unquote(r#"a \"b\" \\\"c\\\" \x00 \\x00"#),
             r#"a "b" "c" \x00 \x00"#
         );
-        assert_eq!(unquoted("plain"), "plain");
-        assert_eq!(unquoted(r"ends \"), r"ends \");
+        assert_eq!(unquote("plain"), "plain");
+        assert_eq!(unquote(r"ends \"), r"ends \");
     }
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        assert_eq!(shortened("äöü", 2), "äö…");
-        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shorten("äöü", 2), "äö…");
+        assert_eq!(shorten("äöü", 3), "äöü");
     }
 }

@@ -1,5 +1,5 @@
-//! What takes several lines: JSON documents, and entries of the journal as `-o export`,
-//! `-o verbose` and `-o json-pretty` write them.
+//! Documents of several lines: JSON, and journal entries as `-o export`, `-o verbose` and `-o
+//! json-pretty` write them.
 
 use std::sync::LazyLock;
 
@@ -8,32 +8,32 @@ use serde_json::Value;
 
 use super::{
     Evidence, Speaker,
-    clean::compiled,
+    clean::compile,
     events,
     form::{self, json},
     message::evidence,
 };
 
-/// Bytes of a document.
-const MOST: usize = 64 << 20;
+/// Maximum bytes of a document.
+const MAX_BYTES: usize = 64 << 20;
 
-/// A field of an entry.
+/// A field of a journal entry.
 static FIELD: LazyLock<Regex> =
-    LazyLock::new(|| compiled("^ *(?<key>[A-Z_][A-Z0-9_]*)=(?<value>.*)$"));
-/// The first line of an entry in the verbose form: a time and a cursor.
+    LazyLock::new(|| compile("^ *(?<key>[A-Z_][A-Z0-9_]*)=(?<value>.*)$"));
+/// The first line of an entry in verbose output: a time and a cursor.
 static VERBOSE: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"^[A-Z][a-z]{2} [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+ [^ ]+ \[s=[0-9a-f]+;")
+    compile(r"^[A-Z][a-z]{2} [0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:.]+ [^ ]+ \[s=[0-9a-f]+;")
 });
 
 /// Evidence and the number of its line.
-pub(super) type Found = (Evidence, u64);
+pub(super) type NumberedEvidence = (Evidence, u64);
 
 /// The document that is being read.
 #[derive(Default)]
-pub(super) struct Documents(Open);
+pub(super) struct Documents(OpenDocument);
 
 #[derive(Default)]
-enum Open {
+enum OpenDocument {
     #[default]
     Nothing,
     Json(String),
@@ -48,45 +48,45 @@ struct Entry {
     indented: bool,
 }
 
-/// What a line is to the documents.
+/// How a line relates to a document.
 #[derive(Default)]
-pub(super) struct Inside {
-    /// It is part of one.
+pub(super) struct DocumentPosition {
+    /// It is part of a document.
     pub(super) within: bool,
-    /// Whether that is one will only show at its end.
+    /// Only the end will show whether it is a document.
     pub(super) pending: bool,
-    /// It ends one that was understood.
+    /// It ends a document that was understood.
     pub(super) ended: bool,
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<NumberedEvidence>,
 }
 
 impl Documents {
-    /// Reads a line without headers, but with its indentation.
-    pub(super) fn next(&mut self, message: &str, number: u64) -> Inside {
+    /// Reads a line without headers but with its indentation.
+    pub(super) fn next(&mut self, message: &str, number: u64) -> DocumentPosition {
         match &mut self.0 {
-            Open::Json(text) if text.len() < MOST && goes_on(message) => {
+            OpenDocument::Json(text) if text.len() < MAX_BYTES && continues_json(message) => {
                 text.push_str(message);
                 text.push('\n');
                 if message == "}" {
                     return self.end(number);
                 }
-                Inside {
+                DocumentPosition {
                     within: true,
                     pending: true,
-                    ..Inside::default()
+                    ..DocumentPosition::default()
                 }
             }
-            Open::Entry(entry) if entry.takes(message) => {
+            OpenDocument::Entry(entry) if entry.accepts(message) => {
                 entry.push(message, number);
-                Inside {
+                DocumentPosition {
                     within: true,
-                    ..Inside::default()
+                    ..DocumentPosition::default()
                 }
             }
             _ => {
                 let found = self.finish();
                 let begun = self.begin(message, number);
-                Inside {
+                DocumentPosition {
                     found: found.into_iter().chain(begun.found).collect(),
                     ..begun
                 }
@@ -94,27 +94,27 @@ impl Documents {
         }
     }
 
-    /// What the last one says when nothing follows.
-    pub(super) fn finish(&mut self) -> Vec<Found> {
+    /// The evidence in the last document, when no line follows.
+    pub(super) fn finish(&mut self) -> Vec<NumberedEvidence> {
         match std::mem::take(&mut self.0) {
-            Open::Entry(entry) => entry.into_evidence().into_iter().collect(),
-            Open::Nothing | Open::Json(_) => Vec::new(),
+            OpenDocument::Entry(entry) => entry.into_evidence().into_iter().collect(),
+            OpenDocument::Nothing | OpenDocument::Json(_) => Vec::new(),
         }
     }
 
-    fn begin(&mut self, message: &str, number: u64) -> Inside {
-        let mut inside = Inside::default();
+    fn begin(&mut self, message: &str, number: u64) -> DocumentPosition {
+        let mut inside = DocumentPosition::default();
         if message == "{" {
-            self.0 = Open::Json("{\n".to_owned());
+            self.0 = OpenDocument::Json("{\n".to_owned());
             inside.pending = true;
         } else if message.starts_with("__CURSOR=") || VERBOSE.is_match(message) {
-            self.0 = Open::Entry(Entry {
+            self.0 = OpenDocument::Entry(Entry {
                 fields: vec![("__CURSOR".to_owned(), Value::Null)],
                 line: number,
                 indented: !message.starts_with('_'),
             });
         } else if message.starts_with('{') && message.contains("\"kind\"") {
-            return document(message, number).unwrap_or_default();
+            return read_document(message, number).unwrap_or_default();
         } else {
             return inside;
         }
@@ -122,44 +122,44 @@ impl Documents {
         inside
     }
 
-    fn end(&mut self, number: u64) -> Inside {
-        let Open::Json(text) = std::mem::take(&mut self.0) else {
-            return Inside::default();
+    fn end(&mut self, number: u64) -> DocumentPosition {
+        let OpenDocument::Json(text) = std::mem::take(&mut self.0) else {
+            return DocumentPosition::default();
         };
-        document(&text, number).unwrap_or_default()
+        read_document(&text, number).unwrap_or_default()
     }
 }
 
-/// Whether a line can be of a JSON document that is written over several.
-fn goes_on(message: &str) -> bool {
+/// Whether a line can continue a JSON document of several lines.
+fn continues_json(message: &str) -> bool {
     matches!(
         message.bytes().next(),
         None | Some(b' ' | b'\t' | b'}' | b']')
     )
 }
 
-/// What a whole document says: events of Kubernetes, or an entry of the journal. Other objects
-/// of Kubernetes say nothing; none for other documents.
-fn document(text: &str, number: u64) -> Option<Inside> {
+/// Reads a whole document: events of Kubernetes, or a journal entry. Other objects of Kubernetes
+/// contain no evidence; `None` for any other document.
+fn read_document(text: &str, number: u64) -> Option<DocumentPosition> {
     let value: Value = serde_json::from_str(text).ok()?;
     let found: Vec<Evidence> = if value["kind"].is_string() {
-        events::of_json(&value)
+        events::events_in_json(&value)
     } else if value["object"]["kind"].is_string() {
-        events::of_json(&value["object"])
+        events::events_in_json(&value["object"])
     } else {
-        let record = json::of_object(&serde_json::from_str(text).ok()?)?;
-        vec![evidence(&form::open(&record), Speaker::Unknown)]
+        let record = json::record_of_object(&serde_json::from_str(text).ok()?)?;
+        vec![evidence(&form::message_of(&record), Speaker::Unknown)]
     };
-    Some(Inside {
+    Some(DocumentPosition {
         within: true,
         ended: true,
         found: found.into_iter().map(|line| (line, number)).collect(),
-        ..Inside::default()
+        ..DocumentPosition::default()
     })
 }
 
 impl Entry {
-    fn takes(&self, message: &str) -> bool {
+    fn accepts(&self, message: &str) -> bool {
         if self.indented {
             return message.starts_with(' ');
         }
@@ -177,8 +177,11 @@ impl Entry {
         self.fields.push((field["key"].to_owned(), value));
     }
 
-    fn into_evidence(self) -> Option<Found> {
-        let record = json::of_object(&json::Object(self.fields))?;
-        Some((evidence(&form::open(&record), Speaker::Unknown), self.line))
+    fn into_evidence(self) -> Option<NumberedEvidence> {
+        let record = json::record_of_object(&json::Object(self.fields))?;
+        Some((
+            evidence(&form::message_of(&record), Speaker::Unknown),
+            self.line,
+        ))
     }
 }

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// Opens what a stream holds, if that is known by its first bytes: its text, and how it was kept.
-pub(super) fn opened<'a>(
+/// Decodes a stream whose first bytes name a known encoding; returns the text and the encoding.
+pub(super) fn open_text<'a>(
     mut stream: impl BufRead + 'a,
 ) -> io::Result<(Box<dyn BufRead + 'a>, Option<&'static str>)> {
     let head = stream.fill_buf()?;
@@ -28,15 +28,15 @@ pub(super) fn opened<'a>(
     })
 }
 
-/// How the two bytes of a unit stand.
+/// Byte order of a UTF-16 unit.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Order {
     Little,
     Big,
 }
 
-/// The order of the bytes, if this is UTF-16: by its mark, else because every other byte of a
-/// text in a western language is zero.
+/// The byte order, if this is UTF-16: by its byte order mark, else by the zeros that are every
+/// other byte of a text in a western language.
 fn utf16(head: &[u8]) -> Option<Order> {
     match head {
         [0xff, 0xfe, ..] => return Some(Order::Little),
@@ -65,9 +65,9 @@ fn utf16(head: &[u8]) -> Option<Order> {
 struct Utf16<R> {
     stream: R,
     order: Order,
-    /// The first half of a character that takes two units.
+    /// The first half of a surrogate pair.
     high: Option<u16>,
-    /// What is decoded and not yet read.
+    /// Decoded text that has not been read yet.
     text: Vec<u8>,
     read: usize,
 }
@@ -83,26 +83,26 @@ impl<R: BufRead> Utf16<R> {
         }
     }
 
-    /// Decodes some more; nothing is left when it gives no text.
+    /// Decodes the next part; the stream is at its end if the text is empty.
     fn decode(&mut self) -> io::Result<()> {
         self.text.clear();
         self.read = 0;
         let mut bytes = [0; 8 << 10];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match self.stream.read(&mut bytes[filled..])? {
+        let mut fill_text = 0;
+        while fill_text < bytes.len() {
+            match self.stream.read(&mut bytes[fill_text..])? {
                 0 => break,
-                count => filled += count,
+                count => fill_text += count,
             }
         }
-        let units = bytes[..filled]
+        let units = bytes[..fill_text]
             .chunks_exact(2)
             .map(|pair| match self.order {
                 Order::Little => u16::from_le_bytes([pair[0], pair[1]]),
                 Order::Big => u16::from_be_bytes([pair[0], pair[1]]),
             });
         let mut units: Vec<u16> = self.high.take().into_iter().chain(units).collect();
-        if filled == bytes.len() {
+        if fill_text == bytes.len() {
             self.high = units.pop_if(|last| (0xd800..0xdc00).contains(last));
         }
         let text = char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn text(bytes: &[u8]) -> (String, Option<&'static str>) {
-        let (mut stream, kept) = opened(bytes).unwrap();
+        let (mut stream, kept) = open_text(bytes).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         (text, kept)
@@ -161,7 +161,7 @@ mod tests {
             &[0; 64],
             b"\x7fELF\0\0\0\0",
         ] {
-            let (mut stream, kept) = opened(bytes).unwrap();
+            let (mut stream, kept) = open_text(bytes).unwrap();
             let mut read = Vec::new();
             stream.read_to_end(&mut read).unwrap();
             assert_eq!((&read[..], kept), (bytes, None));

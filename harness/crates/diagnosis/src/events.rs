@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{
     Evidence, Speaker,
-    clean::{clean, compiled, quotes_a_container, unquoted},
+    clean::{clean, compile, quotes_a_container, unquote},
 };
 
-/// A row of a table: `get events` names the object, `describe` the component.
+/// A row of a table: `get events` shows the object, `describe` the component.
 static ROW: LazyLock<Regex> = LazyLock::new(|| {
     let age = r"(?:[0-9]+[a-z]+)+(?: ago)?(?: \(x[0-9]+ over [0-9a-z]+\))?|<unknown>|<invalid>";
     let listed = format!(
@@ -19,7 +19,7 @@ static ROW: LazyLock<Regex> = LazyLock::new(|| {
     let described = format!(
         r"^ +(?:Normal|Warning) +(?<cause>[A-Za-z]+) +(?:{age}) +[a-zA-Z0-9-]+(?:, [^ ]+)? +"
     );
-    compiled(&format!("{listed}|{described}"))
+    compile(&format!("{listed}|{described}"))
 });
 
 /// Reason and message of a row.
@@ -29,7 +29,7 @@ pub(super) fn row(line: &str) -> Option<(&str, &str)> {
     Some((reason.as_str(), &line[found[0].len()..]))
 }
 
-/// Events of these reasons quote a container.
+/// The source of an event; events with these reasons quote a container.
 pub(super) fn source(reason: &str) -> Speaker {
     match reason {
         "Unhealthy" | "ProbeWarning" | "FailedPostStartHook" | "FailedPreStopHook" => Speaker::Pod,
@@ -38,7 +38,7 @@ pub(super) fn source(reason: &str) -> Speaker {
 }
 
 pub(super) fn evidence(reason: &str, message: &str) -> Evidence {
-    let text = unquoted(&clean(message)).into_owned();
+    let text = unquote(&clean(message)).into_owned();
     Evidence {
         source: if quotes_a_container(&text) {
             Speaker::Pod
@@ -52,19 +52,19 @@ pub(super) fn evidence(reason: &str, message: &str) -> Evidence {
     }
 }
 
-/// The events in a JSON document: one event, or a list in which there are some.
-pub(super) fn of_json(document: &Value) -> Vec<Evidence> {
+/// The events in a JSON document: a single event, or a list that contains events.
+pub(super) fn events_in_json(document: &Value) -> Vec<Evidence> {
     let one = std::slice::from_ref(document);
     let items = document["items"].as_array().map_or(one, Vec::as_slice);
     let list_of_events = document["kind"] == "EventList";
     let events = items
         .iter()
         .filter(|item| item["kind"] == "Event" || (list_of_events && item["kind"].is_null()));
-    events.filter_map(of_object).collect()
+    events.filter_map(event_of_object).collect()
 }
 
-/// Both generations of the API: `events.k8s.io` calls the message a note.
-fn of_object(event: &Value) -> Option<Evidence> {
+/// Reads an event of either API: `events.k8s.io` calls the message `note`.
+fn event_of_object(event: &Value) -> Option<Evidence> {
     let text = |pointers: &[&str]| {
         let values = pointers.iter().filter_map(|at| event.pointer(at));
         values
@@ -114,12 +114,12 @@ mod tests {
             {"kind": "Pod", "message": "no event"},
             {"kind": "Event", "message": 7},
         ]});
-        let found = of_json(&list);
+        let found = events_in_json(&list);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].text, r#"dial "\x00x""#);
         assert_eq!(found[0].node.as_deref(), Some("n1"));
         assert_eq!(found[0].time.as_deref(), Some("2026-11-21T10:10:29Z"));
         assert_eq!(found[1].source, Speaker::Pod);
-        assert!(of_json(&serde_json::json!({"items": 3, "a": []})).is_empty());
+        assert!(events_in_json(&serde_json::json!({"items": 3, "a": []})).is_empty());
     }
 }

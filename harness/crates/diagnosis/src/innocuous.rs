@@ -1,8 +1,7 @@
-//! Logs of runs in which nothing was wrong, and texts that only quote errors: none of them is
-//! diagnosed.
+//! Logs of healthy runs, and texts that only quote errors: no cause may be recognised in them.
 //!
-//! `fixtures/innocuous/<kind>/` has them, cut to warnings, errors and some lines around; the
-//! first line of each says how it was had.
+//! The logs are in `fixtures/innocuous/<kind>/`, reduced to warnings, errors and some lines around
+//! them. The first line of each says where it is from.
 
 use std::{
     collections::HashSet,
@@ -28,12 +27,12 @@ fn logs() -> Vec<PathBuf> {
 }
 
 #[test]
-fn logs_of_runs_without_a_fault_show_nothing() {
-    show_nothing(logs());
+fn logs_of_healthy_runs_show_nothing() {
+    assert_no_diagnosis(logs());
 }
 
 #[test]
-fn sources_that_quote_errors_show_nothing() {
+fn source_code_that_quotes_errors_shows_nothing() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = [root.join("src"), root.join("src/causes")];
     let sources = folders.iter().flat_map(|folder| {
@@ -44,10 +43,10 @@ fn sources_that_quote_errors_show_nothing() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .collect();
     assert!(sources.len() > 20, "{sources:?}");
-    show_nothing(sources);
+    assert_no_diagnosis(sources);
 }
 
-fn show_nothing(texts: Vec<PathBuf>) {
+fn assert_no_diagnosis(texts: Vec<PathBuf>) {
     let wrong: Vec<_> = texts
         .into_iter()
         .flat_map(|text| {
@@ -63,7 +62,7 @@ fn show_nothing(texts: Vec<PathBuf>) {
 }
 
 #[test]
-fn they_are_many_and_differ_and_each_says_how_it_was_had() {
+fn there_are_many_different_logs_and_each_names_its_origin() {
     let mut seen = HashSet::new();
     for log in logs() {
         let text = fs::read_to_string(&log).expect("must read");

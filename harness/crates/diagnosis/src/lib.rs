@@ -1,9 +1,9 @@
-//! What a failure means: causes recognised in the lines of logs, events and errors.
+//! Recognises the causes of failures in the lines of logs, events and errors.
 //!
-//! [`diagnose`] takes [`Evidence`], lines that say where they are from, and gives the causes
-//! it recognises, the root of others first, each with its cure and the lines that show it.
-//! The causes are a table (`causes.rs`). A line counts only where the program that can fail
-//! so says it: the same words in a pod's own output mean nothing.
+//! [`diagnose`] takes [`Evidence`] (lines with their source) and returns the causes it recognises,
+//! root causes first, each with its cure and the lines that show it. The causes are a table
+//! (`causes/`). A line counts only if it comes from a program that can fail this way: the same
+//! words in a pod's own output mean nothing.
 //!
 //! ```
 //! # mod kubenest { pub use kubenest_diagnosis as diagnosis; }
@@ -47,12 +47,12 @@ pub use self::{
     surface::{Surface, speak_of},
 };
 
-/// Who says a line. It decides which causes the line can show.
+/// Who wrote a line, which determines the causes that the line can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Speaker {
-    /// The journal of containerd or CRI-O, with the words of their shims.
+    /// The journal of containerd or CRI-O, including messages of their shims.
     Runtime,
     /// The kubelet's journal.
     Kubelet,
@@ -60,36 +60,36 @@ pub enum Speaker {
     Event,
     /// The error of a CRI call.
     Cri,
-    /// What a command such as kind, ctr or crictl wrote.
+    /// The output of a command such as kind, ctr or crictl.
     Cli,
-    /// What a container wrote, or a line that quotes it; and programs that elsewhere are
+    /// The output of a container or a line that quotes it, and of programs that usually run in
     /// containers, such as etcd.
     Pod,
-    /// A program that holds a kubelet, a runtime and a control plane: k3s, RKE2, k0s, `MicroK8s`.
+    /// A program that contains kubelet, runtime and control plane: k3s, RKE2, k0s, `MicroK8s`.
     Distribution,
-    /// Words that are only shown: a commit, a diff, a script, a page.
+    /// Quoted text, where nothing failed: a commit, a diff, a script, a page.
     Quote,
     /// Any other program of the node, such as systemd.
     System,
-    /// A line that does not say.
+    /// The line does not say who wrote it.
     Unknown,
 }
 
 /// One line, without its headers and safe to print.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Evidence {
-    /// Who says it.
+    /// Who wrote it.
     pub source: Speaker,
     /// The node it is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// When, as the log has it: many logs name no year and no zone.
+    /// The time as the log has it: many logs have no year and no time zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<String>,
-    /// Where it stands.
+    /// File and line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
-    /// The message. Escaped quotes are quotes; control characters are shown as `\x1b`.
+    /// The message. Escaped quotes are unescaped; control characters are shown as `\x1b`.
     pub text: String,
 }
 
@@ -98,7 +98,7 @@ pub struct Evidence {
 pub struct Place {
     /// The file as it was named; `-` is standard input.
     pub file: String,
-    /// Counted from 1; none in files that are not read by lines.
+    /// Counted from 1; `None` for files that are not read line by line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
 }
@@ -107,24 +107,24 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// Stable name of the cause, as `shim-newer-than-daemon`.
+    /// Stable name of the cause, such as `shim-newer-than-daemon`.
     pub id: &'static str,
     /// The cause in a few words.
     pub title: &'static str,
-    /// What happened and why, with what the lines say of it.
+    /// What happened and why, with facts from the lines.
     pub cause: String,
     /// What to do about it.
     pub cure: String,
-    /// Where upstream has it.
+    /// Upstream's issues or documentation.
     pub links: &'static [&'static str],
-    /// The id of the other cause found here that leads to this one.
+    /// The id of another recognised cause that leads to this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub follows: Option<&'static str>,
-    /// What the lines name, such as `image` or `daemon`.
+    /// Facts from the lines, by name, such as `image` or `daemon`.
     pub facts: BTreeMap<&'static str, Vec<String>>,
     /// How many lines show it.
     pub count: usize,
-    /// The lines that show it best, in the order of the evidence; a few of `count`.
+    /// The best few of these lines, in the order of the evidence.
     pub lines: Vec<Support>,
 }
 
@@ -134,22 +134,23 @@ pub struct Support {
     /// The line.
     #[serde(flatten)]
     pub evidence: Evidence,
-    /// The part of its text that is typical of the cause.
+    /// The part of its text that matched.
     pub matched: String,
 }
 
 impl Speaker {
-    /// Whether it is, or holds, one of these.
+    /// Whether the source is one of these, or a distribution that contains one of them.
     fn is_among(self, sources: &[Self]) -> bool {
-        let holds = [Self::Kubelet, Self::Runtime, Self::Pod];
-        let held = self == Self::Distribution && holds.iter().any(|held| sources.contains(held));
-        held || sources.contains(&self)
+        let parts = [Self::Kubelet, Self::Runtime, Self::Pod];
+        let contains_one =
+            self == Self::Distribution && parts.iter().any(|part| sources.contains(part));
+        contains_one || sources.contains(&self)
     }
 }
 
 impl Evidence {
-    /// The lines of a text, and behind them what several lines make together, such as a list of
-    /// events. They are `source`'s, unless a line's own header names another.
+    /// The lines of a text, followed by what several lines form together, such as a list of events.
+    /// Their source is `source`, unless a line's header names another.
     pub fn lines(source: Speaker, text: &str) -> Vec<Self> {
         let mut lines = lines::Lines::new(source);
         let mut evidence: Vec<_> = text.lines().map(|line| lines.next(line)).collect();
@@ -168,7 +169,7 @@ impl Evidence {
         Self::lines(Speaker::Unknown, &error.report())
     }
 
-    /// Says which node the line is from, unless it said so itself.
+    /// Sets the node, unless the line itself named one.
     #[must_use]
     pub fn on(mut self, node: &str) -> Self {
         self.node.get_or_insert_with(|| clean(node).into_owned());

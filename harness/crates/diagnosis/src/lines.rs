@@ -1,39 +1,38 @@
-//! The lines of a text, one after the other: each without its headers, and what several of them
-//! make together.
+//! Reads a text line by line: strips headers, and recognises what several lines form together.
 
 use super::{
     Evidence, Speaker,
     clean::visible,
-    documents::{Documents, Found},
-    form::{self, Peeled},
+    documents::{Documents, NumberedEvidence},
+    form::{self, Message},
     message::evidence,
     quote::Quotes,
-    recognise::matters,
+    recognise::may_matter,
     speaker::speaker_of,
 };
 
-/// Lines that are held back at most while they may be part of something.
-const HELD: usize = 10_000;
-/// Bytes of a line that goes on in the next ones.
-const PART: usize = 64 << 10;
+/// Maximum number of lines held back while they may be part of a quote or document.
+const MAX_PENDING: usize = 10_000;
+/// Maximum bytes of a message that is split over several lines.
+const MAX_MESSAGE: usize = 64 << 10;
 
-/// The lines of a text, one after the other.
+/// The state of reading a text line by line.
 pub(super) struct Lines {
-    /// Whose they are, unless they say otherwise.
+    /// The source of lines whose headers do not name one.
     hint: Speaker,
-    /// Whose they are in this part of the text, which has a title.
+    /// The source in the current section of the text, named by its title.
     section: Option<Speaker>,
-    /// Within the part of `kubectl describe` that quotes what a pod's author wrote.
+    /// Inside the part of `kubectl describe` that quotes the pod's specification.
     containers: bool,
     quotes: Quotes,
     documents: Documents,
-    /// Lines that count unless the quote or the document around them ends as one should.
-    held: Vec<Found>,
-    /// What was found beside the lines that were given back.
-    found: Vec<Found>,
-    /// The lines that would count if they did not only quote.
+    /// Lines that count unless the quote or document around them turns out to be complete.
+    held: Vec<NumberedEvidence>,
+    /// Evidence found in addition to the returned lines.
+    found: Vec<NumberedEvidence>,
+    /// The numbers of lines that only quote, and would count otherwise.
     quoted: Vec<u64>,
-    /// The message before, which the next one may continue.
+    /// The previous message, which the next line may continue.
     part: String,
     number: u64,
 }
@@ -54,7 +53,7 @@ impl Lines {
         }
     }
 
-    /// Reads a line. One that only quotes, or that is a part of what is found as a whole, is of
+    /// Reads a line. A line that only quotes, or that is part of a document, gets
     /// [`Speaker::Quote`].
     pub(super) fn next(&mut self, line: &str) -> Evidence {
         self.number += 1;
@@ -71,7 +70,7 @@ impl Lines {
             self.join(&mut peeled, message, continues);
         }
         peeled.time = peeled.time.or(time);
-        self.enter(message);
+        self.note_section(message);
         let mut evidence = evidence(&peeled, self.section.unwrap_or(self.hint));
         if self.containers && evidence.source != Speaker::Quote {
             evidence.source = Speaker::Pod;
@@ -82,7 +81,7 @@ impl Lines {
             matches!(evidence.source, Speaker::Pod | Speaker::Quote).then_some(evidence.source);
         self.found
             .extend(document.found.into_iter().map(|(mut line, number)| {
-                // Events that a container prints are its words.
+                // Events that a container prints are the container's output.
                 line.source = others.unwrap_or(line.source);
                 (line, number)
             }));
@@ -94,12 +93,12 @@ impl Lines {
         }
         if !document.within && !quoted.within {
             self.found.append(&mut self.held);
-            if evidence.source == Speaker::Quote && matters(&evidence) {
+            if evidence.source == Speaker::Quote && may_matter(&evidence) {
                 self.quoted.push(self.number);
             }
             return evidence;
         }
-        if self.held.len() < HELD && matters(&evidence) {
+        if self.held.len() < MAX_PENDING && may_matter(&evidence) {
             if document.pending || quoted.pending {
                 self.held.push((evidence.clone(), self.number));
             } else if quoted.within {
@@ -110,22 +109,22 @@ impl Lines {
         evidence
     }
 
-    /// What was found beside the lines so far.
-    pub(super) fn found(&mut self) -> std::vec::Drain<'_, Found> {
+    /// Takes the evidence found so far in addition to the returned lines.
+    pub(super) fn take_found(&mut self) -> std::vec::Drain<'_, NumberedEvidence> {
         self.found.drain(..)
     }
 
-    /// What is left at the end, and the lines that would count if they did not only quote.
-    pub(super) fn finish(mut self) -> (Vec<Found>, Vec<u64>) {
+    /// The remaining evidence, and the numbers of lines that only quote.
+    pub(super) fn finish(mut self) -> (Vec<NumberedEvidence>, Vec<u64>) {
         let last = self.documents.finish();
         self.found.extend(last);
         self.found.append(&mut self.held);
         (self.found, self.quoted)
     }
 
-    /// Reads a message that goes on where the last one ended together with it.
-    fn join(&mut self, peeled: &mut Peeled<'_>, message: &str, continues: bool) {
-        if !continues || self.part.is_empty() || self.part.len() > PART {
+    /// Joins a message with the previous one if it continues that.
+    fn join(&mut self, peeled: &mut Message<'_>, message: &str, continues: bool) {
+        if !continues || self.part.is_empty() || self.part.len() > MAX_MESSAGE {
             message.clone_into(&mut self.part);
             return;
         }
@@ -136,8 +135,8 @@ impl Lines {
         peeled.text = whole.text.into_owned().into();
     }
 
-    /// Notes where a part of the text begins.
-    fn enter(&mut self, message: &str) {
+    /// Notes where a section of the text begins.
+    fn note_section(&mut self, message: &str) {
         if message.starts_with([' ', '\t']) {
             return;
         }
@@ -145,21 +144,21 @@ impl Lines {
         let title = message.trim_start_matches("* ");
         if let Some(name) = title.strip_prefix("==> ") {
             let name = name.strip_suffix(" <==");
-            self.section = name.map(section_of).or(self.section);
+            self.section = name.map(section_source).or(self.section);
         } else if let Some(what) = title.strip_prefix("==== ") {
-            // Of `kubectl cluster-info dump`.
+            // Written by `kubectl cluster-info dump`.
             self.section = what.starts_with("START logs for ").then_some(Speaker::Pod);
         }
     }
 }
 
-/// Whose lines follow a title of `minikube logs`, or of `tail` with several files.
-fn section_of(name: &str) -> Speaker {
+/// The source of the lines below a title of `minikube logs`, or of `tail` with several files.
+fn section_source(name: &str) -> Speaker {
     match name.to_lowercase().as_str() {
         "docker" | "cri-o" => Speaker::Runtime,
         "kernel" | "dmesg" => Speaker::System,
         "last start" => Speaker::Cli,
-        // The container's id is behind its name.
+        // A container's title ends with its id in brackets.
         _ if name.ends_with(']') => Speaker::Pod,
         _ => speaker_of(name.as_ref()),
     }

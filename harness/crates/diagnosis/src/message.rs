@@ -1,16 +1,17 @@
-//! From a line without its headers to evidence: whose words they are.
+//! From a message without headers to evidence: decides who wrote it.
 
 use super::{
     Evidence, Speaker,
-    clean::{clean, quotes_a_container, unquoted},
+    clean::{clean, quotes_a_container, unquote},
     events,
-    form::Peeled,
+    form::Message,
 };
 
-/// What was said and by whom; `hint`, unless a header names another.
-pub(super) fn evidence(peeled: &Peeled, hint: Speaker) -> Evidence {
+/// A message as evidence; its source is `hint` unless a header names another.
+pub(super) fn evidence(peeled: &Message, hint: Speaker) -> Evidence {
     let mut source = match hint {
-        // Whatever they look like, they are a container's, or a document's.
+        // The hint is certain: whatever the lines look like, a container or a document contains
+        // them.
         Speaker::Pod | Speaker::Quote => hint,
         _ => peeled.source.unwrap_or(hint),
     };
@@ -21,7 +22,7 @@ pub(super) fn evidence(peeled: &Peeled, hint: Speaker) -> Evidence {
         source = events::source(reason);
         said = message;
     }
-    let text = unquoted(&clean(said)).into_owned();
+    let text = unquote(&clean(said)).into_owned();
     if source != Speaker::Quote && quotes_a_container(&text) {
         source = Speaker::Pod;
     }

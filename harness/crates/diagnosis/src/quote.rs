@@ -1,30 +1,30 @@
-//! Lines that only quote: a commit's title, a diff, a script, a page. The error whose words they
-//! hold did not happen here.
+//! Recognises lines that only quote an error: a commit's title, a diff, a script, a page. The
+//! quoted error did not happen here.
 
 use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
 
-use super::clean::compiled;
+use super::clean::compile;
 
-/// Lines of a step's script that GitHub's runner prints at most.
+/// Maximum number of lines of a step's script that GitHub's runner prints.
 const SCRIPT: u32 = 200;
 
 /// A commit of `git log`, also in a graph.
 static COMMIT: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"^[*|/\\ ]*commit [0-9a-f]{7,64}(?: \(|$)"));
-/// The first line of a patch that is to be mailed.
-static MAIL: LazyLock<Regex> = LazyLock::new(|| compiled("^From [0-9a-f]{40} Mon Sep 17 "));
-/// A line of git's short log. A hash is not as long as the names of containers (12 letters and
-/// more) and of etcd's members (16), and is no number of seconds.
+    LazyLock::new(|| compile(r"^[*|/\\ ]*commit [0-9a-f]{7,64}(?: \(|$)"));
+/// The first line of a patch in mail format.
+static MAIL: LazyLock<Regex> = LazyLock::new(|| compile("^From [0-9a-f]{40} Mon Sep 17 "));
+/// A line of git's short log. The lengths exclude ids of containers (12 and more) and of etcd's
+/// members (16).
 static SHORT_LOG: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"^[*|/\\ ^]*(?<hash>[0-9a-f]{7,11}|[0-9a-f]{40}) [^ ]"));
-/// Lines that are titles, commands, comments or code as a whole.
+    LazyLock::new(|| compile(r"^[*|/\\ ^]*(?<hash>[0-9a-f]{7,11}|[0-9a-f]{40}) [^ ]"));
+/// Lines that are a title, command, comment or code from start to end.
 static QUOTES: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(concat!(
-        // What a shell was told: prompts and traces.
+    compile(concat!(
+        // Shell commands: prompts and traces.
         r"^(?:\++ |[$#%>] |\[?[a-z0-9_.-]+@[A-Za-z0-9_.-]+[^#$]{0,60}[#$] |(?:##)?\[command\]|##\[group\])|",
-        // What git and the sites around it call a change.
+        // Titles of changes, as git and its hosting sites write them.
         r"^(?:HEAD is now at|Previous HEAD position was|Applying:|Revert \x22|Merge (?:pull request|branch|remote)) ?|",
         r"^(?:pick|fixup|squash|reword|edit|drop) [0-9a-f]{7,40} |",
         r"^\[[^\] ]+(?: \([^)]*\))? [0-9a-f]{7,40}\] |",
@@ -33,63 +33,65 @@ static QUOTES: LazyLock<Regex> = LazyLock::new(|| {
         r"^#?[0-9]+ (?:OPEN|CLOSED|MERGED) |",
         // Pages: tables, headings, lists, elements.
         r"^(?:\||#{2,6} |[-*•] )|^ *<[a-z][a-z0-9]*[ >]|",
-        // Tests that passed, by their names.
+        // Names of passed tests.
         r"^ *(?:✓|✔|√|--- PASS|=== RUN|PASS\b|ok [0-9])|",
-        // Code, also as a search found it; a program that names its own leaves one space.
+        // Code, also as search results. Programs that log their own file name put one space after
+        // it.
         r"^ *(?://|/\*|<!--|return |if |throw |raise |assert|echo |printf |grep |(?:fmt|log|errors|t|console|require)\.[A-Za-z]+\()|",
         r"^[^ :]*\.(?:go|rs|md|mdx|rst|adoc|py|c|h|cc|cpp|java|js|ts|tsx|sh|ya?ml|html?|tmpl|feature)[:-][0-9]+(?:-|:(?:[^ ]|  ))",
     ))
 });
 
-/// What is being quoted around a line.
+/// The quote that a line is in, if any.
 #[derive(Default)]
-pub(super) struct Quotes(Within);
+pub(super) struct Quotes(Quote);
 
 #[derive(Default, PartialEq)]
-enum Within {
+enum Quote {
     #[default]
     Nothing,
-    /// A commit's header and its message, which is indented.
+    /// A commit's header and its indented message.
     Commit,
     /// A patch in a mail, up to its diff.
     Mail,
     Diff,
-    /// Code of a page, up to the next fence.
+    /// Code in a page, up to the next fence.
     Fence,
-    /// The script of a step of GitHub's, up to the end of its group; so many lines of it.
+    /// The script of a step in GitHub's log, up to the end of its group, and its number of lines so
+    /// far.
     Script(u32),
 }
 
-/// What a line is to the quotes.
+/// How a line relates to a quote.
 #[derive(Default)]
-pub(super) struct Quoted {
-    /// It is part of one.
+pub(super) struct QuotePosition {
+    /// It is part of a quote.
     pub(super) within: bool,
-    /// Whether that is one will only show at its end.
+    /// Only the end will show whether it is a quote.
     pub(super) pending: bool,
-    /// It ends one.
+    /// It ends a quote.
     pub(super) ended: bool,
 }
 
 impl Quotes {
-    /// Reads a line without headers, but with its indentation.
-    pub(super) fn next(&mut self, message: &str) -> Quoted {
-        let quoted = |pending, ended| Quoted {
+    /// Reads a line without headers but with its indentation.
+    pub(super) fn next(&mut self, message: &str) -> QuotePosition {
+        let quoted = |pending, ended| QuotePosition {
             within: true,
             pending,
             ended,
         };
         match &mut self.0 {
-            Within::Fence if is_fence(message) => {
-                self.0 = Within::Nothing;
+            Quote::Fence if is_fence(message) => {
+                self.0 = Quote::Nothing;
                 return quoted(false, true);
             }
-            Within::Fence => return quoted(true, false),
-            Within::Script(_) if message == "##[endgroup]" => {
-                self.0 = Within::Nothing;
+            Quote::Fence => return quoted(true, false),
+            Quote::Script(_) if message == "##[endgroup]" => {
+                self.0 = Quote::Nothing;
                 return quoted(false, true);
             }
-            Within::Script(lines) if *lines < SCRIPT && !message.starts_with("##[") => {
+            Quote::Script(lines) if *lines < SCRIPT && !message.starts_with("##[") => {
                 *lines += 1;
                 return quoted(true, false);
             }
@@ -97,20 +99,20 @@ impl Quotes {
         }
         self.0 = self.after(message);
         match self.0 {
-            Within::Nothing => Quoted::default(),
-            Within::Fence | Within::Script(_) => quoted(true, false),
+            Quote::Nothing => QuotePosition::default(),
+            Quote::Fence | Quote::Script(_) => quoted(true, false),
             _ => quoted(false, false),
         }
     }
 
-    fn after(&self, message: &str) -> Within {
+    fn after(&self, message: &str) -> Quote {
         let first = message.bytes().next();
         let stays = match self.0 {
-            Within::Commit => {
+            Quote::Commit => {
                 matches!(first, None | Some(b' ' | b'\t' | b'|')) || is_header_of_commit(message)
             }
-            Within::Mail => !is_diff(message) && message != "--",
-            Within::Diff => {
+            Quote::Mail => !is_diff(message) && message != "--",
+            Quote::Diff => {
                 matches!(
                     first,
                     None | Some(b'+' | b'-' | b' ' | b'\t' | b'@' | b'\\')
@@ -119,16 +121,16 @@ impl Quotes {
             _ => false,
         };
         match first {
-            Some(b'c' | b'*' | b'|') if COMMIT.is_match(message) => Within::Commit,
-            Some(b'F') if MAIL.is_match(message) => Within::Mail,
-            Some(b'd' | b'@' | b'-' | b'+') if is_diff(message) => Within::Diff,
-            Some(b'`') if is_fence(message) => Within::Fence,
-            Some(b'#') if message.starts_with("##[group]Run ") => Within::Script(0),
+            Some(b'c' | b'*' | b'|') if COMMIT.is_match(message) => Quote::Commit,
+            Some(b'F') if MAIL.is_match(message) => Quote::Mail,
+            Some(b'd' | b'@' | b'-' | b'+') if is_diff(message) => Quote::Diff,
+            Some(b'`') if is_fence(message) => Quote::Fence,
+            Some(b'#') if message.starts_with("##[group]Run ") => Quote::Script(0),
             _ => match self.0 {
-                Within::Commit if stays => Within::Commit,
-                Within::Mail if stays => Within::Mail,
-                Within::Diff if stays => Within::Diff,
-                _ => Within::Nothing,
+                Quote::Commit if stays => Quote::Commit,
+                Quote::Mail if stays => Quote::Mail,
+                Quote::Diff if stays => Quote::Diff,
+                _ => Quote::Nothing,
             },
         }
     }
@@ -170,7 +172,7 @@ fn is_header_of_diff(message: &str) -> bool {
     keys.iter().any(|key| message.starts_with(key))
 }
 
-/// Whether a text only quotes what was matched in it.
+/// Whether a text only quotes the part that matched.
 pub(super) fn only_quotes(text: &str, matched: &Range<usize>) -> bool {
     QUOTES.is_match(text)
         || is_short_log(text)
@@ -187,8 +189,8 @@ fn is_short_log(text: &str) -> bool {
     !number || hash.len() != 10
 }
 
-/// Whether quotes around the match are those of a writer or of code. What a program quotes
-/// stands behind a colon or an equals sign: `err="…"`, `with ErrImagePull: "…"`.
+/// Whether the match is in quotation marks of prose or code. Programs put their quotes after a
+/// colon or an equals sign: `err="…"`, `with ErrImagePull: "…"`.
 fn is_enclosed(text: &str, matched: &Range<usize>) -> bool {
     let (before, behind) = (&text[..matched.start], &text[matched.start..]);
     if before.matches('`').count() % 2 == 1 && behind.contains('`') {
@@ -219,7 +221,7 @@ fn is_enclosed(text: &str, matched: &Range<usize>) -> bool {
     }
 }
 
-/// Whether the match is in the middle of a sentence of plain words, which ends like one.
+/// Whether the match is in the middle of a prose sentence with an end mark.
 fn is_sentence(text: &str, matched: &Range<usize>) -> bool {
     let (before, behind) = (&text[..matched.start], &text[matched.end.min(text.len())..]);
     let mut letters = before.chars();

@@ -1,4 +1,4 @@
-//! Reads logs from files, folders and standard input; bounded, and never beyond the folder.
+//! Reads logs from files, folders and standard input; limits sizes and never leaves the folder.
 
 use std::{
     fs::{self, File},
@@ -7,33 +7,33 @@ use std::{
 };
 
 use super::{
-    Evidence, Place, Speaker, clean::clean, encoding::opened, events, lines::Lines,
-    recognise::matters, speaker::speaker_of,
+    Evidence, Place, Speaker, clean::clean, encoding::open_text, events, lines::Lines,
+    recognise::may_matter, speaker::speaker_of,
 };
 use kubenest_base::{Context, Error, Result};
 use serde_json::Value;
 
-/// Bytes that are read of a file; of a longer one, its end.
+/// Maximum bytes per file; of a longer file the end is read.
 const FILE_BYTES: u64 = 256 << 20;
-/// Bytes that are read in all.
+/// Maximum bytes in total.
 const BYTES: u64 = 1 << 30;
-/// Bytes of a line; what a program says of a failure comes before that.
+/// Maximum bytes per line; a program's error message comes earlier in the line.
 const LINE_BYTES: u64 = 64 << 10;
-/// Bytes of a JSON document.
+/// Maximum bytes of a JSON document.
 const JSON_BYTES: u64 = 64 << 20;
-/// Files that are read of a folder, and folders below each other.
+/// Maximum number of files in a folder, and maximum depth of folders.
 const FILES: usize = 10_000;
 const DEPTH: usize = 16;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-/// Lines that are kept because they may show a cause.
+/// Maximum number of lines that are kept because they may show a cause.
 const EVIDENCE: usize = 200_000;
 
-/// What was read, and the lines that may show a cause.
+/// The result of reading: the lines that may show a cause, and what was read.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Reading {
-    /// The lines that may show a cause, a file's in its order.
+    /// The lines that may show a cause, in the order of each file.
     pub evidence: Vec<Evidence>,
     /// The files, in the order they were read.
     pub files: Vec<FileRead>,
@@ -51,11 +51,11 @@ pub struct FileRead {
     pub lines: u64,
 }
 
-/// Reads log files and folders of logs; `-` is standard input. In a folder as `kind export
-/// logs` writes it, the folders' names are the nodes'.
+/// Reads log files and folders of logs; `-` is standard input. In the output of `kind export logs`,
+/// the names of folders are those of nodes.
 ///
 /// # Errors
-/// A path that cannot be read. What cannot be read inside a folder becomes a note.
+/// A given path cannot be read. An unreadable file inside a folder becomes a note instead.
 pub fn read(paths: &[PathBuf]) -> Result<Reading> {
     let mut reading = Reading::default();
     for path in paths {
@@ -81,7 +81,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Reading> {
     Ok(reading)
 }
 
-/// Reads a log from a stream; its lines are `source`'s unless they say otherwise.
+/// Reads a log from a stream; the source of its lines is `source` unless their headers name
+/// another.
 ///
 /// # Errors
 /// The stream breaks.
@@ -114,7 +115,7 @@ impl Reading {
         let own = own.filter(|_| depth > 0 && paths.iter().any(of_node));
         let node = node.or(own.as_deref());
         for path in &paths {
-            // Of the entry itself: a link may lead out of the folder.
+            // The type of the entry itself, not of its target: a link may lead out of the folder.
             let Ok(kind) = fs::symlink_metadata(path).map(|found| found.file_type()) else {
                 continue;
             };
@@ -149,7 +150,7 @@ impl Reading {
         if length > FILE_BYTES {
             let mut head = [0; 2];
             file.read_exact(&mut head)?;
-            // What is compressed has no end of its own.
+            // The end of a compressed file cannot be read alone.
             let from = if head == GZIP { 0 } else { length - FILE_BYTES };
             file.seek(SeekFrom::Start(from))?;
             if from > 0 {
@@ -167,13 +168,13 @@ impl Reading {
         stream: impl Read,
     ) -> io::Result<()> {
         let left = FILE_BYTES.min(BYTES.saturating_sub(self.bytes));
-        let (stream, kept) = opened(BufReader::with_capacity(64 << 10, stream))?;
+        let (stream, kept) = open_text(BufReader::with_capacity(64 << 10, stream))?;
         let mut stream = stream.take(left);
         if stream.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
             stream.consume(BYTE_ORDER_MARK.len());
         }
         let head = stream.fill_buf()?;
-        if let Some(kind) = not_text(head) {
+        if let Some(kind) = binary_kind(head) {
             self.note(Path::new(name), kind);
             return Ok(());
         }
@@ -184,7 +185,7 @@ impl Reading {
             self.text(name, source, node, &mut stream, &mut read)
         };
         match ended {
-            // What comes before the place where it is broken may say why.
+            // The part before the damage may still show the cause.
             Err(cause) if kept.is_some() => {
                 self.note(Path::new(name), &format!("its end: {cause}"))
             }
@@ -201,7 +202,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Reads a document of Kubernetes; anything else that starts like one is text.
+    /// Reads a JSON document of Kubernetes; any other text that starts with `{` is read as lines.
     fn json(
         &mut self,
         name: &str,
@@ -214,7 +215,7 @@ impl Reading {
         let ended = stream.by_ref().take(JSON_BYTES).read_to_end(&mut document);
         let value: Value = serde_json::from_slice(&document).unwrap_or_default();
         if value["kind"].is_string() || value["items"].is_array() {
-            for event in events::of_json(&value) {
+            for event in events::events_in_json(&value) {
                 self.keep(event, name, None, node);
             }
             read.bytes = document.len() as u64;
@@ -253,7 +254,7 @@ impl Reading {
             }
             let line = lines.next(&String::from_utf8_lossy(&buffer));
             self.keep(line, name, Some(read.lines), node);
-            for (line, number) in lines.found() {
+            for (line, number) in lines.take_found() {
                 self.keep(line, name, Some(number), node);
             }
         };
@@ -277,7 +278,7 @@ impl Reading {
     }
 
     fn keep(&mut self, mut line: Evidence, file: &str, number: Option<u64>, node: Option<&str>) {
-        if line.source == Speaker::Quote || !matters(&line) {
+        if line.source == Speaker::Quote || !may_matter(&line) {
             return;
         }
         if self.evidence.len() == EVIDENCE {
@@ -312,8 +313,8 @@ struct Amount {
     lines: u64,
 }
 
-/// What a file is that holds no text.
-fn not_text(head: &[u8]) -> Option<&'static str> {
+/// What kind of file it is, if it is not text.
+fn binary_kind(head: &[u8]) -> Option<&'static str> {
     const KNOWN: [(&[u8], &str); 8] = [
         (b"<!doctype html>", "a page"),
         (b"<html", "a page"),
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_read_but_no_link_and_nothing_but_text() {
+    fn only_text_files_of_a_folder_are_read_and_no_links() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         let outside = tempfile::NamedTempFile::new().unwrap();
@@ -397,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_quotes_is_told_but_not_counted() {
+    fn quoting_lines_are_noted_but_not_counted() {
         let root = tempfile::tempdir().unwrap();
         let at = |path: &str| root.path().join(path);
         fs::write(at("faq.md"), LOOP.repeat(3)).unwrap();
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_end_costs_only_what_comes_after_it() {
+    fn a_damaged_file_is_read_up_to_the_damage() {
         use std::io::Write;
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
         gzip.write_all(LOOP.as_bytes()).unwrap();
@@ -428,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_not_there_is_the_callers_mistake() {
+    fn a_missing_path_is_an_input_error() {
         let error = read(&["/no/such\x1b[31m.log".into()]).unwrap_err();
         assert_eq!(error.kind(), kubenest_base::ErrorKind::Input);
         assert!(!error.to_string().contains(char::is_control), "{error}");

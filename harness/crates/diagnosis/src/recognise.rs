@@ -1,4 +1,4 @@
-//! From lines to causes: which signs of the table are there, and what they make together.
+//! From lines to causes: finds the signs of the table and combines them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,27 +11,27 @@ use regex::{Regex, RegexSet, RegexSetBuilder};
 use super::{
     Diagnosis, Evidence, Speaker, Support,
     causes::causes,
-    clean::compiled,
+    clean::compile,
     quote::only_quotes,
-    rule::{Cause, Facts, Role, Sign, filled},
-    surface::{spoken, worded},
+    rule::{Cause, Facts, Role, Sign, fill_text},
+    surface::{current_surface, text_for},
 };
 
-/// So many lines are kept of a cause.
-const SHOWN: usize = 6;
-/// Bytes of states that the patterns may take together; with fewer they are made again and
-/// again, and a line takes a hundred times as long.
-const STATES: usize = 64 << 20;
-/// So many values of a fact are kept.
-const VALUES: usize = 100;
+/// Maximum number of lines that are kept for a cause.
+const MAX_LINES: usize = 6;
+/// Cache, in bytes, for the states of all patterns. With a smaller cache the regex engine rebuilds
+/// states constantly, and a line takes a hundred times as long.
+const STATE_BYTES: usize = 64 << 20;
+/// Maximum number of values that are kept for a fact.
+const MAX_VALUES: usize = 100;
 
-/// Recognises causes. The root of others comes first; what follows from it says so.
+/// Recognises causes, root causes first; `follows` names the cause that leads to another.
 pub fn diagnose(evidence: &[Evidence]) -> Vec<Diagnosis> {
     let mut hits: Vec<Vec<Hit>> = causes().map(|_| Vec::new()).collect();
     let mut seen = HashSet::new();
     for (at, line) in evidence.iter().enumerate() {
         let mut matches = TABLE.set.matches(&line.text).into_iter().peekable();
-        // Logs of a node are often kept twice: by unit, and as a whole.
+        // Exports of a node's logs often contain lines twice: by unit and in the whole journal.
         let again = |time| !seen.insert((line.source, &line.node, time, &line.text));
         if matches.peek().is_none() || line.time.as_ref().is_some_and(again) {
             continue;
@@ -42,7 +42,7 @@ pub fn diagnose(evidence: &[Evidence]) -> Vec<Diagnosis> {
     }
     let mut found: Vec<Diagnosis> = Vec::new();
     for (cause, mut hits) in causes().zip(hits) {
-        hits.retain(|hit| !explained(hit, &found, evidence));
+        hits.retain(|hit| !is_explained(hit, &found, evidence));
         found.extend(recognise(cause, &hits, evidence));
     }
     let ids: HashSet<_> = found.iter().map(|diagnosis| diagnosis.id).collect();
@@ -52,8 +52,8 @@ pub fn diagnose(evidence: &[Evidence]) -> Vec<Diagnosis> {
     found
 }
 
-/// Whether a cause that was found on the line's node makes the sign mean nothing.
-fn explained(hit: &Hit, found: &[Diagnosis], evidence: &[Evidence]) -> bool {
+/// Whether a cause that was found on the line's node explains the sign away.
+fn is_explained(hit: &Hit, found: &[Diagnosis], evidence: &[Evidence]) -> bool {
     let node = evidence[hit.at].node.as_deref();
     let on_node = |line: &Support| same_node(line.evidence.node.as_deref(), node);
     let mut causes = found
@@ -62,8 +62,8 @@ fn explained(hit: &Hit, found: &[Diagnosis], evidence: &[Evidence]) -> bool {
     causes.any(|cause| cause.lines.iter().any(on_node))
 }
 
-/// Whether a line can be of use to [`diagnose`]; few are.
-pub(super) fn matters(line: &Evidence) -> bool {
+/// Whether a line has any sign that [`diagnose`] looks for; few lines have.
+pub(super) fn may_matter(line: &Evidence) -> bool {
     TABLE.set.is_match(&line.text)
 }
 
@@ -86,12 +86,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         .map(|(cause, sign)| Entry {
             cause,
             sign,
-            pattern: compiled(sign.pattern),
+            pattern: compile(sign.pattern),
         })
         .collect();
     let patterns = entries.iter().map(|entry| entry.sign.pattern);
     let set = RegexSetBuilder::new(patterns)
-        .dfa_size_limit(STATES)
+        .dfa_size_limit(STATE_BYTES)
         .build();
     Table {
         set: set.expect("must compile"),
@@ -101,7 +101,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 
 /// A line with a sign.
 struct Hit {
-    /// The line's place in the evidence.
+    /// The line's index in the evidence.
     at: usize,
     sign: &'static Sign,
     matched: Range<usize>,
@@ -115,86 +115,86 @@ impl Entry {
         }
         let found = self.pattern.captures(&line.text)?;
         let matched = found.get_match().range();
-        // Only where nobody knows who speaks: a node's program quotes no pages.
+        // Only if the author is unknown: programs of a node do not quote pages or commits.
         let anyone = matches!(line.source, Speaker::Cli | Speaker::Unknown);
         if anyone && only_quotes(&line.text, &matched) {
             return None;
         }
-        let told = self.sign.facts.iter();
-        let told = told.map(|&(name, value)| (name, value.to_owned()));
+        let implied = self.sign.facts.iter();
+        let implied = implied.map(|&(name, value)| (name, value.to_owned()));
         let names = self.pattern.capture_names().flatten();
         let captured = names.filter_map(|name| Some((name, found.name(name)?.as_str().to_owned())));
         Some(Hit {
             at,
             sign: self.sign,
             matched,
-            facts: told.chain(captured).collect(),
+            facts: implied.chain(captured).collect(),
         })
     }
 }
 
 fn recognise(cause: &Cause, hits: &[Hit], evidence: &[Evidence]) -> Option<Diagnosis> {
-    let hits: Vec<&Hit> = credible(hits);
-    let mut decisive: Vec<&Hit> = of_role(&hits, Role::Proof).collect();
+    let hits: Vec<&Hit> = credible_hits(hits);
+    let mut decisive: Vec<&Hit> = with_role(&hits, Role::Proof).collect();
     decisive.extend(pairs(&hits, evidence));
     if decisive.is_empty() {
         return None;
     }
-    let details: Vec<_> = of_role(&hits, Role::Detail)
-        .filter(|detail| decisive.iter().any(|hit| belongs(detail, hit, evidence)))
+    let details: Vec<_> = with_role(&hits, Role::Detail)
+        .filter(|detail| decisive.iter().any(|hit| belongs_to(detail, hit, evidence)))
         .collect();
     let mut facts = Facts::new();
     for (name, value) in decisive.iter().chain(&details).flat_map(|hit| &hit.facts) {
         let values = facts.entry(name).or_default();
-        if values.len() < VALUES && !values.contains(value) {
+        if values.len() < MAX_VALUES && !values.contains(value) {
             values.push(value.clone());
         }
     }
     Some(Diagnosis {
         id: cause.id,
         title: cause.title,
-        cause: filled(cause.cause, &facts),
-        cure: filled(&worded(cause.cure, spoken()), &facts),
+        cause: fill_text(cause.cause, &facts),
+        cure: fill_text(&text_for(cause.cure, current_surface()), &facts),
         links: cause.links,
         follows: cause.follows,
         facts,
-        count: lines(&decisive, &details),
-        lines: quotes(decisive.into_iter().chain(details), evidence),
+        count: count_lines(&decisive, &details),
+        lines: select_lines(decisive.into_iter().chain(details), evidence),
     })
 }
 
-/// How many lines there are; one may have several signs.
-fn lines(decisive: &[&Hit], details: &[&Hit]) -> usize {
+/// The number of distinct lines: a line may have several signs.
+fn count_lines(decisive: &[&Hit], details: &[&Hit]) -> usize {
     let lines: HashSet<_> = decisive.iter().chain(details).map(|hit| hit.at).collect();
     lines.len()
 }
 
-fn of_role<'a>(hits: &[&'a Hit], role: Role) -> impl Iterator<Item = &'a Hit> {
+fn with_role<'a>(hits: &[&'a Hit], role: Role) -> impl Iterator<Item = &'a Hit> {
     hits.iter()
         .copied()
         .filter(move |hit| hit.sign.role == role)
 }
 
-/// All but lines about an image that count only if it was removed, when it was not.
-fn credible(hits: &[Hit]) -> Vec<&Hit> {
+/// All hits but those that need their image to be removed when no line says that it was.
+fn credible_hits(hits: &[Hit]) -> Vec<&Hit> {
     let values = |name| {
         let facts = hits.iter().flat_map(|hit| &hit.facts);
         facts.filter(move |fact| fact.0 == name).map(|fact| &fact.1)
     };
     let removed: HashSet<_> = values("removed").collect();
-    let told = |hit: &Hit| {
+    let was_removed = |hit: &Hit| {
         let mut images = hit.facts.iter().filter(|fact| fact.0 == "image");
         images.any(|fact| removed.contains(&fact.1))
     };
     hits.iter()
-        .filter(|hit| !hit.sign.of_removed || told(hit))
+        .filter(|hit| !hit.sign.requires_removal || was_removed(hit))
         .collect()
 }
 
-/// Lines that show the cause together: each one that comes after, and the last before it.
+/// Pairs of lines that show the cause together: each `After` and the last `Before` it.
 fn pairs<'a>(hits: &[&'a Hit], evidence: &[Evidence]) -> Vec<&'a Hit> {
     let mut elsewhere = HashMap::new();
-    for hit in of_role(hits, Role::Before) {
+    for hit in with_role(hits, Role::Before) {
         elsewhere.entry(log(hit, evidence)).or_insert(hit);
     }
     let mut last = HashMap::new();
@@ -228,13 +228,14 @@ fn pairs<'a>(hits: &[&'a Hit], evidence: &[Evidence]) -> Vec<&'a Hit> {
     pairs
 }
 
-/// A detail is of the same node and, where the order is known, came no later.
-fn belongs(detail: &Hit, hit: &Hit, evidence: &[Evidence]) -> bool {
+/// Whether a detail belongs to a hit: it is from the same node and, if the order is known, not
+/// later.
+fn belongs_to(detail: &Hit, hit: &Hit, evidence: &[Evidence]) -> bool {
     let (a, b) = (log(detail, evidence), log(hit, evidence));
     same_node(a.1, b.1) && (a != b || detail.at <= hit.at)
 }
 
-/// What has an order of its lines: what one source says in one file.
+/// The lines of one source in one file, whose order is known.
 type Log<'a> = (Speaker, Option<&'a str>, Option<&'a str>);
 
 fn log<'a>(hit: &Hit, evidence: &'a [Evidence]) -> Log<'a> {
@@ -243,13 +244,13 @@ fn log<'a>(hit: &Hit, evidence: &'a [Evidence]) -> Log<'a> {
     (line.source, line.node.as_deref(), file)
 }
 
-/// A line that names no node may be of any.
+/// A line without a node may be from any node.
 fn same_node(a: Option<&str>, b: Option<&str>) -> bool {
     a.is_none() || b.is_none() || a == b
 }
 
-/// A few lines, of each kind and source some, in the order of the evidence.
-fn quotes<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec<Support> {
+/// A few lines with different signs and sources, in the order of the evidence.
+fn select_lines<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec<Support> {
     let mut times: HashMap<_, usize> = HashMap::new();
     let mut ranked: Vec<_> = hits
         .map(|hit| {
@@ -263,7 +264,7 @@ fn quotes<'a>(hits: impl Iterator<Item = &'a Hit>, evidence: &[Evidence]) -> Vec
     let mut shown = HashSet::new();
     let mut best: Vec<_> = ranked.into_iter().map(|(_, hit)| hit).collect();
     best.retain(|hit| shown.insert(hit.at));
-    best.truncate(SHOWN);
+    best.truncate(MAX_LINES);
     best.sort_by_key(|hit| hit.at);
     let support = best.into_iter().map(|hit| Support {
         evidence: evidence[hit.at].clone(),

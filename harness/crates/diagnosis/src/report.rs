@@ -1,21 +1,21 @@
-//! What `kubenest diagnose` says: the causes with their lines, and what was read.
+//! The report of `kubenest diagnose`: the causes with their lines, and what was read.
 
 use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use super::{Diagnosis, FileRead, Reading, Support, clean::shortened, diagnose};
+use super::{Diagnosis, FileRead, Reading, Support, clean::shorten, diagnose};
 
-/// Files that are named when nothing was recognised.
+/// Maximum number of files that are named when nothing was recognised.
 const FILES: usize = 8;
-/// Characters that are shown of a line.
+/// Maximum number of characters shown of a line.
 const WIDTH: usize = 200;
 
-/// The causes found in what was read.
+/// The causes found in logs.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct DiagnosisReport {
-    /// The causes; the root of others first.
+    /// The causes, root causes first.
     pub diagnoses: Vec<Diagnosis>,
     /// How many lines were read.
     pub lines: u64,
@@ -26,7 +26,7 @@ pub struct DiagnosisReport {
 }
 
 impl DiagnosisReport {
-    /// Looks for causes in what was read.
+    /// Diagnoses what was read.
     pub fn of(reading: Reading) -> Self {
         Self {
             diagnoses: diagnose(&reading.evidence),
@@ -50,7 +50,7 @@ impl fmt::Display for Diagnosis {
             writeln!(f, "   link    {link}")?;
         }
         for line in &self.lines {
-            writeln!(f, "   line    {}", Shown(line))?;
+            writeln!(f, "   line    {}", SupportLine(line))?;
         }
         match self.count - self.lines.len() {
             0 => Ok(()),
@@ -88,29 +88,29 @@ impl fmt::Display for DiagnosisReport {
     }
 }
 
-/// A line: where it stands and what is typical in it.
-struct Shown<'a>(&'a Support);
+/// Displays a line as its place and the part that matched.
+struct SupportLine<'a>(&'a Support);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for SupportLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Support { evidence, matched } = self.0;
         if let Some(place) = &evidence.place {
             write!(f, "{place} ")?;
         }
-        let told = |node| {
+        let names_node = |node| {
             evidence
                 .place
                 .as_ref()
                 .is_some_and(|at| at.file.contains(node))
         };
         match &evidence.node {
-            Some(node) if !told(node.as_str()) => write!(f, "[{node}] ")?,
+            Some(node) if !names_node(node.as_str()) => write!(f, "[{node}] ")?,
             _ => {}
         }
         if !evidence.text.starts_with(matched) {
             f.write_char('…')?;
         }
-        f.write_str(&shortened(matched, WIDTH))?;
+        f.write_str(&shorten(matched, WIDTH))?;
         if !evidence.text.ends_with(matched) && matched.chars().count() <= WIDTH {
             f.write_char('…')?;
         }
@@ -147,7 +147,7 @@ Nov 09 09:00:00 n1 containerd[7]: time="2024-11-09T09:00:00Z" level=error msg="R
     }
 
     #[test]
-    fn what_was_read_is_told_when_nothing_is_recognised() {
+    fn files_are_listed_when_nothing_is_recognised() {
         assert_snapshot!(report("connection refused\nnot implemented\n"));
     }
 }

@@ -1,24 +1,24 @@
-//! Public reports of people who met these failures, and what is right to say of each.
+//! Public reports of these failures, and the right diagnosis of each.
 //!
-//! `reports/<number>-<name>/` has the inputs, written anew from the facts of the report that the
-//! table names. `first` is the cause that has to come first; none means that nothing may be said.
+//! `reports/<number>-<name>/` has the inputs, rewritten from the facts of the public report.
+//! `first` is the cause that must come first; `None` means that nothing may be recognised.
 
 use std::path::{Path, PathBuf};
 
 use super::{diagnose, read};
 
 struct Report {
-    /// The folder, and where the report was seen.
+    /// The folder of the inputs, and the address of the report.
     folder: &'static str,
     source: &'static str,
     inputs: &'static [Input],
 }
 
 struct Input {
-    /// Read together.
+    /// Files that are read together.
     logs: &'static [&'static str],
     first: Option<&'static str>,
-    /// What looks alike and would be wrong.
+    /// Causes that look similar and would be wrong.
     never: &'static [&'static str],
 }
 
@@ -125,7 +125,7 @@ const REPORTS: &[Report] = &[
         inputs: &[
             shows(&["kubelet.log"], "cgroup-v1-refused"),
             shows(&["k3s-docker-logs.txt"], "cgroup-v1-refused"),
-            // A warning of kubeadm's, which goes on.
+            // Only a warning: kubeadm continues.
             silent(&["kubeadm.txt"]),
         ],
     },
@@ -168,7 +168,7 @@ fn root() -> PathBuf {
 }
 
 #[test]
-fn each_report_gets_its_right_answer() {
+fn each_report_is_diagnosed_correctly() {
     let mut wrong = Vec::new();
     for report in REPORTS {
         for input in report.inputs {
@@ -191,7 +191,7 @@ fn each_report_gets_its_right_answer() {
 }
 
 #[test]
-fn every_input_that_is_kept_is_in_the_table() {
+fn every_input_file_is_in_the_table() {
     let entries = |folder: PathBuf| {
         let entries = std::fs::read_dir(folder).expect("must list");
         let mut names: Vec<_> = entries

@@ -1,53 +1,53 @@
-//! What a cause is in the table: words for people, and the signs it is recognised by.
+//! The format of the table of causes: texts for people, and the signs that show a cause.
 
 use std::collections::BTreeMap;
 
-use super::{Speaker, clean::shortened};
+use super::{Speaker, clean::shorten};
 
-/// What lines say of a cause, by the names of captures.
+/// The facts that lines contain about a cause, by the names of regex captures.
 pub(super) type Facts = BTreeMap<&'static str, Vec<String>>;
 
-/// A cause. Its texts may name facts: `{image}`; a part in brackets is left out when a fact
-/// in it is not known: `on a node[ with containerd {version}]`. A cure may have words for users
-/// of the library or of the program only: `<<library: …>><<program: …>>`.
+/// A cause. Its texts may contain facts: `{image}`. A part in brackets is left out if a fact in it
+/// is unknown: `on a node[ with containerd {version}]`. A cure may have text only for users of the
+/// library or of the program: `<<library: …>><<program: …>>`.
 pub(super) struct Cause {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     pub(super) cause: &'static str,
     pub(super) cure: &'static str,
     pub(super) links: &'static [&'static str],
-    /// The cause that leads to this one, where both are found.
+    /// The cause that leads to this one, if both are found.
     pub(super) follows: Option<&'static str>,
     pub(super) signs: &'static [Sign],
 }
 
-/// A kind of line.
+/// A kind of line that is a sign of a cause.
 pub(super) struct Sign {
     pub(super) role: Role,
-    /// Who has to say it.
+    /// The sources whose lines count.
     pub(super) sources: &'static [Speaker],
     pub(super) pattern: &'static str,
-    /// What the line tells without saying it.
+    /// Facts that the sign implies, beside those that it captures.
     pub(super) facts: &'static [(&'static str, &'static str)],
-    /// It counts only for an `image` that another line names as `removed`.
-    pub(super) of_removed: bool,
-    /// It means nothing on a node where this cause, which explains it, was recognised before.
+    /// The sign counts only if another line names its `image` as `removed`.
+    pub(super) requires_removal: bool,
+    /// The sign is ignored on a node where this cause was recognised, because that explains it.
     pub(super) unless: Option<&'static str>,
 }
 
-/// What a line is worth.
+/// How much a sign proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// It shows the cause by itself.
     Proof,
-    /// It shows the cause with an [`After`](Role::After) on the same node. Two lines of one
-    /// source have to stand in this order in one file; other logs have no common order.
+    /// It shows the cause together with an [`After`](Role::After) on the same node. Lines of one
+    /// source in one file must be in this order; between different logs the order is unknown.
     Before,
     /// See [`Before`](Role::Before).
     After,
-    /// What stood before it in the file no longer counts.
+    /// Earlier [`Before`](Role::Before) lines of the file no longer count.
     Reset,
-    /// It adds to what others show, of the same line too.
+    /// It adds facts to other signs, also to those in the same line.
     Detail,
 }
 
@@ -62,18 +62,21 @@ impl Sign {
             sources,
             pattern,
             facts: &[],
-            of_removed: false,
+            requires_removal: false,
             unless: None,
         }
     }
 
-    pub(super) const fn tells(mut self, facts: &'static [(&'static str, &'static str)]) -> Self {
+    pub(super) const fn with_facts(
+        mut self,
+        facts: &'static [(&'static str, &'static str)],
+    ) -> Self {
         self.facts = facts;
         self
     }
 
-    pub(super) const fn of_removed(mut self) -> Self {
-        self.of_removed = true;
+    pub(super) const fn requires_removal(mut self) -> Self {
+        self.requires_removal = true;
         self
     }
 
@@ -83,45 +86,45 @@ impl Sign {
     }
 }
 
-/// A text of the table with its facts.
-pub(super) fn filled(text: &str, facts: &Facts) -> String {
+/// A text of the table with facts filled in.
+pub(super) fn fill_text(text: &str, facts: &Facts) -> String {
     let mut parts = text.split('[');
-    let mut told = parts
+    let mut text = parts
         .next()
-        .and_then(|part| fill(part, facts))
+        .and_then(|part| fill_part(part, facts))
         .unwrap_or_default();
     for part in parts {
         let (optional, rest) = part.split_once(']').expect("a bracket must be closed");
-        told.extend(fill(optional, facts));
-        told.extend(fill(rest, facts));
+        text.extend(fill_part(optional, facts));
+        text.extend(fill_part(rest, facts));
     }
-    told
+    text
 }
 
-/// A part of a text; none when a fact is missing.
-fn fill(part: &str, facts: &Facts) -> Option<String> {
+/// A part of a text with facts filled in; `None` if one is missing.
+fn fill_part(part: &str, facts: &Facts) -> Option<String> {
     let mut pieces = part.split('{');
-    let mut told = pieces.next().unwrap_or_default().to_owned();
+    let mut text = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
         let (name, rest) = piece.split_once('}').expect("a brace must be closed");
-        told.push_str(&listed(facts.get(name)?));
-        told.push_str(rest);
+        text.push_str(&join_values(facts.get(name)?));
+        text.push_str(rest);
     }
-    Some(told)
+    Some(text)
 }
 
-/// Some of the values.
-fn listed(values: &[String]) -> String {
+/// The first values, and how many more there are.
+fn join_values(values: &[String]) -> String {
     let shown: Vec<_> = values
         .iter()
         .take(3)
-        .map(|value| shortened(value, 120))
+        .map(|value| shorten(value, 120))
         .collect();
-    let mut told = shown.join(", ");
+    let mut text = shown.join(", ");
     if values.len() > shown.len() {
-        told.push_str(&format!(" and {} more", values.len() - shown.len()));
+        text.push_str(&format!(" and {} more", values.len() - shown.len()));
     }
-    told
+    text
 }
 
 #[cfg(test)]
@@ -133,7 +136,7 @@ mod tests {
         let values = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
         let facts = Facts::from([("image", values)]);
         assert_eq!(
-            filled("{image} gone[ from {node}][, {image}]; end", &facts),
+            fill_text("{image} gone[ from {node}][, {image}]; end", &facts),
             "a, b, c and 1 more gone, a, b, c and 1 more; end"
         );
     }

@@ -1,16 +1,16 @@
-//! Whose lines a file has, told by its path.
+//! The source of a file's lines, by its path.
 
 use std::path::Path;
 
 use super::Speaker;
 
-/// Files whose lines are a page's or a program's text.
+/// Extensions of pages and source code, whose lines only quote errors.
 const PAGES: [&str; 26] = [
     "md", "markdown", "mdx", "rst", "adoc", "html", "htm", "go", "rs", "py", "c", "h", "cc", "cpp",
     "java", "js", "ts", "tsx", "sh", "bash", "patch", "diff", "tf", "ipynb", "css", "feature",
 ];
 
-/// Whose lines a file has, by where it stands and how it is called.
+/// The source of a file's lines, by its path and name.
 pub(super) fn speaker_of(path: &Path) -> Speaker {
     let of_pods = |part: &std::ffi::OsStr| part == "pods" || part == "containers";
     if path.iter().any(of_pods) {
@@ -26,7 +26,7 @@ pub(super) fn speaker_of(path: &Path) -> Speaker {
         .to_string_lossy()
         .to_lowercase();
     match name.as_str() {
-        // Of `kubectl cluster-info dump`.
+        // Written by `kubectl cluster-info dump`.
         "logs.txt" => Speaker::Pod,
         "serial.log" => Speaker::System,
         _ if name.starts_with("containerd") || name.starts_with("crio") => Speaker::Runtime,

@@ -1,32 +1,31 @@
-//! Who reads a text: the author of a test, or someone at a terminal. A cure may have other words
-//! for each.
+//! Who reads a text: the author of a test or a user of the program. A cure may differ for the two.
 
 use std::{borrow::Cow, sync::OnceLock};
 
-/// By what a cure can be done.
+/// The interface with which the reader applies a cure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Surface {
     /// This crate, in a test.
     Library,
-    /// The program `kubenest`, and the files of whatever cluster it looks at.
+    /// The program `kubenest`, and the files of the diagnosed cluster.
     Program,
 }
 
-static SPOKEN: OnceLock<Surface> = OnceLock::new();
+static CURRENT: OnceLock<Surface> = OnceLock::new();
 
-/// Says once, before anything is diagnosed, by what its reader works; else it is the library.
+/// Sets the reader's interface, once and before any diagnosis; the default is the library.
 pub fn speak_of(surface: Surface) {
-    SPOKEN.get_or_init(|| surface);
+    CURRENT.get_or_init(|| surface);
 }
 
-pub(super) fn spoken() -> Surface {
-    SPOKEN.get().copied().unwrap_or(Surface::Library)
+pub(super) fn current_surface() -> Surface {
+    CURRENT.get().copied().unwrap_or(Surface::Library)
 }
 
-/// A text of the table for one surface: `<<library: …>>` and `<<program: …>>` are for readers of
-/// these only.
-pub(super) fn worded(text: &str, surface: Surface) -> Cow<'_, str> {
+/// A text of the table for one interface, with only its own `<<library: …>>` or `<<program: …>>`
+/// parts.
+pub(super) fn text_for(text: &str, surface: Surface) -> Cow<'_, str> {
     let mut parts = text.split("<<");
     let first = parts.next().unwrap_or_default();
     let mut told = Cow::Borrowed(first);
@@ -54,16 +53,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reader_gets_the_words_for_what_is_at_hand() {
+    fn each_reader_gets_the_text_for_their_interface() {
         let text = "pin it (<<library: `images().load`>><<program: `kubenest load`>>), then wait";
         assert_eq!(
-            worded(text, Surface::Library),
+            text_for(text, Surface::Library),
             "pin it (`images().load`), then wait"
         );
         assert_eq!(
-            worded(text, Surface::Program),
+            text_for(text, Surface::Program),
             "pin it (`kubenest load`), then wait"
         );
-        assert_eq!(worded("a < b", Surface::Program), "a < b");
+        assert_eq!(text_for("a < b", Surface::Program), "a < b");
     }
 }

@@ -1,8 +1,8 @@
-//! Every cause of the table against real logs that show it and logs that only look so.
+//! Every cause of the table against real logs that show it and logs that only look similar.
 //!
 //! `fixtures/<id>/` has the logs that show a cause, `fixtures/silent/` those that show none:
-//! healthy journals and, as `<id>.log`, lines that look like a cause. The first line of each
-//! says how it was had.
+//! healthy journals and, in `<id>.log`, lines that look like that cause. The first line of each log
+//! says where it is from.
 
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ fn fixtures(folder: &str) -> Vec<PathBuf> {
     paths
 }
 
-fn found(path: &Path) -> Vec<Diagnosis> {
+fn diagnose_file(path: &Path) -> Vec<Diagnosis> {
     diagnose(&read(&[path.to_owned()]).expect("must read").evidence)
 }
 
@@ -67,7 +67,7 @@ fn each_cause_is_recognised_in_logs_that_show_it() {
         let logs = fixtures(cause.id);
         assert!(!logs.is_empty(), "{} has no fixture", cause.id);
         for log in logs {
-            let found = found(&log);
+            let found = diagnose_file(&log);
             let expected: Vec<_> = causes()
                 .filter(|other| other.id == cause.id || leads(other, cause) || leads(cause, other))
                 .map(|other| other.id)
@@ -97,7 +97,7 @@ fn leads(root: &rule::Cause, to: &rule::Cause) -> bool {
 }
 
 #[test]
-fn logs_that_only_look_so_show_nothing() {
+fn logs_that_only_look_similar_show_nothing() {
     let logs = fixtures("silent");
     for cause in causes() {
         let name = format!("{}.log", cause.id);
@@ -107,12 +107,17 @@ fn logs_that_only_look_so_show_nothing() {
         );
     }
     for log in logs {
-        assert_eq!(ids(&found(&log)), Vec::<&str>::new(), "{}", log.display());
+        assert_eq!(
+            ids(&diagnose_file(&log)),
+            Vec::<&str>::new(),
+            "{}",
+            log.display()
+        );
     }
 }
 
 #[test]
-fn every_fixture_says_how_it_was_had() {
+fn every_fixture_names_its_origin() {
     for folder in causes().map(|cause| cause.id).chain(["silent"]) {
         for log in fixtures(folder) {
             let text = fs::read_to_string(&log).expect("must read");
@@ -135,11 +140,11 @@ fn many_causes_were_provoked_with_the_real_program() {
 }
 
 #[test]
-fn a_line_that_is_cut_off_shows_nothing_new_and_no_byte_panics() {
+fn cut_or_damaged_logs_show_no_other_cause() {
     for folder in causes().map(|cause| cause.id) {
         for log in fixtures(folder) {
             let bytes = fs::read(&log).expect("must read");
-            let whole = found(&log);
+            let whole = diagnose_file(&log);
             for at in (0..bytes.len()).step_by(bytes.len() / 40 + 1) {
                 let mut broken = bytes.clone();
                 broken[at] = 0xff;
@@ -153,14 +158,14 @@ fn a_line_that_is_cut_off_shows_nothing_new_and_no_byte_panics() {
     }
 }
 
-/// Whether a cause keeps a sign of another from meaning anything.
+/// Whether a cause explains a sign of another away.
 fn explains(cause: &str, of: &str) -> bool {
     let mut others = causes().filter(|other| other.id == of);
     others.any(|other| other.signs.iter().any(|sign| sign.unless == Some(cause)))
 }
 
 #[test]
-fn what_a_pod_prints_shows_only_what_pods_tell() {
+fn output_of_a_pod_shows_only_causes_that_pods_can_show() {
     let told_by_pods = |cause: &rule::Cause| {
         let mut signs = cause.signs.iter();
         signs.any(|sign| sign.sources.contains(&Speaker::Pod))
@@ -186,7 +191,7 @@ fn what_a_pod_prints_shows_only_what_pods_tell() {
 }
 
 #[test]
-fn the_error_of_a_boot_is_understood() {
+fn the_error_of_a_boot_is_diagnosed() {
     let words = "kubelet on node 'n1' keeps exiting: E1121 10:43:18.177991    3117 run.go:72] \
         \"command failed\" err=\"failed to validate kubelet configuration, error: invalid \
         configuration: imageGCLowThresholdPercent (--image-gc-low-threshold) 100 must be less \
@@ -198,7 +203,7 @@ fn the_error_of_a_boot_is_understood() {
 }
 
 #[test]
-fn lines_of_another_node_or_in_another_order_are_no_pair() {
+fn lines_of_another_node_or_in_the_wrong_order_are_no_pair() {
     let removal = "\"Removing image to free bytes\" imageID=\"sha256:ab\" size=1";
     let missing =
         "\"x\" err=\"Container image \\\"a:v1\\\" is not present with pull policy of Never\"";
@@ -208,7 +213,7 @@ fn lines_of_another_node_or_in_another_order_are_no_pair() {
     assert!(roots(&[on("n1", removal), on("n1", missing)]));
     assert!(!roots(&[on("n1", missing), on("n1", removal)]));
     assert!(!roots(&[on("n1", removal), on("n2", missing)]));
-    // Of different logs nobody knows the order.
+    // The order of lines in different logs is unknown.
     let event = "Container image \"a:v1\" is not present with pull policy of Never";
     let event = Evidence::event("ErrImageNeverPull", event);
     assert!(roots(&[event, on("n1", removal)]));
@@ -234,7 +239,7 @@ fn a_daemon_that_was_restarted_is_not_stale() {
 }
 
 #[test]
-fn a_sign_that_another_cause_explains_means_nothing_on_that_node_only() {
+fn an_explained_sign_is_ignored_on_that_node_only() {
     let refused = "failed to run Kubelet: validate service connection: CRI v1 runtime API is not \
         implemented for endpoint \"unix:///run/containerd/containerd.sock\": rpc error: code = \
         Unimplemented desc = unknown service runtime.v1.RuntimeService";
@@ -248,7 +253,7 @@ fn a_sign_that_another_cause_explains_means_nothing_on_that_node_only() {
 }
 
 #[test]
-fn a_line_with_two_signs_is_one_line() {
+fn a_line_with_two_signs_is_counted_once() {
     let line = "failed to parse kubelet flag: unknown flag: --pod-infra-container-image";
     let found = diagnose(&Evidence::lines(Speaker::Kubelet, line));
     assert_eq!((found[0].count, found[0].lines.len()), (1, 1));

@@ -1,5 +1,4 @@
-//! Every log that shows a cause shows it in every form in which logs are handed on, and every log
-//! that shows none shows none.
+//! A log shows the same cause, or none, in every format in which people pass logs on.
 
 use std::{
     fs,
@@ -8,15 +7,15 @@ use std::{
 };
 
 use super::{
-    Evidence, Speaker, causes::causes, diagnose, read_stream, recognise::matters,
+    Evidence, Speaker, causes::causes, diagnose, read_stream, recognise::may_matter,
     speaker::speaker_of,
 };
 
-/// A form, and how it writes the line of that number.
+/// A format: its name, and how it writes a line, given the line's number.
 type Form = (&'static str, fn(usize, &str) -> String);
 
-/// Forms that stand around whatever a log has.
-const AROUND: [Form; 19] = [
+/// Formats that wrap any line.
+const WRAPPERS: [Form; 19] = [
     ("GitHub's", |at, line| {
         format!("2025-12-10T09:31:05.{at:07}Z {line}")
     }),
@@ -62,8 +61,8 @@ const AROUND: [Form; 19] = [
     ("a mark of the order", |_, line| format!("\u{feff}{line}")),
 ];
 
-/// Forms of a container's output: only causes that pods show are shown so.
-const OF_PODS: [Form; 4] = [
+/// Formats of container output: they can only show causes that pods can show.
+const POD_FORMATS: [Form; 4] = [
     ("CRI", |at, line| {
         format!("2026-11-29T10:10:29.{at:09}Z stderr F {line}")
     }),
@@ -79,7 +78,7 @@ const OF_PODS: [Form; 4] = [
     }),
 ];
 
-/// Forms of the journal, from its short form; another line stays as it is.
+/// Formats of the journal, converted from its short format; other lines stay as they are.
 const JOURNALS: [Form; 10] = [
     ("short-iso", |_, line| {
         journal(line, |e| format!("2026-11-21T10:10:29+0000 {}", e.tail()))
@@ -150,7 +149,7 @@ impl Entry<'_> {
     }
 }
 
-/// A line of journalctl's short form written in another.
+/// Converts a line of journalctl's short format; returns other lines unchanged.
 fn journal(line: &str, write: impl Fn(&Entry) -> String) -> String {
     let entry = || {
         let parts = line.split_once(": ")?;
@@ -168,27 +167,27 @@ fn journal(line: &str, write: impl Fn(&Entry) -> String) -> String {
     entry().map_or(line.to_owned(), |entry| write(&entry))
 }
 
-/// A log of the fixtures or of the reports, without the line that says how it was had.
+/// A log of the fixtures or reports, without the line that names its origin.
 struct Log {
     path: PathBuf,
     lines: Vec<String>,
 }
 
 impl Log {
-    fn written(&self, form: Form) -> String {
+    fn write_as(&self, form: Form) -> String {
         let lines = self.lines.iter().enumerate();
         lines.map(|(at, line)| form.1(at, line) + "\n").collect()
     }
 
-    /// The first cause that is shown by the log written so.
-    fn first(&self, bytes: &[u8]) -> Option<&'static str> {
+    /// The first cause that the log shows in this format.
+    fn first_cause(&self, bytes: &[u8]) -> Option<&'static str> {
         let source = speaker_of(Path::new(self.path.file_name().expect("must be a file")));
         let reading = read_stream("-", source, bytes).expect("must read");
         Some(diagnose(&reading.evidence).first()?.id)
     }
 
     fn plain(&self) -> String {
-        self.written(("", |_, line| line.to_owned()))
+        self.write_as(("", |_, line| line.to_owned()))
     }
 }
 
@@ -201,10 +200,10 @@ fn logs_below(folder: &Path) -> Vec<Log> {
             continue;
         }
         let text = fs::read_to_string(&path).expect("must read");
-        // An entry of a journal that no cause looks at changes nothing.
+        // Journal entries without any sign are dropped to save time; they change nothing.
         let idle = |line: &&str| {
             let entry = !line.is_empty() && journal(line, |_| String::new()).is_empty();
-            entry && !matters(&Evidence::lines(Speaker::Unknown, line)[0])
+            entry && !may_matter(&Evidence::lines(Speaker::Unknown, line)[0])
         };
         let lines = text
             .lines()
@@ -224,8 +223,8 @@ fn logs() -> Vec<Log> {
         .collect()
 }
 
-/// Whether a cause is one that pods show; a form of pods hides all others.
-fn is_of_pods(id: &str) -> bool {
+/// Whether pods can show a cause.
+fn can_be_shown_by_pods(id: &str) -> bool {
     let cause = causes()
         .find(|cause| cause.id == id)
         .expect("must be known");
@@ -235,37 +234,40 @@ fn is_of_pods(id: &str) -> bool {
         .any(|sign| sign.sources.contains(&Speaker::Pod))
 }
 
-/// Numbers that look random and are the same in every run.
-fn scattered(seed: usize) -> usize {
+/// A pseudo-random number that is the same in every run.
+fn pseudo_random(seed: usize) -> usize {
     let mixed = (seed as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(mixed >> 33).expect("must fit")
 }
 
 #[test]
-fn a_log_shows_the_same_in_every_form() {
-    let forms: Vec<Form> = AROUND.into_iter().chain(JOURNALS).collect();
+fn a_log_shows_the_same_in_every_format() {
+    let forms: Vec<Form> = WRAPPERS.into_iter().chain(JOURNALS).collect();
     let mut wrong = Vec::new();
     for (at, log) in logs().iter().enumerate() {
-        let expected = log.first(log.plain().as_bytes());
+        let expected = log.first_cause(log.plain().as_bytes());
         let mut check = |name: &str, text: &str| {
-            let found = log.first(text.as_bytes());
+            let found = log.first_cause(text.as_bytes());
             if found != expected {
                 let log = log.path.display();
                 wrong.push(format!("{log} {name}: {found:?}, not {expected:?}"));
             }
         };
-        // Of the many that show nothing, each is written in other two forms.
+        // Logs that show nothing are many, so each is tested in only two formats.
         let few = if expected.is_some() { forms.len() } else { 2 };
         for turn in 0..few {
             let form = forms[(at * few + turn) % forms.len()];
-            check(form.0, &log.written(form));
+            check(form.0, &log.write_as(form));
         }
-        // Two within each other; other two for each log.
+        // Two formats nested, a different pair for each log.
         for turn in 0..2 {
-            let chosen = scattered(at * 2 + turn);
-            let (inner, outer) = (chosen % AROUND.len(), chosen / AROUND.len() % AROUND.len());
-            let (inner, outer) = (AROUND[inner], AROUND[outer]);
-            let once = log.written(inner);
+            let chosen = pseudo_random(at * 2 + turn);
+            let (inner, outer) = (
+                chosen % WRAPPERS.len(),
+                chosen / WRAPPERS.len() % WRAPPERS.len(),
+            );
+            let (inner, outer) = (WRAPPERS[inner], WRAPPERS[outer]);
+            let once = log.write_as(inner);
             let lines = once.lines().enumerate();
             let twice: String = lines.map(|(at, line)| outer.1(at, line) + "\n").collect();
             check(&format!("{} in {}", inner.0, outer.0), &twice);
@@ -275,13 +277,13 @@ fn a_log_shows_the_same_in_every_form() {
 }
 
 #[test]
-fn what_pods_print_shows_only_what_pods_can() {
+fn output_of_pods_shows_only_causes_that_pods_can_show() {
     for log in logs() {
-        let expected = log.first(log.plain().as_bytes());
-        for form in OF_PODS {
-            let found = log.first(log.written(form).as_bytes());
+        let expected = log.first_cause(log.plain().as_bytes());
+        for form in POD_FORMATS {
+            let found = log.first_cause(log.write_as(form).as_bytes());
             let right = match found {
-                Some(id) => is_of_pods(id),
+                Some(id) => can_be_shown_by_pods(id),
                 None => expected != Some("coredns-loop"),
             };
             assert!(
@@ -295,10 +297,10 @@ fn what_pods_print_shows_only_what_pods_can() {
 }
 
 #[test]
-fn a_log_shows_the_same_however_it_is_kept() {
+fn a_log_shows_the_same_in_every_encoding() {
     for log in logs() {
         let plain = log.plain();
-        let expected = log.first(plain.as_bytes());
+        let expected = log.first_cause(plain.as_bytes());
         let units = plain.encode_utf16();
         let utf16: Vec<u8> = std::iter::once(0xfeff)
             .chain(units)
@@ -308,14 +310,14 @@ fn a_log_shows_the_same_however_it_is_kept() {
         gzip.write_all(plain.as_bytes()).expect("must compress");
         let gzip = gzip.finish().expect("must compress");
         for bytes in [&utf16, &gzip] {
-            assert_eq!(log.first(bytes), expected, "{}", log.path.display());
+            assert_eq!(log.first_cause(bytes), expected, "{}", log.path.display());
         }
     }
 }
 
-/// k3s holds kubelet and runtime in one process, in one journal.
+/// k3s runs kubelet and runtime in one process with one journal.
 #[test]
-fn the_words_of_k3s_count_as_those_of_what_it_holds() {
+fn messages_of_k3s_count_as_those_of_kubelet_and_runtime() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fixtures");
     for id in [
         "image-collected",
@@ -324,14 +326,14 @@ fn the_words_of_k3s_count_as_those_of_what_it_holds() {
         "kubelet-image-gc-thresholds",
     ] {
         for mut log in logs_below(&root.join(id)) {
-            let expected = log.first(log.plain().as_bytes());
+            let expected = log.first_cause(log.plain().as_bytes());
             for line in &mut log.lines {
                 *line = line
                     .replace(" kubelet[", " k3s[")
                     .replace(" containerd[", " k3s[");
             }
             assert_eq!(
-                log.first(log.plain().as_bytes()),
+                log.first_cause(log.plain().as_bytes()),
                 expected,
                 "{}",
                 log.path.display()

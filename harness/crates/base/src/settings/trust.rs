@@ -33,7 +33,8 @@ struct Folder {
 /// Makes the folder if it is missing, and refuses it if anybody but this user and root can write to
 /// it or replace a folder on its path.
 ///
-/// # Errors Names the folder that others can write to, who they are, and what to do.
+/// # Errors
+/// Names the folder that others can write to, who they are, and what to do.
 pub fn check(folder: &Path) -> Result<()> {
     let mut maker = fs::DirBuilder::new();
     maker.recursive(true).mode(0o700);

@@ -128,7 +128,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r#""(?:/[^"]*)?/kubepods/[^"]*" instead"#
                 ),
             )
-            .tells(&[("kubelet", "cgroupfs"), ("runtime", "systemd")]),
+            .with_facts(&[("kubelet", "cgroupfs"), ("runtime", "systemd")]),
             Sign::new(
                 Proof,
                 KUBELET,

@@ -9,7 +9,7 @@ use super::super::{
     },
 };
 
-/// The same where a line does not say whose it is: only in the form of a program's log.
+/// The same for lines of unknown source: only in the format of a program's log.
 macro_rules! logged_request {
     () => {
         concat!(
@@ -20,7 +20,7 @@ macro_rules! logged_request {
     };
 }
 
-/// What kubectl says first when it cannot talk to the API server.
+/// The start of kubectl's message when it cannot reach the API server.
 macro_rules! kubectl {
     () => {
         r"^Unable to connect to the server: (?:tls: failed to verify certificate: )?"
@@ -54,18 +54,18 @@ macro_rules! unknown_authority {
     };
 }
 
-/// What the API server says of a client that it does not know.
+/// The API server's message about a client that it does not know.
 macro_rules! refused_client {
     () => {
         r#"^"Unable to authenticate the request" err="(?:\[?|.* failed: )"#
     };
 }
 
-/// Programs of the control plane run in pods; what they say is in their own words.
+/// Programs of the control plane usually run in pods, so their own logs are pod output.
 const COMPONENT: &[super::Speaker] = &[Pod, System, Unknown];
 const CLIENTS: &[super::Speaker] = &[Kubelet, Cli, Unknown];
-/// Whoever hears what the API server answers.
-const TOLD: &[super::Speaker] = &[Kubelet, Event, Cri, Cli, Pod, System, Unknown];
+/// Sources that quote an answer of the API server.
+const CLIENTS_OF_API: &[super::Speaker] = &[Kubelet, Event, Cri, Cli, Pod, System, Unknown];
 
 const SLOW_SYNC: &str = r#"(?:^|"msg":")slow fdatasync\b.*?\btook\W+(?<took>[0-9][0-9a-zµ.]*)"#;
 const GAVE_UP: &str = concat!(
@@ -103,7 +103,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     "x509: certificate has expired or is not yet valid$"
                 ),
             )
-            .tells(&[(
+            .with_facts(&[(
                 "doubt",
                 "the line gives no times, so it may as well not be valid yet: compare the clocks",
             )]),
@@ -246,7 +246,8 @@ pub(super) const CAUSES: &[Cause] = &[
         links: &["https://etcd.io/docs/v3.5/op-guide/hardware/#disks"],
         follows: None,
         signs: &[
-            // One slow sync is nothing yet: a second one, or what follows from the first.
+            // A single slow sync is harmless: a second one, or a consequence of the first, is
+            // needed.
             Sign::new(After, COMPONENT, SLOW_SYNC),
             Sign::new(Before, COMPONENT, SLOW_SYNC),
             Sign::new(
@@ -269,7 +270,7 @@ pub(super) const CAUSES: &[Cause] = &[
             ),
             Sign::new(
                 Detail,
-                TOLD,
+                CLIENTS_OF_API,
                 "etcdserver: (?:request timed out|leader changed|no leader)",
             ),
         ],
@@ -287,7 +288,7 @@ pub(super) const CAUSES: &[Cause] = &[
         signs: &[
             Sign::new(
                 Proof,
-                TOLD,
+                CLIENTS_OF_API,
                 concat!(
                     r#"^(?:.*\.go:[0-9]+\] )?(?:"[A-Z][^"]*" .*|[Ee]rror(?: from server[^:]*)?: |"#,
                     r#"\{"level":.*|Failed to .*|Error creating: )"#,
@@ -375,7 +376,7 @@ pub(super) const CAUSES: &[Cause] = &[
         follows: Some("etcd-disk-slow"),
         signs: &[
             Sign::new(Proof, &[Cli, System, Unknown], GAVE_UP),
-            // In a node it is started again: that it left once is nothing.
+            // A single exit is harmless: the kubelet restarts the controller manager.
             Sign::new(Before, &[Pod], GAVE_UP),
             Sign::new(
                 After,
@@ -403,7 +404,7 @@ pub(super) const CAUSES: &[Cause] = &[
         follows: None,
         signs: &[Sign::new(
             Proof,
-            TOLD,
+            CLIENTS_OF_API,
             concat!(
                 r#"^(?:"[A-Z][^"]*" .*|Error creating: |Failed calling webhook, failing closed .*|"#,
                 r"(?:Error from server \(InternalError\)|error): .*)",

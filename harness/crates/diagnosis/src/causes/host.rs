@@ -6,7 +6,7 @@ use super::super::{
 };
 use super::{CALLS, COMMAND, KUBELET, PODS};
 
-/// What of a node may watch files.
+/// Sources that may watch files on a node.
 const WATCHES: &[super::Speaker] = &[Runtime, Kubelet, System, Unknown];
 const INSTANCES: &[(&str, &str)] = &[("limit", "max_user_instances")];
 const FULL: &[super::Speaker] = &[Runtime, Kubelet, Event, Cri, Cli, System, Unknown];
@@ -33,7 +33,7 @@ pub(super) const CAUSES: &[Cause] = &[
                 WATCHES,
                 r"\b(?:failed to create|error creating) fsnotify watcher: too many open files",
             )
-            .tells(INSTANCES),
+            .with_facts(INSTANCES),
             Sign::new(
                 Proof,
                 WATCHES,
@@ -43,8 +43,8 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"\binotify_init1?: too many open files"
                 ),
             )
-            .tells(INSTANCES),
-            // systemd as a node's first process, by itself and as others quote it.
+            .with_facts(INSTANCES),
+            // systemd as the first process of a node, in its own log and quoted by others.
             Sign::new(
                 Proof,
                 WATCHES,
@@ -54,20 +54,20 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"object|allocate directory watch): Too many open files(?:$|\\)"
                 ),
             )
-            .tells(INSTANCES),
+            .with_facts(INSTANCES),
             // kube-proxy, which watches its configuration.
             Sign::new(
                 Proof,
                 &[Pod, Unknown],
                 r#"^"command failed" err="failed complete: too many open files"$"#,
             )
-            .tells(INSTANCES),
+            .with_facts(INSTANCES),
             Sign::new(
                 Proof,
                 WATCHES,
                 r"\binotify_add_watch /[^ ]+: no space left on device",
             )
-            .tells(&[("limit", "max_user_watches")]),
+            .with_facts(&[("limit", "max_user_watches")]),
         ],
     },
     Cause {

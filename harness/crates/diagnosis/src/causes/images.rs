@@ -176,7 +176,7 @@ pub(super) const CAUSES: &[Cause] = &[
                 PODS,
                 r#"failed to pull and unpack image "(?<image>[^"]+)""#,
             )
-            .of_removed(),
+            .requires_removal(),
             Sign::new(
                 Detail,
                 RUNTIME,

@@ -3,7 +3,7 @@
 use super::super::rule::{Cause, Role::Proof, Sign};
 use super::COMMAND;
 
-/// The refusal of one version of kubeadm's API.
+/// kubeadm's message when it refuses a version of its API.
 macro_rules! old_api {
     ($version:literal) => {
         concat!(
@@ -34,8 +34,8 @@ pub(super) const CAUSES: &[Cause] = &[
         follows: None,
         signs: &[
             Sign::new(Proof, COMMAND, old_api!("v1beta3"))
-                .tells(&[("dropped", "1.37"), ("kind_old", "0.31")]),
-            Sign::new(Proof, COMMAND, old_api!("v1beta2")).tells(&[("dropped", "1.27")]),
+                .with_facts(&[("dropped", "1.37"), ("kind_old", "0.31")]),
+            Sign::new(Proof, COMMAND, old_api!("v1beta2")).with_facts(&[("dropped", "1.27")]),
             Sign::new(Proof, COMMAND, old_api!("v1(?:alpha[0-9]|beta1)")),
         ],
     },
@@ -101,7 +101,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"of type \[\]v1beta[0-9]+\.Arg\b"
                 ),
             )
-            .tells(&[("given", "mapping"), ("wanted", "list of name and value")]),
+            .with_facts(&[("given", "mapping"), ("wanted", "list of name and value")]),
             Sign::new(
                 Proof,
                 COMMAND,
@@ -111,7 +111,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"of type map\[string\]string"
                 ),
             )
-            .tells(&[("given", "list"), ("wanted", "mapping")]),
+            .with_facts(&[("given", "list"), ("wanted", "mapping")]),
         ],
     },
     Cause {

@@ -10,7 +10,7 @@ use super::super::{
 };
 use super::KUBELET;
 
-/// What the kubelet says when it ends, in its journal, in k3s and where others quote it.
+/// The kubelet's last message before it exits, in its journal, in k3s and quoted by others.
 macro_rules! kubelet_says {
     ($words:expr) => {
         concat!(
@@ -99,7 +99,7 @@ pub(super) const CAUSES: &[Cause] = &[
                 KUBELET,
                 r"\bunknown flag: --pod-infra-container-image\b",
             )
-            .tells(&[
+            .with_facts(&[
                 ("gone", "1.35"),
                 (
                     "instead",
@@ -112,7 +112,7 @@ pub(super) const CAUSES: &[Cause] = &[
                 KUBELET,
                 r"\bunknown flag: --container-runtime(?:$|[^-])",
             )
-            .tells(&[("gone", "1.27"), ("instead", "there is only remote now")]),
+            .with_facts(&[("gone", "1.27"), ("instead", "there is only remote now")]),
             Sign::new(
                 Detail,
                 KUBELET,
@@ -121,7 +121,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"|alsologtostderr|stderrthreshold)\b",
                 ),
             )
-            .tells(&[
+            .with_facts(&[
                 ("gone", "1.26"),
                 ("instead", "the kubelet logs to its standard error"),
             ]),
@@ -133,7 +133,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"|cni-conf-dir|cni-cache-dir|docker-endpoint|image-pull-progress-deadline)\b",
                 ),
             )
-            .tells(&[
+            .with_facts(&[
                 ("gone", "1.24"),
                 (
                     "instead",

@@ -6,14 +6,14 @@ use super::super::{
 };
 use super::{CALLS, COMMAND};
 
-/// What Docker's client says first, by itself and through kind.
+/// The start of an error of Docker's client, alone and quoted by kind.
 macro_rules! docker {
     () => {
         r"^(?:(?:docker|ERROR|Command Output): )*"
     };
 }
 
-/// A check that `kubeadm init` and `join` make first, by its name.
+/// A preflight check of `kubeadm init` and `join`, by its name.
 macro_rules! preflight {
     ($check:literal) => {
         concat!(r"^(?: {0,2}| {8})\[ERROR ", $check, r"\]: ")

@@ -1,12 +1,12 @@
-//! The causes that are known, each with the lines it is recognised by: roots of others first.
+//! The known causes, each with the lines that show it; root causes first.
 //!
-//! A pattern is matched against a line without headers, its quotes unescaped. It has to hold
-//! so much of the message that nothing else says it: the step that failed, not only the words
-//! at the end of the chain. Every cause has fixtures, see `tests.rs`.
+//! A pattern is matched against a line without headers and with unescaped quotes. It must contain
+//! enough of the message that no other failure matches: the failed step, not only the end of the
+//! error chain. Every cause has fixtures, see `tests.rs`.
 //!
-//! The table is in parts by what is at fault; a cause that leads to others stands before them.
+//! The table is split by the part at fault; a cause that leads to others comes before them.
 
-/// A request to an API server, up to what it failed of.
+/// A failed request to an API server, up to the reason.
 macro_rules! request {
     () => {
         concat!(
@@ -34,16 +34,16 @@ use super::{
     rule::Cause,
 };
 
-/// Where a refusal of the runtime shows: itself, those that called it, and what they told.
+/// Where an error of the runtime appears: in its own log, in those of its callers, and in events.
 const CALLS: &[Speaker] = &[Runtime, Kubelet, Event, Cri, Cli, Unknown];
 const RUNTIME: &[Speaker] = &[Runtime, Unknown];
 const KUBELET: &[Speaker] = &[Kubelet, Unknown];
 const COMMAND: &[Speaker] = &[Cli, Unknown];
 const PODS: &[Speaker] = &[Kubelet, Event, Unknown];
-/// The runtime's first words, with its version.
+/// The runtime's first log line, with its version.
 const STARTED: &str = r"^starting containerd .*\bversion=v?(?<running>[0-9][^ ]*)";
 
-/// Every cause, the roots of others first.
+/// Every cause, root causes first.
 pub(super) fn causes() -> impl Iterator<Item = &'static Cause> {
     [
         host::CAUSES,

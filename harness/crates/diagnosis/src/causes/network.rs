@@ -6,7 +6,7 @@ use super::super::{
 };
 use super::{CALLS, COMMAND};
 
-/// What Docker's daemon answered, by itself and through kind and compose.
+/// The start of an error of Docker's daemon, alone and quoted by kind and compose.
 macro_rules! daemon {
     () => {
         concat!(
@@ -16,7 +16,7 @@ macro_rules! daemon {
     };
 }
 
-/// What Docker says first when it cannot publish a port.
+/// The start of Docker's message when it cannot publish a port.
 macro_rules! external {
     () => {
         "driver failed programming external connectivity on endpoint .*?"
@@ -163,7 +163,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"Error starting userland proxy: Failed to bind: EADDRINUSE)"
                 ),
             )
-            .tells(&[("port", "a port of the host")]),
+            .with_facts(&[("port", "a port of the host")]),
             Sign::new(
                 Proof,
                 ENGINE,

@@ -1,4 +1,4 @@
-//! Causes in registries, and in what lies between them and a node that pulls.
+//! Causes in registries, and between them and the node that pulls.
 
 use super::super::rule::{
     Cause,
@@ -7,7 +7,7 @@ use super::super::rule::{
 };
 use super::{CALLS, COMMAND};
 
-/// Those that pull an image, up to what it failed of.
+/// A failed pull of an image, by any client, up to the reason.
 macro_rules! pulling {
     () => {
         concat!(

@@ -10,7 +10,7 @@ use super::super::{
 };
 use super::{CALLS, COMMAND, KUBELET, RUNTIME, STARTED};
 
-/// A 2.0 to 2.2 shim's answer as a 1.7 daemon refuses it, and as a 1.6 daemon dials it.
+/// The answer of a 2.0 to 2.2 shim, as a 1.7 daemon refuses it and as a 1.6 daemon dials it.
 const JSON_ON_1_7: &str = concat!(
     r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
     r"unsupported shim version \([3-9]\): not implemented"
@@ -20,7 +20,8 @@ const JSON_ON_1_6: &str = concat!(
     r#"dial unix (?:\\x00)?\{"version":[3-9],"address":"[^"]*","protocol":"[a-z]+"\}: "#,
     r"connect: invalid argument"
 );
-/// A 2.3 shim's answer as older daemons dial it: protobuf, whose second field is the address.
+/// The answer of a 2.3 shim, as older daemons dial it: protobuf, with the address in its second
+/// field.
 const PROTOBUF_ON_1_6: &str = concat!(
     r"(?:failed to create containerd task|\bctr): failed to start shim: start failed: ",
     r"dial unix (?:\\x00)?(?:\\x08|\\b)\\x03\\x12.{1,4}unix://.*?: connect: connection refused"
@@ -36,10 +37,10 @@ const PROTOBUF_ON_2: &str = concat!(
     r"(?:\\x08|\\b)\\x03\\x12.{1,4}unix"
 );
 
-/// Who is told that a service of CRI is not there.
+/// Callers that report a missing CRI service.
 const CRI_V1: &[super::Speaker] = &[Kubelet, Cri, Cli, Unknown];
 
-/// The refusal of CRI v1 at a socket.
+/// The error of a CRI v1 call at a socket.
 macro_rules! cri_v1 {
     ($socket:expr) => {
         concat!(
@@ -130,7 +131,7 @@ pub(super) const CAUSES: &[Cause] = &[
                 CRI_V1,
                 cri_v1!(r"[^ ]*(?:cri-?docker|crio|dockershim)[^ ]*"),
             ),
-            // containerd's socket alone does not say why: its version does.
+            // containerd's socket alone is no proof; its version is.
             Sign::new(After, CRI_V1, cri_v1!(r"[^ ]*containerd[^ ]*")),
             Sign::new(
                 Before,
@@ -165,7 +166,7 @@ pub(super) const CAUSES: &[Cause] = &[
         follows: Some("registry-mirrors-and-config-path"),
         signs: &[
             Sign::new(Proof, CRI_V1, cri_v1!(r"[^ ]*containerd[^ ]*"))
-                .tells(&[("v1", "v1")])
+                .with_facts(&[("v1", "v1")])
                 .unless("cri-v1-missing"),
             Sign::new(
                 Proof,
@@ -176,7 +177,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r"runtime\.v1alpha2\.RuntimeService"
                 ),
             )
-            .tells(&[("v1alpha2", "v1alpha2")]),
+            .with_facts(&[("v1alpha2", "v1alpha2")]),
         ],
     },
     Cause {
@@ -228,15 +229,15 @@ pub(super) const CAUSES: &[Cause] = &[
         follows: Some("containerd-not-restarted"),
         signs: &[
             Sign::new(Proof, CALLS, JSON_ON_1_7)
-                .tells(&[("daemon", "1.7"), ("shim", "2.0 to 2.2")]),
+                .with_facts(&[("daemon", "1.7"), ("shim", "2.0 to 2.2")]),
             Sign::new(Proof, CALLS, JSON_ON_1_6)
-                .tells(&[("daemon", "1.6"), ("shim", "2.0 to 2.2")]),
+                .with_facts(&[("daemon", "1.6"), ("shim", "2.0 to 2.2")]),
             Sign::new(Proof, CALLS, PROTOBUF_ON_1_6)
-                .tells(&[("daemon", "1.6"), ("shim", "2.3 or newer")]),
+                .with_facts(&[("daemon", "1.6"), ("shim", "2.3 or newer")]),
             Sign::new(Proof, CALLS, PROTOBUF_ON_1_7)
-                .tells(&[("daemon", "1.7"), ("shim", "2.3 or newer")]),
+                .with_facts(&[("daemon", "1.7"), ("shim", "2.3 or newer")]),
             Sign::new(Proof, CALLS, PROTOBUF_ON_2)
-                .tells(&[("daemon", "2.0 to 2.2"), ("shim", "2.3 or newer")]),
+                .with_facts(&[("daemon", "2.0 to 2.2"), ("shim", "2.3 or newer")]),
             Sign::new(Detail, RUNTIME, STARTED),
         ],
     },

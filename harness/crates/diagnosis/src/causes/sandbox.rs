@@ -208,7 +208,7 @@ pub(super) const CAUSES: &[Cause] = &[
                     r#"error"?$"#,
                 ),
             )
-            .tells(&[("program", "the container's program")]),
+            .with_facts(&[("program", "the container's program")]),
         ],
     },
 ];

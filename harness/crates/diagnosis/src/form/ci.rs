@@ -1,5 +1,5 @@
-//! Headers of CI services, other than a bare time: GitHub Actions, GitLab, Jenkins, Buildkite,
-//! TeamCity and BuildKit.
+//! Headers of CI services, except bare times: GitHub Actions, GitLab, Jenkins, Buildkite, TeamCity
+//! and BuildKit.
 
 use std::sync::LazyLock;
 
@@ -7,31 +7,31 @@ use jiff::Timestamp;
 use regex::Regex;
 
 use super::{Header, scan::iso};
-use crate::clean::compiled;
+use crate::clean::compile;
 
-/// Buildkite's stamp, milliseconds in a sequence that a terminal does not show.
+/// Buildkite's timestamp: milliseconds in an invisible terminal sequence.
 static BUILDKITE: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"^\x1b?_bk;t=(?<time>[0-9]{10,16})(?:\x07|\x1b\\)?"));
-/// A section of GitLab's, whose header may follow in the same line.
+    LazyLock::new(|| compile(r"^\x1b?_bk;t=(?<time>[0-9]{10,16})(?:\x07|\x1b\\)?"));
+/// GitLab's section mark; the section's title may follow in the same line.
 static SECTION: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"^section_(?:start|end):[0-9]+:[A-Za-z0-9_.-]+(?:\[[^\]]*\])?[\r ]*")
+    compile(r"^section_(?:start|end):[0-9]+:[A-Za-z0-9_.-]+(?:\[[^\]]*\])?[\r ]*")
 });
-/// A time in brackets: Jenkins', TeamCity's and others'.
+/// A time in brackets, as in Jenkins and TeamCity.
 static BRACKETS: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"^\[(?<time>[0-9T :.,/Z+-]{8,35})\](?: ?[A-Za-z]?:[ \t]*(?:\[[^\]]*\])?)? ?")
+    compile(r"^\[(?<time>[0-9T :.,/Z+-]{8,35})\](?: ?[A-Za-z]?:[ \t]*(?:\[[^\]]*\])?)? ?")
 });
 /// A step of BuildKit's plain progress.
-static STEP: LazyLock<Regex> = LazyLock::new(|| compiled(r"^#[0-9]+ [0-9]+\.[0-9]+ "));
-/// Commands to GitHub's runner that carry a message.
+static STEP: LazyLock<Regex> = LazyLock::new(|| compile(r"^#[0-9]+ [0-9]+\.[0-9]+ "));
+/// Commands to GitHub's runner with a message.
 static COMMAND: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(
+    compile(
         r"^(?:##\[(?:error|warning|notice|debug)\]|::(?:error|warning|notice|debug)(?: [^:]*)?::)",
     )
 });
-/// How much of a line the names of job and step may take.
+/// Maximum bytes of the names of job and step.
 const NAMES: usize = 400;
 
-/// The time of Buildkite's stamp and what is behind it, of a line as it was written.
+/// The time of Buildkite's timestamp and the rest of the line; the line must be unmodified.
 pub(crate) fn buildkite(line: &str) -> Option<(String, &str)> {
     if !line.starts_with(['\u{1b}', '_']) {
         return None;
@@ -52,15 +52,15 @@ pub(super) fn header(rest: &str) -> Option<Header<'_>> {
 }
 
 /// The header of a line that begins with a time in brackets.
-pub(super) fn bracketed(rest: &str) -> Option<Header<'_>> {
+pub(super) fn bracketed_header(rest: &str) -> Option<Header<'_>> {
     let found = BRACKETS.captures(rest)?;
     let time = found.name("time")?.as_str();
     let clock = |time: &str| time.len() <= 12 && time.matches(':').count() == 2;
     (clock(time) || iso(time).is_some()).then(|| Header::relay(found[0].len(), time))
 }
 
-/// `job<tab>step<tab>` before a stamp: `gh run view --log`.
-pub(super) fn by_tabs(rest: &str) -> Option<Header<'_>> {
+/// `job<tab>step<tab>` before a timestamp, as in `gh run view --log`.
+pub(super) fn tabbed_header(rest: &str) -> Option<Header<'_>> {
     let bytes = rest.as_bytes();
     let bytes = &bytes[..bytes.len().min(NAMES)];
     let job = bytes.iter().position(|byte| *byte == b'\t')?;

@@ -1,29 +1,29 @@
-//! Headers of containers' output: the CRI's files, `kubectl logs --prefix`, stern's, compose's.
+//! Headers of container output: the CRI's log files, `kubectl logs --prefix`, stern, compose.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::{Header, scan::spaces};
-use crate::{Speaker, clean::compiled};
+use crate::{Speaker, clean::compile};
 
-/// Which container of which pod: kubectl's, and that of others who leave out the kind.
+/// The prefix of `kubectl logs --prefix`: pod and container.
 static PREFIX: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r"^\[pod/[a-z0-9.-]+/[a-z0-9.-]+\](?: |$)"));
-/// Pod and container, as stern has them: a pod's name ends in letters that the API makes up, or
-/// in its node's name.
+    LazyLock::new(|| compile(r"^\[pod/[a-z0-9.-]+/[a-z0-9.-]+\](?: |$)"));
+/// stern's prefix: pod and container. A pod's name ends in the API's random letters or in the name
+/// of its node.
 static STERN: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(concat!(
+    compile(concat!(
         r"^(?:[a-z0-9][a-z0-9.-]*-[bcdfghjklmnpqrstvwxz2456789]{5}|(?:etcd|kube-[a-z-]+)-[a-z0-9.-]+) ",
         r"(?:[a-z0-9][a-z0-9-]*) (?:[|│] )?"
     ))
 });
-/// A line that Go's test log writes: where the test called it.
-static GO_TEST: LazyLock<Regex> = LazyLock::new(|| compiled(r"^[A-Za-z0-9_]+_test\.go:[0-9]+: "));
-/// How much of a line the name of a service may take.
+/// The prefix of Go's test log: file and line of the call.
+static GO_TEST: LazyLock<Regex> = LazyLock::new(|| compile(r"^[A-Za-z0-9_]+_test\.go:[0-9]+: "));
+/// Maximum bytes of the name of a service.
 const NAME: usize = 80;
 
-/// `<time> stderr F `: a container's output as the kubelet keeps it.
+/// `<time> stderr F `: a container's output in the CRI's log files.
 pub(super) fn stream(rest: &str, time: usize) -> Option<Header<'_>> {
     let behind = &rest[time..];
     let length = [" stdout ", " stderr "]
@@ -40,7 +40,7 @@ pub(super) fn stream(rest: &str, time: usize) -> Option<Header<'_>> {
 }
 
 /// `[pod/coredns-5d78c9869d-bx7kf/coredns] `.
-pub(super) fn prefixed(rest: &str) -> Option<Header<'_>> {
+pub(super) fn prefixed_header(rest: &str) -> Option<Header<'_>> {
     rest.starts_with("[pod/").then(|| {
         Some(Header {
             source: Some(Speaker::Pod),
@@ -49,7 +49,7 @@ pub(super) fn prefixed(rest: &str) -> Option<Header<'_>> {
     })?
 }
 
-/// Names of services, pods and files that are not led by a mark of their own.
+/// Headers that begin with the name of a service, pod or file.
 pub(super) fn header(rest: &str) -> Option<Header<'_>> {
     let name = rest.bytes().take(NAME).position(|byte| byte == b' ')?;
     let bytes = rest.as_bytes();

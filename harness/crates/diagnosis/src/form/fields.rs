@@ -1,21 +1,21 @@
-//! Records of `key=value`: logfmt, and what the same programs write to a terminal.
+//! Records of `key=value`: logfmt, and the terminal format of the same programs.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::{Record, program};
-use crate::clean::compiled;
+use crate::clean::compile;
 
-/// A field: its key, and its value in quotes or without.
+/// A field: key, and value with or without quotes.
 static FIELD: LazyLock<Regex> =
-    LazyLock::new(|| compiled(r#"^ *([^ ="]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "][^ ]*|))(?: |$)"#));
+    LazyLock::new(|| compile(r#"^ *([^ ="]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "][^ ]*|))(?: |$)"#));
 /// A level and a time, or seconds since the start.
 static TERMINAL: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(r"^(?:TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)\[(?<time>[^\] ]+)\] ?(?<message>.*)$")
+    compile(r"^(?:TRAC|DEBU|INFO|WARN|ERRO|FATA|PANI)\[(?<time>[^\] ]+)\] ?(?<message>.*)$")
 });
-/// The gap behind a message, and the first key.
-static FIRST: LazyLock<Regex> = LazyLock::new(|| compiled(r#" {2,}[^ ="]+=[^ ]"#));
+/// The gap after a message, and the first key.
+static FIRST: LazyLock<Regex> = LazyLock::new(|| compile(r#" {2,}[^ ="]+=[^ ]"#));
 
 /// `time="…" level=error msg="…" key=value`.
 pub(super) fn record(rest: &str) -> Option<Record> {
@@ -36,7 +36,7 @@ pub(super) fn terminal(rest: &str) -> Option<Record> {
     let time = &found["time"];
     Some(Record {
         message: message[..at].trim_end().to_owned(),
-        // Seconds since the start are no time.
+        // Seconds since the program's start are not a time of day.
         time: time.contains('T').then(|| time.to_owned()),
         ..others
     })
@@ -54,7 +54,7 @@ fn fields(text: &str) -> Record {
             "level" | "lvl" => {}
             "msg" => value.clone_into(&mut record.message),
             key => {
-                // k0s names whose words it passes on.
+                // k0s names the component whose output it relays.
                 if key == "component" && program::is_known(value) {
                     record.source = Some(program::source(value));
                 }

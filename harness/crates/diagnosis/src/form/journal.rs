@@ -1,4 +1,4 @@
-//! Journals: journalctl's text forms, syslog's, and the kernel's.
+//! Headers of journals: journalctl's text formats, syslog and the kernel log.
 
 use std::sync::LazyLock;
 
@@ -8,25 +8,25 @@ use super::{
     Header, program,
     scan::{count_digits, fits, iso, spaces},
 };
-use crate::{Speaker, clean::compiled};
+use crate::{Speaker, clean::compile};
 
-/// Node and program, behind the time.
-static BEHIND: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(concat!(
+/// Node and program, after the time.
+static NODE_AND_PROGRAM: LazyLock<Regex> = LazyLock::new(|| {
+    compile(concat!(
         r"^ +(?<node>[A-Za-z0-9_][A-Za-z0-9._-]*) ",
         r"(?<program>[^ :\[\]=\x22]+)(?<pid>\[[0-9]+\])?:(?: |$)"
     ))
 });
-/// What stands first in RFC 5424.
+/// The header of RFC 5424.
 static STRUCTURED: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(concat!(
+    compile(concat!(
         r"^<[0-9]{1,3}>1 (?<time>[^ ]+) (?<node>[^ ]+) (?<program>[^ ]+) [^ ]+ [^ ]+ ",
         r#"(?:-|(?:\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])+)(?: \x{feff}?|$)"#
     ))
 });
-static PRIORITY: LazyLock<Regex> = LazyLock::new(|| compiled("^<[0-9]{1,3}>"));
-/// Seconds since the boot, as the kernel's ring and journalctl's short-monotonic have them.
-static BOOT: LazyLock<Regex> = LazyLock::new(|| compiled(r"^\[ *(?<time>[0-9]+\.[0-9]{6})\]"));
+static PRIORITY: LazyLock<Regex> = LazyLock::new(|| compile("^<[0-9]{1,3}>"));
+/// Seconds since the boot, in the kernel log and in journalctl's short-monotonic format.
+static BOOT: LazyLock<Regex> = LazyLock::new(|| compile(r"^\[ *(?<time>[0-9]+\.[0-9]{6})\]"));
 
 const DAYS: [&str; 7] = ["Mon ", "Tue ", "Wed ", "Thu ", "Fri ", "Sat ", "Sun "];
 
@@ -48,8 +48,8 @@ pub(super) fn header(rest: &str) -> Option<Header<'_>> {
     if bytes.get(15) == Some(&b'.') {
         length += 1 + count_digits(&bytes[16..]);
     }
-    behind(rest, length, true).or_else(|| {
-        // Such as `ts` puts before every line.
+    header_after_time(rest, length, true).or_else(|| {
+        // A time alone, as `ts` puts before every line.
         (bytes.get(length) == Some(&b' ')).then(|| Header::relay(length + 1, &rest[..length]))
     })
 }
@@ -60,7 +60,7 @@ fn full(rest: &str) -> Option<Header<'_>> {
     let end = 4 + time.length;
     let zone = rest[end..].strip_prefix(' ')?;
     let zone = zone.split(' ').next().unwrap_or_default();
-    let header = behind(rest, end + 1 + zone.len(), true)?;
+    let header = header_after_time(rest, end + 1 + zone.len(), true)?;
     Some(Header {
         time: Some(&rest[4..end]),
         ..header
@@ -68,11 +68,11 @@ fn full(rest: &str) -> Option<Header<'_>> {
 }
 
 /// The header of a line that begins with a bracket: seconds since the boot.
-pub(super) fn bracketed(rest: &str) -> Option<Header<'_>> {
+pub(super) fn bracketed_header(rest: &str) -> Option<Header<'_>> {
     let found = BOOT.captures(rest)?;
     let length = found[0].len();
     let time = found.name("time").map(|time| time.as_str());
-    let header = behind(rest, length, false).unwrap_or_else(|| Header {
+    let header = header_after_time(rest, length, false).unwrap_or_else(|| Header {
         source: Some(Speaker::System),
         ..Header::of(length + spaces(&rest.as_bytes()[length..]).min(1))
     });
@@ -91,11 +91,11 @@ pub(super) fn syslog(rest: &str) -> Option<Header<'_>> {
     Some(Header::of(PRIORITY.find(rest)?.len()))
 }
 
-/// The header whose time is so long, if node and program are behind it. A program without its
-/// process counts only where it is `sure` that the time is a journal's.
-pub(super) fn behind(rest: &str, length: usize, sure: bool) -> Option<Header<'_>> {
-    let found = BEHIND.captures(&rest[length..])?;
-    // Words of a sentence stand there too: `rpc error: `, `Command Output: `.
+/// The header with a time of this length, if node and program follow. A program without a process
+/// id counts only if the time is `sure` to be a journal's.
+pub(super) fn header_after_time(rest: &str, length: usize, sure: bool) -> Option<Header<'_>> {
+    let found = NODE_AND_PROGRAM.captures(&rest[length..])?;
+    // Ordinary words can look like node and program: `rpc error: `, `Command Output: `.
     let of_host = |node: &str| {
         let begins = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         node.starts_with(begins) && node.contains(|c: char| c.is_ascii_digit() || "-.".contains(c))
@@ -115,7 +115,7 @@ fn captured_header<'a>(found: &Captures<'a>, length: usize, time: Option<&'a str
     }
 }
 
-/// Syslog writes a dash for what it does not know.
+/// Syslog writes a dash for an unknown value.
 fn named_value<'a>(found: &Captures<'a>, name: &str) -> Option<&'a str> {
     let value = found.name(name)?.as_str();
     (value != "-").then_some(value)

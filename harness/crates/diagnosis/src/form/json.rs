@@ -1,5 +1,5 @@
-//! Records of JSON, one object a line: journalctl's, Docker's files of containers, and what
-//! containerd, etcd and Kubernetes write when they log JSON.
+//! JSON records, one object per line: journalctl, Docker's log files of containers, and the JSON
+//! logs of containerd, etcd and Kubernetes.
 
 use std::fmt;
 
@@ -16,17 +16,17 @@ use crate::Speaker;
 /// An object whose fields keep their order.
 pub(crate) struct Object(pub(crate) Vec<(String, Value)>);
 
-/// What an object of one of these kinds says; none of any other object.
+/// Reads an object of one of these kinds; `None` for any other.
 pub(super) fn record(line: &str) -> Option<Record> {
     if !line.ends_with('}') {
         return None;
     }
     let object: Object = serde_json::from_str(line).ok()?;
-    of_object(&object)
+    record_of_object(&object)
 }
 
-/// What an object says.
-pub(crate) fn of_object(object: &Object) -> Option<Record> {
+/// Reads an object.
+pub(crate) fn record_of_object(object: &Object) -> Option<Record> {
     object
         .journal()
         .or_else(|| object.container())
@@ -67,7 +67,7 @@ impl Object {
         })
     }
 
-    /// A container's output as Docker keeps it, or a collector that adds the pod.
+    /// A container's output in Docker's log files, or from a log collector that adds the pod.
     fn container(&self) -> Option<Record> {
         let message = self.text(&["log"])?;
         self.get("stream").or_else(|| self.get("kubernetes"))?;
@@ -79,7 +79,7 @@ impl Object {
         })
     }
 
-    /// A message with a level and others, told as the program's text form has it.
+    /// A message with a level and other fields, converted to the program's text format.
     fn log(&self) -> Option<Record> {
         const OWN: [&str; 9] = [
             "msg", "message", "time", "ts", "level", "severity", "caller", "v", "logger",
@@ -87,17 +87,17 @@ impl Object {
         let message = self.text(&["msg", "message"])?;
         let marks = ["level", "severity", "time", "ts"];
         marks.iter().find_map(|mark| self.get(mark))?;
-        // Kubernetes' writes its level by a number or not at all, and quotes all of its texts.
+        // Kubernetes writes the level as a number or not at all, and quotes all texts.
         let klog = self.get("level").is_none() && self.get("ts").is_some_and(Value::is_number);
         let mut fields = String::new();
         for (key, value) in self.0.iter().filter(|field| !OWN.contains(&&*field.0)) {
             let gap = if fields.is_empty() { "" } else { " " };
-            let told = match value {
+            let field = match value {
                 Value::String(text) if klog => format!("{gap}{key}=\"{text}\""),
                 Value::String(text) => format!("{gap}{key}={text}"),
                 other => format!("{gap}{key}={other}"),
             };
-            fields.push_str(&told);
+            fields.push_str(&field);
         }
         Some(Record {
             message: if klog {
@@ -112,8 +112,8 @@ impl Object {
     }
 }
 
-/// A text; the journal has those that are not UTF-8 as a list of bytes, and fields that occur
-/// several times as a list of texts.
+/// A text. The journal writes text that is not UTF-8 as a list of bytes, and repeated fields as a
+/// list of texts.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

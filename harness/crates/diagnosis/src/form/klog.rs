@@ -5,12 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::Header;
-use crate::clean::compiled;
+use crate::clean::compile;
 
 static KLOG: LazyLock<Regex> = LazyLock::new(|| {
-    compiled(
-        r"^[IWEF](?<time>[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+) +[0-9]+ [^ \]]+\](?: |$)",
-    )
+    compile(r"^[IWEF](?<time>[0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+) +[0-9]+ [^ \]]+\](?: |$)")
 });
 
 pub(super) fn header(rest: &str) -> Option<Header<'_>> {

@@ -1,9 +1,9 @@
-//! Where a line comes from: its headers are peeled off, one within the other, until what a
-//! program said is left. What that means is no matter of this layer.
+//! Where a line comes from: nested headers are stripped until the program's own message is left.
+//! This layer does not interpret the message.
 //!
-//! A family of forms has a file here. A header is what stands before a message (a stamp of a CI
-//! service, a journal's time, node and program); a record holds the message among other fields
-//! (JSON, `key=value`).
+//! Each family of formats has a file here. A header precedes a message (a CI service's timestamp; a
+//! journal's time, node and program); a record contains the message among other fields (JSON,
+//! `key=value`).
 
 mod ci;
 mod container;
@@ -21,38 +21,38 @@ use super::{Speaker, clean::visible};
 
 pub(super) use self::ci::buildkite;
 
-/// So many headers are peeled off a line.
+/// Maximum number of headers that are stripped from a line.
 const DEPTH: usize = 8;
 
-/// A line without its headers.
+/// A log message without its headers, and what they said.
 #[derive(Debug, Default)]
-pub(super) struct Peeled<'a> {
-    /// When, as the header that knows best has it.
+pub(super) struct Message<'a> {
+    /// The time, from the most reliable header.
     pub(super) time: Option<String>,
     pub(super) node: Option<String>,
-    /// Who says it, where a header names a program or a container.
+    /// Who wrote it, if a header names a program or a container.
     pub(super) source: Option<Speaker>,
-    /// What was said. Its quotes may still be escaped.
+    /// The message itself. Its quotes may still be escaped.
     pub(super) text: Cow<'a, str>,
-    /// Where the message begins in the line, with its indentation.
+    /// Where the message begins in the line, including its indentation.
     pub(super) begin: usize,
-    /// The message of a record that holds nothing else, with its indentation.
+    /// The message of a record without other fields, including its indentation.
     pub(super) carried: Option<String>,
-    /// Of a stream whose lines may be in parts: whether this one goes on where the last ended.
+    /// For streams that split messages: whether this line continues the last one.
     pub(super) continues: Option<bool>,
-    /// The time is of one who only passed the line on.
+    /// The time is that of a relay, which only passed the line on.
     relayed: bool,
 }
 
-/// What stands before a message.
+/// A header before a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Header<'a> {
-    /// Its bytes.
+    /// Length in bytes.
     length: usize,
     time: Option<&'a str>,
     node: Option<&'a str>,
     source: Option<Speaker>,
-    /// Of one who passes on what others say, such as a CI service.
+    /// It is from a relay, which passes on the output of others, such as a CI service.
     relay: bool,
     continues: Option<bool>,
 }
@@ -61,20 +61,20 @@ struct Header<'a> {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Record {
     message: String,
-    /// The other fields, as the program's text form has them behind the message.
+    /// The other fields, as the program's text format has them after the message.
     fields: String,
     time: Option<String>,
     node: Option<String>,
     source: Option<Speaker>,
 }
 
-/// Peels a line that has no terminal sequences.
-pub(super) fn peel(line: &str) -> Peeled<'_> {
-    peel_some(line, DEPTH)
+/// Strips the headers of a line without terminal sequences.
+pub(super) fn peel(line: &str) -> Message<'_> {
+    peel_at_most(line, DEPTH)
 }
 
-fn peel_some(line: &str, most: usize) -> Peeled<'_> {
-    let mut peeled = Peeled::default();
+fn peel_at_most(line: &str, most: usize) -> Message<'_> {
+    let mut peeled = Message::default();
     let (mut rest, mut begin) = (line, None);
     for _ in 0..most {
         rest = rest.trim_start_matches('\u{feff}');
@@ -101,9 +101,9 @@ fn peel_some(line: &str, most: usize) -> Peeled<'_> {
     peeled
 }
 
-/// What a record says, without the headers of its message.
-pub(super) fn open(record: &Record) -> Peeled<'static> {
-    let mut peeled = Peeled::default();
+/// The message of a record, without its own headers.
+pub(super) fn message_of(record: &Record) -> Message<'static> {
+    let mut peeled = Message::default();
     peeled.open(record, DEPTH);
     peeled
 }
@@ -113,9 +113,9 @@ fn header_of(rest: &str) -> Option<Header<'_>> {
     let header = match first {
         b'0'..=b'9' => stamp::header(rest),
         b'A'..=b'Z' => journal::header(rest).or_else(|| klog::header(rest)),
-        b'[' => journal::bracketed(rest)
-            .or_else(|| container::prefixed(rest))
-            .or_else(|| ci::bracketed(rest)),
+        b'[' => journal::bracketed_header(rest)
+            .or_else(|| container::prefixed_header(rest))
+            .or_else(|| ci::bracketed_header(rest)),
         b'<' => journal::syslog(rest),
         b'#' | b':' | b's' => ci::header(rest),
         b'*' | b'-' => bullet(rest),
@@ -123,7 +123,7 @@ fn header_of(rest: &str) -> Option<Header<'_>> {
     };
     header
         .or_else(|| container::header(rest))
-        .or_else(|| ci::by_tabs(rest))
+        .or_else(|| ci::tabbed_header(rest))
 }
 
 fn record_of(rest: &str) -> Option<Record> {
@@ -135,7 +135,7 @@ fn record_of(rest: &str) -> Option<Record> {
     }
 }
 
-/// A list of log lines: `minikube logs` marks each so.
+/// A list item: `minikube logs` marks each log line so.
 fn bullet(rest: &str) -> Option<Header<'_>> {
     let inner = rest.strip_prefix("* ").or(rest.strip_prefix("- "))?;
     matches!(inner.as_bytes().first()?, b'0'..=b'9' | b'A'..=b'Z')
@@ -155,7 +155,7 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// A stamp of one who passes the line on.
+    /// A timestamp of a relay.
     fn relay(length: usize, time: &'a str) -> Self {
         Self {
             length,
@@ -166,9 +166,9 @@ impl<'a> Header<'a> {
     }
 }
 
-impl Peeled<'_> {
-    /// Outer headers count before inner ones; but a journal knows better than who passed it on,
-    /// and an inner program is the one that speaks. A container's words stay a container's.
+impl Message<'_> {
+    /// Merges a header. Outer headers win over inner ones, but a journal's time wins over a
+    /// relay's, and the innermost program is the author. Output of a container stays that.
     fn note(&mut self, header: &Header) {
         let better = self.time.is_none() || (self.relayed && header.node.is_some());
         if better && let Some(time) = header.time {
@@ -184,10 +184,10 @@ impl Peeled<'_> {
         self.continues = self.continues.or(header.continues);
     }
 
-    /// Takes the message out of a record, and the headers off it.
+    /// Takes the message out of a record and strips its headers.
     fn open(&mut self, record: &Record, most: usize) {
         let message = visible(&record.message);
-        let inner = peel_some(&message, most);
+        let inner = peel_at_most(&message, most);
         self.carried = record.fields.is_empty().then(|| {
             inner
                 .carried
@@ -199,7 +199,7 @@ impl Peeled<'_> {
             fields if inner.text.is_empty() => fields.to_owned(),
             fields => format!("{} {fields}", inner.text),
         };
-        for told in [
+        for header in [
             Header {
                 time: record.time.as_deref(),
                 node: record.node.as_deref(),
@@ -213,7 +213,7 @@ impl Peeled<'_> {
                 ..Header::default()
             },
         ] {
-            self.note(&told);
+            self.note(&header);
         }
         self.text = Cow::Owned(text);
     }

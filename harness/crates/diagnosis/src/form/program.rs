@@ -2,10 +2,10 @@
 
 use crate::Speaker;
 
-/// Programs whose process is often not named beside them.
+/// Programs that often log without a process id.
 const WITHOUT_PROCESS: [&str; 5] = ["kernel", "systemd", "sudo", "audit", "init"];
 
-/// Who speaks when a program does, named by a journal or as a unit.
+/// The source of a program's lines, by its name in a journal or its unit.
 pub(super) fn source(program: &str) -> Speaker {
     let name = program.rsplit('/').next().unwrap_or(program);
     let name = name.strip_suffix(".service").unwrap_or(name);
@@ -32,7 +32,7 @@ pub(super) fn source(program: &str) -> Speaker {
     }
 }
 
-/// Whether a name is one that no sentence has in its place.
+/// Whether a name is a known program and not just a word of a sentence.
 pub(super) fn is_known(program: &str) -> bool {
     WITHOUT_PROCESS.contains(&program) || source(program) != Speaker::System
 }

@@ -1,17 +1,17 @@
-//! What headers are put together from: digits, spaces, and times with their dates.
+//! Scans the parts of headers: digits, spaces, and times with dates.
 
-/// A time as `2026-11-29T10:10:29.123Z`, `2026-11-29 10:10:29,123` or `2026/11/29 10:10:29`.
+/// A time such as `2026-11-29T10:10:29.123Z`, `2026-11-29 10:10:29,123` or `2026/11/29 10:10:29`.
 pub(super) struct Iso {
     pub(super) length: usize,
     /// Digits of the fraction.
     pub(super) digits: usize,
-    /// It says that it is universal time by a `Z`.
+    /// It ends in `Z`, for UTC.
     pub(super) zulu: bool,
-    /// It names a zone at all.
+    /// It has a time zone.
     pub(super) zoned: bool,
 }
 
-/// A time with its date at the begin of a text.
+/// Date and time at the start of a text.
 pub(super) fn iso(text: &str) -> Option<Iso> {
     let bytes = text.as_bytes();
     let mark = *bytes.get(4)?;
@@ -36,7 +36,7 @@ pub(super) fn iso(text: &str) -> Option<Iso> {
         .into_iter()
         .find(|form| fits(zone, form) && matches!(zone[0], b'+' | b'-'))
         .map_or(0, <[u8]>::len);
-    // A date with a T is no time without a zone: other things look so too.
+    // A date with `T` counts only with a zone: other texts look similar.
     if bytes[10] == b'T' && !zulu && offset == 0 {
         return None;
     }
@@ -48,7 +48,7 @@ pub(super) fn iso(text: &str) -> Option<Iso> {
     })
 }
 
-/// Whether a text begins so: a `d` is a digit, a `?` anything, all else itself.
+/// Whether a text starts with this form: `d` is a digit, `?` any character, all else itself.
 pub(super) fn fits(bytes: &[u8], form: &[u8]) -> bool {
     bytes.len() >= form.len()
         && form.iter().zip(bytes).all(|(form, byte)| match form {

@@ -1,5 +1,5 @@
 //! Headers that begin with a time in digits: CI services, `docker logs -t`, `kubectl logs
-//! --timestamps`, containers' files, journals and Go's own logs.
+//! --timestamps`, log files of containers, journals and Go's own logs.
 
 use super::{
     Header, container, journal,
@@ -9,7 +9,7 @@ use super::{
 /// The header of a line that begins with a digit.
 pub(super) fn header(rest: &str) -> Option<Header<'_>> {
     if let Some(iso) = iso(rest) {
-        return behind_iso(rest, &iso);
+        return header_after_iso(rest, &iso);
     }
     let bytes = rest.as_bytes();
     if let Some(length) = clock(bytes) {
@@ -18,18 +18,18 @@ pub(super) fn header(rest: &str) -> Option<Header<'_>> {
             &rest[..length],
         ));
     }
-    // Seconds since 1970, as journalctl's short-unix has them.
+    // Seconds since 1970, as in journalctl's short-unix format.
     let seconds = bytes
         .iter()
         .take_while(|byte| byte.is_ascii_digit())
         .count();
     let fraction = count_digits(bytes.get(seconds + 1..)?);
     (seconds == 10 && bytes[seconds] == b'.' && fraction == 6)
-        .then(|| journal::behind(rest, seconds + 7, true))
+        .then(|| journal::header_after_time(rest, seconds + 7, true))
         .flatten()
 }
 
-fn behind_iso<'a>(rest: &'a str, iso: &Iso) -> Option<Header<'a>> {
+fn header_after_iso<'a>(rest: &'a str, iso: &Iso) -> Option<Header<'a>> {
     let time = &rest[..iso.length];
     let behind = &rest[iso.length..];
     let gap = behind.bytes().next();
@@ -43,9 +43,9 @@ fn behind_iso<'a>(rest: &'a str, iso: &Iso) -> Option<Header<'a>> {
     if let Some(header) = container::stream(rest, iso.length) {
         return Some(header);
     }
-    // A journal's zone is an offset, and its fraction has microseconds at most.
+    // A journal writes its zone as an offset, and at most microseconds.
     let of_journal = iso.zoned && !iso.zulu && iso.digits <= 6;
-    if let Some(header) = journal::behind(rest, iso.length, of_journal) {
+    if let Some(header) = journal::header_after_time(rest, iso.length, of_journal) {
         return Some(header);
     }
     let mark = stream_mark(behind);
@@ -57,8 +57,8 @@ fn behind_iso<'a>(rest: &'a str, iso: &Iso) -> Option<Header<'a>> {
     })
 }
 
-/// GitLab's mark of the stream behind its stamp (`00O `, `01E+`), and whether it is a plus: the
-/// line goes on where the one before ended.
+/// The length of GitLab's stream mark after its timestamp (`00O `, `01E+`), and whether it has a
+/// plus: the line continues the previous one.
 fn stream_mark(rest: &str) -> Option<(usize, bool)> {
     let bytes = rest.as_bytes();
     let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);

@@ -1,8 +1,8 @@
-//! Each family of forms by itself, and one within the other.
+//! Each family of formats alone, and nested.
 
 use super::*;
 
-fn told(line: &str) -> String {
+fn describe(line: &str) -> String {
     let peeled = peel(line);
     let source = peeled
         .source
@@ -14,15 +14,15 @@ fn told(line: &str) -> String {
     format!("{source}|{node}|{time}|{}", peeled.text)
 }
 
-/// Lines, and what they say: source, node, time and message.
+/// Checks source, node, time and message of lines.
 fn check(lines: &[(&str, &str)]) {
     for (line, expected) in lines {
-        assert_eq!(told(line), *expected, "{line}");
+        assert_eq!(describe(line), *expected, "{line}");
     }
 }
 
 #[test]
-fn stamps_of_ci_services_stand_before_any_line() {
+fn timestamps_of_ci_services_are_stripped() {
     check(&[
         (
             "2025-12-10T09:31:05.1254567Z Command Output: ctr: no",
@@ -89,7 +89,7 @@ fn stamps_of_ci_services_stand_before_any_line() {
 }
 
 #[test]
-fn what_only_looks_like_a_stamp_is_the_message() {
+fn text_that_only_looks_like_a_timestamp_is_kept() {
     for line in [
         "2025-12-10 is the day",
         "2025-12-10T09:31:05 without a zone",
@@ -112,12 +112,12 @@ fn what_only_looks_like_a_stamp_is_the_message() {
         "{not json}",
         "",
     ] {
-        assert_eq!(told(line), format!("|||{line}"));
+        assert_eq!(describe(line), format!("|||{line}"));
     }
 }
 
 #[test]
-fn journals_of_every_form_name_time_node_and_program() {
+fn journals_in_every_format_name_time_node_and_program() {
     let iso = "2026-11-21T10:10:29";
     for (time, line) in [
         (
@@ -166,7 +166,7 @@ fn journals_of_every_form_name_time_node_and_program() {
             &format!("<30>1 {iso}.003Z n1 kubelet 77 ID [a@1 b=\"c]\"][d e=\"f\"] \u{feff}\"A\""),
         ),
     ] {
-        assert_eq!(told(line), format!("Kubelet|n1|{time}|\"A\""), "{line}");
+        assert_eq!(describe(line), format!("Kubelet|n1|{time}|\"A\""), "{line}");
     }
     check(&[
         (
@@ -186,7 +186,7 @@ fn journals_of_every_form_name_time_node_and_program() {
 }
 
 #[test]
-fn programs_that_hold_others_are_known() {
+fn programs_that_contain_others_are_known() {
     for (program, source) in [
         ("k3s", Speaker::Distribution),
         ("k3s-agent", Speaker::Distribution),
@@ -209,7 +209,7 @@ fn programs_that_hold_others_are_known() {
 }
 
 #[test]
-fn a_containers_words_are_the_pods_whatever_they_look_like() {
+fn output_of_a_container_belongs_to_the_pod_whatever_it_looks_like() {
     check(&[
         (
             "2026-11-21T10:10:29.1Z stderr F E1121 10:10:29.1 1 a.go:3] \"A\"",
@@ -245,7 +245,7 @@ fn a_containers_words_are_the_pods_whatever_they_look_like() {
 }
 
 #[test]
-fn fields_are_led_by_their_message() {
+fn the_message_comes_before_its_fields() {
     check(&[
         (
             r#"time="2026-11-21T10:10:29Z" level=error msg="Run \"a\" failed" error="no \"b\"" id=7"#,
@@ -276,7 +276,7 @@ fn fields_are_led_by_their_message() {
 }
 
 #[test]
-fn objects_are_read_by_what_they_hold() {
+fn json_objects_are_read_by_their_fields() {
     check(&[
         (
             r#"{"MESSAGE":"E1121 10:10:29.1 7 a.go:3] \"A\"","_HOSTNAME":"n1","SYSLOG_IDENTIFIER":"kubelet","__REALTIME_TIMESTAMP":"1763719829123456"}"#,
@@ -317,7 +317,7 @@ fn objects_are_read_by_what_they_hold() {
 }
 
 #[test]
-fn a_header_may_stand_within_a_header() {
+fn headers_may_be_nested() {
     check(&[
         (
             "e2e\tshow\t2025-12-10T09:40:01.1Z Dec 10 09:20:00 n1 kubelet[7]: I1210 09:20:00.2 7 a.go:4] \"A\"",

@@ -1,28 +1,28 @@
-//! What several lines make together.
+//! What several lines form together.
 
 use super::*;
 
-/// Each line's source, then what was found beside them with its line.
-fn told(hint: Speaker, text: &str) -> Vec<String> {
+/// The source of each line, then the additional evidence with its line number.
+fn describe(hint: Speaker, text: &str) -> Vec<String> {
     let mut lines = Lines::new(hint);
-    let mut told = Vec::new();
+    let mut described = Vec::new();
     for line in text.lines() {
         let Evidence { source, text, .. } = lines.next(line);
-        told.push(format!("{source:?} {text}"));
+        described.push(format!("{source:?} {text}"));
     }
     let (found, _) = lines.finish();
-    told.extend(found.iter().map(|(line, number)| {
+    described.extend(found.iter().map(|(line, number)| {
         let node = line.node.as_deref().unwrap_or("-");
         format!("{number} {:?} {node} {}", line.source, line.text)
     }));
-    told
+    described
 }
 
 #[test]
-fn a_title_says_whose_the_lines_below_it_are() {
+fn a_title_gives_the_source_of_the_lines_below_it() {
     let text = "* ==> Docker <==\n* A\n==> kubelet <==\nB\n==> coredns [1f2e] <==\nC\n\
         ==> /var/log/containerd.log <==\nD\n==> notes.txt <==\nE";
-    let sources: Vec<_> = told(Speaker::Unknown, text)
+    let sources: Vec<_> = describe(Speaker::Unknown, text)
         .into_iter()
         .skip(1)
         .step_by(2)
@@ -39,19 +39,19 @@ fn a_title_says_whose_the_lines_below_it_are() {
     );
     let dump = "==== START logs for container a of pod b/c ====\nA\n\
         ==== END logs for container a of pod b/c ====\nB";
-    assert_eq!(told(Speaker::Unknown, dump)[1], "Pod A");
-    assert_eq!(told(Speaker::Unknown, dump)[3], "Unknown B");
+    assert_eq!(describe(Speaker::Unknown, dump)[1], "Pod A");
+    assert_eq!(describe(Speaker::Unknown, dump)[3], "Unknown B");
 }
 
 #[test]
-fn a_line_in_parts_is_read_as_a_whole() {
+fn a_message_split_over_lines_is_read_as_one() {
     let stamp = "2024-05-22T12:43:46.962646Z";
     let text = format!(
         "{stamp} 00O ctr: content\n{stamp} 00O+ digest\n{stamp} 00O+: not found\n{stamp} 00O next\n\
          {stamp} 00O section_start:1:x\r\u{1b}[0K\n{stamp} 00O+title"
     );
     assert_eq!(
-        told(Speaker::Unknown, &text),
+        describe(Speaker::Unknown, &text),
         [
             "Unknown ctr: content",
             "Unknown ctr: content digest",
@@ -67,7 +67,7 @@ fn a_line_in_parts_is_read_as_a_whole() {
 fn entries_of_the_journal_take_several_lines() {
     let export = "__CURSOR=s=1\n__REALTIME_TIMESTAMP=1763719829123456\nMESSAGE=E1121 10:10:29.1 7 a.go:3] \"A\"\n\
         _HOSTNAME=n1\nSYSLOG_IDENTIFIER=kubelet\n\n__CURSOR=s=2\n_SYSTEMD_UNIT=containerd.service\nMESSAGE=B\n";
-    let told_of = |text: &str| told(Speaker::Unknown, text).split_off(text.lines().count());
+    let told_of = |text: &str| describe(Speaker::Unknown, text).split_off(text.lines().count());
     assert_eq!(told_of(export), ["3 Kubelet n1 \"A\"", "9 Runtime - B"]);
     let verbose = "Fri 2025-11-21 10:10:29.123456 UTC [s=1f;i=2;b=3]\n    _HOSTNAME=n1\n    MESSAGE=A\n\
         \x20   SYSLOG_IDENTIFIER=kubelet\nFri 2025-11-21 10:10:30.123456 UTC [s=1f;i=3;b=3]\n    MESSAGE=B\n    _SYSTEMD_UNIT=k3s.service";
@@ -86,22 +86,22 @@ fn events_are_found_in_documents_within_a_log() {
         .collect();
     let one = r#"{"type":"ADDED","object":{"kind":"Event","message":"A"}}"#;
     for text in [list, &stamped, one] {
-        let told = told(Speaker::Unknown, text);
+        let described = describe(Speaker::Unknown, text);
         assert_eq!(
-            told.last().unwrap(),
+            described.last().unwrap(),
             &format!("{} Event - A", text.lines().count())
         );
         assert!(
-            told[..told.len() - 1]
+            described[..described.len() - 1]
                 .iter()
                 .all(|line| line.starts_with("Quote")),
-            "{told:?}"
+            "{described:?}"
         );
     }
 }
 
 #[test]
-fn what_is_no_document_counts_line_by_line() {
+fn lines_of_an_incomplete_document_count_one_by_one() {
     let words = "ctr: content digest \
         sha256:ddf7ff5ebd9d66ce161466c1c0262430fa04de32b0e420ee3f489e2e2112e386: not found";
     for text in [
@@ -111,20 +111,23 @@ fn what_is_no_document_counts_line_by_line() {
         format!("##[group]Run make\n{words}"),
         format!("##[group]Run make\n{words}\n##[group]Run other\nmake"),
     ] {
-        let told = told(Speaker::Unknown, &text);
+        let described = describe(Speaker::Unknown, &text);
         let count = text.lines().count();
         assert!(
-            told.len() == count + 1 && told[count].starts_with("2 Unknown"),
-            "{told:?}"
+            described.len() == count + 1 && described[count].starts_with("2 Unknown"),
+            "{described:?}"
         );
     }
 }
 
 #[test]
-fn what_describe_quotes_is_the_pods() {
+fn text_that_describe_quotes_belongs_to_the_pod() {
     let text = "Name: a\nContainers:\n  app:\n    Args: A\nConditions:\n  B\nInit Containers:\n  C";
-    let told = told(Speaker::Unknown, text);
-    let pods: Vec<_> = told.iter().filter(|line| line.starts_with("Pod")).collect();
+    let described = describe(Speaker::Unknown, text);
+    let pods: Vec<_> = described
+        .iter()
+        .filter(|line| line.starts_with("Pod"))
+        .collect();
     assert_eq!(
         pods,
         [

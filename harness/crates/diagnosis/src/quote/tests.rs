@@ -1,19 +1,19 @@
-//! Words of an error that did not happen, and the same words where it did.
+//! Quoted errors that did not happen here, and the same errors where they did.
 
 use crate::{Evidence, Speaker, diagnose};
 
 const KIND: &str = "failed to detect containerd snapshotter";
-/// Signs that need not stand at the begin of a line: a node's, and a command's.
+/// Signs that may be anywhere in a line: one of a node and one of a command.
 const WATCH: &str = "inotify_add_watch /a/b: no space left on device";
 const DIGEST: &str = "ctr: content digest \
     sha256:ddf7ff5ebd9d66ce161466c1c0262430fa04de32b0e420ee3f489e2e2112e386: not found";
 
-fn found(text: &str) -> usize {
+fn count_causes(text: &str) -> usize {
     diagnose(&Evidence::lines(Speaker::Unknown, text)).len()
 }
 
 #[test]
-fn histories_diffs_scripts_and_pages_quote() {
+fn histories_diffs_scripts_and_pages_only_quote() {
     let hash = "b2c3d4e5f60718293a4b5c6d7e8f901234567890";
     for words in [KIND, WATCH, DIGEST] {
         for text in [
@@ -52,22 +52,22 @@ fn histories_diffs_scripts_and_pages_quote() {
             format!("| ERROR: {words} | upgrade |"),
             format!("✓ says ERROR: {words} (5 ms)"),
         ] {
-            assert_eq!(found(&text), 0, "{text}");
+            assert_eq!(count_causes(&text), 0, "{text}");
             let stamped: String = text
                 .lines()
                 .map(|line| format!("2025-12-10T09:31:05.1Z {line}\n"))
                 .collect();
-            assert_eq!(found(&stamped), 0, "{stamped}");
+            assert_eq!(count_causes(&stamped), 0, "{stamped}");
         }
     }
     assert_eq!(
-        found(&format!("Pods may end with {WATCH}, so raise the limits.")),
+        count_causes(&format!("Pods may end with {WATCH}, so raise the limits.")),
         0
     );
 }
 
 #[test]
-fn what_a_program_says_is_no_quote() {
+fn an_error_of_a_program_is_no_quote() {
     for text in [
         format!("ERROR: {KIND}"),
         format!("error: building: \"{DIGEST}\""),
@@ -81,13 +81,13 @@ fn what_a_program_says_is_no_quote() {
         format!("##[group]Run make\nmake\n##[endgroup]\nERROR: {KIND}"),
         format!("```\nmake\n```\nERROR: {KIND}"),
     ] {
-        assert_eq!(found(&text), 1, "{text}");
+        assert_eq!(count_causes(&text), 1, "{text}");
     }
 }
 
 #[test]
-fn a_program_of_a_node_quotes_no_pages() {
+fn quotes_in_logs_of_node_programs_count() {
     let line = format!("Nov 21 10:10:29 n1 kubelet[7]: The watcher says \"{WATCH}\"");
-    assert_eq!(found(&line), 1);
-    assert_eq!(found(&format!("The watcher says \"{WATCH}\"")), 0);
+    assert_eq!(count_causes(&line), 1);
+    assert_eq!(count_causes(&format!("The watcher says \"{WATCH}\"")), 0);
 }

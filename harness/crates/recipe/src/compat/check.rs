@@ -96,7 +96,8 @@ impl Check {
 
     /// The check of this name.
     ///
-    /// # Errors No check has this name: a misspelt name would silently tolerate nothing.
+    /// # Errors
+    /// No check has this name: a misspelt name would silently tolerate nothing.
     pub fn named(name: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|check| check.name() == name);
         found.ok_or_else(|| {

@@ -169,7 +169,8 @@ pub fn after_boot(planned: &Stack, running: &Stack) -> Vec<Finding> {
 
 /// Passes unless a pair is known to fail whose check is not in `tolerated`.
 ///
-/// # Errors Refused, with cause, cure and link of the first such pair.
+/// # Errors
+/// Refused, with cause, cure and link of the first such pair.
 pub fn refuse_known_bad(findings: &[Finding], tolerated: &[String]) -> Result<()> {
     let bad = findings
         .iter()

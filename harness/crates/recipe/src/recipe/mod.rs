@@ -150,7 +150,8 @@ impl Recipe {
 
     /// Reads a user's recipe; relative folders in it start from its own folder.
     ///
-    /// # Errors Input when the file cannot be read or is invalid.
+    /// # Errors
+    /// Input when the file cannot be read or is invalid.
     pub fn file(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|cause| {
             Error::input(format!("cannot read recipe {}", path.display()))
