@@ -1,9 +1,9 @@
 //! Real Kubernetes nodes for `cargo test`.
 //!
-//! A [`ClusterSpec`] boots to a [`Cluster`]: containers of a Docker engine that run a real
-//! kubelet, containerd and control plane, proved usable and healthy. [`Cluster::case`] runs
-//! one test in a namespace of its own. What was made is removed when the cluster is dropped,
-//! and also when the process is killed.
+//! A [`ClusterSpec`] boots to a [`Cluster`]: containers of a Docker engine that run a real kubelet,
+//! containerd and control plane, proved usable and healthy. [`Cluster::case`] runs one test in a
+//! namespace of its own. Everything is removed when the cluster is dropped, and also when the
+//! process is killed.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -25,20 +25,20 @@
 //! # }
 //! ```
 //!
-//! Without a recipe, the node is the one that `KUBENEST_NODE` names, else a published
-//! `kindest/node` by digest when its registry answers, else one that is built.
-//! README.md lists every variable that is read.
+//! Without a recipe, the node image is the one that `KUBENEST_NODE` names, else a published
+//! `kindest/node` by digest if its registry answers, else one that kubenest builds. README.md lists
+//! all variables.
 //!
-//! `KUBENEST_LOCK` names a file that holds what the nodes are made of; a boot that would take
-//! anything else is refused, with the difference.
+//! `KUBENEST_LOCK` names a file that records the versions of nodes; a boot with any other is
+//! refused, and the error names the difference.
 //!
-//! Errors ([`Error`]) name the cause and, where the user can do something, the cure.
-//! A failed wait says what was seen last; a pair of versions known not to work is refused
-//! before anything is started.
+//! Errors ([`Error`]) name the cause and, where the user can do something, the cure. A timeout says
+//! what was seen last; a pair of versions that is known not to work is refused before anything is
+//! started.
 //!
 //! # Features
-//! `k8s-v1_33` (default) picks the Kubernetes types of [`k8s_openapi`]. A crate that picks
-//! others in its own dependency turns the defaults off: there can be only one.
+//! `k8s-v1_33` (default) selects the Kubernetes types of [`k8s_openapi`]. A crate that selects
+//! other types must turn off the default features, because only one version can be selected.
 
 mod case;
 pub mod cluster;
@@ -53,23 +53,23 @@ pub use kube;
 pub use kubenest_base::{Error, ErrorKind, Origin, Result, telemetry};
 pub use verdict::skip;
 
-/// Docker engines: the one that the settings choose.
+/// The Docker engine that the settings select.
 pub mod engine {
     pub use kubenest_docker::Docker;
     pub use kubenest_forge::engine::find;
 }
 
-/// What is kept of a failure.
+/// The evidence that is kept of a failure.
 pub mod evidence {
     pub use kubenest_evidence::Bundle;
 }
 
-/// The health gate: what it demands, and what it found.
+/// The health gate: its requirements and its findings.
 pub mod health {
     pub use kubenest_health::health::{Expected, ExpectedKubelet, Finding, Report, Verdict};
 }
 
-/// Images: loaded into nodes by the layer, and pinned.
+/// Images: loaded into nodes layer by layer, and pinned.
 pub mod images {
     pub use kubenest_forge::image::SmallImage;
     pub use kubenest_images::{ImageSource, Images, Load, NodeLoad, Pin};
@@ -80,18 +80,18 @@ pub mod node {
     pub use kubenest_docker::{ExecOutput, FileEntry};
     pub use kubenest_node::node::{Node, NodeStream, Role};
 
-    /// The container runtime of a node, asked as the kubelet asks it.
+    /// The container runtime of a node, with the calls that the kubelet makes.
     pub mod cri {
         pub use kubenest_node::node::cri::{Cri, Image, PodConfig};
     }
 }
 
-/// Objects of the API, made and watched.
+/// Creating and watching objects of the Kubernetes API.
 pub mod objects {
     pub use kubenest_node::objects::{answer, create, gone, pod_ready, seen, until};
 }
 
-/// What nodes are made of.
+/// Recipes: the parts and versions of nodes.
 pub mod recipe {
     pub use kubenest_forge::image::NodeImage;
     pub use kubenest_recipe::recipe::{Recipe, Versions};

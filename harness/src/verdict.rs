@@ -1,7 +1,7 @@
-//! Verdicts: what a test process says of itself beyond passed or failed.
+//! Verdicts: more than the passed or failed of a test process.
 //!
-//! A process can only end well or not. These files tell a broken set-up from a failed
-//! assertion, and carry what the report shows.
+//! An exit code only says passed or failed. The verdict files also tell a broken set-up from a
+//! failed assertion, and carry the data of the report.
 
 use std::{
     collections::BTreeMap,
@@ -18,13 +18,13 @@ use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use kubenest_base::{Context, Error, Result, file, settings::settings};
 use kubenest_evidence as evidence;
 
-/// A verdict on the test on this thread, of which nothing else is known yet.
+/// A verdict on this thread's test, with all other fields empty.
 pub(crate) fn of_this_test(verdict: Verdict) -> VerdictFile {
     // libtest names its threads after the tests.
     VerdictFile::new(thread::current().name().unwrap_or_default(), verdict)
 }
 
-/// A refusal that the test on this thread wanted, so long after the boot began.
+/// A pass of this thread's test, which expected the gate's refusal; `after` the start of the boot.
 pub(crate) fn wanted_refusal(error: &Error, after: Duration) -> VerdictFile {
     VerdictFile {
         expected: Some("refused by the gate".to_owned()),
@@ -34,7 +34,7 @@ pub(crate) fn wanted_refusal(error: &Error, after: Duration) -> VerdictFile {
     }
 }
 
-/// A set-up failure of the test on this thread.
+/// A set-up failure of this thread's test.
 pub(crate) fn broken_setup(message: String) -> VerdictFile {
     VerdictFile {
         message: Some(message),
@@ -42,15 +42,15 @@ pub(crate) fn broken_setup(message: String) -> VerdictFile {
     }
 }
 
-/// Says that the test on this thread cannot be asked here, and why: for one that needs what
-/// only the user can give. It then ends well, and the report does not count it as passed.
+/// Reports this thread's test as skipped, with the reason: for a test that needs something only the
+/// user can provide. The test should then return; the report does not count it as passed.
 ///
-/// libtest has no word for this: under a plain `cargo test` the test is still "ok", and its line
-/// is on standard error, where libtest does not hold it back; cargo-nextest holds back all that a
-/// test that ends well says, unless it is asked for (`--success-output`).
+/// libtest cannot express this: a plain `cargo test` still says "ok", and shows the reason on
+/// standard error, which it does not capture. cargo-nextest hides the output of passed tests unless
+/// `--success-output` is given.
 pub fn skip(reason: &str) {
     let test = thread::current().name().unwrap_or("a test").to_owned();
-    // Not `eprintln!`: what that prints libtest keeps to itself.
+    // Not `eprintln!`, whose output libtest captures.
     writeln!(io::stderr().lock(), "SKIPPED  {test}: {reason}").ok();
     leave(&VerdictFile {
         message: Some(reason.to_owned()),
@@ -58,7 +58,7 @@ pub fn skip(reason: &str) {
     });
 }
 
-/// Leaves a verdict in the settings' folder, if they name one; without secrets.
+/// Writes a verdict without secrets to the folder in the settings, if there is one.
 pub(crate) fn leave(file: &VerdictFile) {
     let Some(folder) = &settings().verdicts else {
         return;
@@ -82,7 +82,7 @@ fn write(folder: &Path, verdict: &VerdictFile) -> Result<()> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     fs::create_dir_all(folder).with_context(|| format!("make '{}'", folder.display()))?;
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // By name they are in the order in which they were left.
+    // The names sort in the order of writing.
     let name = format!("verdict-{}-{count:04}.json", std::process::id());
     let text = serde_json::to_vec_pretty(verdict).context("write a verdict")?;
     file::write(&folder.join(name), text)
@@ -95,14 +95,14 @@ mod tests {
 
     #[test]
     #[ignore = "run by the test below"]
-    fn one_that_cannot_be_asked() {
+    fn a_test_that_must_be_skipped() {
         skip("no CRI-O given");
     }
 
     #[tokio::test]
-    async fn a_skipped_test_says_so_where_libtest_does_not_hide_it() {
+    async fn a_skipped_test_says_so_where_libtest_does_not_capture_it() {
         let own = std::env::current_exe().unwrap();
-        let name = "verdict::tests::one_that_cannot_be_asked";
+        let name = "verdict::tests::a_test_that_must_be_skipped";
         let run = Command::new(own).args([name, "--exact", "--ignored"]);
         let output = run.env("KUBENEST_VERDICTS", "").run().await.unwrap();
         let said = format!("SKIPPED  {name}: no CRI-O given\n");

@@ -1,4 +1,4 @@
-//! Waiting in a test: as the harness waits, but what does not come true is the test's failure.
+//! Waiting in tests: like the harness' own, but a timeout is a failure of the test.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use kubenest_base::{Result, wait};
 /// A look that hangs is cut off at the deadline.
 ///
 /// # Errors
-/// A timeout that names `what`, the deadline and the last thing seen; it is the
-/// [test's own](crate::Origin::Test) failure. Or the probe's own error, as it is.
+/// A timeout that names `what`, the deadline and the last thing seen, and is a failure of the
+/// [test](crate::Origin::Test); or the probe's own error, unchanged.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -31,7 +31,7 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
     deadline: Duration,
     mut probe: impl FnMut() -> F,
 ) -> Result<T> {
-    let ended = wait::until(what, deadline, || {
+    let result = wait::until(what, deadline, || {
         let look = probe();
         async {
             match look.await {
@@ -41,19 +41,19 @@ pub async fn until<T, F: Future<Output = Probe<T>>>(
             }
         }
     });
-    ended.await.map_err(kubenest_base::Error::asserted)?
+    result.await.map_err(kubenest_base::Error::asserted)?
 }
 
 /// Gives `work` until the deadline.
 ///
 /// # Errors
-/// A timeout that names `what`, which is the [test's own](crate::Origin::Test) failure; or the
-/// work's own error, as it is.
+/// A timeout that names `what`, and is a failure of the [test](crate::Origin::Test); or the work's
+/// own error, unchanged.
 pub async fn within<T>(
     what: &str,
     deadline: Duration,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let ended = wait::within(what, deadline, async { Ok(work.await) });
-    ended.await.map_err(kubenest_base::Error::asserted)?
+    let result = wait::within(what, deadline, async { Ok(work.await) });
+    result.await.map_err(kubenest_base::Error::asserted)?
 }

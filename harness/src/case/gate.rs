@@ -1,4 +1,5 @@
-//! The gate before a case: one at a time, and nothing is put back under a body that runs.
+//! The gate before a case: cases pass one at a time, and nodes are never repaired while a body
+//! runs.
 
 use std::time::Duration;
 
@@ -7,18 +8,18 @@ use tokio::sync::{Mutex, watch};
 use crate::Cluster;
 use kubenest_base::{Context, Result, progress, wait};
 
-/// How long a case that finds a node sick may wait for the others to end.
+/// How long a case that finds an unhealthy node may wait for the other cases to end.
 const OTHERS: Duration = Duration::from_secs(300);
 
-/// The cases that run on a cluster.
+/// The running cases of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     count: watch::Sender<usize>,
-    /// Held by the case that looks.
+    /// Held by the case that is at the gate.
     gate: Mutex<()>,
 }
 
-/// A case's place among those that run, until it is dropped.
+/// Counts a case as running until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place<'a>(&'a Running);
 
@@ -32,8 +33,8 @@ impl Running {
         Place(self)
     }
 
-    /// Whether all that run have ended in time. None begins meanwhile: the caller has the gate.
-    async fn have_ended(&self, deadline: Duration) -> bool {
+    /// Whether all running cases end by the deadline. No new one begins: the caller holds the gate.
+    async fn all_end_within(&self, deadline: Duration) -> bool {
         let mut count = self.count.subscribe();
         let ended = count.wait_for(|count| *count == 0);
         wait::at_most(deadline, ended).await.is_some()
@@ -47,27 +48,28 @@ impl Drop for Place<'_> {
 }
 
 impl Cluster {
-    /// Lets a case in when the nodes are fit for it.
+    /// Admits a case once the nodes are healthy.
     pub(super) async fn enter(&self) -> Result<Place<'_>> {
         let running = self.running();
         let _one_at_a_time = running.gate.lock().await;
         if running.others() == 0 {
             self.restored_health().await?;
         } else {
-            self.healthy_beside_others(running).await?;
+            self.check_beside_others(running).await?;
         }
         self.protection().check(self.nodes()).await?;
         Ok(running.enter())
     }
 
-    /// What another case does to a node is not put back under it: that waits for its end.
-    async fn healthy_beside_others(&self, running: &Running) -> Result<()> {
+    /// Checks health while other cases run. They may have broken a node on purpose, so repairs wait
+    /// until they have ended.
+    async fn check_beside_others(&self, running: &Running) -> Result<()> {
         let Err(sick) = self.health().await else {
             return Ok(());
         };
         let (name, others) = (self.name(), running.others());
         progress!("a case waits for {others} others on cluster '{name}': {sick:#}");
-        if running.have_ended(OTHERS).await {
+        if running.all_end_within(OTHERS).await {
             return self.restored_health().await.map(drop);
         }
         Err(sick).with_context(|| {
@@ -81,14 +83,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_to_be_alone_waits_for_all_who_run() {
+    async fn a_waiting_case_waits_for_all_running_cases() {
         let running = Running::default();
-        assert!(running.have_ended(OTHERS).await, "nobody runs");
+        assert!(running.all_end_within(OTHERS).await, "nobody runs");
         let (one, another) = (running.enter(), running.enter());
         assert_eq!(running.others(), 2);
         drop(one);
-        assert!(!running.have_ended(OTHERS).await, "one of them runs");
-        let (alone, ()) = tokio::join!(running.have_ended(OTHERS), async { drop(another) });
+        assert!(!running.all_end_within(OTHERS).await, "one of them runs");
+        let (alone, ()) = tokio::join!(running.all_end_within(OTHERS), async { drop(another) });
         assert!(alone);
         assert_eq!(running.others(), 0);
     }

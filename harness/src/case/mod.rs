@@ -1,4 +1,4 @@
-//! The life of one test: gate, namespace, body, quiet cleanup, verdict, re-raise.
+//! The steps of one test: gate, namespace, body, cleanup, verdict, and re-raising a panic.
 
 mod gate;
 mod outcome;
@@ -30,59 +30,58 @@ use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::objects;
 
-/// How long an API server may take to tell of a case's Secrets.
+/// How long an API server may take to list a case's Secrets.
 const SECRETS: Duration = Duration::from_secs(2);
 
-/// A test's own corner of a cluster: a namespace, and what the test needs to say.
+/// A test's own part of a cluster: a namespace, and notes for the report.
 pub struct Case<'a> {
     cluster: &'a Cluster,
     namespace: String,
-    /// What evidence of it is collected of.
+    /// The nodes and history from which evidence is collected.
     subject: Subject,
-    /// It is counted among those that run as long as it is there.
+    /// Keeps the case counted as running.
     _place: Place<'a>,
     seen: RefCell<Option<(String, String)>>,
-    /// Seconds from the start of the boot to where the failure showed.
+    /// Seconds from the start of the boot to the documented failure.
     shown: Cell<Option<f64>>,
-    /// Where evidence is that the test asked for.
+    /// Folders of evidence that the test itself requested.
     asked: RefCell<Vec<TempDir>>,
 }
 
 impl Cluster {
-    /// Runs one test: the health gate first, then the body in a namespace of its own. Returns
-    /// what the body returns.
+    /// Runs one test: the health gate, then the body in a namespace of its own. Returns the body's
+    /// result.
     ///
-    /// The images that were loaded have to stay: a body during which one disappears from a node
-    /// is cancelled, and the error says what removed it.
-    /// [`Images::release`](kubenest_images::Images::release) lets one go. What tests before this
-    /// one, or a restart, did to what keeps them is put back before the gate: pins, and settings
-    /// in the kubelets' configuration files.
+    /// Loaded images must stay: if one disappears from a node, the body is cancelled, and the error
+    /// says what removed it. [`Images::release`](kubenest_images::Images::release) allows removing
+    /// one. Pins and kubelet settings that protect images are restored before the gate, in case an
+    /// earlier test or a restart changed them.
     ///
     /// The namespace is removed afterwards, whether the body succeeded, failed or panicked.
     ///
     /// # Red or broken
-    /// When `KUBENEST_VERDICTS` names a folder, a verdict is left there. It tells a test that
-    /// failed (`cargo xtask e2e` ends with 100) from one that was broken (105), by whose error
-    /// ended it:
+    /// When `KUBENEST_VERDICTS` names a folder, the case leaves a verdict there. It tells a failed
+    /// test (`cargo xtask e2e` ends with 100) from a broken set-up (105), by the error that ended
+    /// the body:
     ///
-    /// - Failed is what the body itself says: a panic, `anyhow::ensure!` and `bail!`, an error of
-    ///   [`client()`](Case::client) or of any other library. Of kubenest's errors, those that
-    ///   answer a question of the test are its own, too: a wait for a condition of the test that
-    ///   did not come true, a pod that ended, an object that the API server refused, a loaded
-    ///   image that is gone.
-    /// - Broken is what kubenest could not do: a gate that refuses, an engine, a containerd or an
-    ///   API server that does not answer, a command that cannot be run in a node, an image that
-    ///   cannot be loaded. Such an [`Error`](crate::Error) stays what it is when the body hands
-    ///   it on with `?`, also below added context or as the cause of another.
+    /// - Failed: a panic, `anyhow::ensure!` and `bail!`, and errors of [`client()`](Case::client)
+    ///   or any other library. Also those errors of kubenest that are the result of a test's own
+    ///   check: a condition that did not come true, a pod that ended, an object that the API server
+    ///   refused, a loaded image that is gone.
+    /// - Broken: kubenest could not do its part. The gate refused, the engine, containerd or API
+    ///   server did not answer, a command could not be run on a node, an image could not be loaded.
+    ///   Such an [`Error`](crate::Error) counts as broken also when the body returns it with `?`,
+    ///   with added context or as the cause of another error.
     ///
     /// # Several at once
-    /// Cases may run at once on one cluster, each with its namespace, its verdict and its
-    /// evidence. Only the first puts anything back before its gate. One that begins beside others
-    /// only looks; if a node is not healthy then, it waits until it is alone, and is refused if
-    /// that takes longer than five minutes. A loaded image that disappears ends all of them.
+    /// Cases may run concurrently on one cluster, each with its own namespace, verdict and
+    /// evidence. Only a case that begins alone repairs nodes before its gate. One that begins
+    /// beside others only checks them; if a node is unhealthy, it waits until it is alone, and
+    /// fails if that takes longer than five minutes. A loaded image that disappears ends all of
+    /// them.
     ///
     /// # Errors
-    /// The body's own, or what kept it from being run.
+    /// The body's own error, or why the body could not be run.
     ///
     /// # Panics
     /// When the body does, after the cleanup.
@@ -112,7 +111,7 @@ impl Cluster {
             Err(error) => {
                 record.verdict = Verdict::Setup;
                 record.message = Some(error.report());
-                keep(self.subject(), &mut record, "gate refused").await;
+                keep_evidence(self.subject(), &mut record, "gate refused").await;
                 verdict::leave(&record);
                 return Err(error.into());
             }
@@ -122,7 +121,7 @@ impl Cluster {
             .insert(Phase::Gate, begin.elapsed().as_secs_f64());
 
         let begin = Instant::now();
-        let ended = self.guarded(&case, body).await;
+        let body_result = self.run_guarded(&case, body).await;
         record
             .phases
             .insert(Phase::Body, begin.elapsed().as_secs_f64());
@@ -131,7 +130,7 @@ impl Cluster {
         }
         let shown = case.shown.get().map(|after| (Phase::Shown, after));
         record.phases.extend(shown);
-        let kept_for = match &ended {
+        let kept_for = match &body_result {
             Ok(Ok(_)) => {
                 record.verdict = Verdict::Passed;
                 settings().evidence_always.then_some("asked for")
@@ -147,7 +146,7 @@ impl Cluster {
             }
         };
         if let Some(reason) = kept_for {
-            keep(&case.subject, &mut record, reason).await;
+            keep_evidence(&case.subject, &mut record, reason).await;
         }
         if record.verdict != Verdict::Passed {
             case.asked
@@ -162,26 +161,27 @@ impl Cluster {
             .insert(Phase::Cleanup, begin.elapsed().as_secs_f64());
 
         verdict::leave(&record);
-        match ended {
+        match body_result {
             Ok(result) => result,
             Err(panic) => resume_unwind(panic),
         }
     }
 
     /// Runs the body to its end, or until a protected image is gone from a node.
-    async fn guarded<T>(
+    async fn run_guarded<T>(
         &self,
         case: &Case<'_>,
         body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<T>,
     ) -> thread::Result<anyhow::Result<T>> {
-        // A body is a large future; test threads have small stacks.
+        // Boxed: a body is a large future, and test threads have small stacks.
         let body = AssertUnwindSafe(Box::pin(body(case))).catch_unwind();
         let ended = tokio::select! {
             ended = body => ended,
             lost = self.protection().watch(self.nodes()) => Ok(Err(lost.asserted().into())),
         };
         match ended {
-            // Since the last look; nodes that do not answer may be what the test is about.
+            // A last look for images lost since the watch's last one. Nodes that do not answer are
+            // ignored: the test may have stopped them.
             Ok(Ok(value)) => match self.protection().check(self.nodes()).await {
                 Err(lost) if lost.kind() == ErrorKind::Refused => Ok(Err(lost.asserted().into())),
                 _ => Ok(Ok(value)),
@@ -190,7 +190,7 @@ impl Cluster {
         }
     }
 
-    /// What is known before the body has run; a failure until it has ended well.
+    /// The verdict before the body has run: failed until the body succeeds.
     fn record(&self) -> VerdictFile {
         let mut phases = BTreeMap::from([(Phase::Image, 0.0), (Phase::Boot, 0.0)]);
         for phase in self.phases() {
@@ -236,8 +236,8 @@ impl Cluster {
     }
 }
 
-/// Keeps what the nodes say of a failure, before anything of it is removed.
-async fn keep(subject: &Subject, record: &mut VerdictFile, reason: &'static str) {
+/// Collects evidence of a failure before anything is removed.
+async fn keep_evidence(subject: &Subject, record: &mut VerdictFile, reason: &'static str) {
     let message = record.message.clone().unwrap_or_default();
     subject.note_failure(false, format!("{reason}: {message}"));
     let why = Occasion {
@@ -253,7 +253,8 @@ async fn keep(subject: &Subject, record: &mut VerdictFile, reason: &'static str)
 }
 
 impl Case<'_> {
-    /// Removes the namespace. Trouble is only logged: it must not bury a failure.
+    /// Removes the namespace. Errors are only logged, because they must not hide the test's
+    /// failure.
     async fn close(&self) {
         self.remember_secrets().await;
         let api = Api::<Namespace>::all(self.client());
@@ -266,7 +267,7 @@ impl Case<'_> {
         self.subject.close_case().await;
     }
 
-    /// Logs outlive the namespace; what its Secrets hold must not be shown of them either.
+    /// Remembers the values of the namespace's Secrets, to redact them from logs that outlive it.
     async fn remember_secrets(&self) {
         let list = async {
             let api = self.api::<Secret>();
@@ -282,7 +283,8 @@ impl Case<'_> {
     }
 }
 
-/// Kubernetes is stricter about labels than Docker: the owner's has slashes.
+/// Whether Kubernetes accepts a label of Docker's: it is stricter, and the owner's label has
+/// slashes.
 fn is_label((_, value): &(String, String)) -> bool {
     let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     value.len() <= 63 && value.bytes().all(fine)

@@ -1,10 +1,10 @@
-//! Red or broken: whether an error that ended a body is the test's or the harness'.
+//! Decides whether an error that ended a body is a test failure or a broken set-up.
 
 use kubenest_base::{Error, ErrorKind, Origin};
 use kubenest_protocol::Verdict;
 
-/// What an error that a body returned says of the test: the outermost of kubenest's in its chain
-/// says whose it is, and one that has none is the test's.
+/// The verdict on a body's error: the outermost error of kubenest in its chain decides; without one
+/// the test failed.
 pub(super) fn verdict_of(error: &anyhow::Error) -> Verdict {
     match own_error(error).map(Error::origin) {
         Some(Origin::Harness) => Verdict::Setup,
@@ -12,7 +12,7 @@ pub(super) fn verdict_of(error: &anyhow::Error) -> Verdict {
     }
 }
 
-/// Why evidence of it is kept.
+/// The reason for keeping evidence.
 pub(super) fn reason(error: &anyhow::Error) -> &'static str {
     match (verdict_of(error), own_error(error).map(Error::kind)) {
         (Verdict::Setup, _) => "harness failed",
@@ -21,7 +21,7 @@ pub(super) fn reason(error: &anyhow::Error) -> &'static str {
     }
 }
 
-/// The error of kubenest's that a body handed on, whatever was put around it.
+/// The outermost error of kubenest in the chain.
 fn own_error(error: &anyhow::Error) -> Option<&Error> {
     error.chain().find_map(|link| link.downcast_ref())
 }

@@ -1,4 +1,4 @@
-//! What a test does in its case: makes objects, waits, and notes what it does and sees.
+//! The operations of a case: create objects, wait, and add notes for the report.
 
 use std::{fmt::Debug, time::Duration};
 
@@ -17,7 +17,7 @@ use kubenest_evidence::{Bundle, Occasion};
 use kubenest_node::{node::Node, objects};
 
 impl<'a> Case<'a> {
-    /// The cluster it runs in.
+    /// The cluster that the case runs on.
     pub fn cluster(&self) -> &'a Cluster {
         self.cluster
     }
@@ -32,12 +32,12 @@ impl<'a> Case<'a> {
         self.cluster.control_plane()
     }
 
-    /// The namespace of its own.
+    /// The case's own namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Objects of one kind in its namespace.
+    /// Objects of one kind in the case's namespace.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
@@ -46,10 +46,11 @@ impl<'a> Case<'a> {
         Api::namespaced(self.client(), &self.namespace)
     }
 
-    /// Makes an object in its namespace.
+    /// Creates an object in the case's namespace.
     ///
     /// # Errors
-    /// The API server refuses it: that is the test's own failure. That it does not answer is not.
+    /// The API server refuses the object, which is a failure of the test; or does not answer, which
+    /// is not.
     pub async fn create<K>(&self, object: &K) -> Result<K>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
@@ -64,24 +65,24 @@ impl<'a> Case<'a> {
         objects::create(&self.client(), &self.namespace, object).await
     }
 
-    /// Waits until a pod of its namespace is Ready.
+    /// Waits until a pod in the case's namespace is Ready.
     ///
     /// # Errors
-    /// The pod ended, or is not Ready in time: the error has its state, and is the test's own
-    /// failure. That the API server did not answer is not.
+    /// The pod ended, or is not Ready in time: the error has its state, and is a failure of the
+    /// test. Or the API server does not answer, which is not.
     pub async fn pod_ready(&self, name: &str, deadline: Duration) -> Result<Pod> {
         self.note_step(format!("wait for pod {name}"));
         let ready = objects::pod_ready(&self.client(), &self.namespace, name, deadline).await;
-        self.ended(&format!("pod {name} is Ready"), &ready);
+        self.note_result(&format!("pod {name} is Ready"), &ready);
         ready
     }
 
     /// Waits for a condition; see [`wait::until`].
     ///
     /// # Errors
-    /// A timeout with what was seen last, which is the test's own failure; or the probe's own:
-    /// that of [`Probe::never`] is the test's, and an error of kubenest's that
-    /// [`Probe::Failed`] hands on stays what it is.
+    /// A timeout with what was seen last, which is a failure of the test; or the probe's own error:
+    /// that of [`Probe::never`] is a failure of the test, and the error in a [`Probe::Failed`] is
+    /// returned unchanged.
     pub async fn until<T, F: Future<Output = Probe<T>>>(
         &self,
         what: &str,
@@ -90,44 +91,45 @@ impl<'a> Case<'a> {
     ) -> Result<T> {
         self.note_step(format!("wait for {what}"));
         let seen = wait::until(what, deadline, probe).await;
-        self.ended(&format!("saw {what}"), &seen);
+        self.note_result(&format!("saw {what}"), &seen);
         seen
     }
 
-    /// Notes a step of the test, for the time line that is kept of a failure. Waiting and
-    /// creating are noted without it.
+    /// Notes a step of the test for the time line in the evidence. Waiting and creating are noted
+    /// automatically.
     pub fn note_step(&self, what: impl AsRef<str>) {
         self.subject.note_step(format!("test: {}", what.as_ref()));
     }
 
-    fn ended<T>(&self, well: &str, result: &Result<T>) {
+    fn note_result<T>(&self, success: &str, result: &Result<T>) {
         match result {
-            Ok(_) => self.note_step(well),
+            Ok(_) => self.note_step(success),
             Err(error) => self.subject.note_failure(false, error.report()),
         }
     }
 
-    /// Notes for the report what the test expects and what it saw; the test's own
-    /// assertion decides.
+    /// Notes for the report what the test expected and observed. It decides nothing: the test's own
+    /// assertions do.
     pub fn note_observed(&self, expected: impl Into<String>, observed: impl Into<String>) {
         self.seen.replace(Some((expected.into(), observed.into())));
     }
 
-    /// Notes for the report that the documented failure shows itself now: how long after the
-    /// boot began a test without the gate would have met it. The first call counts.
+    /// Notes for the report that the documented failure has just shown. The report says how long
+    /// after the start of the boot a test without the gate would have met it. Only the first call
+    /// counts.
     pub fn note_failure_shown(&self) {
         let after = self.cluster.started().elapsed().as_secs_f64();
         self.shown.set(Some(self.shown.get().unwrap_or(after)));
     }
 
-    /// Collects what there is of the case now, with what it [saw](Case::note_observed), as is done when it
-    /// fails: for a test of a failure that has to be understood from what it leaves.
+    /// Collects evidence now, as on a failure, including the [observed](Case::note_observed) state:
+    /// for tests that a failure can be understood from its evidence.
     ///
-    /// It stays if the case fails, beside the evidence of that, and is else removed with the
-    /// case; [`Cluster::evidence`] writes what stays anyway.
+    /// The folder stays if the case fails, and is removed with the case otherwise.
+    /// [`Cluster::evidence`] writes evidence that always stays.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The evidence cannot be written.
     ///
     /// ```no_run
     /// # async fn example(cluster: kubenest::Cluster) -> anyhow::Result<()> {
