@@ -16,9 +16,9 @@ pub(crate) fn run(workspace: &Workspace, example: &str, args: &[String]) -> anyh
 mod tests {
     use std::path::Path;
 
-    /// They are no part of any build but their own.
+    /// No other build would notice that one is missing.
     #[test]
-    fn the_programs_are_there() {
+    fn the_benchmark_programs_exist() {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../harness/examples");
         for program in ["bench_boot", "bench_images"] {
             assert!(examples.join(program).with_extension("rs").is_file());

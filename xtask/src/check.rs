@@ -1,4 +1,4 @@
-//! `check`: fmt, clippy, docs, shellcheck and tidy; what CI asks of every change.
+//! `check`: fmt, clippy, docs, shellcheck and tidy, which CI requires of every change.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use kubenest_runner::{exit, process, signals};
 use crate::tidy;
 use crate::workspace::Workspace;
 
-/// The program that finds the faults of shell scripts.
+/// The linter of shell scripts.
 const SHELLCHECK: &str = "shellcheck";
 
-/// The cargo commands that must end well.
+/// The cargo commands that must succeed.
 const STEPS: [(&str, &[&str]); 3] = [
     ("fmt", &["fmt", "--all", "--check"]),
     (
@@ -37,7 +37,7 @@ const STEPS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// Runs every check, also after one failed, and names those that did.
+/// Runs every check, even after a failure, and names those that failed.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<u8> {
     let mut failed = Vec::new();
     for (name, args) in STEPS {
@@ -71,7 +71,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<u8> {
     }
 }
 
-/// Has a linter look at these files.
+/// Runs a linter on these files.
 fn lint(linter: &str, root: &Path, files: &[String]) -> anyhow::Result<()> {
     println!("check: {linter} {}", files.join(" "));
     let mut command = process::command(linter);

@@ -1,11 +1,11 @@
-//! Which suites a command line names.
+//! Selects the suites that a command line names.
 
 use anyhow::bail;
 use kubenest_runner::{Chosen, Package, Selection, Side};
 
 use crate::workspace::Suite;
 
-/// Reads `SUITE` and `SUITE::TEXT`; nothing named means every suite with two sides.
+/// Reads `SUITE` and `SUITE::TEXT`; without any, every suite with two sides is selected.
 pub(crate) fn select(
     suites: &[Suite],
     named: &[String],
@@ -24,11 +24,11 @@ pub(crate) fn select(
                 names.join(", ")
             );
         }
-        chosen.push(of_suite(name, text));
+        chosen.push(tests_of_suite(name, text));
     }
     if named.is_empty() {
         let with_sides = suites.iter().filter(|suite| suite.manifest.has_sides());
-        chosen.extend(with_sides.map(|suite| of_suite(&suite.name, None)));
+        chosen.extend(with_sides.map(|suite| tests_of_suite(&suite.name, None)));
     }
     let is_chosen = |suite: &&Suite| {
         let mut packages = chosen.iter().filter_map(|chosen| chosen.package.as_ref());
@@ -41,7 +41,7 @@ pub(crate) fn select(
     })
 }
 
-/// All tests of these suites, also of those without sides.
+/// All tests of these suites, including those without sides.
 pub(crate) fn everything(suites: &[Suite]) -> anyhow::Result<Selection> {
     Ok(Selection::everything(packages(suites.iter())?))
 }
@@ -50,7 +50,7 @@ fn packages<'a>(suites: impl Iterator<Item = &'a Suite>) -> anyhow::Result<Vec<P
     suites.map(Suite::package).collect()
 }
 
-fn of_suite(name: &str, text: Option<String>) -> Chosen {
+fn tests_of_suite(name: &str, text: Option<String>) -> Chosen {
     Chosen {
         package: Some(name.to_owned()),
         text,
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::workspace::tests::suite;
 
-    fn two() -> Vec<Suite> {
+    fn two_suites() -> Vec<Suite> {
         vec![
             suite("image-gc", "1.7.0", "1.7.1"),
             suite("selfcheck", "-", "-"),
@@ -76,28 +76,28 @@ mod tests {
 
     #[test]
     fn without_a_name_the_suites_with_sides_run() {
-        let selection = select(&two(), &[], None).unwrap();
+        let selection = select(&two_suites(), &[], None).unwrap();
         assert_eq!(names(&selection), ["image-gc"]);
-        assert_eq!(selection.chosen, [of_suite("image-gc", None)]);
+        assert_eq!(selection.chosen, [tests_of_suite("image-gc", None)]);
         assert_eq!(
-            names(&everything(&two()).unwrap()),
+            names(&everything(&two_suites()).unwrap()),
             ["image-gc", "selfcheck"]
         );
     }
 
     #[test]
-    fn a_text_is_what_follows_the_name() {
+    fn the_text_follows_the_name() {
         let named = ["image-gc::fixed::a", "image-gc", "selfcheck"].map(str::to_owned);
-        let selection = select(&two(), &named, Some(Side::Fixed)).unwrap();
+        let selection = select(&two_suites(), &named, Some(Side::Fixed)).unwrap();
         let text = Some("fixed::a".to_owned());
-        assert_eq!(selection.chosen[0], of_suite("image-gc", text));
+        assert_eq!(selection.chosen[0], tests_of_suite("image-gc", text));
         assert_eq!(names(&selection), ["image-gc", "selfcheck"]);
         assert_eq!(selection.side, Some(Side::Fixed));
     }
 
     #[test]
     fn an_unknown_suite_names_the_known_ones() {
-        let error = select(&two(), &["imgae-gc".to_owned()], None).unwrap_err();
+        let error = select(&two_suites(), &["imgae-gc".to_owned()], None).unwrap_err();
         insta::assert_snapshot!(
             error,
             @r#"there is no suite "imgae-gc"; the suites are image-gc, selfcheck"#

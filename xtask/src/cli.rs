@@ -1,4 +1,4 @@
-//! The command line as data.
+//! The command line, as clap parses it.
 
 use clap::{Args, Parser, Subcommand};
 use kubenest_runner::{RunArgs, Side};

@@ -1,4 +1,4 @@
-//! `e2e` and `test`: from the command line to an exit code.
+//! `e2e` and `test`: run tests and return the exit code.
 
 use kubenest_runner::{Front, Kubenest, Request, RunArgs, Selection, exit, process, signals};
 
@@ -6,15 +6,15 @@ use crate::choice;
 use crate::cli::{E2eArgs, TestArgs};
 use crate::workspace::Workspace;
 
-/// Runs the regression suites asked for.
+/// Runs the requested regression suites.
 pub(crate) fn suites(workspace: &Workspace, args: &E2eArgs) -> anyhow::Result<u8> {
     let selection = choice::select(&workspace.suites()?, &args.suites, args.side)?;
     run(workspace, selection, &args.run)
 }
 
-/// Runs every test there is: first those that need no cluster, then every suite.
+/// Runs all tests: first those that need no cluster, then every suite.
 pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Result<u8> {
-    let units = units(workspace)?;
+    let units = run_unit_tests(workspace)?;
     if let Some(code) = signals::exit_code() {
         return Ok(code);
     }
@@ -31,7 +31,7 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
 }
 
 /// The unit and doc tests, by cargo's own runner.
-fn units(workspace: &Workspace) -> anyhow::Result<u8> {
+fn run_unit_tests(workspace: &Workspace) -> anyhow::Result<u8> {
     let cargo_test = |args: &[&str]| {
         let mut command = workspace.cargo();
         process::run(command.args(["test", "--workspace"]).args(args))
@@ -47,8 +47,8 @@ fn units(workspace: &Workspace) -> anyhow::Result<u8> {
 }
 
 fn run(workspace: &Workspace, selection: Selection, args: &RunArgs) -> anyhow::Result<u8> {
-    // Always the whole workspace: which packages a cargo command names decides the features of
-    // what they depend on, and another choice would build hundreds of crates once more.
+    // Always build the whole workspace: the packages that a cargo command names determine the
+    // features of their dependencies, and another set would rebuild hundreds of crates.
     let build = ["build", "--workspace", "--bin", "kubenest", "--test", "*"];
     let request = Request {
         root: workspace.root(),

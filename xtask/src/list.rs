@@ -10,7 +10,7 @@ use crate::workspace::{Suite, Workspace};
 struct Entry<'a> {
     #[serde(flatten)]
     suite: &'a Suite,
-    /// The budget, and the time to build node images once.
+    /// The budget plus the time to build node images once.
     timeout_minutes: u64,
 }
 

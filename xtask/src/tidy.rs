@@ -1,7 +1,7 @@
-//! `tidy`: the repository's own rules as code.
+//! `tidy`: checks the repository's own rules.
 //!
-//! Each rule looks at the tree as text and says what it expected, what it found
-//! and what to do about it.
+//! Each rule checks the text of the files, and reports what it expected, what it found and the
+//! cure.
 
 mod names;
 mod pages;
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::workspace::Workspace;
 
-/// The files of the repository, as git knows them, and the suites, as cargo does.
+/// The files of the repository, according to git, and the suites, according to cargo.
 pub(crate) struct Tree {
     pub(crate) files: Vec<TextFile>,
     pub(crate) suites: Vec<SuiteCrate>,
@@ -41,10 +41,10 @@ pub(crate) struct SuiteCrate {
     pub(crate) metadata: Value,
 }
 
-/// A rule that does not hold.
+/// A violation of a rule.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    /// The file, and the line where one can be named.
+    /// The file, and the line if there is one.
     pub(crate) place: String,
     pub(crate) expected: String,
     pub(crate) actual: String,
@@ -66,7 +66,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A rule: the whole tree in, what is wrong out.
+/// A rule: takes the whole tree and returns its violations.
 type Rule = fn(&Tree) -> Vec<Finding>;
 
 const RULES: &[Rule] = &[
@@ -78,7 +78,7 @@ const RULES: &[Rule] = &[
     scripts::check,
 ];
 
-/// Checks every rule and prints what is wrong.
+/// Checks every rule and prints the violations.
 pub(crate) fn print(workspace: &Workspace) -> anyhow::Result<u8> {
     let tree = Tree::read(workspace)?;
     let findings: Vec<_> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
@@ -104,7 +104,7 @@ pub(crate) fn scripts(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
 }
 
 impl Tree {
-    /// Reads what is tracked or about to be; what is not text is left out.
+    /// Reads all text files that are tracked or not ignored.
     fn read(workspace: &Workspace) -> anyhow::Result<Self> {
         let root = workspace.root();
         let mut git = process::command("git");
@@ -119,7 +119,8 @@ impl Tree {
         let mut files = Vec::new();
         for path in process::output(&mut git)?.split_terminator('\0') {
             let full = root.join(path);
-            // A link's target is checked where it lies, a removed file is gone.
+            // Skips links, whose targets are checked themselves, and removed files that are still
+            // tracked.
             if !full.symlink_metadata().is_ok_and(|found| found.is_file()) {
                 continue;
             }
@@ -162,7 +163,7 @@ fn suite_crates(workspace: &Workspace, root: &Path) -> Vec<SuiteCrate> {
     suites.collect()
 }
 
-/// The lines of a Rust file that are no comment, with their numbers.
+/// The lines of a Rust file without comment lines, with their numbers.
 fn code_lines(text: &str) -> Vec<(usize, &str)> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
     lines
@@ -186,8 +187,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// What a rule says about a tree, as a person reads it.
-    pub(crate) fn told(rule: Rule, files: &[(&str, &str)]) -> String {
+    /// The findings of a rule in a tree, as text.
+    pub(crate) fn report(rule: Rule, files: &[(&str, &str)]) -> String {
         let findings: Vec<_> = rule(&tree(files)).iter().map(Finding::to_string).collect();
         findings.join("\n")
     }

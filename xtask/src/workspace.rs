@@ -1,4 +1,4 @@
-//! The workspace as cargo sees it: where things are, and which crates are suites.
+//! The workspace according to cargo: its folders, and the crates that are suites.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 /// What cargo says about the repository.
 pub(crate) struct Workspace {
-    /// Of `cargo metadata`.
+    /// The output of `cargo metadata`.
     pub(crate) metadata: Metadata,
 }
 
-/// A suite crate: one upstream behaviour, told by `[package.metadata.suite]`.
+/// A suite crate, which tests one upstream behaviour, described by `[package.metadata.suite]`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Suite {
-    /// Of the package.
+    /// Name of the package.
     pub(crate) name: String,
-    /// Where its manifest is.
+    /// The folder of its manifest.
     #[serde(skip)]
     pub(crate) dir: PathBuf,
-    /// What it says of itself.
+    /// Its `[package.metadata.suite]`.
     #[serde(flatten)]
     pub(crate) manifest: Manifest,
 }
@@ -34,20 +34,20 @@ pub(crate) struct Suite {
 pub(crate) struct Manifest {
     /// Where the failure is documented.
     pub(crate) upstream: Vec<String>,
-    /// What fails.
+    /// The component that fails.
     pub(crate) component: String,
     /// The version that must show the failure, "-" for a suite without sides.
     pub(crate) affected: String,
     /// The version without it, or "open", or "-" for a suite without sides.
     pub(crate) fixed: String,
-    /// What nodes it needs, in words.
+    /// The nodes that it needs, described for people.
     pub(crate) cluster: String,
     /// How long a warm run may take, such as "6m".
     pub(crate) budget: String,
 }
 
 impl Workspace {
-    /// Asks cargo for the workspace around the crate that this program was built of.
+    /// Asks cargo for the workspace that contains this program's crate.
     #[expect(clippy::disallowed_methods, reason = "cargo names the crate it runs")]
     pub(crate) fn load() -> anyhow::Result<Self> {
         let xtask = std::env::var_os("CARGO_MANIFEST_DIR");
@@ -65,12 +65,12 @@ impl Workspace {
         self.metadata.workspace_root.clone().into_std_path_buf()
     }
 
-    /// Cargo's folder for what it makes.
+    /// Cargo's target folder.
     pub(crate) fn target(&self) -> PathBuf {
         self.metadata.target_directory.clone().into_std_path_buf()
     }
 
-    /// Cargo, in the repository.
+    /// A cargo command in the repository's root.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = process::cargo();
         command.current_dir(self.root());
@@ -106,7 +106,7 @@ impl Workspace {
 }
 
 impl Suite {
-    /// What the runner has to know of it.
+    /// The suite as the runner needs it.
     pub(crate) fn package(&self) -> anyhow::Result<Package> {
         Ok(Package {
             name: self.name.clone(),
@@ -118,7 +118,7 @@ impl Suite {
 }
 
 impl Manifest {
-    /// The sides a suite has: an "open" failure is fixed nowhere yet.
+    /// The suite's sides: an "open" failure is not fixed in any version yet.
     fn sides(&self) -> Vec<Side> {
         match (self.has_sides(), self.fixed.as_str()) {
             (false, _) => vec![],
@@ -127,7 +127,7 @@ impl Manifest {
         }
     }
 
-    /// Whether the suite is to be shown red on one version and green on another.
+    /// Whether the suite must fail on one version and pass on another.
     pub(crate) fn has_sides(&self) -> bool {
         self.affected != "-"
     }

@@ -1,8 +1,8 @@
-//! Names tell the behaviour, not an issue's number; no text names a package registry's host.
+//! Names tell the behaviour, not an issue number; no text names the host of a package registry.
 
 use super::{Finding, TextFile, Tree, code_lines};
 
-/// Words before a number that make a name say nothing.
+/// Words that, before a number, refer to an issue tracker.
 const TRACKERS: [&str; 4] = ["issue", "bug", "gh", "pr"];
 
 /// Hosts of package registries and their mirrors, in two parts so that this file passes.
@@ -19,14 +19,14 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.files.iter();
     files
         .flat_map(|file| {
-            let mut findings = numbered(file);
-            findings.extend(hosts(file));
+            let mut findings = check_numbers(file);
+            findings.extend(check_hosts(file));
             findings
         })
         .collect()
 }
 
-fn numbered(file: &TextFile) -> Vec<Finding> {
+fn check_numbers(file: &TextFile) -> Vec<Finding> {
     let finding = |place: String, name: &str| Finding {
         place,
         expected: "a name that tells the behaviour".to_owned(),
@@ -39,7 +39,7 @@ fn numbered(file: &TextFile) -> Vec<Finding> {
     }
     if file.path.ends_with(".rs") {
         for (line, words) in code_lines(&file.text) {
-            if let Some(name) = defined(words).filter(|name| tells_a_number(name)) {
+            if let Some(name) = defined_name(words).filter(|name| tells_a_number(name)) {
                 findings.push(finding(format!("{}:{line}", file.path), name));
             }
         }
@@ -47,8 +47,8 @@ fn numbered(file: &TextFile) -> Vec<Finding> {
     findings
 }
 
-/// The name after `fn` or `mod`.
-fn defined(line: &str) -> Option<&str> {
+/// The name that a line defines with `fn` or `mod`.
+fn defined_name(line: &str) -> Option<&str> {
     let mut words = line
         .split_whitespace()
         .skip_while(|word| !matches!(*word, "fn" | "mod"));
@@ -56,7 +56,7 @@ fn defined(line: &str) -> Option<&str> {
     name.split(['(', '<', ';', '{']).next()
 }
 
-/// "issue-7496", "gh_12", "bug3": a tracker's word at the start of a word, then a number.
+/// Whether a name has a tracker's word and then a number: "issue-7496", "gh_12", "bug3".
 fn tells_a_number(name: &str) -> bool {
     let name = name.to_lowercase();
     TRACKERS.iter().any(|tracker| {
@@ -69,8 +69,8 @@ fn tells_a_number(name: &str) -> bool {
     })
 }
 
-fn hosts(file: &TextFile) -> Vec<Finding> {
-    // Lock files are cargo's own words.
+fn check_hosts(file: &TextFile) -> Vec<Finding> {
+    // Cargo writes its lock file, with host names.
     if file.path.ends_with("Cargo.lock") {
         return vec![];
     }
@@ -93,7 +93,7 @@ fn hosts(file: &TextFile) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::told;
+    use super::super::tests::report;
     use super::*;
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn numbered_names_are_named() {
         let text = format!("//! A.\nasync fn issue_{}() {{}}\n", 7496);
-        insta::assert_snapshot!(told(
+        insta::assert_snapshot!(report(
             check,
             &[
                 ("a.rs", text.as_str()),
@@ -133,7 +133,7 @@ mod tests {
     fn registry_hosts_are_named_wherever_they_stand() {
         let (name, domain) = HOSTS[0];
         let text = format!("# a\n# from {name}.{domain}\n");
-        let findings = told(
+        let findings = report(
             check,
             &[("a.yaml", text.as_str()), ("Cargo.lock", text.as_str())],
         );

@@ -1,20 +1,21 @@
-//! The pages people read first tell the truth: README's folder map, CHANGELOG.
+//! The pages that people read first are correct: README's folder map, CHANGELOG.
 
 use std::collections::BTreeSet;
 
 use super::{Finding, Tree};
 
-/// The headings that a change can stand under.
+/// The allowed headings for changes in the CHANGELOG.
 const KINDS: [&str; 4] = ["### Added", "### Changed", "### Fixed", "### Removed"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = folder_map(tree);
     findings.extend(changelog(tree));
-    findings.extend(unsorted_change(tree));
+    findings.extend(misplaced_change(tree));
     findings
 }
 
-/// The map is the lines of README's section on folders that start with `name/`.
+/// Compares README's folder map with the folders. The map is the lines that start with `name/` in
+/// the section whose heading contains "folder".
 fn folder_map(tree: &Tree) -> Vec<Finding> {
     let Some(readme) = tree.file("README.md") else {
         return vec![missing(
@@ -22,29 +23,29 @@ fn folder_map(tree: &Tree) -> Vec<Finding> {
             "write what the project is and how to run it",
         )];
     };
-    let told = mapped(&readme.text);
+    let mapped = mapped_folders(&readme.text);
     let found = top_folders(tree);
     let finding = |expected: &str, folder: &String, cure: &str| Finding {
         place: "README.md".to_owned(),
         expected: format!("{expected} {folder}/"),
-        actual: format!("the folder map has {}", list(&told)),
+        actual: format!("the folder map has {}", list(&mapped)),
         cure: cure.to_owned(),
     };
-    let untold = found.difference(&told).map(|folder| {
+    let unlisted = found.difference(&mapped).map(|folder| {
         finding(
             "a line for",
             folder,
             "add the folder to the map, under a heading with \"folder\"",
         )
     });
-    let gone = told.difference(&found).map(|folder| {
+    let gone = mapped.difference(&found).map(|folder| {
         finding(
             "no line for",
             folder,
             "there is no such folder: remove it from the map",
         )
     });
-    untold.chain(gone).collect()
+    unlisted.chain(gone).collect()
 }
 
 fn top_folders(tree: &Tree) -> BTreeSet<String> {
@@ -56,8 +57,8 @@ fn top_folders(tree: &Tree) -> BTreeSet<String> {
     shown.map(|(folder, _)| folder.to_owned()).collect()
 }
 
-/// `suites/` at the start of a line, or the first cell of a table.
-fn mapped(readme: &str) -> BTreeSet<String> {
+/// The folders in the map: `suites/` at the start of a line or in the first cell of a table.
+fn mapped_folders(readme: &str) -> BTreeSet<String> {
     let heading = |line: &str| line.starts_with('#');
     let mut lines = readme.lines();
     let found = lines.any(|line| heading(line) && line.to_lowercase().contains("folder"));
@@ -93,8 +94,8 @@ fn changelog(tree: &Tree) -> Option<Finding> {
     })
 }
 
-/// The first change that stands under none of the kinds.
-fn unsorted_change(tree: &Tree) -> Option<Finding> {
+/// Finds the first change that is under none of the allowed headings.
+fn misplaced_change(tree: &Tree) -> Option<Finding> {
     let changelog = tree.file("CHANGELOG.md")?;
     let mut heading = "";
     let unsorted = changelog.text.lines().find(|line| {
@@ -133,7 +134,7 @@ fn list(names: &BTreeSet<String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::told;
+    use super::super::tests::report;
     use super::*;
 
     const README: &str = "# A\n\nrun docs/x\n\n## Folders\n\n```text\nharness/   the library\n\
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn a_true_map_and_an_open_changelog_pass() {
         assert_eq!(
-            told(
+            report(
                 check,
                 &[
                     ("README.md", README),
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn untold_and_gone_folders_are_named() {
-        insta::assert_snapshot!(told(
+        insta::assert_snapshot!(report(
             check,
             &[
                 ("README.md", README),
@@ -175,16 +176,16 @@ mod tests {
     #[test]
     fn a_change_without_a_kind_is_named() {
         let text = "## Unreleased\n\n### Added\n\n- a\n\n### Other\n\n- b\n";
-        let findings = told(unsorted_of, &[("CHANGELOG.md", text)]);
+        let findings = report(misplaced_in, &[("CHANGELOG.md", text)]);
         assert!(findings.contains("under \"### Other\""), "{findings}");
     }
 
-    fn unsorted_of(tree: &Tree) -> Vec<Finding> {
-        unsorted_change(tree).into_iter().collect()
+    fn misplaced_in(tree: &Tree) -> Vec<Finding> {
+        misplaced_change(tree).into_iter().collect()
     }
 
     #[test]
     fn missing_pages_are_named() {
-        insta::assert_snapshot!(told(check, &[]));
+        insta::assert_snapshot!(report(check, &[]));
     }
 }

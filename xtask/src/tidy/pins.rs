@@ -1,8 +1,8 @@
-//! What comes from outside is pinned: images by digest, workflow actions by commit.
+//! External inputs are pinned: images by digest, workflow actions by commit.
 
 use super::{Finding, TextFile, Tree};
 
-/// Where images are named.
+/// Folders whose files name images.
 const IMAGE_FOLDERS: [&str; 3] = [
     "fixtures/data/",
     "harness/crates/forge/data/",
@@ -13,14 +13,16 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let files = tree.files.iter();
     files
         .flat_map(|file| match file.path.as_str() {
-            path if IMAGE_FOLDERS.iter().any(|folder| path.starts_with(folder)) => images(file),
-            path if path.starts_with(".github/") => actions(file),
+            path if IMAGE_FOLDERS.iter().any(|folder| path.starts_with(folder)) => {
+                check_images(file)
+            }
+            path if path.starts_with(".github/") => check_actions(file),
             _ => vec![],
         })
         .collect()
 }
 
-fn images(file: &TextFile) -> Vec<Finding> {
+fn check_images(file: &TextFile) -> Vec<Finding> {
     let unpinned = values(file, "image:").filter(|(_, image)| !is_pinned_image(image));
     unpinned
         .map(|(line, image)| Finding {
@@ -32,7 +34,7 @@ fn images(file: &TextFile) -> Vec<Finding> {
         .collect()
 }
 
-fn actions(file: &TextFile) -> Vec<Finding> {
+fn check_actions(file: &TextFile) -> Vec<Finding> {
     let unpinned = values(file, "uses:").filter(|(_, action)| !is_pinned_action(action));
     unpinned
         .map(|(line, action)| Finding {
@@ -54,7 +56,7 @@ fn values<'a>(file: &'a TextFile, key: &str) -> impl Iterator<Item = (usize, &'a
     })
 }
 
-/// By digest, or `…:@NAME@`: an image the recipe itself builds into the node.
+/// Whether an image is named by digest, or as `…:@NAME@`, which the recipe builds itself.
 fn is_pinned_image(image: &str) -> bool {
     let built = image.ends_with('@') && image.matches('@').count() == 2;
     built
@@ -63,7 +65,7 @@ fn is_pinned_image(image: &str) -> bool {
             .is_some_and(|(_, digest)| is_hex(digest, 64))
 }
 
-/// By commit, or from this repository.
+/// Whether an action is named by commit, or from this repository.
 fn is_pinned_action(action: &str) -> bool {
     let own = action.starts_with("./");
     own || action
@@ -77,7 +79,7 @@ fn is_hex(text: &str, length: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::told;
+    use super::super::tests::report;
     use super::*;
 
     #[test]
@@ -88,7 +90,7 @@ mod tests {
         );
         let action = format!("- uses: actions/checkout@{} # v4.2.2\n", "a0".repeat(20));
         assert_eq!(
-            told(
+            report(
                 check,
                 &[
                     ("fixtures/data/a.yaml", image.as_str()),
@@ -110,7 +112,7 @@ mod tests {
 
     #[test]
     fn tags_are_named() {
-        insta::assert_snapshot!(told(
+        insta::assert_snapshot!(report(
             check,
             &[
                 (

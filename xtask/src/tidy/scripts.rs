@@ -1,16 +1,16 @@
-//! Shell scripts are files of their own, with a first line that names their shell.
+//! Shell scripts are files of their own, and their first line names the shell.
 //!
-//! Only so can `cargo xtask check` give them to shellcheck.
+//! `cargo xtask check` could not run shellcheck on them otherwise.
 
 use proc_macro2::{TokenStream, TokenTree};
 
 use super::{Finding, TextFile, Tree};
 
-/// How a script starts.
+/// First lines of shell scripts.
 const SHELLS: [&str; 3] = ["#!/bin/sh", "#!/bin/bash", "#!/usr/bin/env bash"];
-/// What only a shell script says.
+/// Texts that only appear in shell scripts.
 const SHELL_WORDS: [&str; 6] = ["; do ", "; do\n", "\"$@\"", "\"$1\"", "${", "$("];
-/// What a line of only a shell script starts with.
+/// First words of lines that only appear in shell scripts.
 const FIRST_WORDS: [&str; 6] = ["exec", "done", "fi", "esac", "export", "trap"];
 
 /// The paths of the tree's shell scripts.
@@ -20,8 +20,10 @@ pub(super) fn paths(tree: &Tree) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let nameless = tree.files.iter().filter_map(nameless);
-    nameless.chain(tree.rust().flat_map(embedded)).collect()
+    let without_shell = tree.files.iter().filter_map(missing_shell);
+    without_shell
+        .chain(tree.rust().flat_map(embedded_scripts))
+        .collect()
 }
 
 fn is_script(file: &TextFile) -> bool {
@@ -29,9 +31,9 @@ fn is_script(file: &TextFile) -> bool {
     SHELLS.contains(&first)
 }
 
-fn nameless(file: &TextFile) -> Option<Finding> {
-    let nameless = file.path.ends_with(".sh") && !is_script(file);
-    nameless.then(|| Finding {
+fn missing_shell(file: &TextFile) -> Option<Finding> {
+    let unnamed = file.path.ends_with(".sh") && !is_script(file);
+    unnamed.then(|| Finding {
         place: format!("{}:1", file.path),
         expected: format!("a first line that names the shell: {}", SHELLS.join(", ")),
         actual: format!("{:?}", file.text.lines().next().unwrap_or_default()),
@@ -39,14 +41,14 @@ fn nameless(file: &TextFile) -> Option<Finding> {
     })
 }
 
-/// The scripts in the strings of a Rust file; rustc finds what is no Rust.
-fn embedded(file: &TextFile) -> Vec<Finding> {
+/// The scripts in string literals of a Rust file. A file that does not parse is left to rustc.
+fn embedded_scripts(file: &TextFile) -> Vec<Finding> {
     let mut strings = Vec::new();
     if let Ok(tokens) = file.text.parse() {
         collect_strings(tokens, &mut strings);
     }
-    let embedded = strings.iter().filter(|(_, text)| is_long_shell(text));
-    embedded
+    let scripts = strings.iter().filter(|(_, text)| is_long_shell(text));
+    scripts
         .map(|(line, _)| Finding {
             place: format!("{}:{line}", file.path),
             expected: "a shell script of more than one line in a file of its own".to_owned(),
@@ -56,7 +58,7 @@ fn embedded(file: &TextFile) -> Vec<Finding> {
         .collect()
 }
 
-/// String literals, doc comments left out, as they are written, with their lines.
+/// Collects string literals as written, with their lines, but not doc comments.
 fn collect_strings(tokens: TokenStream, strings: &mut Vec<(usize, String)>) {
     let mut before = None;
     for token in tokens {
@@ -76,17 +78,17 @@ fn collect_strings(tokens: TokenStream, strings: &mut Vec<(usize, String)>) {
     }
 }
 
-/// `doc = "…"`, which is what a doc comment is.
+/// Whether an attribute is a doc comment: `doc = "…"`.
 fn is_doc(attribute: &TokenStream) -> bool {
     attribute.to_string().starts_with("doc =")
 }
 
-/// The `@` before an inline snapshot.
+/// Whether a token is the `@` before an inline snapshot.
 fn is_snapshot_mark(token: Option<&TokenTree>) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == '@')
 }
 
-/// Whether a literal is a script of more than one line, its first line `#!` not counted.
+/// Whether a literal is a script of more than one line, not counting a first line with `#!`.
 fn is_long_shell(literal: &str) -> bool {
     let text = literal.replace("\\n", "\n").replace("\\\"", "\"");
     let text = text.trim_matches(['r', '#', '"', '\n', ' ']);
@@ -105,7 +107,7 @@ fn is_long_shell(literal: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{told, tree};
+    use super::super::tests::{report, tree};
     use super::*;
 
     #[test]
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn long_scripts_in_strings_and_nameless_ones_are_named() {
-        insta::assert_snapshot!(told(
+        insta::assert_snapshot!(report(
             check,
             &[
                 ("a.sh", "echo\n"),
@@ -136,6 +138,6 @@ mod tests {
     fn short_commands_and_other_long_strings_pass() {
         let commands = include_str!("samples/commands.txt");
         let files = [("a.rs", commands), ("c.sh", "#!/bin/sh\n")];
-        assert_eq!(told(check, &files), "");
+        assert_eq!(report(check, &files), "");
     }
 }

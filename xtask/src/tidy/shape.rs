@@ -1,18 +1,18 @@
-//! Files stay short and say in their first line what they are for.
+//! Files are short, and their first line says what they are for.
 
 use super::{Finding, TextFile, Tree};
 
-/// Lines of a source file.
+/// Maximum number of lines of a file.
 const FILE: usize = 500;
-/// Files that are read first have to be shorter.
+/// Lower limits for the files that newcomers read first.
 const SHORTER: [(&str, usize); 2] = [("README.md", 120), ("harness/src/lib.rs", 100)];
-/// Hand-written text; data and lock files have their own measure.
+/// Extensions of hand-written files; data and lock files may be longer.
 const MEASURED: [&str; 5] = [".rs", ".sh", ".md", ".yml", ".ci/run"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let too_long = tree.files.iter().filter_map(too_long);
-    let headless = tree.rust().filter_map(headless);
-    too_long.chain(headless).collect()
+    let without_header = tree.rust().filter_map(without_header);
+    too_long.chain(without_header).collect()
 }
 
 fn too_long(file: &TextFile) -> Option<Finding> {
@@ -28,7 +28,7 @@ fn too_long(file: &TextFile) -> Option<Finding> {
     })
 }
 
-fn headless(file: &TextFile) -> Option<Finding> {
+fn without_header(file: &TextFile) -> Option<Finding> {
     let first = file.text.lines().next().unwrap_or_default();
     let says = first
         .strip_prefix("//! ")
@@ -43,14 +43,14 @@ fn headless(file: &TextFile) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::told;
+    use super::super::tests::report;
     use super::*;
 
     #[test]
     fn long_and_headless_files_are_named() {
         let long = format!("//! Long.\n{}", "\n".repeat(FILE));
         let readme = "a\n".repeat(121);
-        insta::assert_snapshot!(told(
+        insta::assert_snapshot!(report(
             check,
             &[
                 ("xtask/src/long.rs", long.as_str()),
@@ -68,6 +68,6 @@ mod tests {
             ("a.rs", "//! A.\nfn a() {}\n"),
             ("Cargo.lock", lock.as_str()),
         ];
-        assert_eq!(told(check, &files), "");
+        assert_eq!(report(check, &files), "");
     }
 }

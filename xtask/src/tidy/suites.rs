@@ -1,4 +1,4 @@
-//! A suite says in its manifest what it reproduces, and in its header why.
+//! A suite's manifest says what it reproduces, and the header of its tests why.
 
 use serde_json::Value;
 
@@ -12,14 +12,14 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let suites = tree.suites.iter();
     suites
         .flat_map(|suite| {
-            let mut findings = manifest(suite);
-            findings.extend(headers(tree, suite));
+            let mut findings = check_manifest(suite);
+            findings.extend(check_headers(tree, suite));
             findings
         })
         .collect()
 }
 
-fn manifest(suite: &SuiteCrate) -> Vec<Finding> {
+fn check_manifest(suite: &SuiteCrate) -> Vec<Finding> {
     let finding = |expected: &str, actual: String, cure: &str| Finding {
         place: format!("{}/Cargo.toml", suite.folder),
         expected: expected.to_owned(),
@@ -50,7 +50,7 @@ fn manifest(suite: &SuiteCrate) -> Vec<Finding> {
             .and_then(Value::as_str)
             .is_none_or(|text| text.trim().is_empty())
         {
-            let actual = shown(keys.get(key));
+            let actual = display_value(keys.get(key));
             findings.push(finding(&format!("`{key}` is a text"), actual, "fill it in"));
         }
     }
@@ -72,7 +72,7 @@ fn manifest(suite: &SuiteCrate) -> Vec<Finding> {
     });
     if !has_links || !are_links {
         let expected = "`upstream` lists the links to where the failure is documented";
-        let actual = shown(keys.get("upstream"));
+        let actual = display_value(keys.get("upstream"));
         findings.push(finding(
             expected,
             actual,
@@ -88,8 +88,9 @@ fn manifest(suite: &SuiteCrate) -> Vec<Finding> {
     findings
 }
 
-/// A suite with sides links its upstream in the header of its tests and says when it may go.
-fn headers(tree: &Tree, suite: &SuiteCrate) -> Vec<Finding> {
+/// In a suite with sides, the header of the tests must have the upstream links and say when the
+/// suite becomes obsolete.
+fn check_headers(tree: &Tree, suite: &SuiteCrate) -> Vec<Finding> {
     let folder = format!("{}/tests/", suite.folder);
     let tests = || tree.rust().filter(|file| file.path.starts_with(&folder));
     let finding = |expected: String, actual: &str, cure: &str| Finding {
@@ -135,7 +136,7 @@ fn has_sides(metadata: &Value) -> bool {
     metadata.get("affected").and_then(Value::as_str) != Some("-")
 }
 
-fn shown(value: Option<&Value>) -> String {
+fn display_value(value: Option<&Value>) -> String {
     value.map_or_else(|| "no such key".to_owned(), Value::to_string)
 }
 
@@ -148,7 +149,7 @@ mod tests {
 
     const LINK: &str = "https://github.com/owner/repository/issues/7";
 
-    fn told(metadata: Value, files: &[(&str, &str)]) -> String {
+    fn report(metadata: Value, files: &[(&str, &str)]) -> String {
         let mut tree = tree(files);
         tree.suites.push(SuiteCrate {
             name: "image-gc".to_owned(),
@@ -170,7 +171,7 @@ mod tests {
         });
         let header = format!("//! Lost.\n//! <{LINK}>. Obsolete when 1.7 is gone.\nmod a {{}}");
         assert_eq!(
-            told(metadata, &[("suites/image-gc/tests/a.rs", header.as_str())]),
+            report(metadata, &[("suites/image-gc/tests/a.rs", header.as_str())]),
             ""
         );
     }
@@ -182,11 +183,11 @@ mod tests {
             "budget": "6 minutes", "fixed": "1.7.1", "owner": "me",
         });
         let file = ("suites/image-gc/tests/a.rs", "//! Lost.\nmod a {}");
-        insta::assert_snapshot!(told(metadata, &[file]));
+        insta::assert_snapshot!(report(metadata, &[file]));
     }
 
     #[test]
     fn a_crate_without_the_table_or_tests_is_named() {
-        insta::assert_snapshot!(told(Value::Null, &[]));
+        insta::assert_snapshot!(report(Value::Null, &[]));
     }
 }
