@@ -1,5 +1,5 @@
-//! Archives as engines write them, made by hand, of layers that are a file each; and what a
-//! node's containerd then has.
+//! Handmade archives in the formats of engines, with one file per layer; and the state of a node's
+//! containerd, to compare before and after.
 
 use std::{fs, path::Path};
 
@@ -10,49 +10,51 @@ use serde_json::{Value, json};
 
 use crate::built::digest_of;
 
-/// What is wrong with an archive of a layout.
+/// A fault in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
     /// The manifest's layers are out of order, as Docker 25.0.0 writes them.
     Order,
-    /// Layers and configuration are absent, as from an engine whose images containerd keeps.
+    /// Layers and configuration are absent, as from an engine that keeps its images in containerd.
     Absent,
     /// The lowest layer is absent.
     LowestAbsent,
 }
 
-/// Writes an image of this name whose layers hold `/etc/NAME`, the lowest first.
+/// Writes an image of this name. Each of `layers`, the lowest first, contains one file,
+/// `/etc/<layer>`.
 pub async fn layout(path: &Path, name: &str, layers: &[&str], fault: Fault) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let blobs = folder.path().join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     let mut digests = Vec::new();
-    let mut told = Vec::new();
+    let mut descriptors = Vec::new();
     for layer in layers {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
         header.set_size(layer.len() as u64);
         tar.append_data(&mut header, format!("etc/{layer}"), layer.as_bytes())?;
-        let entry = put(&blobs, "layer.v1.tar", &tar.into_inner()?).await?;
+        let entry = write_blob(&blobs, "layer.v1.tar", &tar.into_inner()?).await?;
         digests.push(entry["digest"].as_str().context("a digest")?.to_owned());
-        told.push(entry);
+        descriptors.push(entry);
     }
     let config = json!({
         "os": "linux", "architecture": architecture(), "config": {},
         "rootfs": {"type": "layers", "diff_ids": digests},
     });
-    let config = put(&blobs, "config.v1+json", config.to_string().as_bytes()).await?;
+    let config = write_blob(&blobs, "config.v1+json", config.to_string().as_bytes()).await?;
     if fault == Fault::Order {
-        told.rotate_left(1);
+        descriptors.rotate_left(1);
     }
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": config, "layers": told,
+        "config": config, "layers": descriptors,
     });
-    let mut manifest = put(&blobs, "manifest.v1+json", manifest.to_string().as_bytes()).await?;
+    let mut manifest =
+        write_blob(&blobs, "manifest.v1+json", manifest.to_string().as_bytes()).await?;
     manifest["annotations"] = json!({"io.containerd.image.name": format!("docker.io/{name}")});
     let file = |digest: &str| format!("blobs/{}", digest.replacen(':', "/", 1));
     let beside = json!([{
@@ -84,8 +86,8 @@ pub async fn layout(path: &Path, name: &str, layers: &[&str], fault: Fault) -> R
     Ok(())
 }
 
-/// Writes a blob; its descriptor.
-async fn put(blobs: &Path, kind: &str, bytes: &[u8]) -> Result<Value> {
+/// Writes a blob and returns its descriptor.
+async fn write_blob(blobs: &Path, kind: &str, bytes: &[u8]) -> Result<Value> {
     let file = blobs.join("new");
     fs::write(&file, bytes)?;
     let digest = digest_of(&file).await?;
@@ -96,13 +98,13 @@ async fn put(blobs: &Path, kind: &str, bytes: &[u8]) -> Result<Value> {
     }))
 }
 
-/// The witness that shares no code with kubenest.
+/// Runs `ctr`, which shares no code with kubenest.
 pub async fn ctr(node: &Node, args: &[&str]) -> Result<String> {
     let argv = [&["ctr", "--namespace", "k8s.io"], args].concat();
     Ok(node.exec_ok(&argv).await?.text())
 }
 
-/// All that containerd holds, but for what a cluster does beside the test.
+/// Everything that containerd keeps, as text.
 pub async fn state(node: &Node) -> Result<String> {
     let lists: [&[&str]; 4] = [
         &["images", "list", "--quiet"],
@@ -110,7 +112,8 @@ pub async fn state(node: &Node) -> Result<String> {
         &["content", "active"],
         &["leases", "list", "--quiet"],
     ];
-    // What nothing holds any more goes now, not in the middle of a comparison.
+    // A deleted lease triggers garbage collection now, so that none changes the state during a
+    // comparison.
     ctr(node, &["leases", "create", "--id", "settle"]).await?;
     let mut text = ctr(node, &["leases", "delete", "--sync", "settle"]).await?;
     for list in lists {

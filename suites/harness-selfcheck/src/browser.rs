@@ -1,6 +1,6 @@
-//! A headless Chromium that is driven as a reader would: pointer, keys, and what the page shows.
+//! A headless Chromium, used as a reader would: with pointer and keys, and by the text on the page.
 //!
-//! It is spoken to in the DevTools protocol through two pipes, which needs no port.
+//! It is controlled by the DevTools protocol through two pipes, which needs no port.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -17,8 +17,8 @@ use tokio::{
     sync::Mutex,
 };
 
-/// Chromium speaks on descriptors 3 and 4, which stand behind those every program has.
-const PIPES: &str = r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
+/// Chromium reads commands on descriptor 3 and answers on descriptor 4.
+const PIPE_SCRIPT: &str = r#"exec "$@" 3<&0 4>&1 </dev/null >/dev/null"#;
 
 /// A page in a browser of its own.
 pub struct Page {
@@ -26,9 +26,9 @@ pub struct Page {
     from: BufReader<ChildStdout>,
     calls: u64,
     session: Option<String>,
-    /// What the browser told without being asked.
+    /// Events that the browser has sent.
     events: Vec<Value>,
-    // In the order in which they have to go: the browser writes into its profile.
+    // Dropped in this order: the browser writes to its profile until it ends.
     _browser: Child,
     _profile: TempDir,
 }
@@ -41,10 +41,10 @@ impl Page {
         #[expect(clippy::disallowed_methods, reason = "it is spoken to while it runs")]
         let mut command = Command::new("sh");
         command
-            .args(["-c", PIPES, "sh"])
+            .args(["-c", PIPE_SCRIPT, "sh"])
             .arg(chromium.program())
             .args(["--headless", "--remote-debugging-pipe", "--no-first-run"])
-            // Chromium refuses its sandbox to root; what it shows here is our own page.
+            // Chromium has no sandbox for root; it only shows our own page.
             .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .envs(chromium.variables())
@@ -73,9 +73,9 @@ impl Page {
         Ok(page)
     }
 
-    /// Goes to a file, with this behind its `#`.
+    /// Opens a file, with `hash` as the URL's fragment.
     pub async fn go(&mut self, file: &Path, hash: &str) -> Result<()> {
-        // A page that differs only behind the `#` would not be loaded again.
+        // A URL that differs only in its fragment would not be loaded again.
         for url in [
             "about:blank".to_owned(),
             format!("file://{}#{hash}", file.display()),
@@ -87,8 +87,8 @@ impl Page {
                 .iter()
                 .any(|event| event["method"] == "Page.loadEventFired")
             {
-                let told = self.receive().await?;
-                self.events.push(told);
+                let answer = self.receive().await?;
+                self.events.push(answer);
             }
         }
         Ok(())
@@ -97,11 +97,11 @@ impl Page {
     /// The value of an expression in the page.
     pub async fn value(&mut self, expression: &str) -> Result<Value> {
         let what = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-        let told = self.call("Runtime.evaluate", what).await?;
-        if let Some(thrown) = told.get("exceptionDetails") {
+        let answer = self.call("Runtime.evaluate", what).await?;
+        if let Some(thrown) = answer.get("exceptionDetails") {
             bail!("'{expression}' throws {thrown}");
         }
-        Ok(told["result"]["value"].clone())
+        Ok(answer["result"]["value"].clone())
     }
 
     /// The text the page shows in the element of this selector.
@@ -117,7 +117,7 @@ impl Page {
     /// Waits until an expression has a value.
     ///
     /// # Panics
-    /// When it has none in time: it is the test's own question.
+    /// When it does not get the value in time, which fails the test.
     pub async fn until(&mut self, expression: &str, wanted: impl Into<Value>) -> Result<()> {
         let wanted = wanted.into();
         let what = format!("{expression} is {wanted}");
@@ -135,7 +135,7 @@ impl Page {
         }
     }
 
-    /// Clicks into the middle of an element.
+    /// Clicks on the middle of an element.
     pub async fn click(&mut self, selector: &str) -> Result<()> {
         let middle = format!(
             "(() => {{ const box = document.querySelector({}).getBoundingClientRect();
@@ -162,32 +162,32 @@ impl Page {
         Ok(())
     }
 
-    /// Types a text where the focus is, over what is selected there.
+    /// Types a text at the focus, replacing the selection.
     pub async fn write(&mut self, text: &str) -> Result<()> {
         self.call("Input.insertText", json!({"text": text})).await?;
         Ok(())
     }
 
-    /// Shows the page as to a reader who wants `light` or `dark`, and takes a picture of it.
+    /// Takes a picture of the page in the colour scheme `light` or `dark`.
     pub async fn picture(&mut self, scheme: &str, file: &Path) -> Result<()> {
         let scheme = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.call("Emulation.setEmulatedMedia", json!({"features": scheme}))
             .await?;
-        // The density strip is drawn again with the next frame.
+        // The density strip is only redrawn in the next frame.
         self.value(
             "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))",
         )
         .await?;
-        let told = self
+        let answer = self
             .call("Page.captureScreenshot", json!({"format": "png"}))
             .await?;
-        let png = told["data"].as_str().context("a picture")?;
+        let png = answer["data"].as_str().context("a picture")?;
         tokio::fs::write(file, BASE64_STANDARD.decode(png)?).await?;
         Ok(())
     }
 
-    /// What went wrong in the page since it was opened, and what it asked the network for.
-    pub fn troubles(&self) -> Vec<String> {
+    /// Errors in the page since it was opened, and its network requests.
+    pub fn errors_and_requests(&self) -> Vec<String> {
         let wrong = |event: &&Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown" | "Log.entryAdded" | "Page.javascriptDialogOpening") => {
                 true
@@ -216,15 +216,15 @@ impl Page {
             .await
             .context("speak to the browser")?;
         loop {
-            let mut told = self.receive().await?;
-            if told["id"] != self.calls {
-                self.events.push(told);
+            let mut answer = self.receive().await?;
+            if answer["id"] != self.calls {
+                self.events.push(answer);
                 continue;
             }
-            if let Some(error) = told.get("error") {
+            if let Some(error) = answer.get("error") {
                 bail!("the browser refuses {method}: {error}");
             }
-            return Ok(told["result"].take());
+            return Ok(answer["result"].take());
         }
     }
 

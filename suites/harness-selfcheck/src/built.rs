@@ -1,4 +1,4 @@
-//! Images that are built anew upon the same layers, and archives made by hand.
+//! Images that are rebuilt on the same lower layers, and handmade archives.
 
 use std::{
     fs,
@@ -27,21 +27,21 @@ use super::docker;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// How long a pod may take to start and to speak on a busy machine.
+/// How long a pod may take to start and print its text on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
 
-/// An image of four layers, 20 MB in the third and a text in the last.
+/// An image of four layers: 20 MB of random data in the third, and a text in the last.
 #[derive(Debug)]
 pub struct Built {
     docker: Docker,
     small: SmallImage,
     folder: TempDir,
-    /// What [`build`](Self::build) names it.
+    /// The name that [`build`](Self::build) gives the image.
     pub name: String,
 }
 
 impl Built {
-    /// Its lower layers, in an engine and in a folder of its own; `name` is nobody else's.
+    /// Prepares the lower layers, in an engine and in a folder of its own; `name` must be unique.
     pub async fn new(engine: &Docker, name: &str) -> Result<Self> {
         let small = SmallImage::load(engine, name).await?;
         let folder = tempfile::tempdir()?;
@@ -61,21 +61,21 @@ impl Built {
         })
     }
 
-    /// A folder for whatever is made of it.
+    /// A folder for archives of the image.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Builds it with this text in its top layer.
+    /// Builds the image with this text in its top layer.
     pub async fn build(&self, text: &str) -> Result<()> {
-        self.build_as(text, &self.name).await
+        self.build_with_name(text, &self.name).await
     }
 
-    /// As [`build`](Self::build), by another name.
-    pub async fn build_as(&self, text: &str, name: &str) -> Result<()> {
+    /// As [`build`](Self::build), with another name.
+    pub async fn build_with_name(&self, text: &str, name: &str) -> Result<()> {
         fs::write(self.folder().join("top"), format!("{text}\n"))?;
         let folder = self.folder().to_str().context("a strange path")?;
-        // What is inherited of the image below it would be a node image's.
+        // Set all labels: those inherited from the base image would be wrong.
         let mut labels = Labels::new("small-image").map();
         labels.insert(labels::NAME.to_owned(), name.to_owned());
         let labels = labels
@@ -89,7 +89,7 @@ impl Built {
         Ok(())
     }
 
-    /// Has the engine save it into a file of its folder.
+    /// Makes the engine save the image to a file in the folder.
     pub async fn save(&self, file: &str) -> Result<PathBuf> {
         let path = self.folder().join(file);
         let to = path.to_str().context("a strange path")?;
@@ -97,9 +97,9 @@ impl Built {
         Ok(path)
     }
 
-    /// Has an engine whose images containerd keeps have it under another name too, with an index
-    /// of two platforms of which one is absent: as it would have pulled it.
-    pub async fn as_pulled(&self, name: &str) -> Result<()> {
+    /// Loads the image under another name, with an index of two platforms of which one is absent,
+    /// as after a pull. The engine must keep its images in containerd.
+    pub async fn load_as_pulled(&self, name: &str) -> Result<()> {
         let layout = self.folder().join("layout");
         tar::Archive::new(fs::File::open(self.save("saved.tar").await?)?).unpack(&layout)?;
         let saved: Value = serde_json::from_slice(&fs::read(layout.join("index.json"))?)?;
@@ -139,7 +139,7 @@ impl Built {
         Ok(())
     }
 
-    /// A pod of it, or of another such image, that prints its text and stays.
+    /// A pod of this or another such image, which prints the image's text and keeps running.
     pub fn pod(&self, name: &str, image: &str) -> Pod {
         let mut pod = self.small.pod(name, image);
         let show = "/bin/busybox cat /top && exec /bin/busybox sleep 3600";
@@ -150,12 +150,12 @@ impl Built {
         pod
     }
 
-    /// What a pod of this image prints on the case's node.
+    /// The text that a pod of this image prints on the case's node.
     pub async fn run(&self, case: &Case<'_>, name: &str, image: &str) -> Result<String> {
         self.run_on(case, case.node().name(), name, image).await
     }
 
-    /// What a pod of this image prints on a node.
+    /// The text that a pod of this image prints on a node.
     pub async fn run_on(
         &self,
         case: &Case<'_>,
@@ -180,16 +180,16 @@ impl Built {
     }
 }
 
-/// Blobs sent and skipped, node by node.
-pub fn sent(loaded: &Load) -> Vec<(usize, usize)> {
+/// The numbers of sent and skipped blobs of each node.
+pub fn sent_and_skipped(loaded: &Load) -> Vec<(usize, usize)> {
     let nodes = loaded.nodes.iter();
     nodes
         .map(|node| (node.sent_blobs, node.skipped_blobs))
         .collect()
 }
 
-/// Writes a docker-archive whose one layer is a file of that many zeros; returns the digest of
-/// the layer, without `sha256:`.
+/// Writes a docker-archive whose only layer is a file of this many zero bytes; returns the layer's
+/// digest, without `sha256:`.
 pub async fn archive(path: &Path, name: &str, architecture: &str, zeros: u64) -> Result<String> {
     let layer = path.with_extension("layer");
     let mut tar = tar::Builder::new(fs::File::create(&layer)?);
@@ -221,7 +221,7 @@ pub async fn archive(path: &Path, name: &str, architecture: &str, zeros: u64) ->
 
 /// A file's SHA-256, without `sha256:`.
 pub async fn digest_of(path: &Path) -> Result<String> {
-    let told = Command::new("sha256sum").arg(path).run().await?;
-    let digest = told.stdout.split_whitespace().next();
+    let output = Command::new("sha256sum").arg(path).run().await?;
+    let digest = output.stdout.split_whitespace().next();
     Ok(digest.unwrap_or_default().to_owned())
 }

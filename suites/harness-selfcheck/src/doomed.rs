@@ -1,4 +1,4 @@
-//! A process to be killed, in a place of its own or here.
+//! A process that is to be killed, on this machine or as if on another.
 
 use std::{path::Path, process::Stdio};
 
@@ -9,8 +9,8 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// What comes before a program that is to run elsewhere: with a process tree, a host name and
-/// mounts of its own, as in another container or on another machine.
+/// Command prefix that runs a program with its own process tree, host name and mounts, as in
+/// another container or on another machine.
 pub const ELSEWHERE: [&str; 10] = [
     "unshare",
     "--pid",
@@ -24,7 +24,7 @@ pub const ELSEWHERE: [&str; 10] = [
     include_str!("elsewhere.sh"),
 ];
 
-/// What comes before a program of another user, to whom the processes of others are hidden.
+/// Command prefix that runs a program as another user who cannot see the processes of others.
 pub const STRANGER: [&str; 5] = [
     "unshare",
     "--mount",
@@ -33,30 +33,30 @@ pub const STRANGER: [&str; 5] = [
     include_str!("stranger.sh"),
 ];
 
-/// A process that made a container, a network and a volume of a cluster, `<cluster>-box`,
-/// `-net` and `-vol`.
-pub struct Doomed(Child);
+/// A process that has created the container `<cluster>-box`, the network `<cluster>-net` and the
+/// volume `<cluster>-vol` of a cluster.
+pub struct DoomedProcess(Child);
 
-/// How a [`Doomed`] is started.
+/// How to start a [`DoomedProcess`].
 pub struct Plan<'a> {
     /// The program `doomed`.
     pub program: &'a str,
-    /// What comes before it.
+    /// Words before the program on the command line.
     pub before: Vec<String>,
     /// The name of its cluster.
     pub cluster: &'a str,
     /// The image of its container.
     pub image: &'a str,
-    /// After how many seconds others may remove its things, if they cannot see it.
+    /// Seconds after which other hosts may remove its containers, networks and volumes.
     pub seconds: u32,
-    /// The image of its guard, if it has one.
+    /// The image of its guard, if it gets one.
     pub guard: Option<&'a str>,
     /// The cache of the lease `l` that its things belong to, and that it holds.
     pub cache: Option<&'a str>,
 }
 
 impl<'a> Plan<'a> {
-    /// A process here, with a guard if an image for that is given.
+    /// A process on this machine, with a guard if its image is given.
     pub fn here(program: &'a str, image: &'a str, guard: Option<&'a str>) -> Self {
         Self {
             program,
@@ -70,8 +70,8 @@ impl<'a> Plan<'a> {
     }
 }
 
-impl Doomed {
-    /// Starts it; it has made everything.
+impl DoomedProcess {
+    /// Starts the process and waits until it has created everything.
     pub async fn start(engine: &Docker, plan: &Plan<'_>) -> Result<Self> {
         let socket = engine.socket().and_then(Path::to_str);
         let socket = socket.context("the engine has no socket")?;
@@ -97,7 +97,7 @@ impl Doomed {
         Ok(Self(child))
     }
 
-    /// `kill -9`, and the process is gone.
+    /// Kills the process by `kill -9` and waits for its end.
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.0.kill().await?)
     }

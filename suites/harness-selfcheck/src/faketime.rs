@@ -1,4 +1,4 @@
-//! Programs whose clock is off: Debian's libfaketime, of this machine's C library.
+//! Runs programs with a wrong clock, by Debian's libfaketime, which fits this machine's C library.
 
 use std::{
     fs::File,
@@ -11,14 +11,14 @@ use kubenest_recipe::recipe::{Component, Role, Source};
 
 const LIBRARY: &str = "libfaketime.so.1";
 
-/// The library, in a folder.
+/// The path of the library.
 pub struct Faketime(PathBuf);
 
 impl Faketime {
-    /// Takes it from Debian's package, else from the cache.
+    /// Unpacks the library from Debian's package, which is cached, to a folder.
     pub async fn new(folder: &Path) -> Result<Self> {
         let os = Component {
-            // Of an OS in which nothing is set up, and which needs iptables for that.
+            // The role of a minimal OS; building it requires iptables.
             role: Role::ProxyOs,
             version: "bookworm".into(),
             source: Source::Debian {
@@ -40,8 +40,8 @@ impl Faketime {
         anyhow::bail!("the package has no '{LIBRARY}'")
     }
 
-    /// What comes before a program whose clock is off by so many hours.
-    pub fn words(&self, hours: i32) -> Result<Vec<String>> {
+    /// Command prefix that runs a program with a clock off by this many hours.
+    pub fn prefix(&self, hours: i32) -> Result<Vec<String>> {
         let library = self.0.to_str().context("a strange path")?;
         Ok(match hours {
             0 => Vec::new(),

@@ -1,4 +1,4 @@
-//! Helpers of the tests that look at the engine and at clusters from outside; see `tests/`.
+//! Helpers for tests that check the engine and clusters from outside; see `tests/`.
 
 pub mod archives;
 pub mod browser;
@@ -42,25 +42,25 @@ use kubenest_forge::{
 use kubenest_recipe::recipe::Content;
 use tokio::task::LocalSet;
 
-/// The recipe of tests that are about no version.
+/// The recipe for tests that do not depend on versions.
 pub const RECIPE: &str = "v1.32.1-containerd-2.0.2";
 
-/// The kubelet's configuration in a node.
+/// The path of the kubelet's configuration on a node.
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
 /// An engine for one test.
 ///
-/// Its folder has a lasting name, so that what a killed test left is cleared by the next run of
-/// that test.
+/// Its folder has a fixed name, so that the next run of a killed test removes the remains.
 pub struct OwnEngine {
-    /// It does not run yet.
+    /// The engine, which is not running yet.
     pub engine: Engine,
     folder: PathBuf,
     _lock: FileLock,
 }
 
 impl OwnEngine {
-    /// Of this release, with the engine's programs from this store.
+    /// Claims the folder for this test. The engine is of this release, with programs from this
+    /// store.
     pub async fn claim(release: EngineRelease, programs: Store, name: &str) -> Result<Self> {
         let folder = settings().cache.join("engine-tests").join(name);
         let lock = FileLock::exclusive(&folder.with_extension("lock"), name).await?;
@@ -75,7 +75,7 @@ impl OwnEngine {
         })
     }
 
-    /// Gives work until Ctrl-C, which stops the engine and is an error.
+    /// Runs work. Ctrl-C stops the engine and is an error.
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> Result<T> {
         tokio::select! {
             done = work => Ok(done),
@@ -86,21 +86,21 @@ impl OwnEngine {
         }
     }
 
-    /// Removes the folder of an engine that was stopped.
+    /// Removes the folder of a stopped engine.
     pub fn remove(self) -> Result<()> {
         Ok(fs::remove_dir_all(&self.folder)?)
     }
 }
 
-/// Runs `body` on an engine of its own, which nobody else sweeps, and stops that however the
-/// body ends.
+/// Runs `body` on an engine of its own, which no other process sweeps, and always stops that engine
+/// afterwards.
 pub async fn on_own_engine<F: Future<Output = Result<()>> + 'static>(
     body: impl FnOnce(Docker) -> F + 'static,
 ) -> Result<()> {
     with_own_engine(|_, docker| body(docker)).await
 }
 
-/// As [`on_own_engine`], for a body that stops and starts it.
+/// As [`on_own_engine`], for a body that stops and starts the engine.
 pub async fn with_own_engine<F: Future<Output = Result<()>> + 'static>(
     body: impl FnOnce(Engine, Docker) -> F + 'static,
 ) -> Result<()> {
@@ -125,7 +125,7 @@ pub async fn with_own_engine<F: Future<Output = Result<()>> + 'static>(
     }
 }
 
-/// Runs a `docker` command against an engine: a witness that shares no code with kubenest.
+/// Runs the `docker` command, which shares no code with kubenest, on an engine.
 pub async fn docker(engine: &Docker, args: &[&str]) -> Result<String> {
     let mut command = Command::new(engine::cli().await?).args(args);
     for (name, value) in engine.endpoint().variables() {
@@ -134,16 +134,16 @@ pub async fn docker(engine: &Docker, args: &[&str]) -> Result<String> {
     Ok(command.run().await?.stdout.trim().to_owned())
 }
 
-/// A cluster's name that no other test of this machine uses.
+/// A cluster name that no other test on this machine uses.
 pub fn unique_name() -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("selfcheck-{}-{count}", std::process::id())
 }
 
-/// Has a node's kubelet, once it is restarted, delete images: only on a disk that is full.
-/// Returns what the gate then tells of it.
-pub async fn drift(node: &Node) -> Result<String> {
+/// Changes a node's kubelet configuration, effective after a restart, so that images are deleted on
+/// a full disk. Returns the health gate's words about it.
+pub async fn change_kubelet_config(node: &Node) -> Result<String> {
     let edit = "s/^imageGCHighThresholdPercent: .*/imageGCHighThresholdPercent: 99/; \
                 s/imagefs.available: .*/imagefs.available: 1%/";
     node.exec_ok(&["sed", "--in-place", edit, KUBELET_CONFIG])
@@ -154,7 +154,7 @@ pub async fn drift(node: &Node) -> Result<String> {
     ))
 }
 
-/// Names of the nodes, asked for by a client that knows the kubeconfig and nothing else.
+/// Names of the nodes, as seen by a client that only has the kubeconfig.
 pub async fn nodes_by_kubeconfig(path: &Path) -> Result<Vec<String>> {
     let kubeconfig = Kubeconfig::read_from(path)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
@@ -167,12 +167,12 @@ pub async fn nodes_by_kubeconfig(path: &Path) -> Result<Vec<String>> {
     Ok(names.collect())
 }
 
-/// The containers, networks and volumes that bear the label of this cluster.
-pub async fn left_of(engine: &Docker, cluster: &str) -> Result<Vec<String>> {
+/// The containers, networks and volumes that have the label of this cluster.
+pub async fn remains_of(engine: &Docker, cluster: &str) -> Result<Vec<String>> {
     labelled(engine, &format!("{}={cluster}", labels::CLUSTER)).await
 }
 
-/// The containers, networks and volumes that bear this label.
+/// The containers, networks and volumes that have this label.
 pub async fn labelled(engine: &Docker, label: &str) -> Result<Vec<String>> {
     let filter = format!("label={label}");
     let containers = ["ps", "--all", "--format", "{{.Names}}", "--filter", &filter];
@@ -192,8 +192,8 @@ pub async fn labelled(engine: &Docker, label: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Every container, network and volume in the engine, but for its built-in networks, sorted; a
-/// volume that nobody named is `anonymous`.
+/// All containers, networks (except built-in ones) and volumes of the engine, sorted; volumes
+/// without a given name are `anonymous`.
 pub async fn everything_in(engine: &Docker) -> Result<Vec<String>> {
     let lists: [&[&str]; 3] = [
         &["ps", "-a", "--format", "{{.Names}}"],
@@ -211,7 +211,7 @@ pub async fn everything_in(engine: &Docker) -> Result<Vec<String>> {
     for list in lists {
         found.extend(docker(engine, list).await?.lines().map(str::to_owned));
     }
-    // A volume that nobody named has 64 hex digits.
+    // Docker names a volume without a given name by 64 hex digits.
     for name in found.iter_mut().filter(|name| name.len() == 64) {
         "anonymous".clone_into(name);
     }
@@ -219,7 +219,7 @@ pub async fn everything_in(engine: &Docker) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// An image of the node OS alone, which has what a guard needs.
+/// An image with only the node OS, which is all that a guard needs.
 pub async fn os_image(engine: &Docker) -> Result<String> {
     let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
         bail!("'{RECIPE}' has no parts")

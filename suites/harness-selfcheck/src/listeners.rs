@@ -1,4 +1,4 @@
-//! Who listens on this machine, and where.
+//! The TCP listeners on this machine.
 
 use std::{
     collections::BTreeMap,
@@ -8,21 +8,21 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// Who listens on the machine, as the kernel tells.
+/// A TCP listener, from the kernel's tables.
 #[derive(Debug)]
 pub struct Listener {
-    /// Its address and port.
+    /// Address and port.
     pub at: SocketAddr,
-    /// Command line of the process, where it may be seen.
+    /// Command line of the process; empty if this user may not see it.
     pub command: String,
 }
 
-/// All that listens for TCP on the machine.
+/// All TCP listeners on this machine.
 ///
 /// # Errors
 /// The kernel's table cannot be read.
 pub fn listeners() -> Result<Vec<Listener>> {
-    let commands = sockets();
+    let commands = commands_by_socket();
     let mut found = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         // The kernel may have no IPv6.
@@ -36,7 +36,7 @@ pub fn listeners() -> Result<Vec<Listener>> {
             if state == "0A" {
                 let command = commands.get(&format!("socket:[{inode}]"));
                 found.push(Listener {
-                    at: address(at).with_context(|| format!("{table}: {line}"))?,
+                    at: parse_address(at).with_context(|| format!("{table}: {line}"))?,
                     command: command.cloned().unwrap_or_default(),
                 });
             }
@@ -45,8 +45,8 @@ pub fn listeners() -> Result<Vec<Listener>> {
     Ok(found)
 }
 
-/// As in `0100007F:1F90`: words of the machine's own byte order.
-fn address(text: &str) -> Result<SocketAddr> {
+/// Parses an address such as `0100007F:1F90`, whose words are in the machine's byte order.
+fn parse_address(text: &str) -> Result<SocketAddr> {
     let (address, port) = text.split_once(':').context("no port")?;
     let mut bytes = Vec::new();
     for word in address.as_bytes().chunks(8) {
@@ -60,14 +60,14 @@ fn address(text: &str) -> Result<SocketAddr> {
     Ok(SocketAddr::new(ip, u16::from_str_radix(port, 16)?))
 }
 
-/// Command lines by the sockets of their processes.
-fn sockets() -> BTreeMap<String, String> {
+/// Command lines of processes, by their open files, such as `socket:[1234]`.
+fn commands_by_socket() -> BTreeMap<String, String> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut found = BTreeMap::new();
     for process in processes {
         let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        // Of another user's, or of one that has just ended, nothing is told.
+        // The files of other users' processes, and of those that have just ended, cannot be listed.
         let files = fs::read_dir(process.path().join("fd"))
             .into_iter()
             .flatten();

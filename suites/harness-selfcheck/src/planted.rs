@@ -1,9 +1,9 @@
-//! Secrets that a test plants where a node could say them, none of which may be kept.
+//! Secrets that tests put where a node could print them; none may appear in evidence.
 
-/// What the user's own pattern takes out.
+/// The user's own pattern for redaction.
 pub const PATTERN: &str = "EMPLOYEE-[0-9]+";
 
-/// Lines to plant, each with its kind, and what of it must never be seen again.
+/// Lines to plant, each with the parts that must not appear in evidence.
 pub const PLANTED: [(&str, &[&str]); 12] = [
     (
         "planted jwt eyJhbGciOiJSUzI1NiJ9.eyJwbGFudGVkIjoiand0In0.c2lnbmF0dXJlLW9m",
@@ -59,19 +59,20 @@ pub const PLANTED: [(&str, &[&str]); 12] = [
     ),
 ];
 
-/// What is said first in a case.
+/// The first text that a case logs.
 pub const FIRST_WORDS: &str = "the first words of a case";
 
-/// What the first of two cases at once says before the second begins.
+/// The text that the first of two concurrent cases logs before the second begins.
 pub const WORDS_OF_ONE: &str = "words of the one";
-/// What the second says.
+/// The text that the second of the two cases logs.
 pub const WORDS_OF_ANOTHER: &str = "words of another";
 
-/// What a Secret holds; a pod says it, too. It has what ends a value in one form or another.
+/// The value of a Secret, which a pod also prints. It contains characters that end a value in
+/// various formats.
 pub const SESAME: &str = r#"Zx9!,open;sesame&"77"{7777"#;
-/// The same as the API has it.
+/// The same value as the API encodes it.
 pub const SESAME_ENCODED: &str = "Wng5ISxvcGVuO3Nlc2FtZSYiNzciezc3Nzc=";
-/// Parts of it, as they stand in every quoting.
+/// Parts of the value that no quoting changes.
 const SESAME_PARTS: [&str; 3] = ["Zx9!", "open;sesame", "{7777"];
 
 /// All lines to plant.
@@ -79,7 +80,7 @@ pub fn lines() -> String {
     PLANTED.map(|(line, _)| line).join("\n")
 }
 
-/// What must not be found in anything that is kept.
+/// All texts that must not appear in evidence.
 pub fn secrets() -> impl Iterator<Item = &'static str> {
     let planted = PLANTED
         .iter()

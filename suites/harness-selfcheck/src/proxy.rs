@@ -1,4 +1,4 @@
-//! A socket before an engine's own, which can answer in the engine's place that it is broken.
+//! A proxy in front of an engine's socket, which can answer all requests with errors.
 
 use std::{
     path::Path,
@@ -17,20 +17,20 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// What an engine says that cannot read its own data.
+/// The answer of an engine that cannot read its own data.
 const ERROR: &str = r#"{"message":"database is locked"}"#;
 
-/// The socket; dropping it ends it.
+/// The proxy; dropping it ends it.
 pub struct Proxy {
     broken: Arc<AtomicBool>,
     refused: Arc<AtomicUsize>,
     task: JoinHandle<()>,
-    /// The engine as it is seen through the socket.
+    /// The engine as seen through the proxy.
     pub engine: Docker,
 }
 
 impl Proxy {
-    /// Listens at this path.
+    /// Listens at this path, in front of the engine.
     pub async fn before(engine: &Docker, path: &Path) -> Result<Self> {
         let listener = UnixListener::bind(path)?;
         let target = engine
@@ -42,7 +42,7 @@ impl Proxy {
         let task = tokio::spawn(async move {
             while let Ok((mut client, _)) = listener.accept().await {
                 if is_broken.load(Ordering::SeqCst) {
-                    // Counted when it was answered.
+                    // Counted after the answer was sent.
                     let count = count.clone();
                     tokio::spawn(async move {
                         if refuse(client).await.is_ok() {
@@ -66,13 +66,13 @@ impl Proxy {
         })
     }
 
-    /// From now on every new request is answered with an error, or again by the engine.
+    /// Sets whether new requests are answered with an error instead of by the engine.
     pub fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::SeqCst);
     }
 
-    /// How many requests were answered with an error.
-    pub fn refused(&self) -> usize {
+    /// The number of requests that were answered with an error.
+    pub fn refused_requests(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
     }
 }

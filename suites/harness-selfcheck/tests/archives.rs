@@ -1,4 +1,4 @@
-//! Images that are whole or refused, and missed from their load on.
+//! Loaded images are complete or refused, and a loaded image that disappears is noticed.
 
 use std::path::Path;
 
@@ -18,35 +18,35 @@ const APP: &str = "example/app:dev";
 const OPERATOR: &str = "example/operator:v2";
 
 #[tokio::test]
-async fn an_image_is_whole_or_refused_and_missed_from_its_load_on() -> Result<()> {
+async fn an_image_is_complete_or_refused_and_missed_when_it_disappears() -> Result<()> {
     let cluster = ClusterSpec::single_node()
         .with_recipe(RECIPE)?
         .boot()
         .await?;
     let folder = tempfile::tempdir()?;
-    what_an_engine_left_out_is_refused(&cluster, folder.path()).await?;
-    layers_out_of_order_are_put_in_order(&cluster, folder.path()).await?;
-    an_image_that_goes_before_the_first_look_is_missed(&cluster, folder.path()).await?;
+    check_missing_parts_are_refused(&cluster, folder.path()).await?;
+    check_layers_are_reordered(&cluster, folder.path()).await?;
+    check_disappeared_image_is_missed(&cluster, folder.path()).await?;
     Ok(cluster.down().await?)
 }
 
 /// <https://github.com/moby/moby/issues/49473>
-async fn what_an_engine_left_out_is_refused(cluster: &Cluster, folder: &Path) -> Result<()> {
+async fn check_missing_parts_are_refused(cluster: &Cluster, folder: &Path) -> Result<()> {
     let node = cluster.control_plane();
     let before = state(node).await?;
     for (fault, parts) in [(Fault::Absent, 3), (Fault::LowestAbsent, 1)] {
         let file = folder.join("absent.tar");
         layout(&file, OPERATOR, &["lower", "upper"], fault).await?;
         let error = load(cluster, &file).await.err().context("it was loaded")?;
-        let told = error.report();
-        assert_eq!(error.kind(), ErrorKind::Input, "{told}");
-        assert_eq!(told.matches("sha256:").count(), parts, "{told}");
+        let report = error.report();
+        assert_eq!(error.kind(), ErrorKind::Input, "{report}");
+        assert_eq!(report.matches("sha256:").count(), parts, "{report}");
         for words in [
             OPERATOR,
             "the engine left out",
             "saving it again gives the same",
         ] {
-            assert!(told.contains(words), "{told}");
+            assert!(report.contains(words), "{report}");
         }
         assert_eq!(state(node).await?, before, "something of it is in the node");
     }
@@ -54,7 +54,7 @@ async fn what_an_engine_left_out_is_refused(cluster: &Cluster, folder: &Path) ->
 }
 
 /// <https://github.com/kubernetes-sigs/kind/issues/3490>
-async fn layers_out_of_order_are_put_in_order(cluster: &Cluster, folder: &Path) -> Result<()> {
+async fn check_layers_are_reordered(cluster: &Cluster, folder: &Path) -> Result<()> {
     let node = cluster.control_plane();
     let file = folder.join("order.tar");
     layout(&file, APP, &["lower", "middle", "upper"], Fault::Order).await?;
@@ -71,7 +71,7 @@ async fn layers_out_of_order_are_put_in_order(cluster: &Cluster, folder: &Path) 
         ["lower", "middle", "upper"]
     );
 
-    // The node has the lower layer now: another image may lack it.
+    // The node has the lower layer now, so another archive may lack it.
     let file = folder.join("one-layer.tar");
     layout(&file, OPERATOR, &["lower", "upper"], Fault::LowestAbsent).await?;
     let loaded = load(cluster, &file).await?;
@@ -79,45 +79,42 @@ async fn layers_out_of_order_are_put_in_order(cluster: &Cluster, folder: &Path) 
     Ok(())
 }
 
-async fn an_image_that_goes_before_the_first_look_is_missed(
-    cluster: &Cluster,
-    folder: &Path,
-) -> Result<()> {
+async fn check_disappeared_image_is_missed(cluster: &Cluster, folder: &Path) -> Result<()> {
     let node = cluster.control_plane();
     let file = folder.join("missed.tar");
     layout(&file, "example/missed:1", &["missed"], Fault::None).await?;
     let name = load(cluster, &file).await?.names.remove(0);
     remove(node, &name).await?;
-    let ended = cluster.case(async |_| Ok(())).await;
-    is_missed(ended, &name)?;
+    let result = cluster.case(async |_| Ok(())).await;
+    assert_missed(result, &name)?;
 
-    // A body that is over before the first look.
+    // A body that ends before the guard's first look.
     cluster.images().release(&name).await?;
-    let ended = cluster.case(async |case| {
+    let result = cluster.case(async |case| {
         load(case.cluster(), &file).await?;
         remove(case.node(), &name).await
     });
-    is_missed(ended.await, &name)?;
+    assert_missed(result.await, &name)?;
 
-    // What is protected by name alone, too.
+    // The same for an image that is protected by name only.
     cluster.images().release(&name).await?;
     load(cluster, &file).await?;
     cluster.images().release(&name).await?;
     cluster.images().protect(&name).await?;
     remove(node, &name).await?;
-    is_missed(cluster.case(async |_| Ok(())).await, &name)?;
+    assert_missed(cluster.case(async |_| Ok(())).await, &name)?;
     cluster.images().release(&name).await?;
     cluster.case(async |_| Ok(())).await
 }
 
-fn is_missed(ended: Result<()>, name: &str) -> Result<()> {
-    let error = ended.err().context("nothing was missed")?;
+fn assert_missed(result: Result<()>, name: &str) -> Result<()> {
+    let error = result.err().context("nothing was missed")?;
     let error = error.downcast::<Error>()?;
     ensure!(error.kind() == ErrorKind::Refused, "{error:?}");
-    let told = error.report();
+    let report = error.report();
     ensure!(
-        told.contains(&format!("protected image '{name}' is gone")),
-        "{told}"
+        report.contains(&format!("protected image '{name}' is gone")),
+        "{report}"
     );
     Ok(())
 }

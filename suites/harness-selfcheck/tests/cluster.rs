@@ -1,4 +1,4 @@
-//! Clusters on the real stack: what their nodes, pods and files can do, and what is left.
+//! Clusters on the real stack: nodes, network, files, and the removal of everything.
 
 use std::{
     cell::RefCell,
@@ -16,9 +16,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use harness_selfcheck::{
-    RECIPE, docker, left_of,
+    RECIPE, docker,
     listeners::{Listener, listeners},
-    unique_name,
+    remains_of, unique_name,
 };
 use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec,
@@ -37,13 +37,13 @@ use kubenest_recipe::recipe::Content;
 use serde_json::{Value, json};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-/// The port on which each pod tells its name.
+/// The port on which each pod sends its name.
 const PORT: u16 = 8080;
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
 #[tokio::test]
-async fn three_nodes_are_one_network_and_leave_nothing() -> Result<()> {
+async fn three_nodes_share_a_network_and_leave_nothing() -> Result<()> {
     let users_own = users_kubeconfig();
     let cluster = ClusterSpec::with_workers(2)
         .with_recipe(RECIPE)?
@@ -51,36 +51,36 @@ async fn three_nodes_are_one_network_and_leave_nothing() -> Result<()> {
         .await?;
     cluster
         .case(async |case| {
-            every_node_is_ready(case).await?;
-            let pods = tellers(case).await?;
-            pods_reach_each_other_by_address(case, &pods).await?;
-            a_service_answers_from_both_its_nodes(case, &pods).await?;
+            wait_for_ready_nodes(case).await?;
+            let pods = start_tellers(case).await?;
+            check_pods_reach_each_other(case, &pods).await?;
+            check_service_answers_from_both_nodes(case, &pods).await?;
             Ok(())
         })
         .await?;
-    the_kubeconfig_is_its_owners_and_works_from_the_host(&cluster).await?;
+    check_kubeconfig(&cluster).await?;
     assert_eq!(
         users_kubeconfig(),
         users_own,
         "the user's own kubeconfig was touched"
     );
-    nothing_listens_beyond_loopback(&cluster).await?;
-    nothing_is_left_after_down(cluster).await
+    check_listeners_are_on_loopback(&cluster).await?;
+    check_down_leaves_nothing(cluster).await
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_left_outlives_its_process_until_its_name_is_given() -> Result<()> {
+async fn a_left_cluster_outlives_its_process_until_it_is_removed_by_name() -> Result<()> {
     let engine = kubenest::engine::find().await?;
     let name = unique_name();
     let program = env!("CARGO_BIN_EXE_booting");
     let boot = Command::new(program).args([name.as_str(), "left"]);
     let said = boot.env("KUBENEST_RUN", &name).run().await?.stdout;
     assert!(said.contains(&format!("kubenest down {name}")), "{said}");
-    let there = left_of(&engine, &name).await?;
+    let there = remains_of(&engine, &name).await?;
     for scope in [Scope::Run(&name), Scope::DeadOwners] {
         sweep(&engine, scope).await?;
     }
-    assert_eq!(left_of(&engine, &name).await?, there);
+    assert_eq!(remains_of(&engine, &name).await?, there);
     assert_eq!(there.len(), 4, "two nodes, network, mark: {there:?}");
     let worker = engine.container(&format!("{name}-worker")).await?;
     assert!(worker.is_some_and(|worker| worker.running));
@@ -89,12 +89,12 @@ async fn a_cluster_that_is_left_outlives_its_process_until_its_name_is_given() -
     let found: Vec<_> = clusters.iter().filter_map(kept).collect();
     assert_eq!(found, [(2, true)], "{clusters:?}");
     cluster::remove(&engine, &name).await?;
-    assert_eq!(left_of(&engine, &name).await?, [""; 0]);
+    assert_eq!(remains_of(&engine, &name).await?, [""; 0]);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
+async fn a_node_is_as_its_spec_requests() -> Result<()> {
     let folder = tempfile::tempdir()?;
     fs::write(folder.path().join("note"), "from the host")?;
     let node = NodeSpec::control_plane()
@@ -115,12 +115,12 @@ async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
                 serde_json::from_str(&kubectl(case, &["get", "--raw", &configz]).await?)?;
             assert_eq!(configz["kubeletconfig"]["maxPods"], 33);
 
-            // What the running daemon made of its configuration, not what is in a file.
+            // The configuration of the running daemon, not that of the file.
             let status = node.cri().await?.status(true).await?;
             let config: Value = serde_json::from_str(&status.info["config"])?;
             assert_eq!(config["maxContainerLogSize"], 4321, "{config}");
 
-            // A pipe of the engine's that has nothing in it does not always end.
+            // An empty pipe of the engine does not always end, so /dev/null is used.
             let input = ["readlink", "/proc/self/fd/0"];
             let input = node.exec_with(&input, Vec::new()).await?;
             assert_eq!(input.text(), "/dev/null\n");
@@ -132,14 +132,14 @@ async fn a_node_is_what_its_spec_asks_for() -> Result<()> {
                 "{written:?}"
             );
 
-            a_socket_of_the_host_is_none_of_the_nodes(node).await?;
-            a_mapped_port_answers_on_the_host(case).await
+            check_host_socket_is_not_in_node(node).await?;
+            check_mapped_port(case).await
         })
         .await?;
     Ok(cluster.down().await?)
 }
 
-async fn every_node_is_ready(case: &Case<'_>) -> Result<()> {
+async fn wait_for_ready_nodes(case: &Case<'_>) -> Result<()> {
     let nodes = Api::<KubeNode>::all(case.client());
     let names: BTreeSet<_> = case.cluster().nodes().iter().map(Node::name).collect();
     assert_eq!(names.len(), 3);
@@ -152,7 +152,7 @@ async fn every_node_is_ready(case: &Case<'_>) -> Result<()> {
             .into_iter()
             .any(|c| c.type_ == "Ready" && c.status == "True")
     };
-    // A kubelet that is late with its word on a busy machine is not Ready for a moment.
+    // On a busy machine a kubelet can report late, and its node is briefly not Ready.
     case.until("all nodes to be Ready", DEADLINE, async || {
         let list = match nodes.list(&Default::default()).await {
             Ok(list) => list,
@@ -171,8 +171,8 @@ async fn every_node_is_ready(case: &Case<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A teller on every node, as name and address, in the order of the nodes.
-async fn tellers(case: &Case<'_>) -> Result<Vec<(String, String)>> {
+/// Starts a teller pod on every node; returns name and address in the order of the nodes.
+async fn start_tellers(case: &Case<'_>) -> Result<Vec<(String, String)>> {
     let nodes = case.cluster().nodes();
     for (index, node) in nodes.iter().enumerate() {
         let role = node.role().as_str();
@@ -197,7 +197,7 @@ async fn tellers(case: &Case<'_>) -> Result<Vec<(String, String)>> {
     Ok(pods)
 }
 
-/// Tells its name to whoever connects, from an image that every node has.
+/// A pod that sends its name to every client, from an image that every node has.
 fn teller(case: &Case<'_>, name: &str, node: &str, role: &str) -> Result<Pod> {
     let version = &case.cluster().versions().kubernetes;
     let port = PORT.to_string();
@@ -221,14 +221,11 @@ fn teller(case: &Case<'_>, name: &str, node: &str, role: &str) -> Result<Pod> {
     Ok(serde_json::from_value(pod)?)
 }
 
-async fn pods_reach_each_other_by_address(
-    case: &Case<'_>,
-    pods: &[(String, String)],
-) -> Result<()> {
+async fn check_pods_reach_each_other(case: &Case<'_>, pods: &[(String, String)]) -> Result<()> {
     for (from, _) in pods {
         for (to, ip) in pods {
             assert_eq!(
-                &asked(case, from, ip).await?,
+                &ask_from_pod(case, from, ip).await?,
                 to,
                 "what {from} got from {to} at {ip}"
             );
@@ -237,8 +234,8 @@ async fn pods_reach_each_other_by_address(
     Ok(())
 }
 
-/// Asks from the control plane for a Service of the pods on the two workers.
-async fn a_service_answers_from_both_its_nodes(
+/// Checks that a Service of the pods on the two workers answers on the control plane.
+async fn check_service_answers_from_both_nodes(
     case: &Case<'_>,
     pods: &[(String, String)],
 ) -> Result<()> {
@@ -253,7 +250,7 @@ async fn a_service_answers_from_both_its_nodes(
         "both endpoints to answer by the Service's name",
         DEADLINE,
         async || {
-            let answer = match asked(case, &pods[0].0, "tellers").await {
+            let answer = match ask_from_pod(case, &pods[0].0, "tellers").await {
                 Ok(answer) => answer,
                 Err(error) => return Probe::Pending(format!("{error:#}")),
             };
@@ -274,8 +271,8 @@ async fn a_service_answers_from_both_its_nodes(
     Ok(())
 }
 
-/// What a pod gets from a teller or a Service.
-async fn asked(case: &Case<'_>, from: &str, host: &str) -> Result<String> {
+/// The answer that a pod gets from a teller or a Service.
+async fn ask_from_pod(case: &Case<'_>, from: &str, host: &str) -> Result<String> {
     let port = PORT.to_string();
     let ask = ["/bin/busybox", "nc", "-w", "5", host, &port];
     let exec = ["exec", "--namespace", case.namespace(), from, "--"];
@@ -295,7 +292,7 @@ async fn kubectl(case: &Case<'_>, args: &[&str]) -> Result<String> {
         .text())
 }
 
-async fn the_kubeconfig_is_its_owners_and_works_from_the_host(cluster: &Cluster) -> Result<()> {
+async fn check_kubeconfig(cluster: &Cluster) -> Result<()> {
     let path = cluster.kubeconfig();
     assert!(path.starts_with(settings().cache.join("clusters").join(cluster.name())));
     assert_eq!(fs::metadata(path)?.permissions().mode() & 0o777, 0o600);
@@ -322,7 +319,7 @@ async fn the_kubeconfig_is_its_owners_and_works_from_the_host(cluster: &Cluster)
     Ok(())
 }
 
-/// What a change to the user's own kubeconfig would change.
+/// Inode, time and content of the user's own kubeconfig, which must not change.
 fn users_kubeconfig() -> Option<(u64, i64, Vec<u8>)> {
     let path = settings()
         .docker
@@ -336,8 +333,9 @@ fn users_kubeconfig() -> Option<(u64, i64, Vec<u8>)> {
     seen(&path).ok()
 }
 
-/// A cluster, a registry and the engine are up: none of them listens where others could reach it.
-async fn nothing_listens_beyond_loopback(cluster: &Cluster) -> Result<()> {
+/// Checks that neither the cluster nor a registry nor the engine listens on other addresses than
+/// loopback.
+async fn check_listeners_are_on_loopback(cluster: &Cluster) -> Result<()> {
     let inspect = ["inspect", "--format", "{{json .NetworkSettings.Ports}}"];
     let inspect = [&inspect[..], &[cluster.control_plane().name()]].concat();
     let ports: Value = serde_json::from_str(&docker(cluster.docker(), &inspect).await?)?;
@@ -366,27 +364,27 @@ async fn nothing_listens_beyond_loopback(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn nothing_is_left_after_down(cluster: Cluster) -> Result<()> {
+async fn check_down_leaves_nothing(cluster: Cluster) -> Result<()> {
     let (engine, name) = (cluster.docker().clone(), cluster.name().to_owned());
     let folder = cluster
         .kubeconfig()
         .parent()
         .context("a file has a folder")?
         .to_owned();
-    // The nodes' volumes have no names and labels of their own.
+    // The nodes' volumes have neither names nor labels, so they are found by the nodes' mounts.
     let mut inspect = vec!["inspect", "--format", "{{range .Mounts}}{{.Name}} {{end}}"];
     inspect.extend(cluster.nodes().iter().map(|node| node.name()));
     let volumes = docker(&engine, &inspect).await?;
     assert!(volumes.split_whitespace().count() >= 3, "{volumes}");
     assert_eq!(
-        left_of(&engine, &name).await?.len(),
+        remains_of(&engine, &name).await?.len(),
         3 + 1 + 1,
         "nodes, guard and network"
     );
 
     cluster.down().await?;
 
-    assert_eq!(left_of(&engine, &name).await?, Vec::<String>::new());
+    assert_eq!(remains_of(&engine, &name).await?, Vec::<String>::new());
     let left = docker(&engine, &["volume", "ls", "--quiet"]).await?;
     for volume in volumes.split_whitespace() {
         assert!(
@@ -398,8 +396,8 @@ async fn nothing_is_left_after_down(cluster: Cluster) -> Result<()> {
     Ok(())
 }
 
-/// `/var/run` is a link to `/run` in a node: it must not lead to the host's.
-async fn a_socket_of_the_host_is_none_of_the_nodes(node: &Node) -> Result<()> {
+/// In a node `/var/run` is a link to `/run`, which must not lead to the host's `/run`.
+async fn check_host_socket_is_not_in_node(node: &Node) -> Result<()> {
     let name = format!("kubenest-{}.sock", std::process::id());
     let on_host = Path::new("/run").join(&name);
     let listener = UnixListener::bind(&on_host)?;
@@ -417,7 +415,7 @@ async fn a_socket_of_the_host_is_none_of_the_nodes(node: &Node) -> Result<()> {
     Ok(())
 }
 
-async fn a_mapped_port_answers_on_the_host(case: &Case<'_>) -> Result<()> {
+async fn check_mapped_port(case: &Case<'_>) -> Result<()> {
     let node = case.node();
     let mut pod = teller(case, "teller", node.name(), "mapped")?;
     let container = pod
@@ -434,16 +432,16 @@ async fn a_mapped_port_answers_on_the_host(case: &Case<'_>) -> Result<()> {
         .await?
         .context("the node is gone")?;
     let port = *state.ports.get(&PORT).context("the port is not mapped")?;
-    assert_eq!(told_on_host(port).await?, "teller");
+    assert_eq!(answer_on_host(port).await?, "teller");
     Ok(())
 }
 
-/// What is told on this port of the host.
-async fn told_on_host(port: u16) -> Result<String> {
+/// The answer on this port of the host.
+async fn answer_on_host(port: u16) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let mut told = String::new();
-    wait::at_most(DEADLINE, stream.read_to_string(&mut told))
+    let mut answer = String::new();
+    wait::at_most(DEADLINE, stream.read_to_string(&mut answer))
         .await
         .context("it took too long")??;
-    Ok(told.trim().to_owned())
+    Ok(answer.trim().to_owned())
 }

@@ -1,6 +1,6 @@
-//! Nothing is lost and nothing of the user's is touched: labels, sweeps and guards.
+//! Labels, sweeps and guards: everything of kubenest is removed, nothing of the user is touched.
 //!
-//! Each test has an engine of its own: a sweep by another process would do its work.
+//! Each test has an engine of its own, because another process' sweep would interfere.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use harness_selfcheck::{
     docker,
-    doomed::{Doomed, Plan},
+    doomed::{DoomedProcess, Plan},
     everything_in, on_own_engine, os_image,
 };
 use kubenest::{
@@ -23,14 +23,14 @@ use kubenest_docker::{
     sweep,
 };
 
-async fn doomed(engine: &Docker, image: &str, guard: Option<&str>) -> Result<Doomed> {
+async fn start_doomed(engine: &Docker, image: &str, guard: Option<&str>) -> Result<DoomedProcess> {
     let plan = Plan::here(env!("CARGO_BIN_EXE_doomed"), image, guard);
-    Doomed::start(engine, &plan).await
+    DoomedProcess::start(engine, &plan).await
 }
 
-/// What a user has in the same engine: nothing with our labels, but one container of an image
-/// that bears them.
-async fn users_things(engine: &Docker, image: &str) {
+/// Creates a user's own container, network and volume. None has kubenest's labels, although the
+/// container's image does.
+async fn create_users_things(engine: &Docker, image: &str) {
     let run = [
         "run", "-d", "--name", "users", "-v", "/data", image, "sleep", "3600",
     ];
@@ -46,7 +46,7 @@ async fn users_things(engine: &Docker, image: &str) {
     .unwrap();
 }
 
-/// A guard needs seconds; a machine that is busy with other things, more.
+/// A guard needs seconds, and more on a busy machine.
 const SOON: Duration = Duration::from_secs(90);
 
 const USERS: [&str; 4] = ["anonymous", "users", "users-net", "users-vol"];
@@ -66,8 +66,8 @@ const ALL: [&str; 8] = [
 async fn a_sweep_removes_what_a_killed_process_left_and_nothing_else() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "sweep").await?;
-        users_things(&engine, image.reference()).await;
-        let doomed = doomed(&engine, image.reference(), None).await?;
+        create_users_things(&engine, image.reference()).await;
+        let doomed = start_doomed(&engine, image.reference(), None).await?;
         assert_eq!(everything_in(&engine).await?, ALL);
 
         let removed = sweep(&engine, Scope::DeadOwners).await?;
@@ -88,11 +88,11 @@ async fn a_sweep_removes_what_a_killed_process_left_and_nothing_else() -> Result
 }
 
 #[tokio::test]
-async fn what_is_kept_outlives_all_but_its_name() -> Result<()> {
+async fn kept_things_are_only_removed_by_cluster_name() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "keep").await?;
         let mut kept = Labels::new("selfcheck").cluster("c").keep(true).map();
-        // As if this process had ended long ago, on this machine and this boot.
+        // As if created by an ended process of this machine since its last boot.
         let place = kept[labels::OWNER].rsplit_once('/').unwrap().0.to_owned();
         kept.insert(labels::OWNER.into(), format!("{place}/4194305-1"));
         kept.insert(labels::EXPIRES.into(), "1".into());
@@ -123,12 +123,12 @@ async fn what_is_kept_outlives_all_but_its_name() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_guard_removes_all_soon_after_a_kill() -> Result<()> {
+async fn a_guard_removes_everything_soon_after_a_kill() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "guard").await?;
         let os = os_image(&engine).await?;
-        users_things(&engine, image.reference()).await;
-        let doomed = doomed(&engine, image.reference(), Some(&os)).await?;
+        create_users_things(&engine, image.reference()).await;
+        let doomed = start_doomed(&engine, image.reference(), Some(&os)).await?;
         let with_guard = everything_in(&engine).await?;
         assert!(with_guard.contains(&"c-guard".to_owned()), "{with_guard:?}");
         assert_eq!(with_guard.len(), ALL.len() + 1, "{with_guard:?}");
@@ -137,11 +137,11 @@ async fn a_guard_removes_all_soon_after_a_kill() -> Result<()> {
         let since = docker(&engine, &["info", "--format", "{{.SystemTime}}"]).await?;
         let killed = Instant::now();
         doomed.kill().await?;
-        // Whoever boots at this moment sweeps, which must not end the guard. What of the rest goes
-        // by whose hand is open, and a thing that both remove can be an error of the sweep's.
+        // Another boot at this moment would sweep, which must not end the guard. Sweep and guard
+        // both remove things, so the sweep may get errors about things that are already gone.
         let swept = sweep(&engine, Scope::DeadOwners).await;
         println!("{swept:?}");
-        only_users_things(&engine, SOON).await?;
+        wait_for_only_users_things(&engine, SOON).await?;
         println!(
             "all gone {:.1} s after kill -9",
             killed.elapsed().as_secs_f64()
@@ -168,11 +168,11 @@ async fn a_guard_removes_all_soon_after_a_kill() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Result<()> {
+async fn a_released_guard_removes_nothing_and_a_dropped_one_removes_its_cluster() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "release").await?;
         let os = os_image(&engine).await?;
-        users_things(&engine, image.reference()).await;
+        create_users_things(&engine, image.reference()).await;
         let (boot, other) = (BootId::random(), BootId::random());
         let guard = Guard::start(&engine, &os, &Ward::new("c", &boot)).await?;
         let boxes = [
@@ -226,7 +226,7 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_its_cluster() -> Res
 async fn a_guard_that_cannot_work_is_an_error_and_leaves_nothing() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "no guard").await?;
-        // It has no bash.
+        // The image has no bash.
         let boot = BootId::random();
         let error = Guard::start(&engine, image.reference(), &Ward::new("c", &boot))
             .await
@@ -242,7 +242,7 @@ async fn a_guard_that_cannot_work_is_an_error_and_leaves_nothing() -> Result<()>
     .await
 }
 
-async fn only_users_things(engine: &Docker, deadline: Duration) -> kubenest::Result<()> {
+async fn wait_for_only_users_things(engine: &Docker, deadline: Duration) -> kubenest::Result<()> {
     wait::until(
         "only the user's things",
         deadline,

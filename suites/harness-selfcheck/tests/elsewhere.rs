@@ -1,14 +1,14 @@
-//! Clusters used from elsewhere than where they were booted: another runtime, another network.
+//! Clusters used from another tokio runtime or another network than they were booted from.
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use harness_selfcheck::{RECIPE, docker, left_of, nodes_by_kubeconfig, unique_name};
+use harness_selfcheck::{RECIPE, docker, nodes_by_kubeconfig, remains_of, unique_name};
 use kubenest::{ClusterSpec, cluster, engine::Docker, k8s_openapi::api::core::v1::Pod};
 use kubenest_base::process::{Command, Output};
 use tokio::runtime::Runtime;
 
-/// How long the whole of a boot elsewhere may take.
+/// How long a boot in another network may take.
 const BOOT: Duration = Duration::from_secs(300);
 
 #[test]
@@ -36,17 +36,17 @@ async fn an_engine_in_another_network_serves_a_cluster_and_its_kubeconfig() -> R
     let engine = kubenest::engine::find().await?;
     let name = unique_name();
     ip(&["netns", "add", &name]).await?;
-    let used = used_from(&engine, &name).await;
+    let used = boot_and_use_from(&engine, &name).await;
     let gone = ip(&["netns", "delete", &name]).await;
-    let removed = match left_of(&engine, &name).await?.is_empty() {
+    let removed = match remains_of(&engine, &name).await?.is_empty() {
         true => Ok(()),
         false => cluster::remove(&engine, &name).await,
     };
     used.and(gone.map(drop)).and(removed.map_err(Into::into))
 }
 
-/// Boots a cluster from a network of this name, in which the engine's ports are not.
-async fn used_from(engine: &Docker, name: &str) -> Result<()> {
+/// Boots a cluster from the network namespace `name`, which cannot reach the engine's ports.
+async fn boot_and_use_from(engine: &Docker, name: &str) -> Result<()> {
     ip(&["-n", name, "link", "set", "lo", "up"]).await?;
     let mut far = Command::new("ip").args(["netns", "exec", name]);
     far = far.args([env!("CARGO_BIN_EXE_far"), name]).within(BOOT);
@@ -63,7 +63,8 @@ async fn used_from(engine: &Docker, name: &str) -> Result<()> {
         "{said}"
     );
 
-    // With the process its way to the API server is gone: the address is the engine's again.
+    // The tunnel to the API server ended with its process; the kubeconfig has the engine's address
+    // again.
     ensure!(said.contains("is on the engine's machine only"), "{said}");
     let kubeconfig = PathBuf::from(line("kubeconfig ").context("no kubeconfig")?);
     assert_eq!(nodes_by_kubeconfig(&kubeconfig).await?, [node]);

@@ -1,7 +1,7 @@
-//! The embedded engine on the real machine: started, shared, killed, healed, stopped.
+//! The embedded engine on the real machine: starting, sharing, killing, healing, stopping.
 //!
-//! Each test has an engine of its own in a folder of its own, so that none minds which
-//! others run or are left on the machine. Only the packages come from the shared cache.
+//! Each test has an engine in a folder of its own, independent of other engines on the machine.
+//! Only the packages come from the shared cache.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -17,7 +17,7 @@ use kubenest::wait::{self, Probe};
 use kubenest_base::{process::Command, settings::EngineRelease, store::Store};
 use kubenest_forge::engine::{self, Engine, State};
 
-/// Runs `body` with an engine that does not run yet, and stops it however that ends.
+/// Runs `body` with an engine that is not running yet, and always stops the engine afterwards.
 async fn with_engine<F>(name: &str, body: impl FnOnce(Engine) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -36,9 +36,9 @@ async fn with_engine_of<F>(
 {
     let own = OwnEngine::claim(release, programs, name).await.unwrap();
     let engine = &own.engine;
-    let ended = own.run(tokio::spawn(body(engine.clone()))).await.unwrap();
+    let result = own.run(tokio::spawn(body(engine.clone()))).await.unwrap();
     let stopped = engine.stop().await;
-    if let Err(failure) = ended {
+    if let Err(failure) = result {
         std::panic::resume_unwind(failure.into_panic());
     }
     stopped.unwrap();
@@ -81,7 +81,7 @@ async fn concurrent_starters_get_one_engine() {
 }
 
 #[tokio::test]
-async fn an_engine_that_runs_is_kept() {
+async fn a_running_engine_is_kept() {
     with_engine("kept", |engine| async move {
         engine.ensure().await.unwrap();
         let first = daemons(&engine);
@@ -95,10 +95,13 @@ async fn an_engine_that_runs_is_kept() {
 async fn heals_after_its_daemon_was_killed() {
     with_engine("daemon-killed", |engine| async move {
         engine.ensure().await.unwrap();
-        let (id, init) = sleeper(&engine).await;
+        let (id, init) = start_sleeper(&engine).await;
         kill(&daemons(&engine)).await;
         engine.ensure().await.unwrap();
-        assert!(!alive(&init), "a container outlived its engine's healing");
+        assert!(
+            !is_alive(&init),
+            "a container outlived its engine's healing"
+        );
         docker(&engine, &["start", &id]).await;
     })
     .await;
@@ -108,7 +111,7 @@ async fn heals_after_its_daemon_was_killed() {
 async fn heals_after_daemon_and_containerd_were_killed() {
     with_engine("both-killed", |engine| async move {
         engine.ensure().await.unwrap();
-        let (id, _) = sleeper(&engine).await;
+        let (id, _) = start_sleeper(&engine).await;
         let pids = [containerds(&engine), daemons(&engine)].concat();
         assert_eq!(pids.len(), 2);
         kill(&pids).await;
@@ -122,33 +125,33 @@ async fn heals_after_daemon_and_containerd_were_killed() {
 async fn a_container_survives_the_death_of_containerd() {
     with_engine("containerd-killed", |engine| async move {
         engine.ensure().await.unwrap();
-        let (_, init) = sleeper(&engine).await;
+        let (_, init) = start_sleeper(&engine).await;
         kill(&containerds(&engine)).await;
         engine.ensure().await.unwrap();
         assert!(matches!(engine.status().await.state, State::Running(_)));
-        assert!(alive(&init), "the container was lost");
+        assert!(is_alive(&init), "the container was lost");
     })
     .await;
 }
 
 #[tokio::test]
-async fn stop_clears_a_killed_engine_away() {
-    with_engine("stop", all_is_cleared_away).await;
+async fn stop_removes_a_killed_engine() {
+    with_engine("stop", check_stop_removes_everything).await;
 }
 
 #[tokio::test]
-async fn stop_clears_a_killed_docker_29_away() {
+async fn stop_removes_a_killed_docker_29() {
     let (release, store) = (EngineRelease::Docker29, Store::default_cache());
-    with_engine_of(release, store, "stop-29", all_is_cleared_away).await;
+    with_engine_of(release, store, "stop-29", check_stop_removes_everything).await;
 }
 
-/// Everything a busy engine has is gone, even after its daemons were killed.
-async fn all_is_cleared_away(engine: Engine) {
+/// Checks that stopping a busy engine removes everything, even after its daemons were killed.
+async fn check_stop_removes_everything(engine: Engine) {
     engine.ensure().await.unwrap();
     let network = docker(&engine, &["network", "create", "own"]).await;
     let bridge = Path::new("/sys/class/net").join(format!("br-{}", &network[..12]));
     assert!(bridge.exists());
-    let (id, init) = sleeper(&engine).await;
+    let (id, init) = start_sleeper(&engine).await;
     let socket = shim_socket(&engine, &id);
     assert!(socket.exists());
     assert!(
@@ -156,14 +159,14 @@ async fn all_is_cleared_away(engine: Engine) {
         "{:?}",
         traces(&engine).await
     );
-    // In this order: what sees a shim die ends its container.
+    // In this order, because a daemon that sees its shim die ends the container.
     kill(&[daemons(&engine), containerds(&engine), shims(&engine)].concat()).await;
     assert!(
-        alive(&init),
+        is_alive(&init),
         "it takes more than the shim's death to end a container"
     );
     engine.stop().await.unwrap();
-    assert!(!alive(&init) && !bridge.exists() && !socket.exists());
+    assert!(!is_alive(&init) && !bridge.exists() && !socket.exists());
     assert_eq!(engine.status().await.state, State::Stopped);
     engine.stop().await.unwrap();
 }
@@ -172,18 +175,18 @@ async fn all_is_cleared_away(engine: Engine) {
 async fn leaves_another_engine_alone() {
     with_engine("other", |other| async move {
         other.ensure().await.unwrap();
-        let (_, init) = sleeper(&other).await;
+        let (_, init) = start_sleeper(&other).await;
         let before = traces(&other).await;
         with_engine("beside-other", |engine| async move {
             engine.ensure().await.unwrap();
-            sleeper(&engine).await;
+            start_sleeper(&engine).await;
             kill(&daemons(&engine)).await;
             engine.ensure().await.unwrap();
-            sleeper(&engine).await;
+            start_sleeper(&engine).await;
         })
         .await;
         assert_eq!(traces(&other).await, before);
-        assert!(alive(&init));
+        assert!(is_alive(&init));
     })
     .await;
 }
@@ -202,7 +205,7 @@ async fn says_why_it_does_not_start() {
     .await;
 }
 
-/// As after `rm -r` of the cache while the engine runs, which spares what is mounted.
+/// As after `rm -r` of the cache while the engine runs, which cannot remove mount points.
 #[tokio::test]
 async fn starts_anew_when_its_folder_was_emptied() {
     with_engine("emptied", |engine| async move {
@@ -216,12 +219,12 @@ async fn starts_anew_when_its_folder_was_emptied() {
         assert!(matches!(engine.status().await.state, State::Broken(_)));
         engine.ensure().await.unwrap();
         assert_ne!(daemons(&engine), first);
-        sleeper(&engine).await;
+        start_sleeper(&engine).await;
     })
     .await;
 }
 
-/// A disk that the user has given to the engine, and one for its volumes, stay mounted.
+/// Disks that the user has mounted for the engine and its volumes stay mounted.
 #[tokio::test]
 async fn leaves_the_users_mounts_alone() {
     with_engine("users-mounts", |engine| async move {
@@ -232,11 +235,11 @@ async fn leaves_the_users_mounts_alone() {
         mount(&["--types=tmpfs", "of-the-user"], &volumes).await;
         for _ in 0..2 {
             engine.ensure().await.unwrap();
-            sleeper(&engine).await;
+            start_sleeper(&engine).await;
             kill(&daemons(&engine)).await;
             engine.stop().await.unwrap();
         }
-        let left = mounted(&folder);
+        let left = mount_points(&folder);
         for point in [&volumes, &folder] {
             Command::new("umount").arg(point).run().await.unwrap();
         }
@@ -250,8 +253,8 @@ async fn mount(what: &[&str], point: &Path) {
     mount.run().await.unwrap();
 }
 
-/// The mount points at and below a folder, first mounted first.
-fn mounted(folder: &Path) -> Vec<PathBuf> {
+/// The mount points at and below a folder, in the order of mounting.
+fn mount_points(folder: &Path) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
     points
@@ -260,7 +263,7 @@ fn mounted(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Docker's own bridge is not this engine's to touch, whoever it belongs to.
+/// The bridge docker0 may belong to another engine.
 #[tokio::test]
 async fn leaves_docker0_alone() {
     with_engine("docker0", |engine| async move {
@@ -282,8 +285,9 @@ async fn leaves_docker0_alone() {
     .await;
 }
 
-/// A container that runs until it is killed: its ID, and its first process.
-async fn sleeper(engine: &Engine) -> (String, PathBuf) {
+/// Starts a container that runs until it is killed; returns its id and the /proc folder of its
+/// first process.
+async fn start_sleeper(engine: &Engine) -> (String, PathBuf) {
     let image = Command::new(engine::cli().await.unwrap())
         .env("DOCKER_HOST", engine.address().docker_host())
         .args(["import", "-"])
@@ -291,7 +295,7 @@ async fn sleeper(engine: &Engine) -> (String, PathBuf) {
         .run()
         .await
         .unwrap();
-    // The image is empty: the machine's own programs are lent to it.
+    // The image is empty, so it uses the machine's own programs.
     let mut run = vec!["run", "--detach"];
     for folder in [
         "/usr:/usr:ro",
@@ -330,7 +334,9 @@ async fn kill(pids: &[String]) {
         "the killed processes to end",
         Duration::from_secs(60),
         async || {
-            let left = pids.iter().find(|pid| alive(&Path::new("/proc").join(pid)));
+            let left = pids
+                .iter()
+                .find(|pid| is_alive(&Path::new("/proc").join(pid)));
             left.map_or(Probe::Ready(()), |pid| {
                 Probe::Pending(format!("{pid} is there"))
             })
@@ -340,7 +346,7 @@ async fn kill(pids: &[String]) {
     .unwrap();
 }
 
-fn alive(process: &Path) -> bool {
+fn is_alive(process: &Path) -> bool {
     let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
     stat.rsplit_once(") ")
         .is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
@@ -357,32 +363,32 @@ fn run_folder(engine: &Engine) -> String {
         .to_owned()
 }
 
-/// The eight hex digits in the names of all things of an engine.
+/// The eight hex digits that are part of all names of an engine.
 fn id(engine: &Engine) -> String {
     run_folder(engine).rsplit_once('-').unwrap().1.to_owned()
 }
 
 fn daemons(engine: &Engine) -> Vec<String> {
-    with_command(&["/dockerd", "--config-file", &run_folder(engine)])
+    processes_with_command(&["/dockerd", "--config-file", &run_folder(engine)])
 }
 
 fn containerds(engine: &Engine) -> Vec<String> {
-    with_command(&["containerd", "--config", &run_folder(engine)])
+    processes_with_command(&["containerd", "--config", &run_folder(engine)])
         .into_iter()
         .filter(|pid| !daemons(engine).contains(pid))
         .collect()
 }
 
 fn shims(engine: &Engine) -> Vec<String> {
-    with_command(&["containerd-shim", "-address", &run_folder(engine)])
+    processes_with_command(&["containerd-shim", "-address", &run_folder(engine)])
 }
 
-/// Where the shim of a container listens, in a folder all engines share.
+/// The socket of a container's shim, in a folder that all engines share.
 fn shim_socket(engine: &Engine, id: &str) -> PathBuf {
     let tasks = "exec/containerd/daemon/io.containerd.runtime.v2.task/kubenest-";
     let tasks = format!("{}/{tasks}{}", run_folder(engine), self::id(engine));
     let task = Path::new(&tasks).join(id);
-    // In 2.x in JSON.
+    // containerd 2.x writes JSON.
     let text = fs::read_to_string(task.join("address"));
     let text = text.or_else(|_| fs::read_to_string(task.join("bootstrap.json")));
     let text = text.unwrap();
@@ -390,9 +396,9 @@ fn shim_socket(engine: &Engine, id: &str) -> PathBuf {
     PathBuf::from(path.split('"').next().unwrap())
 }
 
-/// The processes whose command line has all these words in this order. One that was forked and
-/// is yet to become its own program has its parent's line, and is none of them.
-fn with_command(words: &[&str]) -> Vec<String> {
+/// The processes whose command line has all these words in this order, but not those that were just
+/// forked and still have the command line of their parent.
+fn processes_with_command(words: &[&str]) -> Vec<String> {
     let has_all = |mut line: &str| {
         words.iter().all(|word| {
             line.find(word)
@@ -420,16 +426,16 @@ fn pids(wanted: impl Fn(&Path) -> bool) -> Vec<String> {
         .flatten()
         .map(|entry| entry.path());
     folders
-        .filter(|folder| alive(folder) && wanted(folder))
+        .filter(|folder| is_alive(folder) && wanted(folder))
         .filter_map(|folder| folder.file_name()?.to_str().map(str::to_owned))
         .filter(|name| name.parse::<u32>().is_ok())
         .collect()
 }
 
-/// Everything on the machine that, by an engine's own names, is its.
+/// Everything on the machine that has one of an engine's names.
 async fn traces(engine: &Engine) -> Vec<String> {
     let (run, id, home) = (run_folder(engine), id(engine), engine.status().await.folder);
-    let mut found = with_command(&[&run]);
+    let mut found = processes_with_command(&[&run]);
     found.extend(pids(|folder| {
         fs::read_to_string(folder.join("cgroup")).is_ok_and(|groups| groups.contains(&id))
     }));
@@ -451,7 +457,7 @@ async fn traces(engine: &Engine) -> Vec<String> {
     found
 }
 
-/// The machine's iptables rules that name this, in either of the kernel's tables.
+/// The machine's iptables rules that contain a word, in both of the kernel's backends.
 async fn rules(word: &str) -> Vec<String> {
     let cli = engine::cli().await.unwrap();
     let usr = cli.ancestors().nth(2).unwrap();
@@ -472,7 +478,7 @@ async fn rules(word: &str) -> Vec<String> {
             continue;
         };
         let named = saved.stdout.lines().filter(|line| line.contains(word));
-        // Counters of packets, in square brackets, change on a busy machine.
+        // Without the packet counters in square brackets, which change on a busy machine.
         found.extend(named.map(|line| line.split('[').next().unwrap().to_owned()));
     }
     found

@@ -1,5 +1,5 @@
-//! What is kept of failures: the line that tells it, soon, within bounds, without secrets, and
-//! nothing of the cluster after it.
+//! Evidence of failures has the decisive line, comes soon, is small and without secrets; and
+//! nothing of the cluster is left.
 
 use std::{
     fs,
@@ -10,9 +10,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use harness_selfcheck::{
-    left_of,
     planted::{FIRST_WORDS, PATTERN, WORDS_OF_ANOTHER, WORDS_OF_ONE, secrets},
-    unique_name,
+    remains_of, unique_name,
 };
 use kubenest::wait::Probe;
 use kubenest_base::{process::Command, wait};
@@ -24,37 +23,37 @@ use tokio::{
     process::{Child, ChildStdout},
 };
 
-/// Until evidence is there; it takes about two seconds on an idle machine.
+/// How long evidence may take; about two seconds on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
-/// All of a boot and its cases, on a busy machine.
+/// How long a boot and its cases may take on a busy machine.
 const LONG: Duration = Duration::from_secs(240);
-/// What is read of a node's journal.
+/// The log files from a node's journal.
 const JOURNALS: [&str; 4] = [
     "/kubelet.log",
     "/containerd.log",
     "/journal.log",
     "/kernel.log",
 ];
-/// The folder of verdicts, beside bundles.
+/// The folder of verdicts, beside the bundles.
 const VERDICTS: &str = "verdicts";
-/// Bytes of a bundle.
+/// Maximum bytes of a bundle.
 const SIZE: u64 = 16 << 20;
 
 /// A process that breaks its cluster.
-struct Breaking {
+struct BreakingProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     name: String,
     home: TempDir,
 }
 
-/// What was kept.
+/// An evidence bundle.
 struct Bundle {
     folder: PathBuf,
     index: Value,
 }
 
-impl Breaking {
+impl BreakingProcess {
     fn start(mode: &str) -> Result<Self> {
         let (home, name) = (tempfile::tempdir()?, unique_name());
         #[expect(
@@ -66,7 +65,8 @@ impl Breaking {
             .args([mode, &name])
             .env("KUBENEST_EVIDENCE", home.path())
             .env("KUBENEST_REDACT", PATTERN)
-            // Its failures are what the test is about, not the test's own.
+            // Its failures are the subject of this test, and must not count as failures of the test
+            // itself.
             .env("KUBENEST_VERDICTS", home.path().join(VERDICTS))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -92,7 +92,7 @@ impl Breaking {
         }
     }
 
-    /// Its status, and what it wrote to standard error.
+    /// Waits for the end; returns its status and standard error.
     async fn end(&mut self) -> Result<(ExitStatus, String)> {
         let mut text = String::new();
         let mut stderr = self.child.stderr.take().context("it ends once")?;
@@ -106,7 +106,7 @@ impl Breaking {
         Ok(())
     }
 
-    /// The bundles there are, in the order they were made.
+    /// All bundles, in the order of their creation.
     fn bundles(&self) -> Result<Vec<Bundle>> {
         let mut bundles = Vec::new();
         for entry in fs::read_dir(self.home.path())? {
@@ -120,9 +120,9 @@ impl Breaking {
         Ok(bundles)
     }
 
-    /// How its cases ended, in that order: what the harness could not do is no failure of the
-    /// body that hands it on.
-    fn tells_red_from_broken(&self) -> Result<()> {
+    /// Checks the verdicts of its cases, in order. An error of the harness that a body returns is
+    /// no failed test.
+    fn check_verdicts(&self) -> Result<()> {
         let mut files = files(&self.home.path().join(VERDICTS));
         files.sort();
         let verdicts: Vec<Value> = files
@@ -135,11 +135,11 @@ impl Breaking {
         Ok(())
     }
 
-    /// Nothing of the cluster is left, and nothing raw.
-    async fn leaves_nothing(&self) -> Result<()> {
+    /// Checks that nothing of the cluster and no unredacted data is left.
+    async fn check_nothing_is_left(&self) -> Result<()> {
         let docker = kubenest::engine::find().await?;
         wait::until("the cluster's end", SOON, async || {
-            match left_of(&docker, &self.name).await {
+            match remains_of(&docker, &self.name).await {
                 Ok(left) if left.is_empty() => Probe::Ready(()),
                 Ok(left) => Probe::Pending(left.join(" ")),
                 Err(error) => Probe::Pending(format!("{error:#}")),
@@ -156,7 +156,7 @@ impl Breaking {
 }
 
 impl Bundle {
-    /// All files whose path ends so, as one text.
+    /// All files whose path ends with `end`, as one text.
     fn text(&self, end: &str) -> String {
         let files = files(&self.folder).into_iter();
         let found = files.filter(|file| file.to_string_lossy().ends_with(end));
@@ -166,7 +166,7 @@ impl Bundle {
         texts.concat()
     }
 
-    fn tells(&self, file: &str, words: &str) {
+    fn assert_has(&self, file: &str, words: &str) {
         let text = self.text(file);
         assert!(
             text.contains(words),
@@ -176,12 +176,12 @@ impl Bundle {
         );
     }
 
-    /// The time, the steps and the objects are those of the case of this namespace, which failed
-    /// while another ran.
-    fn is_of_one_of_two_cases(&self, namespace: &str) {
+    /// Checks that logs, steps and objects are those of the case with this namespace, which failed
+    /// while another case ran.
+    fn assert_is_of_one_of_two_cases(&self, namespace: &str) {
         assert_eq!(self.index["case"], namespace);
         for file in ["/kubelet.log", "/index.html"] {
-            self.tells(file, WORDS_OF_ONE);
+            self.assert_has(file, WORDS_OF_ONE);
         }
         let page = self.text("/index.html");
         assert!(!page.contains(&format!("test: {WORDS_OF_ANOTHER}")));
@@ -189,7 +189,7 @@ impl Bundle {
         assert!(objects.is_file(), "no {}", objects.display());
     }
 
-    fn is_small(&self) {
+    fn assert_small(&self) {
         let sizes = files(&self.folder).into_iter();
         let size: u64 = sizes
             .filter_map(|file| Some(file.metadata().ok()?.len()))
@@ -214,8 +214,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Searches all that was kept for what was planted, and for what steers a terminal.
-fn nothing_secret_is_in(folder: &Path) {
+/// Checks that no planted secret and no terminal control is in any file.
+fn assert_nothing_secret_in(folder: &Path) {
     let files = files(folder);
     assert!(!files.is_empty(), "nothing was kept");
     for file in files {
@@ -233,8 +233,8 @@ fn nothing_secret_is_in(folder: &Path) {
 }
 
 #[tokio::test]
-async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<()> {
-    let mut breaking = Breaking::start("boot")?;
+async fn a_kubelet_that_cannot_start_leaves_its_error_and_the_cause() -> Result<()> {
+    let mut breaking = BreakingProcess::start("boot")?;
     let (status, said) = wait::at_most(LONG, breaking.end())
         .await
         .context("it took too long")??;
@@ -244,7 +244,7 @@ async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<
         panic!("{} bundles: {said}", bundles.len())
     };
     let words = "invalid configuration: cgroup";
-    bundle.tells("kubelet.log", words);
+    bundle.assert_has("kubelet.log", words);
     assert_eq!(bundle.index["reason"], "boot failed");
     assert_eq!(bundle.index["diagnosis"][0]["id"], "kubelet-cgroup-missing");
     for words in [
@@ -254,13 +254,13 @@ async fn a_kubelet_that_cannot_start_leaves_its_words_and_the_cause() -> Result<
     ] {
         assert!(said.contains(words), "no '{words}' in: {said}");
     }
-    bundle.is_small();
-    breaking.leaves_nothing().await
+    bundle.assert_small();
+    breaking.check_nothing_is_left().await
 }
 
 #[tokio::test]
-async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()> {
-    let mut breaking = Breaking::start("cases")?;
+async fn each_failure_of_a_cluster_leaves_its_decisive_line() -> Result<()> {
+    let mut breaking = BreakingProcess::start("cases")?;
     let line = breaking.line().await?;
     let one = line.strip_prefix("one ").context(line.clone())?.to_owned();
     assert_eq!(breaking.line().await?, "another ended well: true");
@@ -281,31 +281,31 @@ async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()>
     let [beside, planted, containerd, disk, api, broken, node] = bundles.as_slice() else {
         panic!("{} bundles: {said}", bundles.len())
     };
-    beside.is_of_one_of_two_cases(&one);
-    planted_is_found_redacted(planted);
-    containerd.tells("/containerd.log", "status=9/KILL");
-    disk.tells("/kubelet.log", "no space left on device");
+    beside.assert_is_of_one_of_two_cases(&one);
+    assert_planted_is_redacted(planted);
+    containerd.assert_has("/containerd.log", "status=9/KILL");
+    disk.assert_has("/kubelet.log", "no space left on device");
     assert!(
         api.missing().contains("api/kube-system.json"),
         "{}",
         api.missing()
     );
-    api.tells("/kubelet.log", "connection refused");
+    api.assert_has("/kubelet.log", "connection refused");
     assert!(
         node.missing().contains("exit code 137"),
         "{}",
         node.missing()
     );
-    node.tells("/kubelet.log", "connection refused");
+    node.assert_has("/kubelet.log", "connection refused");
     assert_eq!(node.index["reason"], "panicked");
     assert_eq!(broken.index["reason"], "harness failed");
-    breaking.tells_red_from_broken()?;
+    breaking.check_verdicts()?;
 
-    // A case's bundle is about that case; the cluster's full logs are beside it.
+    // A case's bundle is only about that case; the cluster's full logs are beside it.
     let planted_words = "planted jwt";
     for log in JOURNALS {
-        planted.tells(log, planted_words);
-        disk.tells(log, FIRST_WORDS);
+        planted.assert_has(log, planted_words);
+        disk.assert_has(log, FIRST_WORDS);
         assert!(
             !disk.text(log).contains(planted_words),
             "{log} of another case"
@@ -319,14 +319,14 @@ async fn each_failure_of_a_cluster_leaves_the_line_that_tells_it() -> Result<()>
         folder: full,
         index: Value::Null,
     };
-    full.tells("/kubelet.log", planted_words);
-    nothing_secret_is_in(breaking.home.path());
-    bundles.iter().for_each(Bundle::is_small);
-    breaking.leaves_nothing().await
+    full.assert_has("/kubelet.log", planted_words);
+    assert_nothing_secret_in(breaking.home.path());
+    bundles.iter().for_each(Bundle::assert_small);
+    breaking.check_nothing_is_left().await
 }
 
-/// Each source was planted in, and each kind of secret was there.
-fn planted_is_found_redacted(bundle: &Bundle) {
+/// Checks that the planted lines are in every source, with redacted secrets.
+fn assert_planted_is_redacted(bundle: &Bundle) {
     let sources = [
         "/0.log",
         "/files/etc/containerd/config.toml",
@@ -335,15 +335,15 @@ fn planted_is_found_redacted(bundle: &Bundle) {
         "index.html",
     ];
     for source in JOURNALS.into_iter().chain(sources) {
-        bundle.tells(source, "planted jwt [redacted token]");
-        bundle.tells(source, "planted [redacted by rule] of");
+        bundle.assert_has(source, "planted jwt [redacted token]");
+        bundle.assert_has(source, "planted [redacted by rule] of");
     }
     let objects = bundle.text(".json");
     assert!(
         objects.contains(r#""word": "[redacted data]""#),
         "the Secret is not there"
     );
-    // It was deleted before the test failed.
+    // This pod was deleted before the test failed.
     let files = files(&bundle.folder);
     let kept = files
         .iter()
@@ -354,7 +354,7 @@ fn planted_is_found_redacted(bundle: &Bundle) {
 
 #[tokio::test]
 async fn a_process_ended_by_sigterm_leaves_evidence_and_nothing_else() -> Result<()> {
-    let mut breaking = Breaking::start("wait")?;
+    let mut breaking = BreakingProcess::start("wait")?;
     assert_eq!(breaking.line().await?, "ready");
     let asked = Instant::now();
     breaking.signal("TERM").await?;
@@ -367,16 +367,16 @@ async fn a_process_ended_by_sigterm_leaves_evidence_and_nothing_else() -> Result
     let bundles = breaking.bundles()?;
     assert_eq!(bundles.len(), 1, "{said}");
     assert_eq!(bundles[0].index["reason"], "interrupted");
-    bundles[0].tells("/speaker/0.log", "planted jwt [redacted token]");
-    bundles[0].tells("/kubelet.log", "speaker");
-    nothing_secret_is_in(breaking.home.path());
-    breaking.leaves_nothing().await
+    bundles[0].assert_has("/speaker/0.log", "planted jwt [redacted token]");
+    bundles[0].assert_has("/kubelet.log", "speaker");
+    assert_nothing_secret_in(breaking.home.path());
+    breaking.check_nothing_is_left().await
 }
 
-/// Two are about to look at the nodes: whoever gave the boot up, and whoever saw the signal.
+/// Both the cancelled boot and the signal handler want to collect evidence; only one may.
 #[tokio::test]
-async fn a_boot_given_up_by_ctrl_c_leaves_one_bundle_of_nodes_that_were_there() -> Result<()> {
-    let mut breaking = Breaking::start("given-up")?;
+async fn a_boot_cancelled_by_ctrl_c_leaves_one_bundle_with_its_nodes() -> Result<()> {
+    let mut breaking = BreakingProcess::start("given-up")?;
     let docker = kubenest::engine::find().await?;
     let node = format!("{}-control-plane", breaking.name);
     let (look, words) = (["journalctl", "--unit=containerd"], "starting containerd");
@@ -398,21 +398,21 @@ async fn a_boot_given_up_by_ctrl_c_leaves_one_bundle_of_nodes_that_were_there() 
         panic!("{} bundles: {said}", bundles.len())
     };
     assert_eq!(bundle.index["reason"], "interrupted");
-    bundle.tells("/containerd.log", words);
-    breaking.leaves_nothing().await
+    bundle.assert_has("/containerd.log", words);
+    breaking.check_nothing_is_left().await
 }
 
 #[tokio::test]
 async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result<()> {
-    let mut breaking = Breaking::start("wait")?;
+    let mut breaking = BreakingProcess::start("wait")?;
     assert_eq!(breaking.line().await?, "ready");
-    let named = named_in_cache(&breaking.name)?;
+    let named = find_in_cache(&breaking.name)?;
     let key = named.iter().find(|path| path.ends_with("kubeconfig"));
     assert!(key.is_some(), "{named:?}");
     let killed = Instant::now();
     breaking.child.kill().await?;
     let bundle = wait::until("evidence", SOON, async || {
-        // Another process may have been first.
+        // Another process may have finished the evidence first.
         let (_, finished) = evidence::finish().await;
         match (finished, breaking.bundles()) {
             (Err(error), _) => Probe::Failed(error),
@@ -426,23 +426,23 @@ async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result
         killed.elapsed().as_secs_f64()
     );
     assert_eq!(bundle.index["reason"], "killed");
-    bundle.tells("/speaker/0.log", "planted jwt [redacted token]");
-    bundle.tells("/kubelet.log", "speaker");
-    bundle.tells("api/events.json", "speaker");
-    nothing_secret_is_in(breaking.home.path());
-    bundle.is_small();
-    breaking.leaves_nothing().await?;
+    bundle.assert_has("/speaker/0.log", "planted jwt [redacted token]");
+    bundle.assert_has("/kubelet.log", "speaker");
+    bundle.assert_has("api/events.json", "speaker");
+    assert_nothing_secret_in(breaking.home.path());
+    bundle.assert_small();
+    breaking.check_nothing_is_left().await?;
 
-    // As `kubenest clean` does; the administrator's key goes with the cluster.
+    // As `kubenest clean` does. It also removes the kubeconfig with the administrator's key.
     let docker = kubenest::engine::find().await?;
     let gone = kubenest::cluster::forget_dead(&[docker]).await?;
     assert!(gone.contains(&breaking.name), "{gone:?}");
-    assert_eq!(named_in_cache(&breaking.name)?, Vec::<PathBuf>::new());
+    assert_eq!(find_in_cache(&breaking.name)?, Vec::<PathBuf>::new());
     Ok(())
 }
 
-/// What of the cache bears a cluster's name, whatever it is, outside engines and built entries.
-fn named_in_cache(name: &str) -> Result<Vec<PathBuf>> {
+/// All files and folders in the cache with a cluster's name, except in engines and built entries.
+fn find_in_cache(name: &str) -> Result<Vec<PathBuf>> {
     let cache = &kubenest_base::settings::settings().cache;
     let mut found = Vec::new();
     for entry in fs::read_dir(cache)? {

@@ -1,4 +1,4 @@
-//! A node that is slow, paused or frozen leaves the journals that tell why.
+//! The evidence of a slow, paused or frozen node still has its journals.
 #![expect(clippy::print_stdout, reason = "how long it took, for people")]
 
 use std::{
@@ -11,9 +11,9 @@ use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{RECIPE, docker};
 use kubenest::{Cluster, ClusterSpec, evidence::Bundle};
 
-/// A twentieth of a core, of which the node's whole control plane has to live.
-const THROTTLED: [&str; 5] = ["update", "--cpu-period", "100000", "--cpu-quota", "5000"];
-const FREE: [&str; 5] = ["update", "--cpu-period", "100000", "--cpu-quota", "-1"];
+/// Limits the node, with its whole control plane, to a twentieth of a core.
+const THROTTLE: [&str; 5] = ["update", "--cpu-period", "100000", "--cpu-quota", "5000"];
+const UNTHROTTLE: [&str; 5] = ["update", "--cpu-period", "100000", "--cpu-quota", "-1"];
 
 #[tokio::test]
 async fn a_node_that_cannot_answer_leaves_its_journals() -> Result<()> {
@@ -25,23 +25,23 @@ async fn a_node_that_cannot_answer_leaves_its_journals() -> Result<()> {
     let engine = cluster.docker().clone();
     let on_node = async |command: &[&str]| docker(&engine, &[command, &[&node]].concat()).await;
 
-    on_node(&THROTTLED).await?;
+    on_node(&THROTTLE).await?;
     let throttled = evidence("throttled", &cluster).await;
-    on_node(&FREE).await?;
-    has_journals(throttled?)?;
+    on_node(&UNTHROTTLE).await?;
+    assert_has_journals(throttled?)?;
 
     on_node(&["pause"]).await?;
     let paused = evidence("paused", &cluster).await;
     on_node(&["unpause"]).await?;
-    has_journals(paused?)?;
+    assert_has_journals(paused?)?;
 
-    // The engine knows nothing of it: whatever it starts in the node never ends.
+    // The engine does not know that the node is frozen, so its commands in the node never end.
     let id = on_node(&["inspect", "--format", "{{.Id}}"]).await?;
     let freezer = Freezer::of(&id)?;
     freezer.set(true)?;
     let frozen = evidence("frozen", &cluster).await;
     freezer.set(false)?;
-    has_journals(frozen?)?;
+    assert_has_journals(frozen?)?;
     Ok(cluster.down().await?)
 }
 
@@ -56,7 +56,7 @@ async fn evidence(what: &str, cluster: &Cluster) -> Result<Bundle> {
     Ok(kept)
 }
 
-fn has_journals(kept: Bundle) -> Result<()> {
+fn assert_has_journals(kept: Bundle) -> Result<()> {
     let folder = fs::read_dir(kept.folder.join("nodes"))?.next();
     let node = folder.context("no node is in it")??.path();
     for (journal, words) in [
@@ -73,7 +73,7 @@ fn has_journals(kept: Bundle) -> Result<()> {
     Ok(fs::remove_dir_all(&kept.folder)?)
 }
 
-/// What stops all processes of a container, in cgroups of either version.
+/// Freezes all processes of a container, in cgroups of either version.
 struct Freezer {
     file: PathBuf,
     words: [&'static str; 2],
@@ -98,7 +98,7 @@ impl Freezer {
     }
 }
 
-/// Frozen, a node could not be removed.
+/// A frozen node could not be removed.
 impl Drop for Freezer {
     fn drop(&mut self) {
         self.set(false).ok();

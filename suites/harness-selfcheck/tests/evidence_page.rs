@@ -1,4 +1,4 @@
-//! The page of a failure's evidence in a real browser, with as many lines as a bad day has.
+//! The evidence page in a real browser, with as many lines as a large failure has.
 
 #![expect(
     clippy::print_stdout,
@@ -13,7 +13,7 @@ use kubenest::k8s_openapi::jiff::Timestamp;
 use kubenest_evidence::page::{self, Entry, FileLink, Lane, Level, Line, Missing, Page, PageCause};
 
 const LINES: usize = 50_000;
-/// One of these in a page would be seen: a script that runs, markup, a terminal's escapes.
+/// Texts whose effect on the page would be visible: scripts, markup, terminal escapes.
 const HOSTILE: [&str; 4] = [
     "</script><script>window.hacked = 1</script>",
     "<img src=x onerror=\"window.hacked = 1\"><!-- <b>not bold</b>",
@@ -22,13 +22,13 @@ const HOSTILE: [&str; 4] = [
 ];
 const REFUSED: &str = "failed to start shim: start failed: unsupported shim version (3)";
 
-/// The first line of 21 November 2026, 12:00:00 UTC, in microseconds.
+/// The time of the first line, 21 November 2026, 12:00:00 UTC, in microseconds.
 const START: i64 = 1_795_262_400_000_000;
 
 #[tokio::test]
 async fn fifty_thousand_lines_are_read_filtered_and_searched() -> Result<()> {
     let begin = Instant::now();
-    let html = page::render(&bad_day());
+    let html = page::render(&large_failure());
     println!("rendered {} bytes in {:?}", html.len(), begin.elapsed());
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("evidence-page.html");
     fs::write(&file, html)?;
@@ -47,17 +47,17 @@ async fn fifty_thousand_lines_are_read_filtered_and_searched() -> Result<()> {
         "{rows} rows are in the page"
     );
 
-    searches(&mut page).await?;
-    filters(&mut page).await?;
-    keys_and_links(&mut page, &file).await?;
-    hostile_lines_stay_text(&mut page, &file).await?;
-    speed(&mut page).await?;
-    assert_eq!(page.troubles(), Vec::<String>::new());
-    pictures(&mut page, &file).await
+    check_search(&mut page).await?;
+    check_filters(&mut page).await?;
+    check_keys_and_links(&mut page, &file).await?;
+    check_hostile_lines_stay_text(&mut page, &file).await?;
+    print_times(&mut page).await?;
+    assert_eq!(page.errors_and_requests(), Vec::<String>::new());
+    take_pictures(&mut page, &file).await
 }
 
-/// What is typed into the search box is looked for in every line.
-async fn searches(page: &mut Browser) -> Result<()> {
+/// Checks that the search box searches every line.
+async fn check_search(page: &mut Browser) -> Result<()> {
     page.click("#query").await?;
     page.write("Needle").await?;
     page.until(SHOWN, "3 of 50,000 lines").await?;
@@ -83,8 +83,9 @@ async fn searches(page: &mut Browser) -> Result<()> {
     page.until(SHOWN, "50,000 of 50,000 lines").await
 }
 
-/// Sources, nodes and levels are left out by a click; the counts on the switches are right.
-async fn filters(page: &mut Browser) -> Result<()> {
+/// Checks that a click hides sources, nodes and levels, and that the counts on the switches are
+/// right.
+async fn check_filters(page: &mut Browser) -> Result<()> {
     let kubelet = "#sources .chip:has(.dot.kubelet)";
     assert_eq!(page.text(&format!("{kubelet} small")).await?, "20,000");
     page.click(kubelet).await?;
@@ -105,8 +106,8 @@ async fn filters(page: &mut Browser) -> Result<()> {
     page.until(SHOWN, "50,000 of 50,000 lines").await
 }
 
-/// A cause leads to its line, keys lead on, and the address leads back to what is shown.
-async fn keys_and_links(page: &mut Browser, file: &Path) -> Result<()> {
+/// Checks the links from causes to lines, the keys, and that the address restores the view.
+async fn check_keys_and_links(page: &mut Browser, file: &Path) -> Result<()> {
     page.click("#diagnosis .support button").await?;
     page.until("document.activeElement.id", "list").await?;
     let selected = "document.querySelector('.row[aria-selected=true] .text')?.textContent";
@@ -148,8 +149,8 @@ async fn keys_and_links(page: &mut Browser, file: &Path) -> Result<()> {
     .await
 }
 
-/// A container's output is shown and does nothing.
-async fn hostile_lines_stay_text(page: &mut Browser, file: &Path) -> Result<()> {
+/// Checks that hostile output of a container is shown as text and has no effect.
+async fn check_hostile_lines_stay_text(page: &mut Browser, file: &Path) -> Result<()> {
     page.go(
         file,
         "without=kubelet&without=containerd&without=event&q=hostile",
@@ -174,8 +175,8 @@ async fn hostile_lines_stay_text(page: &mut Browser, file: &Path) -> Result<()> 
     Ok(())
 }
 
-/// How long the page works on what a reader does; told, not judged: machines differ.
-async fn speed(page: &mut Browser) -> Result<()> {
+/// Prints how long the page takes for a reader's actions; not asserted, because machines differ.
+async fn print_times(page: &mut Browser) -> Result<()> {
     page.click("#reset").await?;
     for (what, doing) in [
         (
@@ -208,8 +209,8 @@ async fn speed(page: &mut Browser) -> Result<()> {
     Ok(())
 }
 
-/// For whoever works on the page: beside it, in target/tmp.
-async fn pictures(page: &mut Browser, file: &Path) -> Result<()> {
+/// Takes pictures for developers of the page, beside it in target/tmp.
+async fn take_pictures(page: &mut Browser, file: &Path) -> Result<()> {
     let picture = |name: &str| file.with_file_name(format!("evidence-page-{name}.png"));
     page.go(file, "").await?;
     page.click("#diagnosis .support button").await?;
@@ -223,8 +224,8 @@ async fn pictures(page: &mut Browser, file: &Path) -> Result<()> {
 /// The counter beside the search box.
 const SHOWN: &str = "document.getElementById('shown').textContent";
 
-/// A failure with all there can be of it.
-fn bad_day() -> Page {
+/// A failure with all possible parts of evidence.
+fn large_failure() -> Page {
     Page {
         title: "image-gc::fixed::is_kept".into(),
         case: Some("case-x7k2p".into()),
@@ -307,7 +308,8 @@ fn stale_daemon() -> PageCause {
     }
 }
 
-/// A line a millisecond: of five, two of the kubelet, one of containerd, one of a pod.
+/// One line per millisecond; of five lines two are the kubelet's, one containerd's, one a pod's,
+/// one the kernel's.
 fn line(at: usize) -> Entry {
     let mut level = Level::Info;
     let (mut source, mut text) = match at % 5 {

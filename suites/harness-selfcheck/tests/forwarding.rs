@@ -1,10 +1,10 @@
-//! What this machine does with others' packets while embedded engines run, and afterwards.
+//! How this machine forwards packets while embedded engines run, and afterwards.
 
 use kubenest_base::process::Command;
 
-/// In a network of its own, as this machine's forwarding is needed by other tests.
+/// Runs in a network namespace of its own, because other tests need this machine's forwarding.
 #[tokio::test]
-async fn the_machine_forwards_for_engines_only_and_then_no_more() {
+async fn the_machine_forwards_packets_only_while_engines_run() {
     let folder = tempfile::tempdir().unwrap();
     let told = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private"])

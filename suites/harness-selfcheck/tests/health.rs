@@ -1,8 +1,8 @@
-//! The health gate on real nodes: silent on good ones, and it names what is wrong with sick ones.
+//! The health gate on real nodes: it passes good ones, and names the fault of bad ones.
 
 use std::{fs, slice, time::Duration};
 
-use harness_selfcheck::{KUBELET_CONFIG, drift};
+use harness_selfcheck::{KUBELET_CONFIG, change_kubelet_config};
 use kubenest::{
     Cluster, ClusterSpec, ErrorKind, Result,
     engine::Docker,
@@ -18,12 +18,12 @@ const GOOD: &str = "v1.32.1-containerd-2.0.2";
 const SKEWED: &str = "skew-1.7.24-shim-2.0.2";
 const PAUSE: &str = "registry.k8s.io/pause:3.10";
 
-/// How long a node may take to be well again on a busy machine.
+/// How long a node may take to be healthy again on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test]
-async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
-    // What a spec asks of the kubelet is what its cluster's gate expects.
+async fn a_good_node_passes_and_each_fault_is_named() -> anyhow::Result<()> {
+    // The gate expects the kubelet settings of the cluster's spec.
     let evict = "{kind: KubeletConfiguration, evictionHard: {nodefs.inodesFree: 1%}}";
     let spec = ClusterSpec::single_node().with_recipe(GOOD)?;
     let spec = spec.with_image_collection().with_kubeadm_patch(evict)?;
@@ -37,26 +37,26 @@ async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
         "{report}"
     );
 
-    // To whoever asked for something else the same node is sick.
+    // With other expectations the same node is refused.
     let mut other = Expected::default();
-    refused(health::gate(nodes, &client, &other).await, "kubelet", node);
+    assert_refused(health::gate(nodes, &client, &other).await, "kubelet", node);
     other.snapshotter = Some("native".into());
     other.tolerated.push("kubelet".into());
-    refused(
+    assert_refused(
         health::gate(nodes, &client, &other).await,
         "snapshotter",
         node,
     );
 
-    what_a_test_did_to_the_kubelet_is_put_back(&cluster).await?;
+    check_kubelet_settings_are_restored(&cluster).await?;
 
-    // An upgrade after which nobody restarted the daemon.
+    // An upgrade without a restart of the daemon.
     let binary = "/usr/local/bin/containerd";
     node.exec_ok(&["cp", binary, "/usr/local/bin/upgraded"])
         .await?;
     node.exec_ok(&["mv", "/usr/local/bin/upgraded", binary])
         .await?;
-    refused(cluster.health().await, "daemon", node);
+    assert_refused(cluster.health().await, "daemon", node);
     node.exec_ok(&["systemctl", "restart", "containerd"])
         .await?;
     wait::until("the restarted daemon to be healthy", SOON, async || {
@@ -66,16 +66,16 @@ async fn a_good_node_passes_and_what_breaks_is_named() -> anyhow::Result<()> {
     Ok(cluster.down().await?)
 }
 
-/// The gate tells of settings that somebody has changed; the next test has those that its spec
-/// asks for, and the steps say why.
-async fn what_a_test_did_to_the_kubelet_is_put_back(cluster: &Cluster) -> anyhow::Result<()> {
+/// The gate reports changed kubelet settings; before the next test they are restored, and the steps
+/// in the evidence say so.
+async fn check_kubelet_settings_are_restored(cluster: &Cluster) -> anyhow::Result<()> {
     let node = cluster.control_plane();
     let asked = node.read_file(KUBELET_CONFIG).await?;
-    let told = drift(node).await?;
+    let drift_report = change_kubelet_config(node).await?;
     node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
     wait::until("the gate to tell of it", SOON, async || {
         match cluster.health().await {
-            Err(error) if error.report().contains(&told) => Probe::Ready(()),
+            Err(error) if error.report().contains(&drift_report) => Probe::Ready(()),
             health => Probe::Pending(format!("{health:?}")),
         }
     })
@@ -93,7 +93,7 @@ async fn a_shim_newer_than_the_daemon_is_refused_unless_tolerated() -> anyhow::R
     let docker = kubenest::engine::find().await?;
     let node = start(&docker, SKEWED).await?;
 
-    refused(gate(&node, &Expected::default()).await, "shim", &node);
+    assert_refused(gate(&node, &Expected::default()).await, "shim", &node);
     let report = gate(&node, &Expected::default().with_tolerated("shim")).await?;
     let failed: Vec<_> = report
         .findings
@@ -112,13 +112,13 @@ async fn a_shim_newer_than_the_daemon_is_refused_unless_tolerated() -> anyhow::R
         "{report}"
     );
 
-    // Of the shims that the check started nothing is left.
+    // Nothing is left of the shims that the check started.
     let sockets = ["find", "/run/containerd/s", "-mindepth", "1"];
     assert_eq!(node.exec(&sockets).await?.text(), "");
     let servers = ["pgrep", "--full", "--list-full", "namespace kubenest"];
     assert_eq!(node.exec(&servers).await?.text(), "");
 
-    // The check tells the truth: this is what a pod would meet.
+    // The check is right: a container fails in the same way.
     let run = [
         "ctr",
         "--namespace",
@@ -139,7 +139,7 @@ async fn a_shim_newer_than_the_daemon_is_refused_unless_tolerated() -> anyhow::R
 }
 
 #[tokio::test]
-async fn a_boot_with_a_sick_runtime_ends_with_the_cause() -> anyhow::Result<()> {
+async fn a_boot_with_a_wrong_snapshotter_ends_with_the_cause() -> anyhow::Result<()> {
     let expected = Expected::default().with_snapshotter("native");
     let spec = ClusterSpec::single_node().with_recipe(GOOD)?;
     let error = spec.with_expected(expected).expect_refusal().await?;
@@ -150,7 +150,7 @@ async fn a_boot_with_a_sick_runtime_ends_with_the_cause() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Starts a node that runs containerd and no Kubernetes: with a sick shim it never could.
+/// Starts a node with containerd but without Kubernetes, which could not start with this shim.
 async fn start(docker: &Docker, recipe: &str) -> Result<Node> {
     let image = NodeImage::ensure(docker, &Recipe::named(recipe)?).await?;
     let name = format!("health-{}", std::process::id());
@@ -166,8 +166,8 @@ async fn gate(node: &Node, expected: &Expected) -> Result<Report> {
     health::gate_runtime(slice::from_ref(node), expected).await
 }
 
-/// Demands that the gate refused, and that it names the check, the node and a cure.
-fn refused(gate: Result<Report>, check: &str, node: &Node) {
+/// Checks that the gate refused, and names the check, the node and a cure.
+fn assert_refused(gate: Result<Report>, check: &str, node: &Node) {
     let error = gate.expect_err("the gate must refuse");
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
     let start = format!("health check '{check}' failed on {node}: ");

@@ -1,11 +1,11 @@
-//! Images of either kind of engine into every containerd, by every snapshotter: what the loader
-//! has to get along with, all of it tried. The nodes are bare, without Kubernetes.
+//! Loads images of both kinds of engine into every containerd with every snapshotter. The nodes run
+//! no Kubernetes.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{
-    built::{Built, archive, sent},
+    built::{Built, archive, sent_and_skipped},
     docker, unique_name,
 };
 use kubenest::{
@@ -30,11 +30,11 @@ const SOON: Duration = Duration::from_secs(120);
 
 const SNAPSHOTTERS: [&str; 2] = ["overlayfs", "native"];
 
-/// An image of one engine, built three times: all differ in their top layer only.
-struct Origin {
+/// Images of one engine, which differ only in their top layer.
+struct ImageOrigin {
     store: &'static str,
     docker: Docker,
-    /// Its names, and the text in each.
+    /// Their names, and the text in each.
     images: Vec<(String, &'static str)>,
     _built: Built,
 }
@@ -56,7 +56,7 @@ async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Resul
         }
         if containerd == "2.0.2" {
             for origin in &origins {
-                refuses_another_platform(origin, &nodes).await?;
+                check_other_platform_is_refused(origin, &nodes).await?;
             }
         }
         for node in &nodes {
@@ -66,7 +66,7 @@ async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Resul
     Ok(())
 }
 
-async fn origin(store: &'static str, release: EngineRelease) -> Result<Origin> {
+async fn origin(store: &'static str, release: EngineRelease) -> Result<ImageOrigin> {
     let docker = kubenest_forge::engine::embedded(release).await?;
     let containerd_store = docker.info().await?.containerd_store;
     ensure!(containerd_store == (store == "containerd"), "{store}");
@@ -75,15 +75,17 @@ async fn origin(store: &'static str, release: EngineRelease) -> Result<Origin> {
     let mut images = Vec::new();
     for text in ["one", "two"] {
         images.push((format!("{name}:{text}"), text));
-        built.build_as(text, &format!("{name}:{text}")).await?;
+        built
+            .build_with_name(text, &format!("{name}:{text}"))
+            .await?;
     }
     if containerd_store {
         let pulled = format!("{name}:pulled");
         built.build("absent platforms").await?;
-        built.as_pulled(&pulled).await?;
+        built.load_as_pulled(&pulled).await?;
         images.push((pulled, "absent platforms"));
     }
-    Ok(Origin {
+    Ok(ImageOrigin {
         store,
         docker,
         images,
@@ -99,7 +101,7 @@ async fn nodes(docker: &Docker, containerd: &str) -> Result<[Node; 2]> {
     Ok(tokio::try_join!(one, other)?.into())
 }
 
-/// A node whose CRI names this snapshotter as its own.
+/// A node whose CRI uses this snapshotter.
 async fn node(docker: &Docker, image: &NodeImage, snapshotter: &str) -> Result<Node> {
     let node = image.start(docker, &unique_name()).await?;
     let switch = format!("s/snapshotter = .*/snapshotter = \"{snapshotter}\"/");
@@ -110,21 +112,27 @@ async fn node(docker: &Docker, image: &NodeImage, snapshotter: &str) -> Result<N
         Probe::from_result(node.exec_ok(&restart).await)
     });
     restarted.await?;
-    let told = wait::until("containerd", SOON, async || {
-        Probe::from_result(effective(&node).await)
+    let folders = wait::until("containerd", SOON, async || {
+        Probe::from_result(image_folders(&node).await)
     });
-    let told = told.await?;
-    ensure!(told.ends_with(&format!(".{snapshotter}")), "{told}");
+    let folders = folders.await?;
+    ensure!(folders.ends_with(&format!(".{snapshotter}")), "{folders}");
     Ok(node)
 }
 
-async fn effective(node: &Node) -> kubenest::Result<String> {
+async fn image_folders(node: &Node) -> kubenest::Result<String> {
     let cri = node.cri().await?;
     Ok(cri.image_folders().await?.concat())
 }
 
-/// Loads the first image, again, and each of the others; a container runs from each.
-async fn rows(origin: &Origin, nodes: &[Node], containerd: &str, pin: Pin) -> Result<Vec<String>> {
+/// Loads the first image twice and then each of the others, runs a container from each, and returns
+/// the rows of the table.
+async fn rows(
+    origin: &ImageOrigin,
+    nodes: &[Node],
+    containerd: &str,
+    pin: Pin,
+) -> Result<Vec<String>> {
     let load = async |at: usize| -> Result<Load> {
         let (image, text) = &origin.images[at];
         let source = ImageSource::engine(image).with_name(format!("loaded-{}:dev", origin.store));
@@ -139,25 +147,29 @@ async fn rows(origin: &Origin, nodes: &[Node], containerd: &str, pin: Pin) -> Re
         Ok(loaded)
     };
     let first = load(0).await?;
-    // The lowest layer is the same in all images, and the classic store's came first.
+    // All images share the lowest layer, and those of the classic store were loaded first.
     let there = usize::from(origin.store != "classic");
-    assert_eq!(sent(&first), [(6 - there, there); 2], "{first:?}");
+    assert_eq!(
+        sent_and_skipped(&first),
+        [(6 - there, there); 2],
+        "{first:?}"
+    );
     let again = load(0).await?;
-    assert_eq!(sent(&again), [(0, 6); 2], "{again:?}");
+    assert_eq!(sent_and_skipped(&again), [(0, 6); 2], "{again:?}");
     let changed = load(1).await?;
-    assert_eq!(sent(&changed), [(3, 3); 2], "{changed:?}");
+    assert_eq!(sent_and_skipped(&changed), [(3, 3); 2], "{changed:?}");
     for at in 2..origin.images.len() {
         let other = load(at).await?;
-        assert_eq!(sent(&other), [(3, 3); 2], "{other:?}");
+        assert_eq!(sent_and_skipped(&other), [(3, 3); 2], "{other:?}");
     }
-    let told = |loaded: &Load, at: usize| {
+    let amount = |loaded: &Load, at: usize| {
         let node = &loaded.nodes[at];
         format!("{} blobs, {} KiB", node.sent_blobs, node.sent_bytes >> 10)
     };
     let mut rows = Vec::new();
     for (at, snapshotter) in SNAPSHOTTERS.iter().enumerate() {
         assert_eq!(changed.nodes[at].pin, pin, "{changed:?}");
-        let [first, again, changed] = [&first, &again, &changed].map(|load| told(load, at));
+        let [first, again, changed] = [&first, &again, &changed].map(|load| amount(load, at));
         let store = origin.store;
         rows.push(format!(
             "| {containerd} | {snapshotter} | {store} | {first} | {again} | {changed} | {pin:?} |"
@@ -166,9 +178,9 @@ async fn rows(origin: &Origin, nodes: &[Node], containerd: &str, pin: Pin) -> Re
     Ok(rows)
 }
 
-/// What a container of the image prints that the node's own ctr runs.
+/// The text that a container of the image prints, run by the node's own ctr.
 async fn printed(node: &Node, image: &str) -> Result<String> {
-    let folder = effective(node).await?;
+    let folder = image_folders(node).await?;
     let snapshotter = folder.rsplit('.').next().unwrap_or_default();
     let run = [
         "ctr",
@@ -187,7 +199,7 @@ async fn printed(node: &Node, image: &str) -> Result<String> {
     Ok(node.exec_ok(&run).await?.text().trim().to_owned())
 }
 
-async fn refuses_another_platform(origin: &Origin, nodes: &[Node]) -> Result<()> {
+async fn check_other_platform_is_refused(origin: &ImageOrigin, nodes: &[Node]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (path, name) = (folder.path().join("other.tar"), "other-platform:1");
     archive(&path, name, "s390x", 1 << 10).await?;

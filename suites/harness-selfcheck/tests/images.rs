@@ -1,5 +1,5 @@
-//! Images loaded into nodes: on every generation of containerd, from every kind of source, into
-//! several nodes at once, and by processes that die.
+//! Loading images: into every generation of containerd, from every kind of source, into several
+//! nodes at once, and by processes that are killed.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use harness_selfcheck::{
     RECIPE,
     archives::{ctr, state},
-    built::{Built, archive, sent},
-    docker, drift, left_of,
+    built::{Built, archive, sent_and_skipped},
+    change_kubelet_config, docker, remains_of,
 };
 use kubenest::{
     Case, Cluster, ClusterSpec, ErrorKind,
@@ -27,63 +27,64 @@ use tokio::{io::copy_bidirectional, net, process::Command};
 
 const MIB: u64 = 1 << 20;
 
-/// How long a node may take to be well again on a busy machine.
+/// How long a node may take to be healthy again on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn containerd_1_6_which_ignores_pins() -> Result<()> {
-    takes_images("v1.32.1-containerd-1.6.20", Pin::Ignored).await
+    check_loads_on("v1.32.1-containerd-1.6.20", Pin::Ignored).await
 }
 
 #[tokio::test]
 async fn containerd_2_1_with_the_native_snapshotter() -> Result<()> {
-    takes_images("v1.32.1-containerd-2.1.9-native", Pin::Held).await
+    check_loads_on("v1.32.1-containerd-2.1.9-native", Pin::Held).await
 }
 
 #[tokio::test]
 async fn containerd_2_3() -> Result<()> {
-    takes_images("v1.32.1-containerd-2.3.4", Pin::Held).await
+    check_loads_on("v1.32.1-containerd-2.3.4", Pin::Held).await
 }
 
-async fn takes_images(recipe: &str, pin: Pin) -> Result<()> {
+async fn check_loads_on(recipe: &str, pin: Pin) -> Result<()> {
     let spec = ClusterSpec::single_node().with_recipe(recipe)?;
     let cluster = spec.boot().await?;
     cluster
-        .case(async |case| takes(case, pin).await.map(drop))
+        .case(async |case| check_loads(case, pin).await.map(drop))
         .await?;
     Ok(cluster.down().await?)
 }
 
-/// First load, unchanged, changed top layer, an archive: a pod runs from each that is new.
-async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
+/// Loads a new image, the same again, one with a changed top layer, and an archive; runs a pod from
+/// each new one.
+async fn check_loads(case: &Case<'_>, pin: Pin) -> Result<Built> {
     let built = Built::new(case.cluster().docker(), case.cluster().name()).await?;
     built.build("one").await?;
     let first = load(case, built.name.as_str()).await?;
     assert_eq!(first.names, [format!("docker.io/library/{}", built.name)]);
-    assert_eq!(sent(&first), [(6, 0)], "{first:?}");
+    assert_eq!(sent_and_skipped(&first), [(6, 0)], "{first:?}");
     assert!(first.nodes[0].sent_bytes > 20 * MIB, "{first:?}");
     assert_eq!(first.nodes[0].pin, pin);
     assert_eq!(built.run(case, "first", &built.name).await?, "one");
-    assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
+    assert_eq!(is_pinned(case.node(), &built.name).await?, pin == Pin::Held);
 
     let again = load(case, built.name.as_str()).await?;
-    assert_eq!(sent(&again), [(0, 6)], "{again:?}");
+    assert_eq!(sent_and_skipped(&again), [(0, 6)], "{again:?}");
     assert_eq!(again.nodes[0].sent_bytes, 0);
     assert_eq!(again.nodes[0].pin, pin);
 
     built.build("two").await?;
     let changed = load(case, built.name.as_str()).await?;
-    assert_eq!(sent(&changed), [(3, 3)], "{changed:?}");
+    assert_eq!(sent_and_skipped(&changed), [(3, 3)], "{changed:?}");
     assert!(changed.nodes[0].sent_bytes < 2 * MIB, "{changed:?}");
     assert_eq!(built.run(case, "changed", &built.name).await?, "two");
-    assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
+    assert_eq!(is_pinned(case.node(), &built.name).await?, pin == Pin::Held);
 
     built.build("three").await?;
     let saved = built.save("three.tar").await?;
     let source = ImageSource::archive(&saved).with_name("saved.local/app:3");
     let loaded = load(case, source).await?;
     assert_eq!(loaded.names, ["saved.local/app:3"]);
-    assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
+    assert_eq!(sent_and_skipped(&loaded), [(3, 3)], "{loaded:?}");
     assert_eq!(
         built.run(case, "saved", "saved.local/app:3").await?,
         "three"
@@ -92,20 +93,20 @@ async fn takes(case: &Case<'_>, pin: Pin) -> Result<Built> {
     case.node()
         .exec_ok(&["systemctl", "restart", "containerd"])
         .await?;
-    let again = wait_for_containerd(case, &built.name).await?;
+    let again = load_when_ready(case, &built.name).await?;
     assert!(
         again.nodes[0].sent_blobs <= 1,
         "it was there by another name: {again:?}"
     );
-    // The same image by its other name keeps that one's pin.
+    // The same image under its other name keeps its pin.
     case.cluster().images().release("saved.local/app:3").await?;
-    assert_eq!(pinned(case.node(), &built.name).await?, pin == Pin::Held);
+    assert_eq!(is_pinned(case.node(), &built.name).await?, pin == Pin::Held);
     Ok(built)
 }
 
-/// The other kind of engine: a whole cluster on it, and images of its own store into that.
+/// The other kind of engine: boots a cluster on it, and loads images from its store.
 #[tokio::test]
-async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
+async fn docker_29_with_containerds_image_store() -> Result<()> {
     let engine = kubenest_forge::engine::embedded(EngineRelease::Docker29).await?;
     let info = engine.info().await?;
     ensure!(
@@ -117,15 +118,15 @@ async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
     let name = cluster.name().to_owned();
     cluster
         .case(async |case| {
-            let built = takes(case, Pin::Held).await?;
-            an_absent_platform_is_no_hindrance(case, &built).await?;
-            a_remote_engine_streams(case, &built).await
+            let built = check_loads(case, Pin::Held).await?;
+            check_absent_platform_is_ignored(case, &built).await?;
+            check_remote_engine(case, &built).await
         })
         .await?;
-    // The guard removes it, in this engine too.
+    // The guard removes the cluster, in this engine too.
     drop(cluster);
     let gone = wait::until("the cluster's end", SOON, async || {
-        match left_of(&engine, &name).await {
+        match remains_of(&engine, &name).await {
             Ok(left) if left.is_empty() => Probe::Ready(()),
             left => Probe::Pending(format!("{left:?}")),
         }
@@ -133,12 +134,12 @@ async fn docker_29_whose_images_containerd_keeps() -> Result<()> {
     Ok(gone.await?)
 }
 
-/// What an engine pulls has an index that names platforms it does not have.
-async fn an_absent_platform_is_no_hindrance(case: &Case<'_>, built: &Built) -> Result<()> {
+/// A pulled image has an index of platforms, some of which the engine does not have.
+async fn check_absent_platform_is_ignored(case: &Case<'_>, built: &Built) -> Result<()> {
     let engine = case.cluster().docker();
     let pulled = format!("pulled-{}", built.name);
     built.build("pulled").await?;
-    built.as_pulled(&pulled).await?;
+    built.load_as_pulled(&pulled).await?;
     let kind = Kind::release("0.27.0").await?;
     let kind = kind.load(case.cluster(), &pulled).await?;
     let absent = format!("content digest sha256:{}: not found", "5".repeat(64));
@@ -147,26 +148,26 @@ async fn an_absent_platform_is_no_hindrance(case: &Case<'_>, built: &Built) -> R
     assert!(loaded.nodes[0].sent_bytes < MIB, "{loaded:?}");
     assert_eq!(built.run(case, "pulled", &pulled).await?, "pulled");
     let again = load(case, pulled.as_str()).await?;
-    assert_eq!(sent(&again), [(0, 6)], "{again:?}");
-    let once = saves(engine, &built.name).await?;
+    assert_eq!(sent_and_skipped(&again), [(0, 6)], "{again:?}");
+    let once = count_saves(engine, &built.name).await?;
     assert_eq!(once, 1, "the load was to be read in place");
 
     built.build("far and pulled").await?;
-    built.as_pulled(&pulled).await?;
-    let (far, nodes) = from_afar(case).await?;
-    let loaded = Images::of(&far, &nodes).load(pulled.as_str()).await?;
-    assert_eq!(sent(&loaded), [(3, 3)], "{loaded:?}");
+    built.load_as_pulled(&pulled).await?;
+    let (remote, nodes) = attach_remotely(case).await?;
+    let loaded = Images::of(&remote, &nodes).load(pulled.as_str()).await?;
+    assert_eq!(sent_and_skipped(&loaded), [(3, 3)], "{loaded:?}");
     assert_eq!(
         built.run(case, "far-pulled", &pulled).await?,
         "far and pulled"
     );
-    assert_eq!(saves(engine, &built.name).await?, 2);
+    assert_eq!(count_saves(engine, &built.name).await?, 2);
     Ok(())
 }
 
-/// How often the engine was asked to save this image of one platform, as it tells itself some
-/// seconds later: once for [`Built::as_pulled`].
-async fn saves(engine: &Docker, image: &str) -> Result<usize> {
+/// How often the engine has saved this image, by its own events, which are some seconds late;
+/// [`Built::load_as_pulled`] counts as one.
+async fn count_saves(engine: &Docker, image: &str) -> Result<usize> {
     let id = engine.image(image).await?.context("it must be there")?.id;
     let events = ["events", "--since=1h", "--until=0s", "--filter=event=save"];
     let told = docker(engine, &events).await?;
@@ -174,7 +175,7 @@ async fn saves(engine: &Docker, image: &str) -> Result<usize> {
 }
 
 /// A daemon that has just been restarted may not answer yet.
-async fn wait_for_containerd(case: &Case<'_>, name: &str) -> Result<Load> {
+async fn load_when_ready(case: &Case<'_>, name: &str) -> Result<Load> {
     let loaded = wait::until("a load", SOON, async || {
         Probe::from_result(case.cluster().images().load(name).await)
     });
@@ -182,7 +183,7 @@ async fn wait_for_containerd(case: &Case<'_>, name: &str) -> Result<Load> {
 }
 
 #[tokio::test]
-async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
+async fn two_nodes_load_an_image_together_or_not_at_all() -> Result<()> {
     let cluster = ClusterSpec::with_workers(1)
         .with_recipe(RECIPE)?
         .boot()
@@ -193,36 +194,36 @@ async fn two_nodes_take_an_image_at_once_and_give_up_as_one() -> Result<()> {
             built.build("one").await?;
             let half = Images::of(case.cluster().docker(), &case.cluster().nodes()[1..]);
             let worker = half.load(built.name.as_str()).await?;
-            assert_eq!(sent(&worker), [(6, 0)]);
+            assert_eq!(sent_and_skipped(&worker), [(6, 0)]);
             let both = load(case, built.name.as_str()).await?;
-            assert_eq!(sent(&both), [(6, 0), (0, 6)], "{both:?}");
+            assert_eq!(sent_and_skipped(&both), [(6, 0), (0, 6)], "{both:?}");
             assert_eq!(both.nodes[0].sent_bytes, worker.nodes[0].sent_bytes);
             built.build("two").await?;
             let both = load(case, built.name.as_str()).await?;
-            assert_eq!(sent(&both), [(3, 3), (3, 3)], "{both:?}");
+            assert_eq!(sent_and_skipped(&both), [(3, 3), (3, 3)], "{both:?}");
             for node in case.cluster().nodes() {
                 let name = node.name();
                 assert_eq!(built.run_on(case, name, name, &built.name).await?, "two");
             }
-            a_remote_engine_streams(case, &built).await?;
-            a_registry_gives_by_digest(case, &built).await?;
-            a_killed_load_leaves_nothing(case, &built).await?;
-            what_cannot_be_loaded_changes_nothing(case, &built).await?;
+            check_remote_engine(case, &built).await?;
+            check_load_from_registry(case, &built).await?;
+            check_killed_load(case, &built).await?;
+            check_failed_loads_change_nothing(case, &built).await?;
             Ok(built)
         })
         .await?;
-    a_restarted_node_keeps_images_again(&cluster, &built).await?;
+    check_restarted_node_is_restored(&cluster, &built).await?;
     Ok(cluster.down().await?)
 }
 
-/// The worker loses a pin and settings, is cut off and started: that changes neither, and the
-/// next test finds all in place.
-async fn a_restarted_node_keeps_images_again(cluster: &Cluster, built: &Built) -> Result<()> {
+/// The worker loses a pin and kubelet settings, and is killed and restarted. That restores neither,
+/// but the next test finds both restored.
+async fn check_restarted_node_is_restored(cluster: &Cluster, built: &Built) -> Result<()> {
     let (docker, worker, name) = (cluster.docker(), &cluster.nodes()[1], &built.name);
     let full = format!("docker.io/library/{name}");
     let unpin = "io.cri-containerd.pinned=";
     ctr(worker, &["images", "label", &full, unpin]).await?;
-    let told = drift(worker).await?;
+    let told = change_kubelet_config(worker).await?;
     docker.kill_container(worker.name(), "SIGKILL").await?;
     docker.start_container(worker.name()).await?;
     let told = format!("health check 'kubelet' failed on {worker}: {told}");
@@ -236,11 +237,11 @@ async fn a_restarted_node_keeps_images_again(cluster: &Cluster, built: &Built) -
     )
     .await?;
     assert!(
-        !pinned(worker, name).await?,
+        !is_pinned(worker, name).await?,
         "the pin is there without its label"
     );
     let next = cluster.case(async |case| {
-        assert!(pinned(worker, name).await?, "the pin was not put back");
+        assert!(is_pinned(worker, name).await?, "the pin was not put back");
         let said = built.run_on(case, worker.name(), "again", name).await?;
         assert_eq!(said, "after the killing");
         Ok(())
@@ -248,29 +249,41 @@ async fn a_restarted_node_keeps_images_again(cluster: &Cluster, built: &Built) -
     next.await
 }
 
-/// The same engine over TCP, as if it were far away: its store cannot be read, and its nodes are
-/// reached through it.
-async fn a_remote_engine_streams(case: &Case<'_>, built: &Built) -> Result<()> {
-    let (far, nodes) = from_afar(case).await?;
+/// Loads through the same engine over TCP, as if it were remote: its store cannot be read directly,
+/// and nodes are reached through the engine.
+async fn check_remote_engine(case: &Case<'_>, built: &Built) -> Result<()> {
+    let (remote, nodes) = attach_remotely(case).await?;
     built.build("from afar").await?;
-    let loaded = Images::of(&far, &nodes).load(built.name.as_str()).await?;
-    assert_eq!(sent(&loaded), vec![(3, 3); nodes.len()], "{loaded:?}");
+    let loaded = Images::of(&remote, &nodes)
+        .load(built.name.as_str())
+        .await?;
+    assert_eq!(
+        sent_and_skipped(&loaded),
+        vec![(3, 3); nodes.len()],
+        "{loaded:?}"
+    );
     assert_eq!(built.run(case, "far", &built.name).await?, "from afar");
-    let again = Images::of(&far, &nodes).load(built.name.as_str()).await?;
-    assert_eq!(sent(&again), vec![(0, 6); nodes.len()], "{again:?}");
+    let again = Images::of(&remote, &nodes)
+        .load(built.name.as_str())
+        .await?;
+    assert_eq!(
+        sent_and_skipped(&again),
+        vec![(0, 6); nodes.len()],
+        "{again:?}"
+    );
     Ok(())
 }
 
-async fn from_afar(case: &Case<'_>) -> Result<(Docker, Vec<Node>)> {
-    let far = far(case.cluster().docker()).await?;
+async fn attach_remotely(case: &Case<'_>) -> Result<(Docker, Vec<Node>)> {
+    let remote = remote_engine(case.cluster().docker()).await?;
     let mut nodes = Vec::new();
     for node in case.cluster().nodes() {
-        nodes.push(Node::attach(&far, node.name(), node.role()).await?);
+        nodes.push(Node::attach(&remote, node.name(), node.role()).await?);
     }
-    Ok((far, nodes))
+    Ok((remote, nodes))
 }
 
-async fn far(docker: &Docker) -> Result<Docker> {
+async fn remote_engine(docker: &Docker) -> Result<Docker> {
     let socket = docker
         .socket()
         .context("the engine must be here")?
@@ -279,8 +292,8 @@ async fn far(docker: &Docker) -> Result<Docker> {
     let host = listener.local_addr()?.to_string();
     tokio::spawn(async move {
         while let Ok((mut near, _)) = listener.accept().await {
-            let mut far = net::UnixStream::connect(&socket).await.unwrap();
-            tokio::spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+            let mut remote = net::UnixStream::connect(&socket).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut near, &mut remote).await });
         }
     });
     let address = Address::Tcp { host, tls: None };
@@ -288,8 +301,8 @@ async fn far(docker: &Docker) -> Result<Docker> {
     Ok(Docker::at(&Endpoint { address, origin }).await?)
 }
 
-/// The engine pulls what the registry has under the digest, and pods ask for it by that.
-async fn a_registry_gives_by_digest(case: &Case<'_>, built: &Built) -> Result<()> {
+/// Loads an image from a registry by digest, and runs a pod by the same reference.
+async fn check_load_from_registry(case: &Case<'_>, built: &Built) -> Result<()> {
     let docker = case.cluster().docker();
     let registry = LocalRegistry::start(docker).await?;
     built.build("pushed").await?;
@@ -298,17 +311,18 @@ async fn a_registry_gives_by_digest(case: &Case<'_>, built: &Built) -> Result<()
     docker.remove_image(&reference).await?;
     registry.stop().await?;
     assert_eq!(loaded.names, std::slice::from_ref(&reference));
-    assert_eq!(sent(&loaded), [(3, 3), (3, 3)], "{loaded:?}");
+    assert_eq!(sent_and_skipped(&loaded), [(3, 3), (3, 3)], "{loaded:?}");
     assert_eq!(built.run(case, "pushed", &reference).await?, "pushed");
     Ok(())
 }
 
-/// `kill -9` in the middle: no name, a lease that expires, and nothing after the next load.
-async fn a_killed_load_leaves_nothing(case: &Case<'_>, built: &Built) -> Result<()> {
+/// A load that is killed leaves no image name and only an expiring lease, which the next load
+/// removes.
+async fn check_killed_load(case: &Case<'_>, built: &Built) -> Result<()> {
     let node = case.node();
     let large = built.folder().join("large.tar");
     let digest = archive(&large, "killed:1", architecture(), LARGE).await?;
-    a_dropped_load_leaves_nothing(case, &large, &digest).await?;
+    check_dropped_load(case, &large, &digest).await?;
     #[expect(clippy::disallowed_methods, reason = "it is killed while it works")]
     let mut child = Command::new(env!("CARGO_BIN_EXE_loading"))
         .arg(node.name())
@@ -320,7 +334,7 @@ async fn a_killed_load_leaves_nothing(case: &Case<'_>, built: &Built) -> Result<
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    bytes_under_way(node, &digest).await?;
+    wait_for_ingest(node, &digest).await?;
     child.kill().await?;
     let leases = ctr(node, &["leases", "list"]).await?;
     ensure!(
@@ -342,13 +356,13 @@ async fn a_killed_load_leaves_nothing(case: &Case<'_>, built: &Built) -> Result<
     Ok(())
 }
 
-/// A load that is given up by a process that goes on: it needs no other to clean up after it.
-async fn a_dropped_load_leaves_nothing(case: &Case<'_>, large: &Path, digest: &str) -> Result<()> {
+/// A load whose future is dropped cleans up after itself.
+async fn check_dropped_load(case: &Case<'_>, large: &Path, digest: &str) -> Result<()> {
     let node = case.node();
     let first = Images::of(case.cluster().docker(), &case.cluster().nodes()[..1]);
     tokio::select! {
         ended = first.load(ImageSource::archive(large)) => anyhow::bail!("it had ended before: {ended:?}"),
-        seen = bytes_under_way(node, digest) => seen?,
+        seen = wait_for_ingest(node, digest) => seen?,
     }
     let clean = wait::until("the lease's end", SOON, async || {
         let left = async {
@@ -363,7 +377,7 @@ async fn a_dropped_load_leaves_nothing(case: &Case<'_>, large: &Path, digest: &s
     Ok(clean.await?)
 }
 
-async fn bytes_under_way(node: &Node, digest: &str) -> Result<()> {
+async fn wait_for_ingest(node: &Node, digest: &str) -> Result<()> {
     let seen = wait::until("bytes under way", SOON, async || {
         match ctr(node, &["content", "active"]).await {
             Ok(text) if text.contains(digest) => Probe::Ready(()),
@@ -373,8 +387,8 @@ async fn bytes_under_way(node: &Node, digest: &str) -> Result<()> {
     Ok(seen.await?)
 }
 
-/// Broken sources: one error each, with a cure, and the nodes as before.
-async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -> Result<()> {
+/// Broken sources give an error with a cure, and leave the nodes unchanged.
+async fn check_failed_loads_change_nothing(case: &Case<'_>, built: &Built) -> Result<()> {
     let node = case.node();
     let before = state(node).await?;
     let whole = built.save("whole.tar").await?;
@@ -406,7 +420,7 @@ async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -
         assert_ne!(error.kind(), ErrorKind::Timeout, "{error:?}");
     }
     let first = Images::of(case.cluster().docker(), &case.cluster().nodes()[..1]);
-    let full = on_a_full_disk(node, first, &corrupt).await?;
+    let full = load_to_full_disk(node, first, &corrupt).await?;
     assert!(
         full.report().contains("no space left on device"),
         "{full:?}"
@@ -419,8 +433,12 @@ async fn what_cannot_be_loaded_changes_nothing(case: &Case<'_>, built: &Built) -
     Ok(())
 }
 
-/// What a load says when containerd has no room for what comes.
-async fn on_a_full_disk(node: &Node, images: Images<'_>, large: &Path) -> Result<kubenest::Error> {
+/// The error of a load when containerd's disk is full.
+async fn load_to_full_disk(
+    node: &Node,
+    images: Images<'_>,
+    large: &Path,
+) -> Result<kubenest::Error> {
     const INGEST: &str = "/var/lib/containerd/io.containerd.content.v1.content/ingest";
     let mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "none", INGEST];
     node.exec_ok(&mount).await?;
@@ -439,7 +457,7 @@ async fn find(node: &Node, name: &str) -> Result<Option<kubenest::node::cri::Ima
     Ok(node.cri().await?.image(name).await?)
 }
 
-async fn pinned(node: &Node, name: &str) -> Result<bool> {
+async fn is_pinned(node: &Node, name: &str) -> Result<bool> {
     let image = find(node, name).await?.context("CRI must see it")?;
     Ok(image.pinned)
 }

@@ -1,5 +1,5 @@
-//! The real kind CLI boots our node images: pods of its clusters have DNS and Services, and
-//! all that kind makes bears our labels.
+//! The real kind CLI boots kubenest's node images: pods of its clusters have DNS and Services, and
+//! everything that kind creates has kubenest's labels.
 
 use std::time::Duration;
 
@@ -21,15 +21,15 @@ const USE_NETWORK: &str = include_str!("use-network.sh");
 
 #[tokio::test]
 async fn kind_0_26_boots_containerd_1_7() -> Result<()> {
-    boots("0.26.0", "v1.32.1-containerd-1.7.24").await
+    check_boot("0.26.0", "v1.32.1-containerd-1.7.24").await
 }
 
 #[tokio::test]
 async fn kind_0_27_boots_containerd_2_0() -> Result<()> {
-    boots("0.27.0", "v1.32.1-containerd-2.0.2").await
+    check_boot("0.27.0", "v1.32.1-containerd-2.0.2").await
 }
 
-async fn boots(release: &str, recipe: &str) -> Result<()> {
+async fn check_boot(release: &str, recipe: &str) -> Result<()> {
     let engine = kubenest::engine::find().await?;
     let image = NodeImage::ensure(&engine, &Recipe::named(recipe)?).await?;
     let kind = Kind::release(release).await?;
@@ -72,7 +72,7 @@ async fn create_and_use(
     load.args(["load", "docker-image", small.reference(), "--name", cluster])
         .run()
         .await?;
-    // Whoever made the cluster: what kind loaded is there already, and pinned from now on.
+    // kubenest also works with a cluster that kind created: it finds the loaded image, and pins it.
     let nodes = node::of_cluster(engine, cluster).await?;
     assert_eq!(nodes.len(), 1);
     assert_eq!(nodes[0].role(), Role::ControlPlane);

@@ -1,4 +1,4 @@
-//! Other tools on the embedded engine: they work there, and nothing of theirs is touched.
+//! Other tools work on the embedded engine, and their containers are not touched.
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
@@ -21,7 +21,7 @@ const RUNNING: [&str; 3] = ["ps", "--quiet", "--no-trunc"];
 async fn a_container_of_testcontainers_outlives_every_sweep() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = busybox(&engine).await?;
-        let (mut neighbour, id) = neighbour(&engine, &image).await?;
+        let (mut neighbour, id) = start_neighbour(&engine, &image).await?;
         let own = ContainerSpec {
             name: "own".into(),
             image,
@@ -43,7 +43,7 @@ async fn a_container_of_testcontainers_outlives_every_sweep() -> Result<()> {
     .await
 }
 
-/// An image without any label of ours.
+/// An image without any of kubenest's labels.
 async fn busybox(engine: &Docker) -> Result<String> {
     let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
         anyhow::bail!("'{RECIPE}' has no parts")
@@ -54,8 +54,8 @@ async fn busybox(engine: &Docker) -> Result<String> {
     Ok("selfcheck/busybox:1".to_owned())
 }
 
-/// The running neighbour, and its container's id.
-async fn neighbour(engine: &Docker, image: &str) -> Result<(Child, String)> {
+/// Starts the neighbour; returns its process and its container's id.
+async fn start_neighbour(engine: &Docker, image: &str) -> Result<(Child, String)> {
     #[expect(clippy::disallowed_methods, reason = "it stays while the test goes on")]
     let mut command = Command::new(env!("CARGO_BIN_EXE_neighbour"));
     let mut child = command

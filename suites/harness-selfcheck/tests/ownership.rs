@@ -1,14 +1,15 @@
-//! Nothing that lives is removed and nothing dead stays, whoever sweeps: other users, other hosts,
-//! machines with another time; with an engine that was restarted, or that reports errors.
+//! Sweeps never remove the things of a living process and always those of a dead one: by other
+//! users, other hosts and hosts with a wrong clock, and on engines that were restarted or report
+//! errors.
 //!
-//! Each test has an engine of its own: no other cluster is at risk.
+//! Each test has an engine of its own, so no other cluster is at risk.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use harness_selfcheck::{
     docker,
-    doomed::{Doomed, ELSEWHERE, Plan, STRANGER},
+    doomed::{DoomedProcess, ELSEWHERE, Plan, STRANGER},
     everything_in,
     faketime::Faketime,
     on_own_engine, os_image,
@@ -31,15 +32,15 @@ use tempfile::TempDir;
 
 const DOOMED: &str = env!("CARGO_BIN_EXE_doomed");
 
-/// A guard needs seconds; a machine that is busy with other things, more.
+/// A guard needs seconds, and more on a busy machine.
 const SOON: Duration = Duration::from_secs(90);
 
-/// No place of its own.
+/// No command prefix: the process runs on this machine.
 const HERE: [&str; 0] = [];
 
-/// A process that sweeps, in all the places and at all the times there are.
+/// Processes that sweep as other users, on other hosts and with wrong clocks.
 struct Sweepers {
-    /// Where any user can run it.
+    /// The folder of the program, which any user can run.
     folder: TempDir,
     clock: Faketime,
 }
@@ -51,7 +52,7 @@ impl Sweepers {
         mode(folder.path(), 0o755)?;
         let program = folder.path().join("sweeping");
         fs::copy(env!("CARGO_BIN_EXE_sweeping"), program)?;
-        // As for users in the group that the engine is for.
+        // Other users may use the socket, like members of the docker group.
         let socket = engine.socket().context("the engine has no socket")?;
         mode(socket, 0o666)?;
         mode(socket.parent().context("a socket has a folder")?, 0o755)?;
@@ -59,22 +60,22 @@ impl Sweepers {
         Ok(Self { folder, clock })
     }
 
-    /// What comes before a program in this place, by a clock that is off by so many hours.
+    /// Command prefix for this place, with a clock off by this many hours.
     fn before(&self, place: &[&str], hours: i32) -> Result<Vec<String>> {
         let mut words: Vec<String> = place.iter().map(|word| (*word).to_owned()).collect();
-        words.extend(self.clock.words(hours)?);
+        words.extend(self.clock.prefix(hours)?);
         Ok(words)
     }
 
-    /// None of them removes anything.
-    async fn all_spare_everything(&self, engine: &Docker) -> Result<()> {
+    /// Checks that none of them removes anything.
+    async fn check_all_spare_everything(&self, engine: &Docker) -> Result<()> {
         let program = self.folder.path().join("sweeping");
         let socket = engine.socket().context("the engine has no socket")?;
         let before = everything_in(engine).await?;
         for place in [&HERE[..], &STRANGER, &ELSEWHERE] {
             for hours in [0, -3, 3] {
                 let words = self.before(place, hours)?;
-                // It begins with a program of its own where it has a place or a time.
+                // A prefix, if there is one, begins with a program of its own.
                 let sweep = match words.split_first() {
                     Some((first, rest)) => Command::new(first).args(rest).arg(&program),
                     None => Command::new(&program),
@@ -90,7 +91,7 @@ impl Sweepers {
 }
 
 #[tokio::test]
-async fn what_lives_is_spared_by_all_and_what_is_dead_goes() -> Result<()> {
+async fn living_owners_are_spared_by_all_sweepers_and_dead_ones_are_not() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "ownership").await?;
         let os = os_image(&engine).await?;
@@ -99,40 +100,40 @@ async fn what_lives_is_spared_by_all_and_what_is_dead_goes() -> Result<()> {
             cluster,
             ..Plan::here(DOOMED, image.reference(), None)
         };
-        let here = Doomed::start(&engine, &plan("here")).await?;
-        // Its time is over at once, but its guard runs.
+        let here = DoomedProcess::start(&engine, &plan("here")).await?;
+        // Its lifetime is over at once, but its guard runs.
         let watched = Plan {
             before: sweepers.before(&ELSEWHERE, 0)?,
             seconds: 0,
             guard: Some(&os),
             ..plan("watched")
         };
-        let watched = Doomed::start(&engine, &watched).await?;
+        let watched = DoomedProcess::start(&engine, &watched).await?;
         let mut far = Vec::new();
         for (cluster, hours) in [("behind", -3), ("ahead", 3)] {
             let off = Plan {
                 before: sweepers.before(&ELSEWHERE, hours)?,
                 ..plan(cluster)
             };
-            far.push(Doomed::start(&engine, &off).await?);
+            far.push(DoomedProcess::start(&engine, &off).await?);
         }
         let over = Plan {
             before: sweepers.before(&ELSEWHERE, -3)?,
             seconds: 0,
             ..plan("over")
         };
-        Doomed::start(&engine, &over).await?.kill().await?;
-        overdue_goes(&engine, "over-").await?;
-        sweepers.all_spare_everything(&engine).await?;
+        DoomedProcess::start(&engine, &over).await?.kill().await?;
+        sweep_overdue(&engine, "over-").await?;
+        sweepers.check_all_spare_everything(&engine).await?;
 
         here.kill().await?;
         let swept = sweep(&engine, Scope::DeadOwners).await?;
         assert_eq!(swept.containers, ["here-box"]);
         watched.kill().await?;
-        gone(&engine, "watched-").await?;
-        sweepers.all_spare_everything(&engine).await?;
+        wait_until_gone(&engine, "watched-").await?;
+        sweepers.check_all_spare_everything(&engine).await?;
         let left = everything_in(&engine).await?;
-        // Each container has a volume without a name.
+        // Each container has an anonymous volume.
         let of = |cluster: &str| ["box", "net", "vol"].map(|thing| format!("{cluster}-{thing}"));
         let volumes = ["anonymous"; 2].map(str::to_owned);
         assert_eq!(left, [&of("ahead")[..], &volumes, &of("behind")].concat());
@@ -154,8 +155,8 @@ async fn what_a_lease_owns_outlives_its_maker_and_goes_with_the_last_holder() ->
             cache: cache.path().to_str(),
             ..Plan::here(DOOMED, image.reference(), guard)
         };
-        let swept = Doomed::start(&engine, &plan("swept", None)).await?;
-        let watched = Doomed::start(&engine, &plan("watched", Some(&os))).await?;
+        let swept = DoomedProcess::start(&engine, &plan("swept", None)).await?;
+        let watched = DoomedProcess::start(&engine, &plan("watched", Some(&os))).await?;
         let holder = lease.hold()?;
         swept.kill().await?;
         watched.kill().await?;
@@ -169,10 +170,10 @@ async fn what_a_lease_owns_outlives_its_maker_and_goes_with_the_last_holder() ->
             },
         )
         .await?;
-        sweepers.all_spare_everything(&engine).await?;
+        sweepers.check_all_spare_everything(&engine).await?;
 
         drop(holder);
-        gone(&engine, "watched-").await?;
+        wait_until_gone(&engine, "watched-").await?;
         let swept = sweep(&engine, Scope::DeadOwners).await?;
         assert_eq!(swept.containers, ["swept-box"]);
         assert_eq!(everything_in(&engine).await?, [""; 0]);
@@ -182,7 +183,7 @@ async fn what_a_lease_owns_outlives_its_maker_and_goes_with_the_last_holder() ->
 }
 
 #[tokio::test]
-async fn what_lives_outlasts_a_restart_of_the_engine() -> Result<()> {
+async fn living_owners_are_spared_after_a_restart_of_the_engine() -> Result<()> {
     with_own_engine(|handle, engine| async move {
         let image = SmallImage::load(&engine, "restart").await?;
         let os = os_image(&engine).await?;
@@ -191,9 +192,9 @@ async fn what_lives_outlasts_a_restart_of_the_engine() -> Result<()> {
             cluster,
             ..Plan::here(DOOMED, image.reference(), Some(&os))
         };
-        let alive = Doomed::start(&engine, &plan("alive", &HERE)).await?;
-        let _far = Doomed::start(&engine, &plan("far", &ELSEWHERE)).await?;
-        let dead = Doomed::start(&engine, &plan("dead", &HERE)).await?;
+        let alive = DoomedProcess::start(&engine, &plan("alive", &HERE)).await?;
+        let _far = DoomedProcess::start(&engine, &plan("far", &ELSEWHERE)).await?;
+        let dead = DoomedProcess::start(&engine, &plan("dead", &HERE)).await?;
         handle.stop().await?;
         dead.kill().await?;
         let socket = handle.ensure().await?.socket;
@@ -205,13 +206,13 @@ async fn what_lives_outlasts_a_restart_of_the_engine() -> Result<()> {
         let left = everything_in(&engine).await?;
         let mut spared = before.clone();
         spared.retain(|name| !name.starts_with("dead-"));
-        // The volume of its container had no name.
+        // The container's volume was anonymous.
         let volume = spared.iter().position(|name| name == "anonymous");
         spared.remove(volume.context("no box has its volume")?);
         assert_eq!(left, spared);
         Sweepers::new(&engine)
             .await?
-            .all_spare_everything(&engine)
+            .check_all_spare_everything(&engine)
             .await?;
         alive.kill().await?;
         assert_eq!(
@@ -236,8 +237,8 @@ async fn a_run_of_the_same_name_in_another_container_is_spared() -> Result<()> {
             cluster,
             ..Plan::here(DOOMED, image.reference(), None)
         };
-        let _far = Doomed::start(&engine, &of_run("far", &ELSEWHERE)).await?;
-        let _here = Doomed::start(&engine, &of_run("here", &HERE)).await?;
+        let _far = DoomedProcess::start(&engine, &of_run("far", &ELSEWHERE)).await?;
+        let _here = DoomedProcess::start(&engine, &of_run("here", &HERE)).await?;
         let swept = sweep(&engine, Scope::Run("same")).await?;
         assert_eq!(swept.containers, ["here-box"]);
         assert_eq!(
@@ -250,18 +251,18 @@ async fn a_run_of_the_same_name_in_another_container_is_spared() -> Result<()> {
 }
 
 #[tokio::test]
-async fn copies_that_were_made_of_a_node_stay() -> Result<()> {
+async fn copies_of_a_nodes_image_or_container_stay() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "copies").await?;
         let os = os_image(&engine).await?;
         let plan = Plan::here(DOOMED, image.reference(), Some(&os));
-        let doomed = Doomed::start(&engine, &plan).await?;
+        let doomed = DoomedProcess::start(&engine, &plan).await?;
         docker(&engine, &["commit", "c-box", "debug:1"]).await?;
         docker(&engine, &["tag", image.reference(), "users:1"]).await?;
         docker(&engine, &["run", "--detach", "--name", "debug", "debug:1"]).await?;
         doomed.kill().await?;
-        // The guard is the first whose things these could be.
-        gone(&engine, "c-").await?;
+        // The guard could be the first to take these copies for its own.
+        wait_until_gone(&engine, "c-").await?;
         for scope in [Scope::DeadOwners, Scope::Cluster("c"), Scope::All] {
             let swept = sweep(&engine, scope).await?;
             assert_eq!(swept.containers, [""; 0], "{scope:?}");
@@ -279,7 +280,7 @@ async fn copies_that_were_made_of_a_node_stay() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_engine_that_reports_errors_has_not_said_that_nothing_is_left() -> Result<()> {
+async fn a_guard_does_not_take_errors_of_the_engine_for_an_empty_list() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "errors").await?;
         let os = os_image(&engine).await?;
@@ -300,11 +301,12 @@ async fn an_engine_that_reports_errors_has_not_said_that_nothing_is_left() -> Re
         engine.run(&node).await?;
         proxy.set_broken(true);
         drop(guard);
-        // One look asks half a dozen questions; two looks that find nothing end a guard.
+        // Each look of a guard makes half a dozen requests; it ends after two looks that find
+        // nothing.
         wait::until(
             "the guard to look again and again",
             SOON,
-            async || match proxy.refused() {
+            async || match proxy.refused_requests() {
                 enough if enough > 40 => Probe::Ready(()),
                 few => Probe::Pending(format!("{few} questions")),
             },
@@ -312,15 +314,15 @@ async fn an_engine_that_reports_errors_has_not_said_that_nothing_is_left() -> Re
         .await?;
         assert!(engine.container("c-box").await?.is_some());
         proxy.set_broken(false);
-        gone(&engine, "c-").await
+        wait_until_gone(&engine, "c-").await
     })
     .await
 }
 
-/// Sweeps until nothing is left whose name begins so; nothing else goes.
+/// Sweeps until nothing with this name prefix is left, and checks that nothing else is removed.
 ///
-/// The engine's clock has to pass a second for that, and passes it for each thing by itself.
-async fn overdue_goes(engine: &Docker, names: &str) -> Result<()> {
+/// Several sweeps may be needed: each thing expires on its own, by the engine's clock in seconds.
+async fn sweep_overdue(engine: &Docker, names: &str) -> Result<()> {
     let goes = wait::until("what is overdue to go", SOON, async || {
         let swept = match sweep(engine, Scope::DeadOwners).await {
             Ok(swept) => [
@@ -345,8 +347,8 @@ async fn overdue_goes(engine: &Docker, names: &str) -> Result<()> {
     Ok(goes.await?)
 }
 
-/// Waits until nothing in the engine has a name that begins so.
-async fn gone(engine: &Docker, names: &str) -> Result<()> {
+/// Waits until nothing in the engine has a name with this prefix.
+async fn wait_until_gone(engine: &Docker, names: &str) -> Result<()> {
     let gone = wait::until("the guard's work", SOON, async || {
         match everything_in(engine).await {
             Ok(there) if there.iter().any(|name| name.starts_with(names)) => {

@@ -1,10 +1,10 @@
-//! The user's changes of what nodes are given: seen in the nodes, not in the documents.
+//! The user's patches take effect: checked on the nodes, not in the documents.
 
 use anyhow::{Context, Result};
 use kubenest::{ClusterSpec, node::Node};
 
-/// What public reports give kubeadm: a mapping, lists that must not cost the boot its own, and a
-/// document of the version before.
+/// Patches as in public reports: a mapping, lists that must not replace the boot's own arguments,
+/// and a document of kubeadm's previous API version.
 const PATCHES: [&str; 4] = [
     "{kind: ClusterConfiguration, apiServer: \
       {extraArgs: {runtime-config: 'resource.k8s.io/v1beta1=true'}}}",
@@ -70,7 +70,7 @@ async fn arguments_reach_the_programs_beside_the_boots_own() -> Result<()> {
     Ok(cluster.down().await?)
 }
 
-/// What a program of a node was started with.
+/// The command line of a running program of a node.
 async fn command_line(node: &Node, program: &str) -> Result<Vec<String>> {
     let line = format!("[^ ]*{program} .*");
     let argv = ["pgrep", "--exact", "--full", &line];

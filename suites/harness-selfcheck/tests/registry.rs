@@ -1,7 +1,7 @@
-//! Node images from a real registry: shared by recipe hash, and the default node's choice.
+//! Node images from a real registry: sharing by recipe hash, and the choice of the default node.
 //!
-//! The registry runs on an engine of the test's own, and nothing asks any other. The images
-//! are small: what is in them does not matter here.
+//! The registry runs on an engine of the test's own, and no other registry is used. The images are
+//! small, because their content does not matter here.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -22,11 +22,11 @@ use kubenest_forge::image::DefaultNode;
 use kubenest_recipe::recipe::Content;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// What a registry that does not answer may cost, on a busy machine too.
+/// How long a registry that does not answer may delay, even on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// An address at which nobody listens, nor will: another engine may take that of a registry that
-/// has ended.
+/// An address at which nobody listens. Its port stays bound, because another engine could take the
+/// port of a registry that has ended.
 struct Absent(TcpSocket);
 
 impl Absent {
@@ -41,12 +41,12 @@ impl Absent {
     }
 }
 
-/// Somebody's part of the registry.
+/// A team's repository in the registry.
 fn team(registry: &LocalRegistry) -> String {
     format!("{}/team", registry.address())
 }
 
-/// An image under the name of the recipe's node image, with the hash of a recipe on it.
+/// A small image with the name of the recipe's node image, labelled with this recipe hash.
 async fn node_image(engine: &Docker, recipe: &Recipe, hash: &str) -> Result<NodeImage> {
     let small = SmallImage::load(engine, hash).await?;
     let reference = NodeImage::reference_of(recipe);
@@ -110,7 +110,7 @@ async fn an_image_of_another_recipe_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_absent_or_silent_registry_costs_seconds_and_no_failure() -> Result<()> {
+async fn an_absent_or_silent_registry_delays_only_for_seconds() -> Result<()> {
     on_own_engine(|engine| async move {
         let recipe = Recipe::named(RECIPE)?;
         let (absent, silent) = (

@@ -1,5 +1,5 @@
-//! Helpers of the image-gc-protection suite: a node whose images have a small disk of their own,
-//! images to put there, and the kubelet's own words.
+//! Helpers of the image-gc-protection suite: a node with a small disk for images, images to load,
+//! and the kubelet's journal.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -19,34 +19,35 @@ use kubenest::{
     wait::{self, Probe},
 };
 
-/// A node whose containerd heeds pins.
+/// A node whose containerd respects pins.
 pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
-/// A node whose containerd takes the label and does not act on it.
+/// A node whose containerd stores the pin's label but ignores it.
 pub const CONTAINERD_1_6: &str = "v1.32.1-containerd-1.6.20";
 
-/// A kubelet that evicts at a disk of images less than a fifth free. Its high threshold is 100.
+/// A kubelet that evicts when less than a fifth of the image disk is free. Its high threshold is
+/// 100.
 pub const EVICTING: &str = "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, \
      evictionHard: {imagefs.available: 20%}, logging: {verbosity: 2}}";
 
-/// The label by which containerd knows an image as pinned.
+/// The label that marks an image as pinned in containerd.
 pub const PINNED: &str = "io.cri-containerd.pinned=pinned";
 
-/// Percent of the disk in use that every kubelet here but the protected one acts on.
+/// Disk usage, in percent, at which every kubelet here acts except the protected one.
 pub const FULL: u64 = 90;
 
-/// The kubelet's word that its thresholds delete nothing.
+/// The kubelet's message that its thresholds delete nothing.
 pub const OFF: &str = "ImageGCHighThresholdPercent is set 100 and ImageMaximumGCAge is 0, \
                        Disable image GC";
 
-/// The disk of images; those that the node comes with take half of it.
+/// Size of the image disk; the node's own images take half of it.
 const DISK_MIB: u64 = 1200;
 
 const FILLER: &str = "/var/lib/containerd/filler";
 
-/// Twice the eviction manager's period, and what a busy machine adds.
+/// Twice the eviction manager's period, plus time for a busy machine.
 pub const SOON: Duration = Duration::from_secs(180);
 
-/// One node with a small disk of images, on which the gate does not demand room.
+/// One node with a small image disk, on which the gate does not require free space.
 pub fn spec(recipe: &str) -> Result<ClusterSpec> {
     telemetry::start();
     let node = NodeSpec::control_plane().with_image_disk(DISK_MIB);
@@ -54,14 +55,14 @@ pub fn spec(recipe: &str) -> Result<ClusterSpec> {
     Ok(spec.with_tolerated("disk"))
 }
 
-/// Loads an image of its own content; what becomes of its pin is returned beside it.
+/// Loads an image with unique content, and returns it with the state of its pin.
 pub async fn load(case: &Case<'_>, mark: &str) -> Result<(SmallImage, Pin)> {
     let small = SmallImage::load(case.cluster().docker(), mark).await?;
     let loaded = case.cluster().images().load(small.reference()).await?;
     Ok((small, loaded.nodes[0].pin))
 }
 
-/// Takes an image's pin behind kubenest's back.
+/// Removes an image's pin without kubenest's knowledge.
 pub async fn unpin(node: &Node, name: &str) -> Result<()> {
     let unpin = "io.cri-containerd.pinned=";
     ctr(node, &["images", "label", name, unpin]).await?;
@@ -73,19 +74,19 @@ pub async fn row(node: &Node, name: &str) -> Result<String> {
     ctr(node, &["images", "ls", &format!("name=={name}")]).await
 }
 
-/// The witness that shares no code with kubenest.
+/// Runs `ctr`, which shares no code with kubenest.
 async fn ctr(node: &Node, args: &[&str]) -> Result<String> {
     let argv = [&["ctr", "--namespace", "k8s.io"], args].concat();
     Ok(node.exec_ok(&argv).await?.text())
 }
 
-/// What CRI says of an image; `None` when it has none of that name.
+/// The image according to CRI; `None` if there is none of this name.
 pub async fn find(node: &Node, name: &str) -> Result<Option<Image>> {
     Ok(cri(node).await?.image(name).await?)
 }
 
-/// Fills the disk of images to at least so many percent, and returns how many were measured.
-/// What containerd cleans up after a load makes room again, which is filled as well.
+/// Fills the image disk to at least this many percent, and returns the measured usage. It fills the
+/// disk again when containerd's cleanup after a load frees space.
 pub async fn fill(node: &Node, percent: u64) -> Result<u64> {
     let filled = AtomicU64::new(0);
     let look = async || {
@@ -110,7 +111,7 @@ pub async fn fill(node: &Node, percent: u64) -> Result<u64> {
 }
 
 /// Waits until the kubelet has removed an image.
-pub async fn collected(node: &Node, name: &str, deadline: Duration) -> Result<()> {
+pub async fn wait_until_collected(node: &Node, name: &str, deadline: Duration) -> Result<()> {
     let cri = cri(node).await?;
     let what = format!("'{name}' to be collected");
     wait::until(&what, deadline, async || match cri.image(name).await {
@@ -122,8 +123,8 @@ pub async fn collected(node: &Node, name: &str, deadline: Duration) -> Result<()
     Ok(())
 }
 
-/// Waits until the kubelet's journal has these words so many times; returns all of it.
-pub async fn says(node: &Node, words: &str, times: usize) -> Result<String> {
+/// Waits until the kubelet's journal has these words this many times; returns the whole journal.
+pub async fn wait_for_words(node: &Node, words: &str, times: usize) -> Result<String> {
     let what = format!("'{words}' {times} times");
     let journal = wait::until(&what, SOON, async || match journal(node).await {
         Ok(text) if text.matches(words).count() >= times => Probe::Ready(text),
@@ -139,8 +140,8 @@ pub async fn journal(node: &Node) -> Result<String> {
     Ok(node.exec_ok(&argv).await?.text())
 }
 
-/// The pod of an image for a node under disk pressure: no scheduler gives it any, and the kubelet
-/// lets only critical ones in.
+/// A pod of an image for a node under disk pressure: it names its node, because the scheduler
+/// avoids it, and is critical, because the kubelet admits no other.
 pub fn critical_pod(node: &Node, small: &SmallImage, name: &str) -> Pod {
     let mut pod = small.pod(name, small.reference());
     if let Some(spec) = &mut pod.spec {
@@ -160,7 +161,7 @@ struct Disk {
     used: u64,
 }
 
-/// The file system that CRI names, measured.
+/// Measures the file system that CRI names.
 async fn disk(node: &Node) -> Result<Disk> {
     let folders = cri(node).await?.image_folders().await?;
     let folder = folders

@@ -1,22 +1,22 @@
-//! Images loaded into a node survive the kubelet's collection of images.
+//! Images loaded into a node survive the kubelet's image garbage collection.
 //!
-//! A node in a container sees the disk of the machine it runs on. When that is full, its kubelet
-//! deletes images that no container uses; those that were loaded are in no registry, and the
-//! next pod that needs one gets ErrImageNeverPull or ErrImagePull. Two paths lead there: the
-//! thresholds of image garbage collection, and eviction at a full disk, which knows no threshold.
-//! Pins keep images on both, where containerd and kubelet heed them.
+//! A node in a container sees the disk of the machine it runs on. When that disk is full, its
+//! kubelet deletes images that no container uses. Loaded images are in no registry, so the next pod
+//! that needs one gets ErrImageNeverPull or ErrImagePull. There are two paths: the thresholds of
+//! image garbage collection, and eviction at a full disk, which ignores the thresholds. Pins
+//! protect images on both paths if containerd and kubelet respect them.
 //!
 //! Regression test for <https://github.com/kubernetes-sigs/cluster-api/issues/11856> and
 //! <https://github.com/kubernetes-sigs/cluster-api/pull/11904>. Obsolete when kubelets no longer
 //! delete images that cannot be pulled again.
 
-/// Images that nothing protects, or a pin that nobody heeds.
+/// Images that nothing protects, or a pin that containerd ignores.
 mod affected {
     use std::time::Duration;
 
     use image_gc_protection::{
-        CONTAINERD_1_6, CONTAINERD_2_0, EVICTING, FULL, OFF, PINNED, SOON, collected, critical_pod,
-        fill, find, load, row, says, spec,
+        CONTAINERD_1_6, CONTAINERD_2_0, EVICTING, FULL, OFF, PINNED, SOON, critical_pod, fill,
+        find, load, row, spec, wait_for_words, wait_until_collected,
     };
     use kubenest::{
         images::Pin,
@@ -25,7 +25,7 @@ mod affected {
         wait::{self, Probe},
     };
 
-    /// The trap: a high threshold of 100 turns off one of two paths.
+    /// The trap: a high threshold of 100 turns off only one of the two paths.
     #[tokio::test]
     async fn eviction_deletes_an_unpinned_image_although_the_threshold_is_100() -> anyhow::Result<()>
     {
@@ -34,17 +34,17 @@ mod affected {
         cluster
             .case(async |case| {
                 let node = case.node();
-                says(node, OFF, 1).await?;
+                wait_for_words(node, OFF, 1).await?;
                 let (lost, pin) = load(case, "unprotected").await?;
                 assert_eq!(pin, Pin::Held);
                 case.cluster().images().release(lost.reference()).await?;
                 let id = find(node, lost.reference()).await?.expect("must be there").id;
 
                 fill(node, FULL).await?;
-                collected(node, lost.reference(), SOON).await?;
+                wait_until_collected(node, lost.reference(), SOON).await?;
                 case.note_failure_shown();
                 let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
-                let journal = says(node, &removal, 1).await?;
+                let journal = wait_for_words(node, &removal, 1).await?;
                 for words in [
                     "\"Eviction manager: attempting to reclaim\" resourceName=\"ephemeral-storage\"",
                     "\"Attempting to delete unused images\"",
@@ -62,7 +62,7 @@ mod affected {
                 let reasons = "ErrImagePull ErrImageNeverPull";
                 let what = format!("its containers to wait: {reasons}");
                 let seen = objects::until(case.api(), "needs-it", &what, SOON, |pod| {
-                    let seen = pod.map(waiting).unwrap_or_default();
+                    let seen = pod.map(waiting_reasons).unwrap_or_default();
                     match seen == reasons {
                         true => Probe::Ready(seen),
                         false => Probe::Pending(seen),
@@ -77,8 +77,8 @@ mod affected {
         Ok(cluster.down().await?)
     }
 
-    /// Why each container waits, by their names.
-    fn waiting(pod: &Pod) -> String {
+    /// The reasons why containers wait, sorted by container name.
+    fn waiting_reasons(pod: &Pod) -> String {
         let status = pod.status.clone().unwrap_or_default();
         let mut statuses = status.container_statuses.unwrap_or_default();
         statuses.sort_by(|a, b| a.name.cmp(&b.name));
@@ -88,14 +88,15 @@ mod affected {
         reasons.collect::<Vec<_>>().join(" ")
     }
 
-    /// A containerd that takes the pin's label and tells the kubelet nothing of it: the guard
-    /// says who took the image from the test that ran.
+    /// This containerd stores the pin's label but does not report it to the kubelet. kubenest's
+    /// guard fails the running test and says who removed the image.
     #[tokio::test]
-    async fn containerd_1_6_20_lets_a_pinned_image_go_and_the_guard_tells() -> anyhow::Result<()> {
+    async fn containerd_1_6_20_deletes_a_pinned_image_and_the_guard_reports_it()
+    -> anyhow::Result<()> {
         let spec = spec(CONTAINERD_1_6)?.with_image_collection();
         let cluster = spec.with_kubeadm_patch(EVICTING)?.boot().await?;
         let mut loaded = None;
-        let told = cluster.case(async |case| {
+        let error = cluster.case(async |case| {
             let node = case.node();
             let (small, pin) = load(case, "pinned in vain").await?;
             assert_eq!(pin, Pin::Ignored);
@@ -105,11 +106,11 @@ mod affected {
             assert!(!image.pinned, "CRI of 1.6.20 heeds the pin");
             loaded = Some((small, image.id));
             fill(node, FULL).await?;
-            // What a test does when it loses an image: it waits for what cannot come.
+            // A test that loses an image waits for something that cannot happen any more.
             let forever = async || Probe::<()>::Pending("nothing".to_owned());
             Ok(wait::until("what needs the image", 2 * SOON, forever).await?)
         });
-        let told = format!("{:#}", told.await.expect_err("the image must be missed"));
+        let error = format!("{:#}", error.await.expect_err("the image must be missed"));
         let (small, id) = loaded.expect("must be loaded");
         let node = cluster.control_plane().name();
         let gone = format!(
@@ -118,13 +119,13 @@ mod affected {
         );
         let words = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
         for words in [gone, "the kubelet removed it".to_owned(), words] {
-            assert!(told.contains(&words), "no {words} in: {told}");
+            assert!(error.contains(&words), "no {words} in: {error}");
         }
         small.remove().await?;
         Ok(cluster.down().await?)
     }
 
-    /// The path by the thresholds. A kubelet's first pass mostly fails, for want of statistics;
+    /// The path of the thresholds. A kubelet's first pass usually fails for lack of statistics, and
     /// the next comes five minutes later.
     mod long {
         use super::*;
@@ -146,15 +147,16 @@ mod affected {
                         .expect("must be there")
                         .id;
                     fill(node, FULL).await?;
-                    // To a kubelet that starts these images are old: one that runs looks for new
-                    // ones every five minutes, and would not delete them before its third pass.
+                    // A restarted kubelet takes existing images for old. A running one looks for
+                    // new images every five minutes, and would not delete them before its third
+                    // pass.
                     node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
-                    collected(node, lost.reference(), Duration::from_secs(400)).await?;
+                    wait_until_collected(node, lost.reference(), Duration::from_secs(400)).await?;
                     let over = "\"Disk usage on image filesystem is over the high threshold, trying \
                          to free bytes down to the low threshold\" usage=";
-                    says(node, over, 1).await?;
+                    wait_for_words(node, over, 1).await?;
                     let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
-                    let journal = says(node, &removal, 1).await?;
+                    let journal = wait_for_words(node, &removal, 1).await?;
                     assert!(journal.contains("highThreshold=85"), "{journal}");
                     assert!(!journal.contains("Eviction manager: attempting to reclaim"));
                     assert!(
@@ -171,11 +173,11 @@ mod affected {
     }
 }
 
-/// What kubenest does unasked: settings that delete nothing, and pins.
+/// kubenest's default protection: kubelet settings that delete nothing, and pins.
 mod fixed {
     use image_gc_protection::{
-        CONTAINERD_2_0, FULL, OFF, PINNED, SOON, collected, cri, critical_pod, fill, find, journal,
-        load, row, says, spec, unpin,
+        CONTAINERD_2_0, FULL, OFF, PINNED, SOON, cri, critical_pod, fill, find, journal, load, row,
+        spec, unpin, wait_for_words, wait_until_collected,
     };
     use kubenest::{
         Case, Cluster, ClusterSpec, ErrorKind,
@@ -187,11 +189,12 @@ mod fixed {
     /// The kubelet's configuration in a node.
     const CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
-    /// A flag of the kubelet: it wins over the file.
+    /// A flag of the kubelet, which overrides the configuration file.
     const EVICT: &str = "--eviction-hard=imagefs.available<20%";
 
-    /// One node, one protection after the other: all of them, then the threshold and the pin
-    /// without the eviction settings, beside an unpinned image that shows the collector at work.
+    /// One node with one protection after the other: first all of them; then threshold and pin
+    /// without the eviction settings, beside an unpinned image that proves that the collector
+    /// works.
     #[tokio::test]
     async fn each_protection_keeps_images() -> anyhow::Result<()> {
         let watched =
@@ -200,7 +203,7 @@ mod fixed {
         let cluster = spec.boot().await?;
         let (kept, control, removed) = cluster
             .case(async |case| {
-                equal_thresholds_are_refused_in_the_kubelets_words(case).await?;
+                check_equal_thresholds_are_refused(case).await?;
                 let (kept, pin) = load(case, "protected").await?;
                 assert_eq!(pin, Pin::Held);
                 let (control, _) = load(case, "only settings protect it").await?;
@@ -209,12 +212,12 @@ mod fixed {
                 Ok((kept, control, removed))
             })
             .await?;
-        a_lost_pin_is_put_back(&cluster, &kept).await?;
-        what_a_hand_removes_is_told_apart(&cluster, removed).await?;
+        check_lost_pin_is_restored(&cluster, &kept).await?;
+        check_manual_removal_is_reported(&cluster, removed).await?;
         cluster
             .case(async |case| {
-                settings_alone_keep(case, &control).await?;
-                a_pin_alone_keeps(case, &kept, &control).await?;
+                check_settings_alone_keep(case, &control).await?;
+                check_pin_alone_keeps(case, &kept, &control).await?;
                 case.create(&critical_pod(case.node(), &kept, "needs-it"))
                     .await?;
                 case.pod_ready("needs-it", SOON).await?;
@@ -234,10 +237,8 @@ mod fixed {
         Ok(cluster.down().await?)
     }
 
-    /// The pair of thresholds that protects nothing, because no kubelet starts with it.
-    async fn equal_thresholds_are_refused_in_the_kubelets_words(
-        case: &Case<'_>,
-    ) -> anyhow::Result<()> {
+    /// Equal thresholds protect nothing, because no kubelet starts with them.
+    async fn check_equal_thresholds_are_refused(case: &Case<'_>) -> anyhow::Result<()> {
         let low = "{kind: KubeletConfiguration, imageGCLowThresholdPercent: 100}";
         let spec = ClusterSpec::single_node().with_kubeadm_patch(low)?;
         let refused = spec.boot().await.expect_err("must be refused");
@@ -266,9 +267,12 @@ mod fixed {
         Ok(())
     }
 
-    /// Its label is taken between two tests, and containerd restarted: the next test starts with
-    /// the pin in place, and has it again when it is taken while it runs.
-    async fn a_lost_pin_is_put_back(cluster: &Cluster, kept: &SmallImage) -> anyhow::Result<()> {
+    /// The pin's label is removed between two tests, and containerd restarted: the next test starts
+    /// with the pin restored. A label removed during the test is restored as well.
+    async fn check_lost_pin_is_restored(
+        cluster: &Cluster,
+        kept: &SmallImage,
+    ) -> anyhow::Result<()> {
         let node = cluster.control_plane();
         unpin(node, kept.reference()).await?;
         let restart = ["systemctl", "restart", "containerd"];
@@ -299,34 +303,37 @@ mod fixed {
             .await
     }
 
-    /// Removed by whom no kubelet knows, as `crictl rmi` does it: pins are no matter to that.
-    async fn what_a_hand_removes_is_told_apart(
+    /// Removed through CRI without the kubelet, as by `crictl rmi`, which ignores pins.
+    async fn check_manual_removal_is_reported(
         cluster: &Cluster,
         small: SmallImage,
     ) -> anyhow::Result<()> {
-        let told = cluster.case(async |case| {
+        let error = cluster.case(async |case| {
             let cri = cri(case.node()).await?;
             Ok(cri.remove_image(small.reference()).await?)
         });
-        let told = told
+        let error = error
             .await
             .expect_err("the image must be missed")
             .to_string();
-        assert!(told.contains(small.reference()), "{told}");
-        assert!(told.contains("no line of its kubelet names it"), "{told}");
-        // The next tests are about others.
+        assert!(error.contains(small.reference()), "{error}");
+        assert!(error.contains("no line of its kubelet names it"), "{error}");
+        // Stop protecting it: the next cases need only the other images.
         cluster.images().release(small.reference()).await?;
         Ok(small.remove().await?)
     }
 
-    /// A full disk, an image that nothing pins, and two rounds of the eviction manager.
-    async fn settings_alone_keep(case: &Case<'_>, control: &SmallImage) -> anyhow::Result<()> {
+    /// Two rounds of the eviction manager on a full disk leave an unpinned image.
+    async fn check_settings_alone_keep(
+        case: &Case<'_>,
+        control: &SmallImage,
+    ) -> anyhow::Result<()> {
         let node = case.node();
-        says(node, OFF, 1).await?;
+        wait_for_words(node, OFF, 1).await?;
         fill(node, FULL).await?;
         let round = "\"Eviction manager: no resources are starved\"";
         let before = journal(node).await?.matches(round).count();
-        let journal = says(node, round, before + 2).await?;
+        let journal = wait_for_words(node, round, before + 2).await?;
         assert!(
             !journal.contains("Attempting to delete unused images"),
             "{journal}"
@@ -339,8 +346,8 @@ mod fixed {
         Ok(())
     }
 
-    /// The same disk and images under a kubelet whose flags have it evict.
-    async fn a_pin_alone_keeps(
+    /// The same disk and images under a kubelet whose flags make it evict.
+    async fn check_pin_alone_keeps(
         case: &Case<'_>,
         kept: &SmallImage,
         control: &SmallImage,
@@ -354,10 +361,10 @@ mod fixed {
         node.write_files(&[FileEntry::new("/etc/default/kubelet", flag)])
             .await?;
         node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
-        collected(node, control.reference(), SOON).await?;
+        wait_until_collected(node, control.reference(), SOON).await?;
         let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
-        says(node, &removal, 1).await?;
-        // The pass that took the one has left the other.
+        wait_for_words(node, &removal, 1).await?;
+        // The pass that removed the unpinned image left the pinned one.
         let image = find(node, kept.reference()).await?;
         assert!(
             image.is_some_and(|image| image.pinned),

@@ -14,29 +14,29 @@ use kubenest::{
 use kubenest_fixtures::cri_client::CriClient;
 use serde_json::{Value, json};
 
-/// The client whose cri-api has no image in a mount.
+/// A client whose cri-api has no image in a mount.
 pub const OLD_CLIENT: &str = "0.30.0";
-/// A client whose cri-api has it.
+/// A client whose cri-api has an image in a mount.
 pub const NEW_CLIENT: &str = "0.34.0";
 
-/// What containerd says of a mount without host path and, as it sees it, without image.
+/// containerd's error for a mount without host path, and without an image as far as it can see.
 pub const NO_HOST_PATH: &str = "failed to generate container \"…\" spec: failed to generate \
      spec: failed to mkdir \"\": mkdir : no such file or directory";
 
 /// CRI-O's socket in a node.
 pub const CRI_O_SOCKET: &str = "/var/run/crio/crio.sock";
-/// An image that every node built here has.
+/// An image that every node built by kubenest has.
 pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
 
-/// A few seconds, on a machine that has nothing else to do.
+/// A few seconds suffice on an idle machine.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Where the volume is in a container, and what shows its content.
+/// The volume's path in a container, and the command that shows its content.
 const VOLUME: &str = "/volume";
 const SHOW: [&str; 3] = ["/bin/busybox", "cat", "/volume/mark"];
 const STAY: [&str; 3] = ["/bin/busybox", "sleep", "3600"];
 
-/// One node whose API server and kubelet know image volumes, whatever its containerd knows.
+/// One node whose API server and kubelet support image volumes, whether or not its containerd does.
 pub fn spec(recipe: &str) -> kubenest::Result<ClusterSpec> {
     ClusterSpec::single_node()
         .with_recipe(recipe)?
@@ -47,7 +47,7 @@ pub fn spec(recipe: &str) -> kubenest::Result<ClusterSpec> {
         )
 }
 
-/// A small image of its own, side-loaded into the node's containerd. No registry has it.
+/// A small unique image, side-loaded into the node's containerd. No registry has it.
 pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
     let docker = case.cluster().docker();
     let image = SmallImage::load(docker, &format!("{mark} in {}", case.namespace())).await?;
@@ -55,7 +55,7 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
     let import = ["ctr", "--namespace", "k8s.io", "images", "import", "-"];
     case.node().exec_with(&import, archive).await?;
     let cri = case.node().cri().await?;
-    // CRI hears of what others imported a moment later.
+    // CRI sees images that other clients imported with a short delay.
     case.until("CRI to see the image", SOON, async || {
         match cri.image(image.reference()).await {
             Ok(found) => Probe::from_option(found.map(drop), || "it does not".into()),
@@ -66,16 +66,16 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
     Ok(image)
 }
 
-/// What a CRI client got that asked for a container of an image with the same image as volume.
+/// The result of a CRI client's request for a container that mounts its own image as a volume.
 #[derive(Debug)]
 pub struct Mounted {
-    /// What a file in the volume says to the container.
+    /// The content of a file in the volume, read in the container.
     pub content: String,
-    /// The mount, as the runtime tells of it.
+    /// The mount, as the runtime reports it.
     pub mount: Value,
 }
 
-/// Asks for it; the inner error has the words of the client.
+/// Requests such a container; the inner error is the client's own message.
 pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<Mounted, String>> {
     let (pod, container) = (
         "/run/image-volume/pod.json",
@@ -87,23 +87,24 @@ pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<Mounted
         FileEntry::new(container, container_config.to_string()),
     ];
     client.node().write_files(&files).await?;
-    let id = field(&ok(client, &["runp", pod]).await?, "pod_sandbox_id")?;
+    let id = field(&call_ok(client, &["runp", pod]).await?, "pod_sandbox_id")?;
     let created = client.call(&["create", &id, container, pod]).await?;
     if created.status != 0 {
         return Ok(Err(created.stderr.trim().to_owned()));
     }
     let container = field(&created.text(), "container_id")?;
-    ok(client, &["start", &container]).await?;
+    call_ok(client, &["start", &container]).await?;
     let show = [&["exec", container.as_str()][..], &SHOW].concat();
-    let content = ok(client, &show).await?.trim_end().to_owned();
-    let status = ok(client, &["inspect", &container]).await?;
+    let content = call_ok(client, &show).await?.trim_end().to_owned();
+    let status = call_ok(client, &["inspect", &container]).await?;
     let mut status: Value = serde_json::from_str(&status).context("the container's status")?;
     let mount = status["status"]["mounts"][0].take();
-    ok(client, &["rmp", &id]).await?;
+    call_ok(client, &["rmp", &id]).await?;
     Ok(Ok(Mounted { content, mount }))
 }
 
-/// As in CRI-O's own test of image volumes; on the node's network, so that none is needed.
+/// Pod and container as in CRI-O's own test of image volumes; on the node's network, so that no CNI
+/// is needed.
 fn configs(image: &str) -> (Value, Value) {
     let pod = json!({
         "metadata": {"name": "image-volume", "uid": "image-volume", "namespace": "suite"},
@@ -126,7 +127,7 @@ fn configs(image: &str) -> (Value, Value) {
     (pod, container)
 }
 
-async fn ok(client: &CriClient<'_>, command: &[&str]) -> Result<String> {
+async fn call_ok(client: &CriClient<'_>, command: &[&str]) -> Result<String> {
     let output = client.call(command).await?;
     Ok(output.demand(client.node().name(), command)?.text())
 }
@@ -139,28 +140,28 @@ fn field(answer: &str, name: &str) -> Result<String> {
         .to_owned())
 }
 
-/// Stops the kubelet, which removes pods that it does not know.
-pub async fn without_kubelet(node: &Node) -> Result<()> {
+/// Stops the kubelet, which would remove pods that it does not know.
+pub async fn stop_kubelet(node: &Node) -> Result<()> {
     node.exec_ok(&["systemctl", "stop", "kubelet"]).await?;
     Ok(())
 }
 
-/// Waits until a service of a node runs.
-pub async fn runs(node: &Node, service: &str) -> Result<()> {
+/// Waits until a systemd service of a node is active.
+pub async fn wait_until_active(node: &Node, service: &str) -> Result<()> {
     let active = ["systemctl", "is-active", service];
-    let runs = wait::until(service, SOON, async || match node.exec(&active).await {
+    let active_wait = wait::until(service, SOON, async || match node.exec(&active).await {
         Ok(output) if output.status == 0 => Probe::Ready(()),
         Ok(output) => Probe::Pending(output.text()),
         Err(error) => Probe::Failed(error),
     });
     let words = ["journalctl", "--no-pager", "--lines=20", "--unit", service];
-    match runs.await {
+    match active_wait.await {
         Ok(()) => Ok(()),
         Err(error) => Err(error).context(node.exec_ok(&words).await?.text()),
     }
 }
 
-/// A message without the container's id.
+/// A message with `…` in place of the container's id.
 pub fn without_id(message: &str) -> String {
     let mut parts: Vec<&str> = message.splitn(3, '"').collect();
     if let [before, id, _] = &mut parts[..]
@@ -171,7 +172,7 @@ pub fn without_id(message: &str) -> String {
     parts.join("\"")
 }
 
-/// Makes a pod of an image that mounts the same image as a volume.
+/// Creates a pod that mounts its own image as a volume.
 pub async fn create_pod(case: &Case<'_>, name: &str, image: &SmallImage) -> Result<()> {
     let reference = image.reference().to_owned();
     let words = |words: &[&str]| Some(words.iter().map(|&word| word.to_owned()).collect());
@@ -205,7 +206,7 @@ pub async fn create_pod(case: &Case<'_>, name: &str, image: &SmallImage) -> Resu
     Ok(())
 }
 
-/// What a file in the volume says to the container of a pod that runs.
+/// The content of a file in the volume, read in the container of a running pod.
 pub async fn read_in_pod(case: &Case<'_>, name: &str) -> Result<String> {
     let pod = case.pod_ready(name, SOON).await?;
     let statuses = pod.status.and_then(|status| status.container_statuses);
@@ -226,7 +227,7 @@ pub async fn read_in_pod(case: &Case<'_>, name: &str) -> Result<String> {
     Ok(shown.text().trim_end().to_owned())
 }
 
-/// Waits until the kubelet gives up on a pod's container; returns what it was told.
+/// Waits until the kubelet gives up on a pod's container; returns the runtime's message.
 pub async fn create_error(case: &Case<'_>, name: &str) -> Result<String> {
     let what = "the container to end in CreateContainerError";
     let wait = objects::until(case.api::<Pod>(), name, what, SOON, |pod| {

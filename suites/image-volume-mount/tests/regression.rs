@@ -1,9 +1,9 @@
 //! A container mounts an image as a volume.
 //!
-//! cri-api v0.31 put an image into a mount. A client of an older release drops that field from
-//! a configuration unsaid, and a runtime that does not know or heed it overlooks it: either way
-//! the mount arrives without image and without host path. containerd: `failed to mkdir ""`,
-//! CRI-O: `mount.HostPath is empty`. containerd mounts images since 2.1, CRI-O since 1.31.
+//! cri-api v0.31 added an image field to mounts. A client of an older release silently drops that
+//! field, and a runtime that does not support it ignores it: either way the mount has neither an
+//! image nor a host path. containerd then fails with `failed to mkdir ""`, CRI-O with
+//! `mount.HostPath is empty`. containerd mounts images since 2.1, CRI-O since 1.31.
 //!
 //! Regression test for <https://github.com/cri-o/cri-o/issues/8404> and
 //! <https://github.com/containerd/containerd/pull/10579>. Obsolete when no supported client
@@ -19,7 +19,7 @@ mod affected {
 
     use image_volume_mount::{
         CRI_O_SOCKET, NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, PAUSE, create_error, create_pod, load,
-        mount, runs, spec, without_id, without_kubelet,
+        mount, spec, stop_kubelet, wait_until_active, without_id,
     };
     use kubenest::{
         Case, Cluster, ClusterSpec,
@@ -44,7 +44,7 @@ mod affected {
         cluster: Cluster,
     ) -> anyhow::Result<()> {
         cluster
-            .case(async |case| no_image_is_mounted(case, OLD_CLIENT).await)
+            .case(async |case| assert_no_image_is_mounted(case, OLD_CLIENT).await)
             .await?;
         Ok(cluster.down().await?)
     }
@@ -57,12 +57,12 @@ mod affected {
         cluster: Cluster,
     ) -> anyhow::Result<()> {
         cluster
-            .case(async |case| no_image_is_mounted(case, NEW_CLIENT).await)
+            .case(async |case| assert_no_image_is_mounted(case, NEW_CLIENT).await)
             .await?;
         Ok(cluster.down().await?)
     }
 
-    /// It knows the field already, and does nothing with it.
+    /// containerd 2.0 knows the field already, but does nothing with it.
     #[tokio::test]
     async fn containerd_2_0_overlooks_the_image() -> anyhow::Result<()> {
         let cluster = spec(CONTAINERD_2_0)?.boot().await?;
@@ -70,12 +70,12 @@ mod affected {
             .case(async |case| {
                 let image = load(case, "overlooked").await?;
                 create_pod(case, "reader", &image).await?;
-                let told = create_error(case, "reader").await?;
+                let message = create_error(case, "reader").await?;
                 case.note_failure_shown();
                 image.remove().await?;
-                assert_eq!(without_id(&told), NO_HOST_PATH);
+                assert_eq!(without_id(&message), NO_HOST_PATH);
 
-                // The gate says so without a pod, to whoever asks for image volumes.
+                // The gate reports the same without a pod, if image volumes are expected.
                 let expected = Expected::default().with_image_volumes();
                 let nodes = case.cluster().nodes();
                 let gate = health::gate(nodes, &case.client(), &expected).await;
@@ -84,7 +84,7 @@ mod affected {
                 assert!(refusal.starts_with(check), "{refusal}");
                 assert!(refusal.contains("failed to mkdir \"\""), "{refusal}");
 
-                no_image_is_mounted(case, NEW_CLIENT).await?;
+                assert_no_image_is_mounted(case, NEW_CLIENT).await?;
                 let kept = case.evidence().await?;
                 kept.assert_cause("image-volume-empty-host-path");
                 Ok(())
@@ -93,21 +93,21 @@ mod affected {
         Ok(cluster.down().await?)
     }
 
-    async fn no_image_is_mounted(case: &Case<'_>, client: &str) -> anyhow::Result<()> {
+    async fn assert_no_image_is_mounted(case: &Case<'_>, client: &str) -> anyhow::Result<()> {
         let image = load(case, &format!("asked for by {client}")).await?;
-        without_kubelet(case.node()).await?;
+        stop_kubelet(case.node()).await?;
         let client = CriClient::install(client, case.node(), SOCKET).await?;
-        let told = mount(&client, image.reference()).await?;
+        let message = mount(&client, image.reference()).await?;
         case.note_failure_shown();
         image.remove().await?;
         let expected = format!("rpc error: code = Unknown desc = {NO_HOST_PATH}");
-        let told = without_id(&told.expect_err("the container must not be made"));
-        case.note_observed(expected.as_str(), told.as_str());
-        assert_eq!(told, expected);
+        let message = without_id(&message.expect_err("the container must not be made"));
+        case.note_observed(expected.as_str(), message.as_str());
+        assert_eq!(message, expected);
         Ok(())
     }
 
-    /// Needs a recipe with the runtime cri-o, whose programs no registry of packages has.
+    /// Needs a recipe with the runtime cri-o, whose programs are in no package registry.
     #[tokio::test]
     async fn an_old_client_asks_cri_o_for_an_empty_host_path() -> anyhow::Result<()> {
         let Some(recipe) = &settings().crio else {
@@ -124,16 +124,16 @@ mod affected {
             has_crio,
             "KUBENEST_CRIO: {recipe:?} has no `runtime: cri-o`"
         );
-        let told = async {
+        let message = async {
             let node = image.start(&docker, &name).await?;
-            runs(&node, "crio").await?;
+            wait_until_active(&node, "crio").await?;
             let client = CriClient::install(OLD_CLIENT, &node, CRI_O_SOCKET).await?;
             mount(&client, PAUSE).await
         };
-        let told = told.await;
+        let message = message.await;
         docker.remove_container(&name).await?;
-        let told = told?.expect_err("the container must not be made");
-        assert!(told.ends_with("mount.HostPath is empty"), "{told}");
+        let message = message?.expect_err("the container must not be made");
+        assert!(message.ends_with("mount.HostPath is empty"), "{message}");
         Ok(())
     }
 
@@ -158,7 +158,7 @@ mod affected {
 /// A client and a runtime that both know images in mounts.
 mod fixed {
     use image_volume_mount::{
-        NEW_CLIENT, create_pod, load, mount, read_in_pod, spec, without_kubelet,
+        NEW_CLIENT, create_pod, load, mount, read_in_pod, spec, stop_kubelet,
     };
     use kubenest_fixtures::cri_client::CriClient;
     use kubenest_node::node::containerd::SOCKET;
@@ -167,7 +167,7 @@ mod fixed {
 
     #[tokio::test]
     async fn containerd_2_1_mounts_the_image_for_client_and_kubelet() -> anyhow::Result<()> {
-        // The gate tries an image volume, and lets this node pass.
+        // The gate tries an image volume, and passes this node.
         let cluster = spec(CONTAINERD_2_1)?.with_image_volumes();
         let cluster = cluster.with_cri_client(NEW_CLIENT)?.boot().await?;
         cluster
@@ -177,7 +177,7 @@ mod fixed {
                 let read = read_in_pod(case, "reader").await?;
                 assert_eq!(read, image.mark());
 
-                without_kubelet(case.node()).await?;
+                stop_kubelet(case.node()).await?;
                 let client = CriClient::install(NEW_CLIENT, case.node(), SOCKET).await?;
                 let mounted = mount(&client, image.reference()).await?;
                 let mounted = mounted.expect("the image must be mounted");

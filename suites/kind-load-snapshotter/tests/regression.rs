@@ -53,7 +53,7 @@ mod affected {
     }
 }
 
-/// kind v0.27 anywhere, and containerd 1.7 with either.
+/// kind v0.27 on any containerd, and containerd 1.7 with any kind.
 mod fixed {
     use kind_load_snapshotter::{CONTAINERD_1_7, CONTAINERD_2_0, load, run_from};
     use kubenest::Cluster;

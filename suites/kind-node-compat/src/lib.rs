@@ -1,5 +1,5 @@
-//! Helpers of the kind-node-compat suite: the matrix as it is told, as kind shows it and as the
-//! health gate sees it.
+//! Helpers of the kind-node-compat suite: the matrix of kind and containerd according to kubenest's
+//! table, to the real kind and to the health gate.
 
 use std::{fmt, time::Duration};
 
@@ -15,30 +15,30 @@ use kubenest_fixtures::{kind::Kind, registry::LocalRegistry};
 use kubenest_health::health;
 use kubenest_recipe::compat::{self, Verdict};
 
-/// The node whose containerd writes its configuration in version 2.
+/// A node whose containerd writes its configuration in version 2.
 pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
-/// In version 3.
+/// A node with configuration version 3.
 pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
-/// In version 3 too, and what it unpacks for another snapshotter has been seen to fail.
+/// A node with configuration version 3, whose imports for another snapshotter are known to fail.
 pub const CONTAINERD_2_1: &str = "v1.32.1-containerd-2.1.9";
-/// In version 4.
+/// A node with configuration version 4.
 pub const CONTAINERD_2_3: &str = "v1.32.1-containerd-2.3.4";
 
-/// What kind v0.26 says to a configuration of version 3 and later.
+/// The error of kind v0.26 for a configuration of version 3 or later.
 pub const NOT_DETECTED: &str = "ERROR: failed to detect containerd snapshotter";
-/// What kind v0.27 to v0.31 says to one of version 4.
+/// The error of kind v0.27 to v0.31 for a configuration of version 4.
 pub const UNKNOWN_VERSION: &str =
     "ERROR: unknown containerd config version: 4 (supported versions: 2 and 3)";
 
-/// How soon CRI sees an image that is there.
+/// How long CRI may take to see an imported image.
 const SEEN: Duration = Duration::from_secs(60);
 
-/// Whether images can be loaded, and if not, the words against it.
+/// Whether images can be loaded, and the error if not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loads {
-    /// They can.
+    /// They can be loaded.
     Yes,
-    /// They cannot.
+    /// They cannot be loaded; the error.
     No(String),
 }
 
@@ -51,23 +51,23 @@ impl fmt::Display for Loads {
     }
 }
 
-/// One kind release on the containerd of one node, by three witnesses.
+/// One kind release on the containerd of one node, judged in three ways.
 #[derive(Debug, Clone)]
 pub struct Cell {
-    /// Which release.
+    /// The kind release.
     pub kind: String,
-    /// Which containerd.
+    /// The containerd release.
     pub containerd: String,
-    /// What kubenest's table says.
+    /// The verdict of kubenest's table.
     pub told: Loads,
-    /// What the real CLI did.
+    /// The result of the real CLI.
     pub seen: Loads,
-    /// What the health gate says to a node that this release is to load into.
+    /// The verdict of the health gate when this kind release is expected to load images.
     pub gate: Loads,
 }
 
 impl Cell {
-    /// Whether the witnesses agree; the table also has to know the words.
+    /// Whether the three agree; the table must also have the right error message.
     fn agrees(&self) -> bool {
         let words = match (&self.told, &self.seen) {
             (Loads::Yes, Loads::Yes) => true,
@@ -83,16 +83,16 @@ pub async fn cells(case: &Case<'_>, kinds: &[&str]) -> Result<Vec<Cell>> {
     let containerd = &case.cluster().versions().containerd;
     let mut cells = Vec::new();
     for kind in kinds {
-        let seen = seen(case, kind).await?;
+        let seen = load_with_kind(case, kind).await?;
         if seen != Loads::Yes {
             case.note_failure_shown();
         }
         cells.push(Cell {
             kind: (*kind).to_owned(),
             containerd: containerd.clone(),
-            told: told(kind, containerd)?,
+            told: table_verdict(kind, containerd)?,
             seen,
-            gate: gate(case, kind).await?,
+            gate: gate_verdict(case, kind).await?,
         });
     }
     case.note_observed(
@@ -102,10 +102,10 @@ pub async fn cells(case: &Case<'_>, kinds: &[&str]) -> Result<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Fails with all tables when a cell is not what the table says.
+/// Fails with all three tables if they disagree in a cell.
 ///
 /// # Panics
-/// The witnesses differ.
+/// A cell differs.
 pub fn assert_agreed(cells: &[Cell]) {
     let differ: Vec<_> = cells.iter().filter(|cell| !cell.agrees()).collect();
     assert!(
@@ -127,7 +127,7 @@ fn table(cells: &[Cell], column: impl Fn(&Cell) -> &Loads) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
-fn told(kind: &str, containerd: &str) -> Result<Loads> {
+fn table_verdict(kind: &str, containerd: &str) -> Result<Loads> {
     match compat::loader(&kind.parse()?, &containerd.parse()?) {
         Verdict::KnownGood => Ok(Loads::Yes),
         Verdict::KnownBad { says, .. } => Ok(Loads::No(says)),
@@ -135,14 +135,14 @@ fn told(kind: &str, containerd: &str) -> Result<Loads> {
     }
 }
 
-async fn seen(case: &Case<'_>, release: &str) -> Result<Loads> {
+async fn load_with_kind(case: &Case<'_>, release: &str) -> Result<Loads> {
     let cluster = case.cluster();
     let kind = Kind::release(release).await?;
     let mark = format!("loaded by kind {release} in {}", case.namespace());
     let image = SmallImage::load(cluster.docker(), &mark).await?;
     let loaded = kind.load(cluster, image.reference()).await?;
     let cri = case.node().cri().await?;
-    // CRI hears of what others imported a moment later.
+    // CRI sees images that other clients imported with a short delay.
     let sees = wait::until("CRI to see the image", SEEN, async || {
         match cri.image(image.reference()).await {
             Ok(Some(_)) => Probe::Ready(true),
@@ -164,25 +164,25 @@ async fn seen(case: &Case<'_>, release: &str) -> Result<Loads> {
     })
 }
 
-async fn gate(case: &Case<'_>, release: &str) -> Result<Loads> {
+async fn gate_verdict(case: &Case<'_>, release: &str) -> Result<Loads> {
     let expected = Expected::default().with_loader(release.parse()?);
     match health::gate_runtime(case.cluster().nodes(), &expected).await {
         Ok(_) => Ok(Loads::Yes),
-        Err(error) if is_loaders(&error) => Ok(Loads::No(error.report())),
+        Err(error) if is_refused_by_loader(&error) => Ok(Loads::No(error.report())),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether the check of the loader refused, and no other.
-pub fn is_loaders(error: &kubenest::Error) -> bool {
+/// Whether only the loader check refused.
+pub fn is_refused_by_loader(error: &kubenest::Error) -> bool {
     let report = error.report();
     error.kind() == ErrorKind::Refused
         && report.contains("health check 'loader' failed")
         && !report.contains("; also ")
 }
 
-/// Publishes an image with a content of its own as `team/node:v1`, and returns its id and its
-/// digest. The engine does not have it afterwards.
+/// Publishes an image with unique content as `team/node:v1`, and returns its id and digest. The
+/// engine does not keep the image.
 pub async fn publish(
     docker: &Docker,
     registry: &LocalRegistry,

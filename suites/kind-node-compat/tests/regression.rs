@@ -1,10 +1,10 @@
-//! Which kind release loads images into which node image.
+//! Which kind releases can load images into which node images.
 //!
-//! A node image belongs to the kind release it was built for. Under another one `kind load`
+//! A node image belongs to the kind release it was built for. With another release `kind load`
 //! breaks whenever containerd writes its configuration in a newer version (3 since 2.0, 4 since
-//! 2.3) than that release reads; and a tag does not tell which image is meant, because tags are
-//! pushed again. Here the real CLIs meet the real containerds, cell by cell, and kubenest's
-//! compatibility table and its health gate have to say what happens.
+//! 2.3) than kind reads; and a tag does not identify an image, because tags are pushed again. Here
+//! each real CLI is run against each real containerd, and kubenest's compatibility table and health
+//! gate must predict the result.
 //!
 //! Regression test for <https://github.com/kubernetes-sigs/kind/issues/3853>,
 //! <https://github.com/kubernetes-sigs/kind/releases/tag/v0.32.0>,
@@ -13,11 +13,11 @@
 //! <https://github.com/containerd/containerd/issues/11606>. Obsolete when kind loads images
 //! without reading containerd's configuration.
 
-/// Pairs that fail, and references that do not say what is meant.
+/// Pairs that fail, and ambiguous image references.
 mod affected {
     use kind_node_compat::{
         CONTAINERD_2_0, CONTAINERD_2_1, CONTAINERD_2_3, Loads, NOT_DETECTED, UNKNOWN_VERSION,
-        assert_agreed, cells, is_loaders, publish,
+        assert_agreed, cells, is_refused_by_loader, publish,
     };
     use kubenest::{
         ClusterSpec, ErrorKind,
@@ -62,7 +62,7 @@ mod affected {
         Ok(cluster.down().await?)
     }
 
-    /// Nothing is known of the release, so an import decides: containerd's transfer service
+    /// The kind release is unknown, so the gate tries an import: containerd's transfer service
     /// unpacks for its default snapshotter only.
     #[tokio::test]
     async fn an_unknown_kind_is_probed_and_refused_where_imports_fail() -> anyhow::Result<()> {
@@ -71,7 +71,7 @@ mod affected {
         let spec = ClusterSpec::single_node().with_recipe(CONTAINERD_2_1)?;
         let spec = spec.with_containerd_patch(native)?.with_expected(expected);
         let error = spec.with_kind_loader("0.99.0")?.expect_refusal().await?;
-        assert!(is_loaders(&error), "{error:?}");
+        assert!(is_refused_by_loader(&error), "{error:?}");
         let words = "unable to initialize unpacker: no unpack platforms defined";
         assert!(error.report().contains(words), "{error:?}");
         let cure = error.cure_text().unwrap_or_default();
@@ -83,7 +83,7 @@ mod affected {
     async fn a_known_bad_pair_is_refused_before_anything_is_pulled() -> anyhow::Result<()> {
         let docker = kubenest::engine::find().await?;
         let registry = LocalRegistry::start(&docker).await?;
-        // The image that tools met under a tag, with kind v0.26, in January 2025.
+        // The image that a tag of kind v0.26 pointed to in January 2025.
         let image = format!(
             "{}/kindest/node:v1.32.1@sha256:\
              6afef2b7f69d627ea7bf27ee6696b6868d18e03bf98167c420df486da4662db6",
@@ -119,7 +119,7 @@ mod affected {
         let now = NodeImage::pushed_again(&docker, &ImageRef::pinned(&pinned)?).await?;
         assert_eq!(now.as_ref(), Some(&second));
 
-        // What no tag holds goes with the registry's next clean-up.
+        // The registry's next clean-up removes untagged images.
         registry.collect_garbage().await?;
         let error = NodeImage::ensure(&docker, &Recipe::image(&pinned)?)
             .await
@@ -134,7 +134,7 @@ mod affected {
     }
 }
 
-/// Pairs that work, and references that say what is meant.
+/// Pairs that work, and unambiguous image references.
 mod fixed {
     use anyhow::Context;
     use kind_node_compat::{
@@ -154,8 +154,8 @@ mod fixed {
     use kubenest_recipe::compat::{self, Stack};
     use rstest::rstest;
 
-    /// The second one is booted for a release that nobody knows: it is warned of, tried, and
-    /// then let pass.
+    /// The second case is booted for an unknown kind release: kubenest warns, tries an import, and
+    /// passes the node.
     #[rstest]
     #[case::containerd_1_7(CONTAINERD_1_7, "0.26.0", &["0.26.0", "0.27.0", "0.31.0", "0.33.0"])]
     #[case::containerd_2_0(CONTAINERD_2_0, "0.99.0", &["0.27.0", "0.31.0", "0.33.0"])]
@@ -186,7 +186,7 @@ mod fixed {
         Ok(cluster.down().await?)
     }
 
-    /// The whole way of a user of kind: create, then load.
+    /// The complete workflow of a kind user: create, then load.
     #[tokio::test]
     async fn kind_0_33_creates_a_node_of_containerd_2_3_and_loads_into_it() -> anyhow::Result<()> {
         let docker = kubenest::engine::find().await?;
@@ -220,7 +220,7 @@ mod fixed {
             (running.config, &running.shim),
             (Some(4), &running.containerd)
         );
-        // The same node is refused for a release that cannot read it.
+        // The same node is refused for a kind release that cannot read its configuration.
         let expected = Expected::default().with_loader("0.31.0".parse()?);
         let planned = Stack {
             kind: expected.loader.clone(),
@@ -239,7 +239,7 @@ mod fixed {
         let tag = format!("{}/team/node:v1", registry.address());
         let (id, first) = publish(&docker, &registry, "first").await?;
         let (other, second) = publish(&docker, &registry, "second").await?;
-        // What `docker pull` of the tag gives today.
+        // A pull by tag gets the latest image.
         docker.pull(&tag).await?;
         let tagged = docker.image(&tag).await?.context("must be pulled")?;
         assert_eq!(tagged.id, other);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Says what the node's own shim says of its version, and is another in all else. The two paths are
-# put in before it is written to the node.
+# Reports the version of the node's own shim, but runs another shim for everything else. The two
+# paths are filled in before the script is written to the node.
 [ "$1" = -v ] && exec @OWN@ -v
 exec @OTHER@ "$@"

@@ -17,19 +17,19 @@ use kubenest::{
 use kubenest_forge::component;
 use kubenest_recipe::recipe::{Component, Content, Runtime};
 
-/// A node whose containerd reads an address and forgets `runtime_path`.
+/// A node whose containerd reads a plain address and ignores `runtime_path`.
 pub const CONTAINERD_1_6: &str = "v1.32.1-containerd-1.6.20";
-/// A node whose containerd reads an address, or JSON up to version 2.
+/// A node whose containerd reads a plain address, or JSON up to version 2.
 pub const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
-/// A node whose containerd reads JSON too.
+/// A node whose containerd reads a plain address and JSON.
 pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
 /// A node image with a daemon of 1.7.24 and a shim of 2.0.2.
 pub const SKEWED: &str = "skew-1.7.24-shim-2.0.2";
 
-/// Where a node has its own shim.
+/// The path of a node's own shim.
 pub const OWN_SHIM: &str = "/usr/local/bin/containerd-shim-runc-v2";
 
-/// A few seconds, on a machine that has nothing else to do.
+/// A few seconds suffice on an idle machine.
 const SOON: Duration = Duration::from_secs(120);
 
 const BIN: &str = "/usr/local/bin";
@@ -37,7 +37,7 @@ const SHIM: &str = "containerd-shim-runc-v2";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CONFIG: &str = "/etc/containerd/config.toml";
 
-/// Boots a node whose containerd can be restarted without loss.
+/// Boots a node whose containerd can be restarted without losing pods.
 pub async fn boot(recipe: &str) -> Result<Cluster> {
     boot_with(recipe, "").await
 }
@@ -45,8 +45,8 @@ pub async fn boot(recipe: &str) -> Result<Cluster> {
 /// As [`boot`], with a patch of containerd's configuration.
 pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
     telemetry::start();
-    // On cgroup v1 systemd takes sandboxes out of their device cgroups, and containerd 1.7
-    // ends those when it is restarted.
+    // On cgroup v1 systemd moves sandboxes out of their device cgroups, and containerd 1.7 ends
+    // such sandboxes when it is restarted.
     let cgroupfs = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\n\
                     SystemdCgroup = false";
     let kubelet = "{kind: KubeletConfiguration, cgroupDriver: cgroupfs}";
@@ -59,9 +59,9 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
     Ok(cluster.await?)
 }
 
-/// A node with a sound image that finds the shim of another containerd from its start, as where
-/// another release's programs come first in the daemon's PATH.
-pub async fn finding_another_shim(recipe: &str, release: &str) -> Result<ClusterSpec> {
+/// A node with a good image that finds the shim of another containerd release first in the daemon's
+/// PATH, from its boot on.
+pub async fn spec_with_another_shim(recipe: &str, release: &str) -> Result<ClusterSpec> {
     let (_, shim) = daemon_and_shim(release)?;
     let shim = component::provide(&shim).await?;
     let folder = shim.files.join("usr/local/bin").display().to_string();
@@ -70,8 +70,8 @@ pub async fn finding_another_shim(recipe: &str, release: &str) -> Result<Cluster
     Ok(ClusterSpec::of([node]).with_recipe(recipe)?)
 }
 
-/// Puts the shim of another containerd into the node, and its folder first in the daemon's
-/// PATH. Pods that run keep their own shims.
+/// Installs the shim of another containerd on the node and puts it first in the daemon's PATH.
+/// Running pods keep their own shims.
 pub async fn plant(node: &Node, release: &str) -> Result<()> {
     let folder = format!("/opt/shims/{release}");
     let (_, shim) = daemon_and_shim(release)?;
@@ -80,7 +80,7 @@ pub async fn plant(node: &Node, release: &str) -> Result<()> {
     set_path(node, &format!("{folder}:{PATH}")).await
 }
 
-/// As [`plant`], but what the daemon finds says that it is of the node's own release.
+/// As [`plant`], but the shim that the daemon finds claims to be of the node's own release.
 pub async fn plant_disguised(node: &Node, release: &str) -> Result<()> {
     plant(node, release).await?;
     let folder = "/opt/shims/disguised";
@@ -93,12 +93,13 @@ pub async fn plant_disguised(node: &Node, release: &str) -> Result<()> {
     set_path(node, &format!("{folder}:{PATH}")).await
 }
 
-/// Lets the daemon find its own shim again.
-pub async fn pull_out(node: &Node) -> Result<()> {
+/// Makes the daemon find its own shim again.
+pub async fn remove_planted_shim(node: &Node) -> Result<()> {
     set_path(node, PATH).await
 }
 
-/// Replaces containerd's programs on disk as a package manager does. The daemon goes on.
+/// Replaces containerd's programs on disk, as a package manager does, while the daemon keeps
+/// running.
 pub async fn upgrade(node: &Node, release: &str) -> Result<()> {
     let (daemon, shim) = daemon_and_shim(release)?;
     node.write_files(&[
@@ -110,7 +111,7 @@ pub async fn upgrade(node: &Node, release: &str) -> Result<()> {
     Ok(())
 }
 
-/// Names the node's own shim in containerd's configuration.
+/// Sets the path of the node's own shim in containerd's configuration.
 pub async fn set_runtime_path(node: &Node) -> Result<()> {
     const TYPE: &str = "runtime_type = \"io.containerd.runc.v2\"";
     let config = String::from_utf8(node.read_file(CONFIG).await?)?;
@@ -121,7 +122,7 @@ pub async fn set_runtime_path(node: &Node) -> Result<()> {
     restart(node).await
 }
 
-/// Starts the daemon anew, and waits until it can make pods.
+/// Restarts the daemon, and waits until it can start pods.
 pub async fn restart(node: &Node) -> Result<()> {
     node.exec_ok(&["systemctl", "restart", "containerd"])
         .await?;
@@ -144,9 +145,9 @@ pub async fn restart(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Makes a pod that stays in `ContainerCreating`, with this message of a
-/// `FailedCreatePodSandBox`, in which `…` stands for ids.
-pub async fn sandbox_failure(case: &Case<'_>, pod: &str, expected: &str) -> Result<()> {
+/// Creates a pod and checks that it stays in `ContainerCreating`, with this message of a
+/// `FailedCreatePodSandBox` event, in which `…` stands for ids.
+pub async fn assert_sandbox_failure(case: &Case<'_>, pod: &str, expected: &str) -> Result<()> {
     let made = case.create(&probe_pod(case.node(), pod).await?).await?;
     let uid = made.metadata.uid.unwrap_or_default();
     let failed = format!("involvedObject.uid={uid},reason=FailedCreatePodSandBox");
@@ -157,7 +158,7 @@ pub async fn sandbox_failure(case: &Case<'_>, pod: &str, expected: &str) -> Resu
             Ok(found) => found.into_iter().filter_map(|event| event.message),
             Err(error) => return Probe::Pending(error.to_string()),
         };
-        // What fell into the daemon's restart failed otherwise, and is tried again.
+        // Attempts during the daemon's restart fail with other messages and are repeated.
         let told: Vec<_> = found.map(|message| without_ids(&message)).collect();
         match told.iter().any(|message| message == expected) {
             true => Probe::Ready(()),
@@ -168,7 +169,7 @@ pub async fn sandbox_failure(case: &Case<'_>, pod: &str, expected: &str) -> Resu
     let pods = case.api::<Pod>();
     let reason = case.until("the pod's state", SOON, async || {
         match pods.get(pod).await {
-            Ok(pod) => Probe::from_option(waits_for(&pod), || "no container's state".into()),
+            Ok(pod) => Probe::from_option(waiting_reason(&pod), || "no container's state".into()),
             Err(error) => Probe::Pending(error.to_string()),
         }
     });
@@ -178,24 +179,24 @@ pub async fn sandbox_failure(case: &Case<'_>, pod: &str, expected: &str) -> Resu
     Ok(())
 }
 
-/// Makes a pod, and waits until it is Ready.
-pub async fn starts(case: &Case<'_>, pod: &str) -> Result<()> {
+/// Creates a pod, and waits until it is Ready.
+pub async fn start_pod(case: &Case<'_>, pod: &str) -> Result<()> {
     case.create(&probe_pod(case.node(), pod).await?).await?;
     case.pod_ready(pod, SOON).await?;
     Ok(())
 }
 
-/// Waits until the health gate lets the node pass: a daemon's restart disturbs it for a moment.
-pub async fn healthy(case: &Case<'_>) -> Result<Report> {
-    let healthy = case.until("the node to be healthy", SOON, async || {
+/// Waits until the health gate passes the node, which a restart of the daemon disturbs briefly.
+pub async fn wait_until_healthy(case: &Case<'_>) -> Result<Report> {
+    let report = case.until("the node to be healthy", SOON, async || {
         Probe::from_result(case.cluster().health().await)
     });
-    Ok(healthy.await?)
+    Ok(report.await?)
 }
 
-/// What the health gate saw of the shim of a node that it found healthy.
+/// The health gate's observation of the shim, once the node is healthy.
 pub async fn healthy_shim(case: &Case<'_>) -> Result<String> {
-    let report = healthy(case).await?;
+    let report = wait_until_healthy(case).await?;
     let shim = report.findings.into_iter().find(|f| f.name == "shim");
     Ok(shim.context("no finding 'shim'")?.observed)
 }
@@ -211,7 +212,7 @@ fn daemon_and_shim(release: &str) -> Result<(Component, Component)> {
     }
 }
 
-/// A program of a component, to be put into a folder of a node.
+/// A program of a component, as a file in a folder of a node.
 async fn program(component: &Component, name: &str, folder: &str) -> Result<FileEntry> {
     let built = component::provide(component).await?;
     let file = built.files.join("usr/local/bin").join(name);
@@ -228,7 +229,7 @@ async fn set_path(node: &Node, path: &str) -> Result<()> {
     restart(node).await
 }
 
-fn waits_for(pod: &Pod) -> Option<String> {
+fn waiting_reason(pod: &Pod) -> Option<String> {
     let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
     containers
         .first()?
@@ -240,7 +241,7 @@ fn waits_for(pod: &Pod) -> Option<String> {
         .clone()
 }
 
-/// Sandboxes and sockets are named by 64 hex digits, other ones each time.
+/// Replaces the names of sandboxes and sockets, 64 random hex digits, by `…`.
 fn without_ids(message: &str) -> String {
     let is_id = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
     let mut text = String::new();
@@ -257,7 +258,7 @@ mod tests {
     use super::without_ids;
 
     #[test]
-    fn only_ids_are_left_out() {
+    fn only_ids_are_replaced() {
         let id = "0a9f".repeat(16);
         let text =
             format!("dial \0{{\"unix:///run/s/{id}\"}} of \"{id}\": \x03Y/{id}\x1a\x05: face");

@@ -1,9 +1,9 @@
-//! A containerd daemon reads what its shim answers.
+//! A containerd daemon can read its shim's answer.
 //!
-//! A shim tells the daemon that starts it where it listens: as plain text up to containerd 1.7,
-//! as JSON from 2.0, as protobuf from 2.3. A daemon that meets a newer form than its own starts
-//! no pod any more, while those that run go on. It meets one when another containerd's shim
-//! comes first in its PATH, or when packages are upgraded and the daemon is not restarted.
+//! A shim reports its address to the daemon that starts it: as plain text up to containerd 1.7, as
+//! JSON from 2.0, as protobuf from 2.3. A daemon that gets a newer form than its own can start no
+//! pod any more, while running pods go on. This happens when another containerd's shim comes first
+//! in the daemon's PATH, or when packages are upgraded and the daemon is not restarted.
 //!
 //! Regression test for <https://github.com/kubernetes/kubernetes/issues/130590> (mended by
 //! <https://github.com/containerd/containerd/pull/11489>),
@@ -11,14 +11,14 @@
 //! <https://github.com/containerd/containerd/issues/10984>. Obsolete when no daemon older than
 //! the newest form of answer is in use.
 
-/// Daemons that start newer shims. A control plane starts in no such node, so the node is
-/// healthy first, and what its tests say of the failure's time includes that.
+/// Daemons with newer shims. No control plane could start on such a node, so the node boots with
+/// its own shim first; the time to the failure in the report includes that.
 mod affected {
     use kubenest::{Case, ClusterSpec, ErrorKind};
     use shim_protocol_version::{
-        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, SKEWED, boot, finding_another_shim,
-        healthy, plant, plant_disguised, pull_out, sandbox_failure, set_runtime_path, starts,
-        upgrade,
+        CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, SKEWED, assert_sandbox_failure, boot,
+        plant, plant_disguised, remove_planted_shim, set_runtime_path, spec_with_another_shim,
+        start_pod, upgrade, wait_until_healthy,
     };
 
     const JSON_UNDER_1_6: &str = "Failed to create pod sandbox: rpc error: code = Unknown desc = \
@@ -46,12 +46,12 @@ mod affected {
         cluster
             .case(async |case| {
                 plant(case.node(), "2.3.4").await?;
-                no_pod_starts(case, PROTOBUF_UNDER_1_6, "shim").await?;
+                assert_no_pod_starts(case, PROTOBUF_UNDER_1_6, "shim").await?;
                 plant(case.node(), "2.0.2").await?;
-                no_pod_starts(case, JSON_UNDER_1_6, "shim").await?;
-                // What upstream did; this daemon drops the setting on its way.
+                assert_no_pod_starts(case, JSON_UNDER_1_6, "shim").await?;
+                // Upstream's workaround; this daemon ignores the setting.
                 set_runtime_path(case.node()).await?;
-                no_pod_starts(case, JSON_UNDER_1_6, "shim").await
+                assert_no_pod_starts(case, JSON_UNDER_1_6, "shim").await
             })
             .await?;
         Ok(cluster.down().await?)
@@ -63,20 +63,20 @@ mod affected {
         cluster
             .case(async |case| {
                 plant(case.node(), "2.3.4").await?;
-                no_pod_starts(case, PROTOBUF_UNDER_1_7, "shim").await?;
+                assert_no_pod_starts(case, PROTOBUF_UNDER_1_7, "shim").await?;
                 plant_disguised(case.node(), "2.0.2").await?;
-                no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
+                assert_no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
                 plant(case.node(), "2.0.2").await?;
-                no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
+                assert_no_pod_starts(case, JSON_UNDER_1_7, "shim").await?;
                 case.evidence()
                     .await?
                     .assert_cause("shim-newer-than-daemon");
-                // The same without a foreign shim: an upgrade, and nobody restarts the daemon.
-                pull_out(case.node()).await?;
-                healthy(case).await?;
-                starts(case, "before-the-upgrade").await?;
+                // The same without a foreign shim: an upgrade without a restart of the daemon.
+                remove_planted_shim(case.node()).await?;
+                wait_until_healthy(case).await?;
+                start_pod(case, "before-the-upgrade").await?;
                 upgrade(case.node(), "2.0.2").await?;
-                no_pod_starts(case, JSON_UNDER_1_7, "daemon").await?;
+                assert_no_pod_starts(case, JSON_UNDER_1_7, "daemon").await?;
                 case.evidence()
                     .await?
                     .assert_cause("containerd-not-restarted");
@@ -92,7 +92,7 @@ mod affected {
         cluster
             .case(async |case| {
                 plant(case.node(), "2.3.4").await?;
-                no_pod_starts(case, PROTOBUF_UNDER_2_0, "shim").await
+                assert_no_pod_starts(case, PROTOBUF_UNDER_2_0, "shim").await
             })
             .await?;
         Ok(cluster.down().await?)
@@ -116,8 +116,8 @@ mod affected {
     }
 
     #[tokio::test]
-    async fn a_node_that_finds_another_shim_is_refused_within_its_boot() -> anyhow::Result<()> {
-        let spec = finding_another_shim(CONTAINERD_1_7, "2.0.2").await?;
+    async fn a_node_that_finds_another_shim_is_refused_during_its_boot() -> anyhow::Result<()> {
+        let spec = spec_with_another_shim(CONTAINERD_1_7, "2.0.2").await?;
         let report = spec.expect_refusal().await?.report();
         assert!(report.contains("health check 'shim' failed"), "{report}");
         let cause = "shim 2.0.2 at /usr/local/sbin/containerd-shim-runc-v2 answers in JSON (2.0 to \
@@ -130,9 +130,13 @@ mod affected {
         Ok(())
     }
 
-    /// A pod fails in the documented way, and the gate would have named the check.
-    async fn no_pod_starts(case: &Case<'_>, expected: &str, check: &str) -> anyhow::Result<()> {
-        sandbox_failure(case, "newcomer", expected).await?;
+    /// Checks that a pod fails in the documented way, and that the gate refuses by this check.
+    async fn assert_no_pod_starts(
+        case: &Case<'_>,
+        expected: &str,
+        check: &str,
+    ) -> anyhow::Result<()> {
+        assert_sandbox_failure(case, "newcomer", expected).await?;
         case.note_failure_shown();
         case.note_observed(expected, expected);
         let error = match case.cluster().health().await {
@@ -150,12 +154,12 @@ mod affected {
 mod fixed {
     use shim_protocol_version::{
         CONTAINERD_1_6, CONTAINERD_1_7, CONTAINERD_2_0, OWN_SHIM, boot, boot_with, healthy_shim,
-        plant, restart, set_runtime_path, starts, upgrade,
+        plant, restart, set_runtime_path, start_pod, upgrade,
     };
 
     #[tokio::test]
     async fn containerd_1_6_starts_the_shim_that_is_its_runtime_type() -> anyhow::Result<()> {
-        // Such a type takes no runc options.
+        // A runtime type that is a path takes no runc options.
         let runtimes = format!(
             "[plugins.'io.containerd.grpc.v1.cri'.containerd]\n\
              default_runtime_name = 'absolute'\n\
@@ -166,7 +170,7 @@ mod fixed {
         cluster
             .case(async |case| {
                 plant(case.node(), "2.0.2").await?;
-                starts(case, "newcomer").await?;
+                start_pod(case, "newcomer").await?;
                 let shim = healthy_shim(case).await?;
                 case.note_observed(OWN_SHIM, shim.as_str());
                 assert!(shim.contains(OWN_SHIM), "{shim}");
@@ -177,20 +181,20 @@ mod fixed {
     }
 
     #[tokio::test]
-    async fn containerd_1_7_starts_the_shim_at_its_runtime_path_and_is_restarted_for_another()
+    async fn containerd_1_7_starts_the_shim_at_its_runtime_path_and_after_a_restart_a_newer_one()
     -> anyhow::Result<()> {
         let cluster = boot(CONTAINERD_1_7).await?;
         cluster
             .case(async |case| {
                 plant(case.node(), "2.0.2").await?;
                 set_runtime_path(case.node()).await?;
-                starts(case, "newcomer").await?;
+                start_pod(case, "newcomer").await?;
                 let shim = healthy_shim(case).await?;
                 assert!(shim.contains(OWN_SHIM), "{shim}");
 
                 upgrade(case.node(), "2.0.2").await?;
                 restart(case.node()).await?;
-                starts(case, "after-the-upgrade").await?;
+                start_pod(case, "after-the-upgrade").await?;
                 let shim = healthy_shim(case).await?;
                 case.note_observed("daemon 2.0.2", shim.as_str());
                 assert!(shim.contains("daemon 2.0.2"), "{shim}");
@@ -201,12 +205,12 @@ mod fixed {
     }
 
     #[tokio::test]
-    async fn containerd_2_0_reads_what_an_older_shim_answers() -> anyhow::Result<()> {
+    async fn containerd_2_0_reads_the_answer_of_an_older_shim() -> anyhow::Result<()> {
         let cluster = boot(CONTAINERD_2_0).await?;
         cluster
             .case(async |case| {
                 plant(case.node(), "1.7.24").await?;
-                starts(case, "newcomer").await?;
+                start_pod(case, "newcomer").await?;
                 let shim = healthy_shim(case).await?;
                 case.note_observed("shim 1.7.24", shim.as_str());
                 assert!(shim.contains("shim 1.7.24"), "{shim}");

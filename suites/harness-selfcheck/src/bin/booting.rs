@@ -1,7 +1,7 @@
 //! Boots a cluster of two nodes and waits to be killed.
 //!
-//! `booting NAME [kept|left]`: a second argument says that the cluster is to stay, from the begin
-//! or once it runs; what is left is not waited with.
+//! `booting NAME [kept|left]`: with `kept` the cluster is kept from the start of its boot; with
+//! `left` it is left running after the boot, and the program ends.
 #![expect(clippy::print_stdout, reason = "it says how to remove what is left")]
 
 use anyhow::{Result, bail};

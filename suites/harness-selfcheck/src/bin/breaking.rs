@@ -1,8 +1,8 @@
-//! Breaks a cluster on purpose, as tests do that fail, and says when.
+//! Breaks a cluster on purpose, as failing tests do, and prints a line at each step.
 //!
-//! `breaking boot NAME` boots with a kubelet that cannot start, `breaking given-up NAME` until
-//! Ctrl-C; `breaking cases NAME` has one case after the other fail, and some at once; `breaking wait
-//! NAME` waits in a case to be killed.
+//! `breaking boot NAME` boots with a kubelet that cannot start; `breaking given-up NAME` boots
+//! until Ctrl-C; `breaking cases NAME` runs failing cases, some of them concurrently; `breaking
+//! wait NAME` waits in a case to be killed.
 #![expect(
     clippy::print_stdout,
     reason = "whoever started it waits for its lines"
@@ -31,8 +31,8 @@ use tokio::sync::Notify;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Says the lines on standard input where nothing but programs of the node say something: the
-/// kernel's log, the journals of kubelet and containerd.
+/// Logs the lines on standard input where only programs of the node log: in the kernel's log and
+/// the journals of kubelet and containerd.
 const SAY: &str = include_str!("say.sh");
 
 #[tokio::main]
@@ -50,7 +50,7 @@ async fn main() -> Result<()> {
         bail!("{}", error.context("it booted")?.report());
     }
     if mode == "given-up" {
-        // As `kubenest up` does it.
+        // As `kubenest up` handles Ctrl-C.
         tokio::select! {
             booted = spec.boot() => bail!("it was not given up: {booted:?}"),
             _ = tokio::signal::ctrl_c() => bail!("given up"),
@@ -60,13 +60,13 @@ async fn main() -> Result<()> {
     if mode == "wait" {
         return cluster.case(async |case| wait(case).await).await;
     }
-    one_fails_beside_another(&cluster).await?;
-    ended("planted", &cluster, async |case| plant(case).await).await;
-    ended("containerd", &cluster, async |case| {
+    fail_one_of_two_cases(&cluster).await?;
+    run_failing_case("planted", &cluster, async |case| plant(case).await).await;
+    run_failing_case("containerd", &cluster, async |case| {
         kill_containerd(case).await
     })
     .await;
-    ended("disk", &cluster, async |case| fill_a_disk(case).await).await;
+    run_failing_case("disk", &cluster, async |case| fill_a_disk(case).await).await;
     cluster
         .control_plane()
         .exec_ok(&["umount", "/var/lib/kubelet/pods"])
@@ -74,11 +74,11 @@ async fn main() -> Result<()> {
     lose_the_node_in_two_cases(&cluster).await
 }
 
-/// Two cases at once: one begins, then another, the first fails and is over, the other ends well.
-async fn one_fails_beside_another(cluster: &Cluster) -> Result<()> {
+/// Two concurrent cases: one begins, then another; the first fails and ends; the other passes.
+async fn fail_one_of_two_cases(cluster: &Cluster) -> Result<()> {
     let [has_spoken, has_company, is_over] = [(); 3].map(|()| Notify::new());
     let one = async {
-        let ended = cluster.case(async |case| {
+        let result = cluster.case(async |case| {
             say(case, WORDS_OF_ONE).await?;
             case.note_step(WORDS_OF_ONE);
             has_spoken.notify_one();
@@ -86,28 +86,28 @@ async fn one_fails_beside_another(cluster: &Cluster) -> Result<()> {
             println!("one {}", case.namespace());
             bail!("the one failed")
         });
-        let ended: Result<()> = ended.await;
+        let result: Result<()> = result.await;
         is_over.notify_one();
-        ended.expect_err("it must fail");
+        result.expect_err("it must fail");
     };
     let another = async {
         has_spoken.notified().await;
-        let ended = cluster.case(async |case| {
+        let result = cluster.case(async |case| {
             say(case, WORDS_OF_ANOTHER).await?;
             case.note_step(WORDS_OF_ANOTHER);
             has_company.notify_one();
             is_over.notified().await;
-            its_evidence_is_its_own(case).await
+            check_own_evidence(case).await
         });
-        ended.await
+        result.await
     };
     let ((), another) = tokio::join!(one, another);
     println!("another ended well: {}", another.is_ok());
     another
 }
 
-/// What is kept of the second of two cases, when the first is over.
-async fn its_evidence_is_its_own(case: &Case<'_>) -> Result<()> {
+/// Checks that the evidence of the second of two cases is only about that case.
+async fn check_own_evidence(case: &Case<'_>) -> Result<()> {
     let folder = case.evidence().await?.folder;
     let read = |path: &str| std::fs::read_to_string(folder.join(path));
     let kubelet = read(&format!("nodes/{}/kubelet.log", case.node().name()))?;
@@ -121,21 +121,21 @@ async fn its_evidence_is_its_own(case: &Case<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Two cases at once whose node goes: one is told so by the harness and hands that on, the other
+/// Two concurrent cases that lose their node: one returns an error of the harness, the other
 /// panics.
 async fn lose_the_node_in_two_cases(cluster: &Cluster) -> Result<()> {
     let [has_begun, is_lost, is_over] = [(); 3].map(|()| Notify::new());
     let broken = async {
-        let ended = cluster.case(async |case| {
+        let result = cluster.case(async |case| {
             has_begun.notify_one();
             is_lost.notified().await;
             let config = ConfigMap::default();
             case.create(&config).await.context("what the test needs")?;
             Ok(())
         });
-        let ended = ended.await;
+        let result = result.await;
         is_over.notify_one();
-        ended.expect_err("no API server is there");
+        result.expect_err("no API server is there");
     };
     let breaking = cluster.case(async |case| {
         has_begun.notified().await;
@@ -147,8 +147,12 @@ async fn lose_the_node_in_two_cases(cluster: &Cluster) -> Result<()> {
     tokio::join!(broken, breaking).1
 }
 
-/// Runs a case that fails, and tells how long its evidence took.
-async fn ended(name: &str, cluster: &Cluster, body: impl AsyncFnOnce(&Case<'_>) -> Result<()>) {
+/// Runs a failing case, and prints how long its evidence took.
+async fn run_failing_case(
+    name: &str,
+    cluster: &Cluster,
+    body: impl AsyncFnOnce(&Case<'_>) -> Result<()>,
+) {
     let failed = std::cell::Cell::new(Instant::now());
     let run = cluster.case(async |case| {
         let result = body(case).await;
@@ -161,7 +165,7 @@ async fn ended(name: &str, cluster: &Cluster, body: impl AsyncFnOnce(&Case<'_>) 
 
 async fn wait(case: &Case<'_>) -> Result<()> {
     case.create(&speaker(case, "speaker", &lines())?).await?;
-    spoken(case, "speaker").await?;
+    wait_for_speaker(case, "speaker").await?;
     println!("ready");
     std::future::pending().await
 }
@@ -188,7 +192,7 @@ async fn plant(case: &Case<'_>) -> Result<()> {
         &format!("{SESAME}\nDB_PASSWORD={SESAME}\n{}", lines()),
     )?)
     .await?;
-    spoken(case, "first-speaker").await?;
+    wait_for_speaker(case, "first-speaker").await?;
     case.api::<Pod>()
         .delete("first-speaker", &DeleteParams::default().grace_period(0))
         .await?;
@@ -216,7 +220,7 @@ async fn kill_containerd(case: &Case<'_>) -> Result<()> {
         "containerd",
     ];
     case.node().exec_ok(&kill).await?;
-    says(case, "containerd", "status=9/KILL", "-1m").await?;
+    wait_for_journal(case, "containerd", "status=9/KILL", "-1m").await?;
     case.until("containerd to be back", SOON, async || {
         Probe::from_result(Containerd::connect(case.node()).await)
     })
@@ -225,7 +229,7 @@ async fn kill_containerd(case: &Case<'_>) -> Result<()> {
 }
 
 async fn fill_a_disk(case: &Case<'_>) -> Result<()> {
-    // Before any other words of this case.
+    // Logged before anything else in this case.
     say(case, FIRST_WORDS).await?;
     let mount = [
         "mount",
@@ -238,12 +242,12 @@ async fn fill_a_disk(case: &Case<'_>) -> Result<()> {
     ];
     case.node().exec_ok(&mount).await?;
     case.create(&speaker(case, "no-room", "never")?).await?;
-    says(case, "kubelet", "no space left", "-1m").await?;
+    wait_for_journal(case, "kubelet", "no space left", "-1m").await?;
     bail!("the disk is full")
 }
 
-/// Waits until a unit's journal has these words.
-async fn says(case: &Case<'_>, unit: &str, words: &str, since: &str) -> Result<()> {
+/// Waits until the journal of a unit has these words.
+async fn wait_for_journal(case: &Case<'_>, unit: &str, words: &str, since: &str) -> Result<()> {
     let look = r#"journalctl --unit="$1" --since="$3" | grep "$2" | tail -1"#;
     let look = ["sh", "-c", look, "look", unit, words, since];
     case.until(&format!("{unit} to say it"), SOON, async || {
@@ -257,12 +261,12 @@ async fn says(case: &Case<'_>, unit: &str, words: &str, since: &str) -> Result<(
     Ok(())
 }
 
-/// Evidence is asked for between the two; the second is of a node that does not run any more.
+/// Stops the API server, collects evidence, and then kills the node.
 async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
     let stop = "date +@%s.%6N; mv /etc/kubernetes/manifests/kube-apiserver.yaml /root && \
                 pkill -KILL kube-apiserver";
     let since = case.node().exec_ok(&["sh", "-c", stop]).await?.text();
-    says(case, "kubelet", "connection refused", since.trim()).await?;
+    wait_for_journal(case, "kubelet", "connection refused", since.trim()).await?;
     println!("api {}", case.cluster().evidence().await?.folder.display());
     let (docker, name) = (case.node().docker(), case.node().name());
     docker.kill_container(name, "SIGKILL").await?;
@@ -277,9 +281,9 @@ async fn stop_the_api_server_and_the_node(case: &Case<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a speaker has said all, where evidence looks for it, and the API server has heard
-/// of it: it is Ready before.
-async fn spoken(case: &Case<'_>, name: &str) -> Result<()> {
+/// Waits until the log of a speaker is complete and its events are in the API: a pod is Ready
+/// earlier.
+async fn wait_for_speaker(case: &Case<'_>, name: &str) -> Result<()> {
     case.pod_ready(name, SOON).await?;
     let (pods, events) = (case.api::<Pod>(), case.api::<Event>());
     case.until("its last word and its events", SOON, async || {
@@ -299,8 +303,8 @@ async fn spoken(case: &Case<'_>, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// A pod that says something, and what tries to steer a terminal or a browser, and then a
-/// token where the runtime takes lines apart.
+/// A pod that prints a text, then sequences that try to control a terminal or a browser, and then a
+/// token where the runtime splits long lines.
 fn speaker(case: &Case<'_>, name: &str, text: &str) -> Result<Pod> {
     let version = &case.cluster().versions().kubernetes;
     let script = include_str!("speaker.sh");

@@ -1,4 +1,4 @@
-//! Makes a container, a network and a volume, says so, and waits to be killed.
+//! Creates a container, a network and a volume, prints `made`, and waits to be killed.
 //!
 //! `doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE [CACHE]]`: others may remove what it made after
 //! so many seconds, where they cannot see whether it lives. With an image that is not `-` it has a

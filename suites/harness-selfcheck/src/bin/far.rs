@@ -1,5 +1,5 @@
-//! Boots a cluster that is to stay, uses its API server by client and by kubeconfig, and leaves
-//! it up: `far NAME`.
+//! Boots a cluster, uses its API server by client and by kubeconfig, and leaves it running: `far
+//! NAME`.
 #![expect(clippy::print_stdout, reason = "its caller reads what it saw")]
 
 use anyhow::{Result, bail};

@@ -1,4 +1,4 @@
-//! Loads an archive into a node, and is killed while it does.
+//! Loads an archive into a node; the test kills it during the load.
 //!
 //! `loading NODE ARCHIVE`
 

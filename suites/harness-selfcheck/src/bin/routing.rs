@@ -1,5 +1,5 @@
-//! Starts and stops embedded engines in a network of its own, and says after each step what the
-//! machine does with packets: one line of JSON each. To be run by `unshare --net --mount`.
+//! Starts and stops embedded engines in a network namespace of its own, and prints after each step,
+//! as a line of JSON, how packets are forwarded. Run it by `unshare --net --mount`.
 #![expect(clippy::print_stdout, reason = "it says what it sees")]
 
 use std::{fs, path::Path};
@@ -9,14 +9,14 @@ use kubenest_base::{process::Command, settings::EngineRelease, store::Store};
 use kubenest_forge::engine::Engine;
 use serde_json::json;
 
-/// What an engine that comes later than ours may add.
-const ANOTHERS: [&str; 6] = ["FORWARD", "-i", "lo", "-o", "lo", "-j"];
+/// A rule such as another engine may add later.
+const OTHER_RULE: [&str; 6] = ["FORWARD", "-i", "lo", "-o", "lo", "-j"];
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let folder = std::env::args().nth(1).context("usage: routing FOLDER")?;
     let folder = Path::new(&folder);
-    own_machine(&folder.join("groups")).await?;
+    mount_own_sys(&folder.join("groups")).await?;
     let engine = |name: &str| {
         let home = folder.join(name);
         Engine::open(&home, EngineRelease::Docker26, Store::default_cache())
@@ -24,33 +24,33 @@ async fn main() -> Result<()> {
     let (one, other) = (engine("one")?, engine("other")?);
     fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
 
-    tell("before").await?;
+    print_state("before").await?;
     one.ensure().await?;
-    tell("one runs").await?;
+    print_state("one runs").await?;
     other.ensure().await?;
     one.stop().await?;
-    tell("the other runs").await?;
+    print_state("the other runs").await?;
     other.stop().await?;
-    tell("after both").await?;
+    print_state("after both").await?;
 
     one.ensure().await?;
-    iptables(&[&["-A"], &ANOTHERS[..], &["ACCEPT"]].concat()).await?;
+    iptables(&[&["-A"], &OTHER_RULE[..], &["ACCEPT"]].concat()).await?;
     one.stop().await?;
-    tell("needed by another").await?;
+    print_state("needed by another").await?;
     one.ensure().await?;
-    iptables(&[&["-D"], &ANOTHERS[..], &["ACCEPT"]].concat()).await?;
+    iptables(&[&["-D"], &OTHER_RULE[..], &["ACCEPT"]].concat()).await?;
     one.stop().await?;
-    tell("not needed any more").await?;
+    print_state("not needed any more").await?;
 
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     one.ensure().await?;
-    tell("a router").await?;
+    print_state("a router").await?;
     one.stop().await?;
-    tell("a router as before").await
+    print_state("a router as before").await
 }
 
-/// Shows this process a machine with no interfaces but its own, and control groups as they were.
-async fn own_machine(groups: &Path) -> Result<()> {
+/// Mounts a /sys that shows only this network namespace's interfaces, and the old cgroups.
+async fn mount_own_sys(groups: &Path) -> Result<()> {
     fs::create_dir_all(groups)?;
     let groups = groups.to_str().context("a plain path")?;
     for arguments in [
@@ -68,7 +68,7 @@ async fn own_machine(groups: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn tell(step: &str) -> Result<()> {
+async fn print_state(step: &str) -> Result<()> {
     let value = |path: &str| fs::read_to_string(path).map(|text| text.trim() == "1");
     let forward = iptables(&["-S", "FORWARD"]).await?;
     let policy = forward.lines().next().unwrap_or_default().to_owned();
@@ -85,7 +85,7 @@ async fn tell(step: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs iptables as the engines' own packages have it.
+/// Runs the iptables of the engines' own packages.
 async fn iptables(arguments: &[&str]) -> Result<String> {
     let cli = kubenest_forge::engine::cli().await?;
     let usr = cli.ancestors().nth(2).context("the packages' usr")?;

@@ -1,7 +1,6 @@
-//! Sweeps an engine as any process of this user, in this place, does at its next boot, and says
-//! what it removed.
+//! Sweeps an engine, as every process does before a boot, and prints what it removed.
 //!
-//! `sweeping SOCKET [RUN]`: with a second argument, what that run made.
+//! `sweeping SOCKET [RUN]`: with a second argument, removes everything of that run.
 #![expect(
     clippy::print_stdout,
     reason = "whoever started it waits for its lines"
