@@ -70,19 +70,19 @@ pub(super) struct Import {
     pub(super) link: String,
     /// The only snapshotter that the transfer service unpacks for.
     pub(super) unpacks: String,
-    pub(super) hidden: Hidden,
+    pub(super) hidden: HiddenSnapshotter,
     pub(super) transfer_link: String,
 }
 
 /// Releases whose `containerd config dump` does not name the snapshotter of the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Hidden {
+pub(super) struct HiddenSnapshotter {
     pub(super) line: String,
     pub(super) fixed: Version,
 }
 
-impl Hidden {
+impl HiddenSnapshotter {
     pub(super) fn covers(&self, containerd: &Version) -> bool {
         minor(containerd) == self.line && *containerd < self.fixed
     }

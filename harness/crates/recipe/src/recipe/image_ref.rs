@@ -15,7 +15,7 @@ impl ImageRef {
     /// Reads a reference that carries a digest.
     ///
     /// # Errors
-    /// Input when it is no reference, or when it names only a tag.
+    /// Input when the text is no reference, or has only a tag.
     pub fn pinned(text: &str) -> Result<Self> {
         let image = Self::tagged(text)?;
         if image.digest().is_some() {
@@ -32,7 +32,7 @@ impl ImageRef {
     /// Reads a reference with or without a digest.
     ///
     /// # Errors
-    /// Input when it is no reference.
+    /// Input when the text is no reference.
     pub fn tagged(text: &str) -> Result<Self> {
         let digest = parts(text).digest;
         let name = text.split('@').next().unwrap_or_default();

@@ -36,7 +36,7 @@ pub struct Recipe {
 /// What a recipe's image is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// A ready node image, taken as it is.
+    /// A ready-made node image, used unchanged.
     Image(ImageRef),
     /// An image put together from parts.
     Parts(Box<Parts>),
@@ -165,7 +165,7 @@ impl Recipe {
     /// Takes a whole node image, `name[:tag]@sha256:…`, as the recipe.
     ///
     /// # Errors
-    /// Input when it is no image reference or carries no digest.
+    /// Input when the text is no image reference or has no digest.
     pub fn image(reference: &str) -> Result<Self> {
         let image = ImageRef::pinned(reference)?;
         Ok(Self {
