@@ -19,7 +19,7 @@ use kubenest_base::{Context, Error, Result, file, settings::settings};
 use kubenest_evidence as evidence;
 
 /// A verdict on this thread's test, with all other fields empty.
-pub(crate) fn of_this_test(verdict: Verdict) -> VerdictFile {
+pub(crate) fn for_this_test(verdict: Verdict) -> VerdictFile {
     // libtest names its threads after the tests.
     VerdictFile::new(thread::current().name().unwrap_or_default(), verdict)
 }
@@ -30,7 +30,7 @@ pub(crate) fn wanted_refusal(error: &Error, after: Duration) -> VerdictFile {
         expected: Some("refused by the gate".to_owned()),
         observed: Some(error.report()),
         phases: BTreeMap::from([(Phase::Refused, after.as_secs_f64())]),
-        ..of_this_test(Verdict::Passed)
+        ..for_this_test(Verdict::Passed)
     }
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn wanted_refusal(error: &Error, after: Duration) -> VerdictFile {
 pub(crate) fn broken_setup(message: String) -> VerdictFile {
     VerdictFile {
         message: Some(message),
-        ..of_this_test(Verdict::Setup)
+        ..for_this_test(Verdict::Setup)
     }
 }
 
@@ -54,7 +54,7 @@ pub fn skip(reason: &str) {
     writeln!(io::stderr().lock(), "SKIPPED  {test}: {reason}").ok();
     leave(&VerdictFile {
         message: Some(reason.to_owned()),
-        ..of_this_test(Verdict::Skipped)
+        ..for_this_test(Verdict::Skipped)
     });
 }
 

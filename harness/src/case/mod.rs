@@ -41,11 +41,11 @@ pub struct Case<'a> {
     subject: Subject,
     /// Keeps the case counted as running.
     _place: Place<'a>,
-    seen: RefCell<Option<(String, String)>>,
+    observed: RefCell<Option<(String, String)>>,
     /// Seconds from the start of the boot to the documented failure.
-    shown: Cell<Option<f64>>,
+    failure_after: Cell<Option<f64>>,
     /// Folders of evidence that the test itself requested.
-    asked: RefCell<Vec<TempDir>>,
+    requested_evidence: RefCell<Vec<TempDir>>,
 }
 
 impl Cluster {
@@ -125,10 +125,10 @@ impl Cluster {
         record
             .phases
             .insert(Phase::Body, begin.elapsed().as_secs_f64());
-        if let Some((expected, observed)) = case.seen.take() {
+        if let Some((expected, observed)) = case.observed.take() {
             (record.expected, record.observed) = (Some(expected), Some(observed));
         }
-        let shown = case.shown.get().map(|after| (Phase::Shown, after));
+        let shown = case.failure_after.get().map(|after| (Phase::Shown, after));
         record.phases.extend(shown);
         let kept_for = match &body_result {
             Ok(Ok(_)) => {
@@ -149,7 +149,7 @@ impl Cluster {
             keep_evidence(&case.subject, &mut record, reason).await;
         }
         if record.verdict != Verdict::Passed {
-            case.asked
+            case.requested_evidence
                 .take()
                 .into_iter()
                 .for_each(|folder| drop(folder.keep()));
@@ -205,7 +205,7 @@ impl Cluster {
             boot: Some(self.boot_id().as_str().to_owned()),
             versions: self.versions().by_part(),
             phases,
-            ..verdict::of_this_test(Verdict::Failed)
+            ..verdict::for_this_test(Verdict::Failed)
         }
     }
 
@@ -229,9 +229,9 @@ impl Cluster {
             namespace: name,
             subject,
             _place: place,
-            seen: RefCell::default(),
-            shown: Cell::default(),
-            asked: RefCell::default(),
+            observed: RefCell::default(),
+            failure_after: Cell::default(),
+            requested_evidence: RefCell::default(),
         })
     }
 }

@@ -111,7 +111,8 @@ impl<'a> Case<'a> {
     /// Notes for the report what the test expected and observed. It decides nothing: the test's own
     /// assertions do.
     pub fn note_observed(&self, expected: impl Into<String>, observed: impl Into<String>) {
-        self.seen.replace(Some((expected.into(), observed.into())));
+        self.observed
+            .replace(Some((expected.into(), observed.into())));
     }
 
     /// Notes for the report that the documented failure has just shown. The report says how long
@@ -119,7 +120,8 @@ impl<'a> Case<'a> {
     /// counts.
     pub fn note_failure_shown(&self) {
         let after = self.cluster.started().elapsed().as_secs_f64();
-        self.shown.set(Some(self.shown.get().unwrap_or(after)));
+        self.failure_after
+            .set(Some(self.failure_after.get().unwrap_or(after)));
     }
 
     /// Collects evidence now, as on a failure, including the [observed](Case::note_observed) state:
@@ -145,14 +147,14 @@ impl<'a> Case<'a> {
     /// ```
     pub async fn evidence(&self) -> Result<Bundle> {
         let home = evidence::temporary_home()?;
-        let (expected, observed) = self.seen.borrow().clone().unzip();
+        let (expected, observed) = self.observed.borrow().clone().unzip();
         let why = Occasion {
             expected,
             observed,
             ..Occasion::asked_for()
         };
         let kept = evidence::of_subject(&self.subject, &why, Some(home.path())).await;
-        self.asked.borrow_mut().push(home);
+        self.requested_evidence.borrow_mut().push(home);
         kept
     }
 }

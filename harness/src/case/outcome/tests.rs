@@ -47,7 +47,7 @@ fn assert_broken(error: impl Into<anyhow::Error>) {
 }
 
 /// A client of an API server that gives this answer to every request.
-fn answering(status: u16, answer: &Value) -> Client {
+fn answering_server(status: u16, answer: &Value) -> Client {
     let answer = answer.to_string();
     let service = tower::service_fn(move |_: Request<Body>| {
         let body = Body::from(answer.clone().into_bytes());
@@ -149,7 +149,7 @@ async fn a_timeout_of_the_test_is_a_failure_and_one_of_the_harness_is_broken() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_the_api_server_is_a_failure_and_its_silence_is_broken() {
     let object = ConfigMap::default();
-    let refused = answering(403, &refusal());
+    let refused = answering_server(403, &refusal());
     assert_failed(objects::create(&refused, "a", &object).await.unwrap_err());
     assert_broken(
         objects::create(&silent_server(), "a", &object)
@@ -176,14 +176,14 @@ async fn a_pod_that_is_never_ready_is_a_failure_and_a_silent_api_server_is_broke
             "status": {"phase": phase}});
         let list = json!({"kind": "PodList", "apiVersion": "v1", "items": [pod],
             "metadata": {"resourceVersion": "1"}});
-        answering(200, &list)
+        answering_server(200, &list)
     };
     let ready = async |client: &Client| objects::pod_ready(client, "a", "p", SOON).await;
     let ended = ready(&pods("Failed")).await.unwrap_err();
     assert!(ended.to_string().contains("pod 'p' ended"), "{ended}");
     assert_failed(ended);
     assert_broken(ready(&silent_server()).await.unwrap_err());
-    assert_failed(ready(&answering(403, &refusal())).await.unwrap_err());
+    assert_failed(ready(&answering_server(403, &refusal())).await.unwrap_err());
     let pod = Api::<Pod>::namespaced(pods("Pending"), "a");
     let never = objects::until(pod, "p", "the pod", SOON, |_| {
         Probe::<()>::Pending("no".into())
