@@ -68,7 +68,7 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
 
 /// The result of a CRI client's request for a container that mounts its own image as a volume.
 #[derive(Debug)]
-pub struct Mounted {
+pub struct ImageMount {
     /// The content of a file in the volume, read in the container.
     pub content: String,
     /// The mount, as the runtime reports it.
@@ -76,7 +76,7 @@ pub struct Mounted {
 }
 
 /// Requests such a container; the inner error is the client's own message.
-pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<Mounted, String>> {
+pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<ImageMount, String>> {
     let (pod, container) = (
         "/run/image-volume/pod.json",
         "/run/image-volume/container.json",
@@ -100,7 +100,7 @@ pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<Mounted
     let mut status: Value = serde_json::from_str(&status).context("the container's status")?;
     let mount = status["status"]["mounts"][0].take();
     call_ok(client, &["rmp", &id]).await?;
-    Ok(Ok(Mounted { content, mount }))
+    Ok(Ok(ImageMount { content, mount }))
 }
 
 /// Pod and container as in CRI-O's own test of image volumes; on the node's network, so that no CNI

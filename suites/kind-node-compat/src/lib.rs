@@ -106,7 +106,7 @@ pub async fn cells(case: &Case<'_>, kinds: &[&str]) -> Result<Vec<Cell>> {
 ///
 /// # Panics
 /// A cell differs.
-pub fn assert_agreed(cells: &[Cell]) {
+pub fn assert_agreement(cells: &[Cell]) {
     let differ: Vec<_> = cells.iter().filter(|cell| !cell.agrees()).collect();
     assert!(
         differ.is_empty(),

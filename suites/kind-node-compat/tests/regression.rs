@@ -17,7 +17,7 @@
 mod affected {
     use kind_node_compat::{
         CONTAINERD_2_0, CONTAINERD_2_1, CONTAINERD_2_3, Loads, NOT_DETECTED, UNKNOWN_VERSION,
-        assert_agreed, cells, is_refused_by_loader, publish,
+        assert_agreement, cells, is_refused_by_loader, publish,
     };
     use kubenest::{
         ClusterSpec, ErrorKind,
@@ -44,7 +44,7 @@ mod affected {
             .case(async |case| {
                 let kinds: Vec<_> = failing.iter().map(|(kind, _)| *kind).collect();
                 let cells = cells(case, &kinds).await?;
-                assert_agreed(&cells);
+                assert_agreement(&cells);
                 for (cell, (_, words)) in cells.iter().zip(failing) {
                     assert_eq!(cell.seen, Loads::No((*words).to_owned()));
                 }
@@ -138,7 +138,7 @@ mod affected {
 mod fixed {
     use anyhow::Context;
     use kind_node_compat::{
-        CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_3, Loads, assert_agreed, cells, publish,
+        CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_3, Loads, assert_agreement, cells, publish,
     };
     use kubenest::{
         ClusterSpec,
@@ -170,7 +170,7 @@ mod fixed {
         cluster
             .case(async |case| {
                 let cells = cells(case, kinds).await?;
-                assert_agreed(&cells);
+                assert_agreement(&cells);
                 for cell in &cells {
                     assert_eq!(cell.seen, Loads::Yes, "kind {}", cell.kind);
                 }
