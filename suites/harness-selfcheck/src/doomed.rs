@@ -51,7 +51,7 @@ pub struct Plan<'a> {
     pub seconds: u32,
     /// The image of its guard, if it gets one.
     pub guard: Option<&'a str>,
-    /// The cache of the lease `l` that its things belong to, and that it holds.
+    /// The cache of the lease `l`, which it holds and to which everything it creates belongs.
     pub cache: Option<&'a str>,
 }
 

@@ -14,7 +14,7 @@ use nix::{
 
 use crate::{Context, Error, Result};
 
-/// The permissions of a plain file; the user's mask takes away from these.
+/// The permissions of an ordinary new file, before the umask is applied.
 const SHARED: u32 = 0o666;
 const PRIVATE: u32 = 0o600;
 
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_the_permissions_of_any_other_unless_it_is_private() {
+    fn a_file_has_ordinary_permissions_unless_it_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let [one, other, private] =
             ["one", "other", "private"].map(|name| folder.path().join(name));

@@ -115,8 +115,8 @@ pub struct Settings {
     /// `KUBENEST_REDACT`: regular expressions, separated by newlines or `;`; matches are removed
     /// from all evidence.
     pub redact: Option<String>,
-    /// `KUBENEST_PATIENCE`: a number that every deadline is multiplied by, 0.5 to 20; else it is
-    /// measured (`wait::patience`).
+    /// `KUBENEST_PATIENCE`: the factor of every deadline, 0.5 to 20; measured if not set
+    /// (`wait::patience`).
     pub patience: Option<f64>,
     /// `KUBENEST_LOG`: log levels by target, such as `kubenest=debug`.
     pub log: Option<String>,

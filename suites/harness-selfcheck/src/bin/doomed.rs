@@ -1,8 +1,9 @@
 //! Creates a container, a network and a volume, prints `made`, and waits to be killed.
 //!
-//! `doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE [CACHE]]`: others may remove what it made after
-//! so many seconds, where they cannot see whether it lives. With an image that is not `-` it has a
-//! guard; with a cache its things belong to the lease `l` there, which it holds.
+//! `doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE [CACHE]]`: processes that cannot see this one
+//! may remove its containers, networks and volumes after this many seconds. With a guard image
+//! other than `-` it starts a guard; with a cache it holds the lease `l` there, to which everything
+//! belongs.
 
 use std::{
     collections::HashMap,
