@@ -1,7 +1,5 @@
 //! Checks of the kernel: control groups, capabilities, its log, what it can load.
 
-use std::{fs, path::Path};
-
 use super::facts::Facts;
 use crate::health::Outcome;
 
@@ -15,34 +13,6 @@ const CAPABILITIES: [(u32, &str); 4] = [
 const CAP_SYS_RESOURCE: u32 = 24;
 /// The first Kubernetes, 1.35, whose kubelet refuses control groups of version 1.
 const REFUSES_V1: u64 = 35;
-
-/// Control groups as this process is shown them.
-#[derive(Default)]
-pub(super) struct Cgroups {
-    /// They are of version 2.
-    pub(super) unified: bool,
-    pub(super) controllers: Vec<String>,
-}
-
-impl Cgroups {
-    pub(super) fn of(root: &Path) -> Self {
-        match fs::read_to_string(root.join("cgroup.controllers")) {
-            Ok(controllers) => Self {
-                unified: true,
-                controllers: controllers.split_whitespace().map(str::to_owned).collect(),
-            },
-            // Each controller is mounted in a folder of its name.
-            Err(_) => Self {
-                unified: false,
-                controllers: ["cpu", "memory", "pids"]
-                    .into_iter()
-                    .filter(|name| root.join(name).is_dir())
-                    .map(str::to_owned)
-                    .collect(),
-            },
-        }
-    }
-}
 
 pub(super) fn cgroup(facts: &Facts) -> Outcome {
     let groups = &facts.machine.cgroups;
@@ -131,7 +101,12 @@ pub(super) fn modules(facts: &Facts) -> Outcome {
 mod tests {
     use semver::Version;
 
-    use super::{super::facts::tests::good, *};
+    use std::fs;
+
+    use super::{
+        super::facts::{Cgroups, tests::good},
+        *,
+    };
     use crate::health::Verdict;
     use kubenest_base::Error;
 

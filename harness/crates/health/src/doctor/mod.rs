@@ -1,7 +1,8 @@
 //! Host checks: can this machine run nodes at all, before anything is built or booted.
 //!
-//! What there is to know is collected first (`facts`); each check is a pure function of it.
+//! What there is to know is collected first (`collect`); each check is a pure function of it.
 
+mod collect;
 mod disk;
 mod engine;
 mod facts;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::facts::{Facts, Subnet};
+use super::facts::{Facts, Iptables};
 use crate::health::Outcome;
 
 /// Where engines take their networks from: Docker's own defaults, then the embedded engine's.
@@ -13,13 +13,26 @@ const POOLS: [Subnet; 3] = [
 ];
 const LOOPBACK: Subnet = Subnet::new([127, 0, 0, 1], 32);
 
-/// What iptables this machine has.
-#[derive(Default)]
-pub(super) struct Iptables {
-    /// What the program says of its version, and why it does not work, when that was tried.
-    pub(super) version: Option<(String, Option<String>)>,
-    /// Tables of the older kind that something has made.
-    pub(super) legacy: String,
+/// A network, for comparing what is routed with what engines take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Subnet {
+    at: Ipv4Addr,
+    prefix: u32,
+}
+
+impl Subnet {
+    const fn new(at: [u8; 4], prefix: u32) -> Self {
+        let [a, b, c, d] = at;
+        Self {
+            at: Ipv4Addr::new(a, b, c, d),
+            prefix,
+        }
+    }
+
+    fn covers(self, other: Self) -> bool {
+        let mask = u32::MAX.checked_shl(32 - self.prefix).unwrap_or(0);
+        self.prefix <= other.prefix && self.at.to_bits() & mask == other.at.to_bits() & mask
+    }
 }
 
 /// An engine passes over what the host routes elsewhere, so only a whole pool lost is trouble.

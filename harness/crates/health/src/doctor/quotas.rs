@@ -1,6 +1,6 @@
 //! Checks of what the kernel gives to one user: inotify, keys, tasks, user namespaces.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use super::facts::Facts;
 use crate::health::{INOTIFY_CURE, Outcome};
@@ -15,17 +15,6 @@ const KEYS_FLOOR: u64 = 24;
 const KEY_BYTES_FLOOR: u64 = 2000;
 /// What one node and its pods take.
 const TASKS_FLOOR: u64 = 512;
-
-/// Limits of inotify, and what is used of them.
-#[derive(Default)]
-pub(super) struct Inotifies {
-    pub(super) instances: Option<u64>,
-    pub(super) watches: Option<u64>,
-    /// Instances and watches by user; none when they are not for this user to see.
-    pub(super) used: Option<BTreeMap<u32, (u64, u64)>>,
-    /// How many more instances root could have, when that was tried.
-    pub(super) room: Option<u64>,
-}
 
 /// The nodes' root is the machine's, and shares its limits with everything that root runs.
 pub(super) fn inotify(facts: &Facts) -> Outcome {
@@ -144,7 +133,10 @@ fn tasks(load: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::facts::tests::good, *};
+    use super::{
+        super::facts::{Inotifies, tests::good},
+        *,
+    };
     use crate::health::Verdict;
 
     fn judge(change: impl FnOnce(&mut Inotifies)) -> Outcome {
