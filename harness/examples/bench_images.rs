@@ -26,7 +26,6 @@ use kubenest_base::{process::Command, settings::settings};
 use kubenest_docker::Labels;
 use kubenest_fixtures::{cri_client::CriClient, kind::Kind};
 use kubenest_forge::{engine, image::architecture};
-use kubenest_node::node::containerd::SOCKET;
 use serde::Serialize;
 use serde_json::json;
 use tempfile::TempDir;
@@ -190,8 +189,9 @@ impl Bench {
     /// that have none, as ours. A small CRI client answers in its place.
     async fn give_crictl(&self) -> Result<()> {
         for node in self.cluster.nodes() {
-            let client = CriClient::install("0.34.0", node, SOCKET).await?;
-            let text = format!("#!/bin/sh\nexec {} {SOCKET} \"$@\"\n", client.program());
+            let client = CriClient::install("0.34.0", node).await?;
+            let socket = node.runtime().socket();
+            let text = format!("#!/bin/sh\nexec {} {socket} \"$@\"\n", client.program());
             let crictl = FileEntry::new("/usr/local/bin/crictl", text).with_mode(0o755);
             node.write_files(&[crictl]).await?;
         }

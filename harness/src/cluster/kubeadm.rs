@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub(super) use self::patch::{fits, read};
 use super::STEP;
 use kubenest_base::{Context, Error, Result, process::last_lines, wait};
-use kubenest_node::node::Node;
+use kubenest_node::node::{Node, Runtime};
 use kubenest_recipe::compat;
 
 /// All pods' addresses.
@@ -236,7 +236,7 @@ fn args(first: &Value, second: Value) -> Value {
 
 fn registration(ip: IpAddr) -> Value {
     json!({
-        "criSocket": "unix:///run/containerd/containerd.sock",
+        "criSocket": Runtime::Containerd.endpoint(),
         "kubeletExtraArgs": [{"name": "node-ip", "value": ip.to_string()}],
         // The control plane runs workloads too, so that one node is enough for a test.
         "taints": [],

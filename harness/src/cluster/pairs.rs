@@ -7,16 +7,18 @@ use semver::Version;
 use super::{ClusterSpec, config, kubeadm, plan::Plan};
 use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
+use kubenest_forge::image::NodeImage;
+use kubenest_node::node::Runtime;
 use kubenest_recipe::recipe::Versions;
 use kubenest_recipe::{
     compat::{self, Finding, ImageStore, Stack, version},
-    recipe::{Content, Recipe, Runtime},
+    recipe::Recipe,
 };
 
 /// Refuses what is known not to work, before anything is started; what is unknown is warned of.
 /// Returns what is planned.
 pub(super) async fn before(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
-    refuse_crio(recipe)?;
+    refuse_runtime(recipe)?;
     let mut planned = planned(plan, recipe);
     let engine = docker.info().await?;
     planned.refused_cgroup_v1 = engine.cgroup_version == "1" && demands_cgroup_v2(plan);
@@ -42,7 +44,7 @@ pub(super) fn at_once(spec: &ClusterSpec) -> Result<()> {
     let Some(recipe) = &spec.recipe else {
         return Ok(());
     };
-    refuse_crio(recipe)?;
+    refuse_runtime(recipe)?;
     let plan = Plan::of(spec, recipe);
     let planned = planned(&plan, recipe);
     compat::refuse_known_bad(&compat::before_boot(&planned), &plan.expected.tolerated)?;
@@ -125,18 +127,16 @@ fn cri_api(plan: &Plan, kubernetes: Option<&Version>) -> Version {
     client.unwrap_or(Version::new(0, 34, 0))
 }
 
-/// A node of CRI-O can be built and started by itself; the steps of a boot and the health
-/// checks ask containerd.
-fn refuse_crio(recipe: &Recipe) -> Result<()> {
-    match &recipe.content {
-        Content::Parts(parts) if matches!(parts.runtime, Runtime::Crio { .. }) => {
-            Err(Error::input(format!(
-                "recipe '{}' has the runtime cri-o: its nodes cannot be booted to a cluster",
-                recipe.name
-            ))
-            .cure("start one by itself with `NodeImage::start`, or use a recipe with containerd"))
-        }
-        _ => Ok(()),
+/// A node of CRI-O can be built and started by itself; images are loaded, pinned and watched by
+/// containerd's own means.
+fn refuse_runtime(recipe: &Recipe) -> Result<()> {
+    match NodeImage::runtime_of(recipe) {
+        Runtime::Containerd => Ok(()),
+        runtime @ Runtime::CriO => Err(Error::input(format!(
+            "recipe '{}' has the runtime {runtime}: its nodes cannot be booted to a cluster",
+            recipe.name
+        ))
+        .cure("start one by itself with `NodeImage::start`, or use a recipe with containerd")),
     }
 }
 

@@ -16,7 +16,7 @@ use kubenest_node::{node::Node, objects};
 const NAMESPACE: &str = "default";
 
 /// Run with the pod's network and name servers, but the node's programs, so that it works
-/// with any image: resolve a Service's name, then connect to what it resolved to.
+/// with any image: resolves a Service's name, then connects to what it resolved to.
 const SCRIPT: &str = include_str!("probe.sh");
 
 /// Proves that a pod on this node resolves a Service's name and connects to it.
@@ -57,10 +57,8 @@ pub async fn probe_pod(node: &Node, name: &str) -> Result<Pod> {
 }
 
 async fn usable(node: &Node, pod: &Pod) -> Result<()> {
-    let id =
-        container_id(pod).ok_or_else(|| Error::setup("the probe pod's container has no id"))?;
-    let pid = pid(node, &id).await?;
-    let argv = ["nsenter", "--target", &pid, "--net", "unshare", "--mount"];
+    let id = container_id(pod);
+    let id = id.ok_or_else(|| Error::setup("the probe pod's container has no id"))?;
     let seconds = |seconds| {
         wait::scaled(Duration::from_secs(seconds))
             .as_secs()
@@ -68,8 +66,7 @@ async fn usable(node: &Node, pod: &Pod) -> Result<()> {
             .to_string()
     };
     let (all, query) = (seconds(5), seconds(1));
-    let script = ["timeout", &all, "bash", "-c", SCRIPT, "probe", &pid, &query];
-    let argv = [argv.as_slice(), &script].concat();
+    let argv = ["bash", "-c", SCRIPT, "probe", id, &all, &query];
     let what = format!(
         "a pod on node '{}' to resolve and reach a Service",
         node.name()
@@ -87,36 +84,44 @@ async fn usable(node: &Node, pod: &Pod) -> Result<()> {
     .await
 }
 
-/// The sandbox image that this node's containerd uses.
+/// The sandbox image that this node's runtime uses.
 async fn sandbox_image(node: &Node) -> Result<String> {
-    let argv = ["ctr", "--namespace", "k8s.io", "images", "ls", "--quiet"];
-    let images = node.within(STEP).exec_ok(&argv).await?.text();
-    let found = images.lines().find(|name| name.contains("/pause:"));
-    found.map(str::to_owned).ok_or_else(|| {
+    let asked = async { node.cri().await?.images().await };
+    let images = wait::within("the runtime's images", STEP, asked).await?;
+    let names = images.into_iter().flat_map(|image| image.tags);
+    let found = names.filter(|name| name.contains("/pause:")).min();
+    found.ok_or_else(|| {
         Error::not_found(format!("node '{}' has no pause image", node.name()))
             .cure("use a node image that holds the images of its control plane")
     })
 }
 
-async fn pid(node: &Node, container: &str) -> Result<String> {
-    let argv = ["ctr", "--namespace", "k8s.io", "tasks", "ls"];
-    let tasks = node.within(STEP).exec_ok(&argv).await?.text();
-    let row = tasks.lines().find(|row| row.starts_with(container));
-    let pid = row.and_then(|row| row.split_whitespace().nth(1));
-    pid.map(str::to_owned).ok_or_else(|| {
-        Error::not_found(format!(
-            "container {container} runs no process on '{}'",
-            node.name()
-        ))
-    })
-}
-
-fn container_id(pod: &Pod) -> Option<String> {
+/// The id of a pod's first container, without the name of the runtime before it.
+fn container_id(pod: &Pod) -> Option<&str> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let id = statuses.first()?.container_id.as_ref()?;
-    Some(id.trim_start_matches("containerd://").to_owned())
+    let (_, id) = id.split_once("://")?;
+    Some(id)
 }
 
 fn label() -> BTreeMap<String, String> {
     BTreeMap::from([(labels::ROLE.to_owned(), "probe".to_owned())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_container_is_without_its_runtimes_name() {
+        for id in ["containerd://0a1b", "cri-o://0a1b"] {
+            let status = serde_json::json!({"containerStatuses": [{
+                "name": "probe", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "containerID": id,
+            }]});
+            let pod: Pod = serde_json::from_value(serde_json::json!({"status": status})).unwrap();
+            assert_eq!(container_id(&pod), Some("0a1b"));
+        }
+        assert_eq!(container_id(&Pod::default()), None);
+    }
 }

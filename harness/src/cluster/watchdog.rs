@@ -35,7 +35,9 @@ pub(super) async fn watch(nodes: &[Node]) -> Error {
 async fn one(node: &Node) -> Result<Infallible> {
     loop {
         wait::pace(Duration::from_millis(700)).await;
-        let look = node.within(STEP).exec(&["bash", "-c", LOOK]).await;
+        let services = ["kubelet", node.runtime().service()];
+        let argv = [["bash", "-c", LOOK, "watchdog"].as_slice(), &services].concat();
+        let look = node.within(STEP).exec(&argv).await;
         let look = match look {
             Ok(look) => look,
             // A node that is stuck ends the boot by what waits for it, or goes on.

@@ -1,8 +1,8 @@
 #!/bin/bash
-# One look at the services of a node: a line for each service or container with its restarts and,
-# once there are any, the seconds of a container's life before.
-for unit in kubelet containerd; do
-  echo "$unit $(systemctl show --property NRestarts --value $unit.service)"
+# One look at a node: a line for each service (an argument names one) and for each container of the
+# control plane, with its restarts and, once there are any, the seconds of a container's life before.
+for unit; do
+  echo "$unit $(systemctl show --property NRestarts --value "$unit.service")"
 done
 cd /var/log/pods 2> /dev/null || exit 0
 for pod in kube-system_{etcd,kube-apiserver,kube-controller-manager,kube-scheduler}-*; do

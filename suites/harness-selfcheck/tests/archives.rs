@@ -12,7 +12,6 @@ use kubenest::{
     images::{ImageSource, Load},
     node::Node,
 };
-use kubenest_node::node::containerd::Containerd;
 
 const APP: &str = "example/app:dev";
 const OPERATOR: &str = "example/operator:v2";
@@ -124,9 +123,5 @@ async fn load(cluster: &Cluster, file: &Path) -> kubenest::Result<Load> {
 }
 
 async fn remove(node: &Node, name: &str) -> Result<()> {
-    Ok(Containerd::connect(node)
-        .await?
-        .cri()
-        .remove_image(name)
-        .await?)
+    Ok(node.cri().await?.remove_image(name).await?)
 }

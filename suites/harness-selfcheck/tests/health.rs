@@ -12,7 +12,6 @@ use kubenest::{
     wait::{self, Probe},
 };
 use kubenest_health::health;
-use kubenest_node::node::containerd::Containerd;
 
 const GOOD: &str = "v1.32.1-containerd-2.0.2";
 const SKEWED: &str = "skew-1.7.24-shim-2.0.2";
@@ -156,7 +155,7 @@ async fn start(docker: &Docker, recipe: &str) -> Result<Node> {
     let name = format!("health-{}", std::process::id());
     let node = image.start(docker, &name).await?;
     wait::until("containerd to answer", SOON, async || {
-        Probe::from_result(Containerd::connect(&node).await)
+        Probe::from_result(node.reach_runtime().await)
     })
     .await?;
     Ok(node)

@@ -23,8 +23,6 @@ pub const NEW_CLIENT: &str = "0.34.0";
 pub const NO_HOST_PATH: &str = "failed to generate container \"…\" spec: failed to generate \
      spec: failed to mkdir \"\": mkdir : no such file or directory";
 
-/// CRI-O's socket in a node.
-pub const CRI_O_SOCKET: &str = "/var/run/crio/crio.sock";
 /// An image that every node built by kubenest has.
 pub const PAUSE: &str = "registry.k8s.io/pause:3.10";
 

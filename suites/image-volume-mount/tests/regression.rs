@@ -18,7 +18,7 @@ mod affected {
     use std::process;
 
     use image_volume_mount::{
-        CRI_O_SOCKET, NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, PAUSE, create_error, create_pod, load,
+        NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, PAUSE, create_error, create_pod, load,
         mount, spec, stop_kubelet, wait_until_active, without_id,
     };
     use kubenest::{
@@ -31,7 +31,6 @@ mod affected {
     use kubenest_fixtures::cluster;
     use kubenest_fixtures::cri_client::CriClient;
     use kubenest_health::health;
-    use kubenest_node::node::containerd::SOCKET;
     use rstest::rstest;
 
     use super::{CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_1};
@@ -96,7 +95,7 @@ mod affected {
     async fn assert_no_image_is_mounted(case: &Case<'_>, client: &str) -> anyhow::Result<()> {
         let image = load(case, &format!("asked for by {client}")).await?;
         stop_kubelet(case.node()).await?;
-        let client = CriClient::install(client, case.node(), SOCKET).await?;
+        let client = CriClient::install(client, case.node()).await?;
         let message = mount(&client, image.reference()).await?;
         case.note_failure_shown();
         image.remove().await?;
@@ -127,7 +126,7 @@ mod affected {
         let message = async {
             let node = image.start(&docker, &name).await?;
             wait_until_active(&node, "crio").await?;
-            let client = CriClient::install(OLD_CLIENT, &node, CRI_O_SOCKET).await?;
+            let client = CriClient::install(OLD_CLIENT, &node).await?;
             mount(&client, PAUSE).await
         };
         let message = message.await;
@@ -161,7 +160,6 @@ mod fixed {
         NEW_CLIENT, create_pod, load, mount, read_in_pod, spec, stop_kubelet,
     };
     use kubenest_fixtures::cri_client::CriClient;
-    use kubenest_node::node::containerd::SOCKET;
 
     use super::CONTAINERD_2_1;
 
@@ -178,7 +176,7 @@ mod fixed {
                 assert_eq!(read, image.mark());
 
                 stop_kubelet(case.node()).await?;
-                let client = CriClient::install(NEW_CLIENT, case.node(), SOCKET).await?;
+                let client = CriClient::install(NEW_CLIENT, case.node()).await?;
                 let mounted = mount(&client, image.reference()).await?;
                 let mounted = mounted.expect("the image must be mounted");
                 case.note_observed(image.mark(), mounted.content.as_str());

@@ -15,7 +15,7 @@ use kubenest::{
     wait::{self, Probe},
 };
 use kubenest_forge::component;
-use kubenest_recipe::recipe::{Component, Content, Runtime};
+use kubenest_recipe::recipe::{Component, Content, RuntimeParts};
 
 /// A node whose containerd reads a plain address and ignores `runtime_path`.
 pub const CONTAINERD_1_6: &str = "v1.32.1-containerd-1.6.20";
@@ -205,8 +205,8 @@ fn daemon_and_shim(release: &str) -> Result<(Component, Component)> {
     let recipe = Recipe::named(&format!("v1.32.1-containerd-{release}"))?;
     match recipe.content {
         Content::Parts(parts) => match parts.runtime {
-            Runtime::Containerd { daemon, shim } => Ok((daemon, shim)),
-            Runtime::Crio { .. } => anyhow::bail!("'{}' has no containerd", recipe.name),
+            RuntimeParts::Containerd { daemon, shim } => Ok((daemon, shim)),
+            RuntimeParts::Crio { .. } => anyhow::bail!("'{}' has no containerd", recipe.name),
         },
         Content::Image(image) => anyhow::bail!("'{image}' has no parts"),
     }

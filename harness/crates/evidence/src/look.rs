@@ -14,6 +14,7 @@ use super::{
 use kubenest_base::{Error, Result, wait};
 use kubenest_diagnosis::clean;
 use kubenest_docker::{ContainerSpec, Docker, Labels, labels::BOOT};
+use kubenest_node::node::Runtime;
 
 /// What runs in a node.
 pub const LOOK: &str = include_str!("look.sh");
@@ -66,7 +67,8 @@ pub(super) async fn look(docker: &Docker, about: &About, node: &str, deadline: D
         Ok(Some(state)) => {
             let code = state.exit_code;
             found.miss("node", node, &format!("it does not run (exit code {code})"));
-            node_of.files(deadline, &mut found).await;
+            let runtime = Runtime::of_labels(&state.labels);
+            node_of.files(runtime, deadline, &mut found).await;
             node_of.run(&argv(about), deadline).await
         }
         Ok(None) => Err(Error::not_found(format!("no container '{node}'"))),
@@ -132,8 +134,8 @@ struct Beside<'a> {
 
 impl Beside<'_> {
     /// Reads the files that are in none of the node's volumes.
-    async fn files(&self, deadline: Duration, found: &mut Parts) {
-        for path in ["/etc/containerd/config.toml", "/kind/kubeadm.conf"] {
+    async fn files(&self, runtime: Runtime, deadline: Duration, found: &mut Parts) {
+        for path in [runtime.config_file(), "/kind/kubeadm.conf"] {
             let file = self.docker.get_file(self.node, path);
             match wait::within("a file", deadline, file).await {
                 Ok(bytes) => found.add(Kind::NodeFile(path.to_owned()).of(self.node), bytes),
@@ -374,6 +376,16 @@ mod tests {
         beside.miss("look", "n1", "no engine");
         complete(&mut nothing, "n1", beside);
         assert_eq!(nothing.missing[0].error, "no engine");
+    }
+
+    #[test]
+    fn the_script_reads_what_every_runtime_has() {
+        for runtime in Runtime::ALL {
+            let unit = format!("--unit={}\n", runtime.service());
+            let journal = LOOK.contains(&unit) || LOOK.contains(&unit.replace('\n', " "));
+            assert!(journal, "the journal of {runtime}");
+            assert!(LOOK.contains(runtime.config_file()), "{runtime}");
+        }
     }
 
     #[test]

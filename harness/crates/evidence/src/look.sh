@@ -79,11 +79,14 @@ if [[ $live ]]; then
     part services.txt systemctl list-units --type=service --all --no-pager
     part processes.txt ps axo pid,ppid,stat,etimes,rss,args
     part network.txt sh -c 'ip address && echo && ip route'
-    part containerd-config.toml containerd config dump
-    part plugins.txt ctr plugins ls
-    part images.txt ctr --namespace k8s.io images ls
-    part tasks.txt ctr --namespace k8s.io tasks ls
-    for file in /etc/containerd/config.toml /kind/kubeadm.conf /etc/kubernetes/manifests/*; do
+    if command -v containerd >/dev/null; then
+        part containerd-config.toml containerd config dump
+        part plugins.txt ctr plugins ls
+        part images.txt ctr --namespace k8s.io images ls
+        part tasks.txt ctr --namespace k8s.io tasks ls
+    fi
+    for file in /etc/containerd/config.toml /etc/crio/crio.conf.d/10-kubenest.conf \
+        /kind/kubeadm.conf /etc/kubernetes/manifests/*; do
         [[ -e $file ]] && part "files$file" cat -- "$file"
     done
 fi

@@ -19,7 +19,7 @@ use kubenest_base::{
 };
 use kubenest_node::node::{
     Node,
-    containerd::{Containerd, ImageStore},
+    containerd::ImageStore,
     cri::{self, Cri},
 };
 
@@ -188,10 +188,10 @@ impl Protection {
 /// Every method fails when the node's containerd does not answer or refuses.
 impl Daemon {
     pub(super) async fn open(node: &Node) -> Result<Self> {
-        let daemon = Containerd::connect(node).await?;
+        let (daemon, cri) = tokio::try_join!(node.containerd(), node.cri())?;
         Ok(Self {
             node: node.name().to_owned(),
-            cri: daemon.cri(),
+            cri,
             store: daemon.image_store(),
             heeds_pins: heeds_pins(&daemon.version().await?),
         })

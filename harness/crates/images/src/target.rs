@@ -22,7 +22,7 @@ use kubenest_base::{
 use kubenest_docker::{Labels, Liveness, Owner, labels::OWNER};
 use kubenest_node::node::{
     Node,
-    containerd::{Containerd, ImageStore, Platform, Record},
+    containerd::{ImageStore, Platform, Record},
     cri::Cri,
 };
 
@@ -106,8 +106,8 @@ impl ImageKey {
 
 impl Target {
     pub(super) async fn open(node: &Node) -> Result<Self> {
-        let daemon = Containerd::connect(node).await?;
-        let (cri, name) = (daemon.cri(), node.name());
+        let (daemon, cri) = tokio::try_join!(node.containerd(), node.cri())?;
+        let name = node.name();
         let folders = cri.image_folders().await?;
         let snapshotter = folders
             .first()

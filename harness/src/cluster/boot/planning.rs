@@ -43,10 +43,10 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<Planne
     clock.lap("engine");
 
     let image = NodeImage::ensure(docker, &recipe).await?;
-    if let Some(runtime) = &image.runtime {
+    if let Some(settings) = &image.settings {
         plan.expected
             .snapshotter
-            .get_or_insert_with(|| runtime.snapshotter.clone());
+            .get_or_insert_with(|| settings.snapshotter.clone());
     }
     let stack = pairs::by_labels(&plan, stack, &image.versions)?;
     lockfile::hold_image(docker, &recipe, &image).await?;

@@ -13,13 +13,12 @@ use kubenest_base::{
 };
 use kubenest_docker::{ContainerSpec, FileEntry};
 use kubenest_forge::image::NodeImage;
-use kubenest_node::node::{Node, Role, containerd::Containerd};
+use kubenest_node::node::{Node, Role, Runtime};
 
 const MODULES: &str = "/lib/modules";
 const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";
 const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
 const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemKeepFree=1M\n";
-const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
 /// Starts the nodes and returns them, with the port of the API server on the host.
 pub(in crate::cluster) async fn start(
@@ -68,16 +67,22 @@ async fn begin(
     docker.create(container).await?;
     // On a volume: what a node said is still there when its container is not.
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
-    files.extend(node.image_disk.into_iter().flat_map(image_disk));
+    files.extend(
+        node.image_disk
+            .into_iter()
+            .flat_map(|mib| image_disk(Runtime::Containerd, mib)),
+    );
     docker.put_files(&container.name, &files).await?;
     if !plan.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
-        let config = docker.get_file(&container.name, CONTAINERD_CONFIG).await?;
+        let config = docker
+            .get_file(&container.name, Runtime::Containerd.config_file())
+            .await?;
         let config = config::patched(&String::from_utf8_lossy(&config), &plan.containerd_patches)?;
         docker
             .put_files(
                 &container.name,
-                &[FileEntry::new(CONTAINERD_CONFIG, config)],
+                &[FileEntry::new(Runtime::Containerd.config_file(), config)],
             )
             .await?;
     }
@@ -87,8 +92,8 @@ async fn begin(
         if let Err(error) = Node::attach(docker, node.name(), role).await {
             return Probe::Failed(error);
         }
-        match Containerd::connect(&node).await {
-            Ok(_) => Probe::Ready(()),
+        match node.reach_runtime().await {
+            Ok(()) => Probe::Ready(()),
             Err(error) => Probe::Pending(error.report()),
         }
     });
@@ -99,11 +104,13 @@ async fn begin(
     Ok(node)
 }
 
-/// Has containerd's unit make a file system for images before containerd starts.
-fn image_disk(mib: u64) -> [FileEntry; 2] {
+/// Has the runtime's service make a file system for images before the runtime starts.
+fn image_disk(runtime: Runtime, mib: u64) -> [FileEntry; 2] {
     let script = FileEntry::new(IMAGE_DISK, include_str!("image-disk.sh")).with_mode(0o755);
-    let unit = "/etc/systemd/system/containerd.service.d/image-disk.conf";
-    let start = format!("[Service]\nExecStartPre={IMAGE_DISK} {mib}\n");
+    let service = runtime.service();
+    let unit = format!("/etc/systemd/system/{service}.service.d/image-disk.conf");
+    let folder = runtime.images_folder();
+    let start = format!("[Service]\nExecStartPre={IMAGE_DISK} {folder} {mib}\n");
     [script, FileEntry::new(unit, start)]
 }
 

@@ -25,7 +25,6 @@ use kubenest::{
     objects,
     wait::Probe,
 };
-use kubenest_node::node::containerd::Containerd;
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -222,7 +221,7 @@ async fn kill_containerd(case: &Case<'_>) -> Result<()> {
     case.node().exec_ok(&kill).await?;
     wait_for_journal(case, "containerd", "status=9/KILL", "-1m").await?;
     case.until("containerd to be back", SOON, async || {
-        Probe::from_result(Containerd::connect(case.node()).await)
+        Probe::from_result(case.node().reach_runtime().await)
     })
     .await?;
     bail!("containerd was killed")

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{NodeImage, VERSIONS};
 use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
+use kubenest_node::node::Runtime;
 use kubenest_recipe::recipe::{ImageRef, Recipe};
 
 /// How long a registry may take to say what a tag holds.
@@ -56,7 +57,8 @@ pub(super) async fn ensure(
         reference,
         recipe: recipe.name.clone(),
         versions: versions.unwrap_or_default(),
-        runtime: None,
+        runtime: Runtime::of_labels(&found.labels),
+        settings: None,
     })
 }
 

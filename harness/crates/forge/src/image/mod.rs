@@ -35,8 +35,10 @@ use crate::component;
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Result, lock::FileLock, progress, settings::settings, store::Store};
 use kubenest_docker::{ContainerSpec, Docker, Labels, labels};
-use kubenest_node::node::{self, Node};
-pub use kubenest_recipe::recipe::{Content, Parts, Recipe, RuntimeSettings, Versions};
+use kubenest_node::node::{self, Node, RUNTIME, Runtime};
+pub use kubenest_recipe::recipe::{
+    Content, Parts, Recipe, RuntimeParts, RuntimeSettings, Versions,
+};
 
 /// Repository of the node images built here; the tag is the recipe's hash.
 pub const REPOSITORY: &str = "kubenest/node";
@@ -61,8 +63,10 @@ pub struct NodeImage {
     pub recipe: String,
     /// What it is made of.
     pub versions: Versions,
-    /// How its runtime is set up; unknown of a foreign image.
-    pub runtime: Option<RuntimeSettings>,
+    /// What runs the containers of its nodes.
+    pub runtime: Runtime,
+    /// How that is set up; unknown of a foreign image.
+    pub settings: Option<RuntimeSettings>,
 }
 
 impl NodeImage {
@@ -85,7 +89,8 @@ impl NodeImage {
             reference: format!("{REPOSITORY}:{}", tag(recipe, parts)),
             recipe: recipe.name.clone(),
             versions: parts.versions(),
-            runtime: Some(parts.settings.clone()),
+            runtime: runtime_of(parts),
+            settings: Some(parts.settings.clone()),
         }
     }
 
@@ -123,12 +128,29 @@ impl NodeImage {
         }
     }
 
+    /// What runs the containers of a recipe's nodes, as far as the recipe tells: a whole image is
+    /// taken for one of kind's until its labels are read.
+    pub fn runtime_of(recipe: &Recipe) -> Runtime {
+        match &recipe.content {
+            Content::Image(_) => Runtime::Containerd,
+            Content::Parts(parts) => runtime_of(parts),
+        }
+    }
+
     /// The name of a recipe's image in the engine.
     pub fn reference_of(recipe: &Recipe) -> String {
         match &recipe.content {
             Content::Image(image) => image.to_string(),
             Content::Parts(parts) => format!("{REPOSITORY}:{}", tag(recipe, parts)),
         }
+    }
+}
+
+/// The runtime that these parts make.
+fn runtime_of(parts: &Parts) -> Runtime {
+    match parts.runtime {
+        RuntimeParts::Containerd { .. } => Runtime::Containerd,
+        RuntimeParts::Crio { .. } => Runtime::CriO,
     }
 }
 
@@ -195,6 +217,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
     labels.insert(RECIPE.into(), recipe.name.clone());
     labels.insert(HASH.into(), recipe.hash());
     labels.insert(VERSIONS.into(), versions);
+    labels.insert(RUNTIME.into(), runtime_of(parts).name().into());
     let spec = ImageSpec {
         tags: vec![reference.to_owned()],
         layers,

@@ -11,6 +11,7 @@ use std::{
 use super::{
     archive::{ImageSpec, write_archive_file},
     layer::{Layer, LayerWriter},
+    runtime_of,
 };
 use kubenest_base::{
     Context, Result, random,
@@ -18,7 +19,8 @@ use kubenest_base::{
     wait::{self, Probe},
 };
 use kubenest_docker::{ContainerSpec, Docker, Labels};
-use kubenest_recipe::recipe::{Parts, Runtime};
+use kubenest_node::node::Runtime;
+use kubenest_recipe::recipe::{Parts, RuntimeParts};
 
 /// The label by which the kubelet's garbage collection knows an image to leave alone.
 const PINNED: &str = "io.cri-containerd.pinned=pinned";
@@ -26,10 +28,10 @@ const PINNED: &str = "io.cri-containerd.pinned=pinned";
 /// What decides, beside the images, what the layer holds: who writes it.
 pub(crate) fn written_by(parts: &Parts) -> [String; 2] {
     match &parts.runtime {
-        Runtime::Containerd { daemon, .. } => {
+        RuntimeParts::Containerd { daemon, .. } => {
             [daemon.source.hash(), parts.settings.snapshotter.clone()]
         }
-        Runtime::Crio { .. } => [parts.os.source.hash(), "skopeo".to_owned()],
+        RuntimeParts::Crio { .. } => [parts.os.source.hash(), "skopeo".to_owned()],
     }
 }
 
@@ -69,16 +71,20 @@ async fn fill_layer(
     // Others may be making the same layer on this engine, for a cache of their own.
     let name = format!("kubenest-{key}-{}", random::hex(8));
     let state = scratch.path().join("state.tar");
-    let by = By::of(parts);
-    let filled = fill(docker, &name, base, by, &archive, images).await;
+    let runtime = runtime_of(parts);
+    let filled = fill(docker, &name, base, runtime, &archive, images).await;
     let taken = match filled {
-        Ok(()) => docker.get_archive(&name, by.state(), &state).await,
+        Ok(()) => {
+            docker
+                .get_archive(&name, runtime.images_folder(), &state)
+                .await
+        }
         Err(error) => Err(error),
     };
     let removed = docker.remove_container(&name).await;
     taken.context("take the images out of the runtime's store")?;
     removed?;
-    layer.archive(&state, |path| moved(by, path))
+    layer.archive(&state, |path| moved(runtime, path))
 }
 
 /// The image of the layers below, in the engine for as long as a layer upon it is made.
@@ -108,41 +114,18 @@ impl Base {
     }
 }
 
-/// Who fills the store.
-#[derive(Debug, Clone, Copy)]
-enum By {
-    Containerd,
-    Skopeo,
-}
-
-impl By {
-    fn of(parts: &Parts) -> Self {
-        match parts.runtime {
-            Runtime::Containerd { .. } => Self::Containerd,
-            Runtime::Crio { .. } => Self::Skopeo,
-        }
-    }
-
-    /// Where the runtime keeps everything.
-    fn state(self) -> &'static str {
-        match self {
-            Self::Containerd => "/var/lib/containerd",
-            Self::Skopeo => "/var/lib/containers",
-        }
-    }
-}
-
 async fn fill(
     docker: &Docker,
     name: &str,
     base: &str,
-    by: By,
+    runtime: Runtime,
     archive: &Path,
     images: &[ImageSpec],
 ) -> Result<()> {
-    let entrypoint = match by {
-        By::Containerd => vec!["/usr/local/bin/containerd".into()],
-        By::Skopeo => ["/bin/sleep", "infinity"].map(str::to_owned).to_vec(),
+    let entrypoint = match runtime {
+        Runtime::Containerd => vec!["/usr/local/bin/containerd".into()],
+        // Something has to run in which skopeo is started.
+        Runtime::CriO => ["/bin/sleep", "infinity"].map(str::to_owned).to_vec(),
     };
     let spec = ContainerSpec {
         name: name.to_owned(),
@@ -159,9 +142,9 @@ async fn fill(
         .await
         .context("open the images")?;
     let tags = images.iter().flat_map(|image| &image.tags);
-    match by {
-        By::Containerd => import(docker, name, file, tags).await,
-        By::Skopeo => copy(docker, name, file, tags).await,
+    match runtime {
+        Runtime::Containerd => import(docker, name, file, tags).await,
+        Runtime::CriO => copy(docker, name, file, tags).await,
     }
 }
 
@@ -232,8 +215,8 @@ async fn copy(
 
 /// Where an entry of the runtime's state goes in the layer. What belongs to one running
 /// daemon only is left out.
-fn moved(by: By, path: &Path) -> Option<PathBuf> {
-    let state = Path::new(by.state());
+fn moved(runtime: Runtime, path: &Path) -> Option<PathBuf> {
+    let state = Path::new(runtime.images_folder());
     let inside = path.strip_prefix(state.file_name()?).ok()?;
     let own = [
         "tmpmounts",
@@ -252,17 +235,17 @@ mod tests {
 
     #[test]
     fn one_daemons_own_state_is_left_out() {
-        let moved = |by, path: &str| moved(by, Path::new(path));
+        let moved = |runtime, path: &str| moved(runtime, Path::new(path));
         let blobs = "io.containerd.content.v1.content/blobs";
         assert_eq!(
-            moved(By::Containerd, &format!("containerd/{blobs}")),
+            moved(Runtime::Containerd, &format!("containerd/{blobs}")),
             Some(Path::new("var/lib/containerd").join(blobs))
         );
         let own = "containerd/io.containerd.grpc.v1.introspection/uuid";
-        assert_eq!(moved(By::Containerd, own), None);
-        assert_eq!(moved(By::Containerd, "etc/passwd"), None);
+        assert_eq!(moved(Runtime::Containerd, own), None);
+        assert_eq!(moved(Runtime::Containerd, "etc/passwd"), None);
         let layers = "containers/storage/overlay-layers/layers.json";
         let placed = Path::new("var/lib").join(layers);
-        assert_eq!(moved(By::Skopeo, layers), Some(placed));
+        assert_eq!(moved(Runtime::CriO, layers), Some(placed));
     }
 }

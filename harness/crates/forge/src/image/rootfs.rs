@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::layer::LayerWriter;
+use super::{layer::LayerWriter, runtime_of};
 use kubenest_base::Result;
 use kubenest_base::digest::sha256_hex;
 use kubenest_docker::FileEntry;
-use kubenest_recipe::recipe::{Parts, Runtime};
+use kubenest_node::node::Runtime;
+use kubenest_recipe::recipe::Parts;
 
 /// Files by their paths in a node, without the first slash.
 type Files = &'static [(&'static str, &'static [u8])];
@@ -66,9 +67,9 @@ pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
         layer.file(&file)?;
     }
     let systemd = Path::new("etc/systemd/system");
-    let (runtime, _) = runtime(parts);
-    for unit in [runtime, "kubelet.service"] {
-        let link = systemd.join("multi-user.target.wants").join(unit);
+    for service in [runtime_of(parts).service(), "kubelet"] {
+        let unit = format!("{service}.service");
+        let link = systemd.join("multi-user.target.wants").join(&unit);
         layer.symlink(&link, &Path::new("/etc/systemd/system").join(unit))?;
     }
     layer.symlink(
@@ -97,7 +98,7 @@ pub(crate) fn write(layer: &mut LayerWriter, parts: &Parts) -> Result<()> {
 fn files(parts: &Parts) -> Vec<FileEntry> {
     let version = format!("v{}", parts.kubernetes.version);
     let mut files = vec![FileEntry::new("/kind/version", version.clone())];
-    let embedded = [FILES, runtime(parts).1].concat();
+    let embedded = [FILES, files_of(runtime_of(parts))].concat();
     files.extend(embedded.into_iter().map(|(path, content)| {
         let path = Path::new("/").join(path);
         filled(&path, content, parts, &version)
@@ -106,11 +107,11 @@ fn files(parts: &Parts) -> Vec<FileEntry> {
     files
 }
 
-/// The runtime's unit, and the files that only its nodes have.
-fn runtime(parts: &Parts) -> (&'static str, Files) {
-    match parts.runtime {
-        Runtime::Containerd { .. } => ("containerd.service", CONTAINERD),
-        Runtime::Crio { .. } => ("crio.service", CRIO),
+/// The files that only nodes of this runtime have.
+fn files_of(runtime: Runtime) -> Files {
+    match runtime {
+        Runtime::Containerd => CONTAINERD,
+        Runtime::CriO => CRIO,
     }
 }
 
@@ -119,6 +120,7 @@ fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntr
         .replace("@KUBERNETES@", version)
         .replace("@PAUSE@", &parts.pause.version)
         .replace("@SNAPSHOTTER@", &parts.settings.snapshotter)
+        .replace("@SOCKET@", runtime_of(parts).socket())
         .replace(
             "@CGROUP_MANAGER@",
             match parts.settings.systemd_cgroup {
@@ -189,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn a_runtimes_own_files_are_where_it_is_known_to_have_them() {
+        let containerd = parts(Recipe::named(CONTAINERD).unwrap());
+        for parts in [containerd, cri_o()] {
+            let (runtime, files) = (runtime_of(&parts), files(&parts));
+            let unit = format!("/etc/systemd/system/{}.service", runtime.service());
+            for path in [unit.as_str(), runtime.config_file()] {
+                let found = files.iter().any(|file| file.path == path);
+                assert!(found, "{runtime} has no {path}");
+            }
+        }
+    }
+
+    #[test]
     fn cri_o_is_configured_as_the_recipe_says() {
         let parts = cri_o();
         let mut files = files(&parts).into_iter();
@@ -203,6 +218,7 @@ mod tests {
         let kubelet = files.find(|file| file.path == "/etc/default/kubelet");
         let kubelet = String::from_utf8(kubelet.unwrap().content).unwrap();
         let socket = crio["api"]["listen"].as_str().unwrap();
-        assert!(kubelet.contains(&format!("unix://{socket}")), "{kubelet}");
+        assert_eq!(socket, Runtime::CriO.socket());
+        assert!(kubelet.contains(&Runtime::CriO.endpoint()), "{kubelet}");
     }
 }

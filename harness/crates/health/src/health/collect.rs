@@ -16,8 +16,8 @@ use super::{
 use kubenest_base::{Context, Error, Result, wait::Deadline};
 use kubenest_node::node::{
     Node,
-    containerd::{Containerd, Plugin},
-    cri::{CgroupDriver, Condition, Version},
+    containerd::Plugin,
+    cri::{CgroupDriver, Condition, Cri, Version},
 };
 
 /// How long one look may take; a node that needs longer is sick.
@@ -86,8 +86,9 @@ struct Answers {
 }
 
 async fn ask_daemon(node: &Node) -> Answers {
-    let daemon = match within(Containerd::connect(node)).await {
-        Ok(daemon) => daemon,
+    let connected = async { tokio::try_join!(node.containerd(), Cri::open(node)) };
+    let (daemon, cri) = match within(connected).await {
+        Ok(connected) => connected,
         Err(why) => {
             return Answers {
                 version: Err(why.clone()),
@@ -99,7 +100,6 @@ async fn ask_daemon(node: &Node) -> Answers {
             };
         }
     };
-    let cri = daemon.cri();
     let (version, status, image_folders, cri_driver, plugins) = tokio::join!(
         within(cri.version()),
         within(cri.status(true)),

@@ -11,11 +11,8 @@ pub use self::{
     content::Blob,
     image_store::{ImageStore, Record},
 };
-use super::{Node, cri::Cri, grpc::Connection};
+use super::{Runtime, grpc::Connection};
 use kubenest_base::Result;
-
-/// containerd's socket in every node.
-pub const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// A connection to the containerd daemon that is running in a node.
 ///
@@ -83,14 +80,6 @@ struct VersionResponse {
 }
 
 impl Containerd {
-    /// Connects to the daemon of a node, which has then answered once.
-    ///
-    /// # Errors
-    /// The socket is missing, or nothing answers on it within ten seconds.
-    pub async fn connect(node: &Node) -> Result<Self> {
-        Self::over(node.name(), node.dial(SOCKET).await?).await
-    }
-
     /// Speaks over a stream that ends at the daemon's socket; `node` is for messages.
     ///
     /// # Errors
@@ -100,16 +89,11 @@ impl Containerd {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let daemon = Self {
-            connection: Connection::over("containerd", node, stream).await?,
+            connection: Connection::over(Runtime::Containerd.name(), node, stream).await?,
         };
         // A stream through a remote engine opens before anybody is at its other end.
         daemon.version().await?;
         Ok(daemon)
-    }
-
-    /// The CRI services of the same daemon.
-    pub fn cri(&self) -> Cri {
-        Cri::new(self.connection.clone())
     }
 
     /// The images, their content and their snapshots, in the namespace that CRI uses.

@@ -6,6 +6,7 @@ mod found;
 mod grpc;
 #[cfg(test)]
 pub(crate) mod recorded;
+mod runtime;
 
 use std::{
     fmt,
@@ -25,9 +26,11 @@ use tokio::{
     net::UnixStream,
 };
 
-use self::cri::Cri;
-pub use self::found::{KIND_CLUSTER, KIND_ROLE, found};
-pub use self::found::{clusters, of_cluster};
+use self::{containerd::Containerd, cri::Cri};
+pub use self::{
+    found::{KIND_CLUSTER, KIND_ROLE, clusters, found, of_cluster},
+    runtime::{RUNTIME, Runtime},
+};
 use kubenest_base::{Context, Error, Result, file};
 use kubenest_docker::{Docker, ExecOutput, FileEntry, RUN};
 
@@ -66,6 +69,7 @@ pub struct Node {
     docker: Docker,
     name: String,
     role: Role,
+    runtime: Runtime,
     pid: i32,
     ip: IpAddr,
     deadline: Duration,
@@ -97,6 +101,7 @@ impl Node {
             docker,
             name: name.to_owned(),
             role,
+            runtime: Runtime::of_labels(&state.labels),
             pid: state.pid,
             ip,
             deadline: RUN,
@@ -111,6 +116,11 @@ impl Node {
     /// What it does in its cluster.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// What runs its containers.
+    pub fn runtime(&self) -> Runtime {
+        self.runtime
     }
 
     /// Its address on the cluster's network.
@@ -218,7 +228,40 @@ impl Node {
     /// # Errors
     /// The runtime does not answer within ten seconds.
     pub async fn cri(&self) -> Result<Cri> {
-        Cri::connect(self, containerd::SOCKET).await
+        let cri = Cri::open(self).await?;
+        // A stream through a remote engine opens before anybody is at its other end.
+        cri.version().await?;
+        Ok(cri)
+    }
+
+    /// A client of containerd's own services.
+    ///
+    /// # Errors
+    /// The node has another runtime, or its containerd does not answer within ten seconds.
+    pub async fn containerd(&self) -> Result<Containerd> {
+        match self.runtime {
+            Runtime::Containerd => {
+                let stream = self.dial(self.runtime.socket()).await?;
+                Containerd::over(&self.name, stream).await
+            }
+            Runtime::CriO => Err(Error::input(format!(
+                "node '{self}' has the runtime {}: it has no containerd to ask",
+                self.runtime
+            ))
+            .cure("use a recipe with containerd for what only containerd can do")),
+        }
+    }
+
+    /// Whether the node's runtime answers at all, whatever it then says of itself: the CRI part
+    /// of a containerd can be out of order.
+    ///
+    /// # Errors
+    /// It does not answer within ten seconds.
+    pub async fn reach_runtime(&self) -> Result<()> {
+        match self.runtime {
+            Runtime::Containerd => self.containerd().await.map(drop),
+            Runtime::CriO => self.cri().await.map(drop),
+        }
     }
 
     /// A byte stream to a unix socket inside the node.

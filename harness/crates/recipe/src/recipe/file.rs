@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{
-    Component, Content, GoBuild, ImageRef, Parts, Recipe, Role, Runtime, RuntimeSettings, Source,
-    embedded,
+    Component, Content, GoBuild, ImageRef, Parts, Recipe, Role, RuntimeParts, RuntimeSettings,
+    Source, embedded,
 };
 use kubenest_base::{Error, Result};
 
@@ -203,18 +203,18 @@ impl Layer {
     }
 
     /// Without a shim of its own, the recipe uses the daemon's.
-    fn containerd(&mut self, name: &str) -> Result<Runtime> {
+    fn containerd(&mut self, name: &str) -> Result<RuntimeParts> {
         let daemon = self.require(name, Role::Containerd)?;
         let shim = self.take(Role::Shim).unwrap_or_else(|| Component {
             role: Role::Shim,
             ..daemon.clone()
         });
-        Ok(Runtime::Containerd { daemon, shim })
+        Ok(RuntimeParts::Containerd { daemon, shim })
     }
 
     /// Conmon and crun come from Debian, like runc, unless the recipe names them. So does skopeo,
     /// which puts images into CRI-O's store.
-    fn crio(&mut self, name: &str, os: &mut Component) -> Result<Runtime> {
+    fn crio(&mut self, name: &str, os: &mut Component) -> Result<RuntimeParts> {
         let daemon =
             self.take(Role::Crio).ok_or_else(|| {
                 Error::input(format!("recipe {name} has the runtime cri-o and names no crio")).cure(
@@ -232,7 +232,7 @@ impl Layer {
                 }
             }
         }
-        Ok(Runtime::Crio {
+        Ok(RuntimeParts::Crio {
             daemon,
             conmon,
             crun,

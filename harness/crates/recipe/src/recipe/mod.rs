@@ -48,7 +48,7 @@ pub struct Parts {
     /// kubelet, kubeadm, kubectl and the control plane's programs.
     pub kubernetes: Component,
     /// The container runtime.
-    pub runtime: Runtime,
+    pub runtime: RuntimeParts,
     /// runc; `None` for the node OS's own.
     pub runc: Option<Component>,
     /// The CNI plugins; `None` for the node OS's own.
@@ -69,7 +69,7 @@ pub struct Parts {
 
 /// A node's container runtime: the daemon and its helper programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Runtime {
+pub enum RuntimeParts {
     /// containerd.
     Containerd {
         /// The daemon and `ctr`.
@@ -225,7 +225,7 @@ impl Parts {
     }
 }
 
-impl Runtime {
+impl RuntimeParts {
     /// The runtime's components, the daemon first.
     pub fn components(&self) -> impl Iterator<Item = &Component> {
         let (daemon, others) = match self {

@@ -9,9 +9,10 @@ mod pods;
 use std::collections::BTreeMap;
 
 use prost::{Enumeration, Message};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::pods::PodConfig;
-use super::{Node, grpc::Connection};
+use super::{Node, Runtime, grpc::Connection};
 use kubenest_base::Result;
 
 /// CRI v1 client of a node's runtime.
@@ -176,21 +177,24 @@ struct LinuxRuntimeConfiguration {
 /// Every method fails when the daemon does not answer or its CRI plugin did not load.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 impl Cri {
-    /// Connects to the runtime that listens on this socket of a node, which has then answered
-    /// once.
+    /// Opens a connection to a node's runtime, which need not answer yet; [`Node::cri`] demands
+    /// that it does.
     ///
     /// # Errors
-    /// The socket is missing, or no runtime answers on it within ten seconds.
-    pub async fn connect(node: &Node, socket: &str) -> Result<Self> {
-        let stream = node.dial(socket).await?;
-        let cri = Self::new(Connection::over("the runtime", node.name(), stream).await?);
-        // A stream through a remote engine opens before anybody is at its other end.
-        cri.version().await?;
-        Ok(cri)
+    /// Its socket is missing, or nothing listens there.
+    pub async fn open(node: &Node) -> Result<Self> {
+        let runtime = node.runtime();
+        let stream = node.dial(runtime.socket()).await?;
+        Self::over(runtime, node.name(), stream).await
     }
 
-    pub(super) fn new(daemon: Connection) -> Self {
-        Self { daemon }
+    /// Speaks over a stream that ends at the runtime's socket; `node` is for messages.
+    pub(super) async fn over<S>(runtime: Runtime, node: &str, stream: S) -> Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let daemon = Connection::over(runtime.name(), node, stream).await?;
+        Ok(Self { daemon })
     }
 
     /// Name and version of the running runtime.

@@ -14,6 +14,7 @@ use kubenest_base::{
 };
 
 use crate::node::{
+    Runtime,
     containerd::{Blob, Containerd, ImageStore, Record},
     cri::{CgroupDriver, Cri, PodConfig},
 };
@@ -27,14 +28,22 @@ const LABEL: &str = "dev.kubenest.recorded";
 async fn the_answers_of_a_node_are_recorded() {
     #[expect(clippy::disallowed_methods, reason = "only who records anew says it")]
     let socket = std::env::var("RECORD_FROM").expect("RECORD_FROM must be containerd's socket");
-    let stream = UnixStream::connect(socket).await.expect("must connect");
+    let dial = || UnixStream::connect(&socket);
+    let (stream, other) = (dial().await, dial().await);
     start();
-    let daemon = Containerd::over("recorded", stream)
+    let daemon = Containerd::over("recorded", stream.expect("must connect"))
         .await
         .expect("must answer");
+    let cri = Cri::over(
+        Runtime::Containerd,
+        "recorded",
+        other.expect("must connect"),
+    )
+    .await
+    .expect("must answer");
     daemon.plugins().await.expect("must answer");
     load(&daemon.image_store()).await;
-    ask(&daemon.cri()).await;
+    ask(&cri).await;
     let release = daemon.version().await.expect("must answer");
     write(&release);
 }

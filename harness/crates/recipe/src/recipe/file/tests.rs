@@ -42,7 +42,7 @@ fn without_a_shim_the_shim_is_that_of_the_extending_daemon() {
     let text =
         format!("{BASE}containerd: {{go: github.com/containerd/containerd, version: v1.7.24}}");
     let parts = parts(&text);
-    let Runtime::Containerd { daemon, shim } = parts.runtime else {
+    let RuntimeParts::Containerd { daemon, shim } = parts.runtime else {
         panic!("must be containerd")
     };
     assert_eq!((shim.version.as_str(), shim.role), ("1.7.24", Role::Shim));
