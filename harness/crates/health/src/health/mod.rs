@@ -8,26 +8,20 @@ mod checks;
 mod collect;
 mod expected;
 mod facts;
-mod image_volume;
-mod kubelet;
-mod loader;
+mod outcome;
 mod report;
 mod restore;
-mod shim;
-
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use kube::Client;
 
-pub(crate) use checks::{INOTIFY_CURE, Outcome};
-pub use expected::{Expected, ExpectedKubelet};
-pub use report::{Finding, Report, Verdict};
-
-use self::{
-    checks::{CHECKS, IMAGE_VOLUME, LOADER},
-    facts::Facts,
+pub(crate) use self::{checks::inotify::CURE as INOTIFY_CURE, outcome::Outcome};
+pub use self::{
+    expected::{Expected, ExpectedKubelet},
+    report::{Finding, Report, Verdict},
 };
+
+use self::checks::{CHECKS, Facts, inotify};
 use kubenest_base::Result;
 use kubenest_node::node::Node;
 use kubenest_recipe::compat;
@@ -62,7 +56,8 @@ pub async fn gate_restoring(
     gate(nodes, client, expected).await
 }
 
-/// The part of [`gate`] that needs no Kubernetes, for nodes that run containerd and not more.
+/// The part of [`gate`] that needs no Kubernetes, for nodes that run a container runtime and
+/// not more.
 ///
 /// A node that fails it can start no pod, its control plane's included: a boot that looks
 /// first ends in a second with the cause, and not in minutes without.
@@ -122,40 +117,17 @@ async fn look(
         .iter()
         .map(|node| collect::collect(node, client, expected));
     let mut facts = join_all(looks).await;
-    share_inotify(&mut facts);
+    inotify::share(&mut facts);
+    let due: Vec<_> = CHECKS
+        .iter()
+        .filter(|check| check.is_due(client.is_some(), expected))
+        .collect();
     let findings = nodes.iter().zip(&facts).flat_map(|(node, facts)| {
-        let checks = CHECKS
-            .iter()
-            .filter(|check| check.early || client.is_some())
-            .chain(expected.image_volumes.then_some(&IMAGE_VOLUME))
-            .chain(expected.loader.is_some().then_some(&LOADER));
-        checks.map(|check| check.judge(node.name(), facts, expected))
+        let judgements = due.iter();
+        judgements.map(|check| check.judge(node.name(), facts, expected))
     });
     let report = Report {
         findings: findings.collect(),
     };
     (report, facts)
-}
-
-/// A name that nothing in a node has, for what a check makes there and removes.
-fn unused_name(what: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    format!("{what}{}", now.unwrap_or_default().as_nanos())
-}
-
-/// The root users of all nodes are one user to the kernel: what one uses, all have used.
-fn share_inotify(facts: &mut [Facts]) {
-    let used: Vec<_> = facts
-        .iter()
-        .filter_map(|facts| facts.inotify.as_ref().ok())
-        .collect();
-    let instances = used.iter().map(|inotify| inotify.instances_used).sum();
-    let watches = used.iter().map(|inotify| inotify.watches_used).sum();
-    for inotify in facts
-        .iter_mut()
-        .filter_map(|facts| facts.inotify.as_mut().ok())
-    {
-        inotify.instances_used = instances;
-        inotify.watches_used = watches;
-    }
 }

@@ -1,12 +1,13 @@
 #!/bin/sh
-# One look at a node from the inside. Prints "@@<name>" before each part; facts.rs reads it.
+# One look at a node from the inside; $1 is the service of its container runtime. Prints "@@<name>"
+# before each part; facts.rs takes them apart, and each check reads its own.
 part() { echo "@@$1"; }
 
 part clock
 date +%s.%N
 
 part daemon
-pid=$(systemctl show --property MainPID --value containerd)
+pid=$(systemctl show --property MainPID --value "$1")
 readlink "/proc/$pid/exe"
 readlink "/proc/$pid/cwd"
 tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^PATH=//p'
@@ -32,8 +33,10 @@ find /proc/[0-9]*/fd -lname anon_inode:inotify 2>/dev/null | sed 's,/fd/,/fdinfo
     xargs -r cat 2>/dev/null | grep -c '^inotify '
 
 # As kind asks.
-part dump
-containerd config dump
+if [ "$1" = containerd ]; then
+    part dump
+    containerd config dump
+fi
 
 # In /var, where the snapshotter has its own.
 part overlay

@@ -7,15 +7,17 @@ use kube::Client;
 
 use super::{
     Expected,
-    checks::{KUBELET, drift},
-    collect::configz,
-    facts::Facts,
+    checks::{
+        Facts,
+        kubelet::{configz, drift},
+    },
 };
 use kubenest_base::{
     Result, progress,
     wait::{self, Probe},
 };
 use kubenest_node::node::Node;
+use kubenest_recipe::compat::Check;
 
 /// How long kubeadm may take, and after it the restarted kubelet.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -34,7 +36,11 @@ pub(super) async fn kubelets(
     facts: &[Facts],
     expected: &Expected,
 ) -> Vec<String> {
-    if expected.tolerated.iter().any(|name| name == KUBELET) {
+    if expected
+        .tolerated
+        .iter()
+        .any(|name| name == Check::Kubelet.name())
+    {
         return Vec::new();
     }
     let all = nodes.iter().zip(facts).map(async |(node, facts)| {

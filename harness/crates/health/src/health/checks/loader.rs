@@ -1,14 +1,150 @@
-//! The check of the loader: can the kind release of the spec load images into this node?
+//! Check `loader`: the kind release of the spec can load images into this node.
+//!
+//! A version of the configuration that the loader reads is not enough: the import itself can
+//! fail behind it. So the smallest image there is goes the whole way, and is removed again.
 
-use super::Outcome;
+use std::time::Duration;
+
+use super::{Check, Facts, Name, When, containerd_only, snapshotter, unused_name};
 use crate::health::{
     Expected,
-    facts::{Facts, Seen, seen},
+    facts::{Probe as NodeProbe, Seen, in_one_line, seen},
+    outcome::Outcome,
 };
+use kubenest_base::{
+    Result,
+    wait::{self, Probe},
+};
+use kubenest_forge::image;
+use kubenest_node::node::{Node, cri::Cri};
 use kubenest_recipe::compat::{self, Stack, Verdict};
 
+pub(super) const CHECK: Check = Check {
+    name: Name::Loader,
+    when: When::Asked(|expected| expected.loader.is_some()),
+    applies: containerd_only,
+    judge,
+};
+
+/// How long an import may take on a machine that starts a control plane beside it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the runtime may take to list what was imported.
+const LISTED: Duration = Duration::from_secs(20);
+
+/// What `containerd config dump` says, by which loaders go.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::health) struct Dump {
+    /// Version of the configuration that the daemon writes.
+    pub(super) version: u32,
+    /// The snapshotter it names, which is not always the one in effect.
+    pub(super) snapshotter: Option<String>,
+}
+
+/// What came of an import.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::health) struct Import {
+    /// The snapshotter it was to be unpacked for.
+    pub(super) snapshotter: String,
+    /// The words against it, if it failed.
+    pub(super) ended: Result<(), String>,
+}
+
+impl Dump {
+    fn parse(text: &str) -> Seen<Self> {
+        let what = "`containerd config dump`";
+        let dump: toml::Table = text.parse().map_err(|error| format!("{what}: {error}"))?;
+        let version = dump.get("version").and_then(toml::Value::as_integer);
+        let version = version.and_then(|version| u32::try_from(version).ok());
+        let version = version.ok_or_else(|| format!("{what} has no version"))?;
+        let path: &[&str] = match version {
+            ..=2 => &["io.containerd.grpc.v1.cri", "containerd", "snapshotter"],
+            _ => &["io.containerd.cri.v1.images", "snapshotter"],
+        };
+        let plugins = dump.get("plugins");
+        let named = path.iter().fold(plugins, |at, key| at?.get(*key));
+        let snapshotter = named.and_then(toml::Value::as_str).map(str::to_owned);
+        Ok(Self {
+            version,
+            snapshotter,
+        })
+    }
+}
+
+pub(in crate::health) fn read_dump(probe: &NodeProbe) -> Seen<Dump> {
+    Dump::parse(probe.part("dump")?)
+}
+
+/// The snapshotter that loaders unpack for: the one that the dump names.
+pub(in crate::health) fn loaded_for(
+    dump: &Seen<Dump>,
+    image_folders: &Seen<Vec<String>>,
+) -> Seen<String> {
+    match &seen(dump)?.snapshotter {
+        Some(named) => Ok(named.clone()),
+        None => snapshotter::of(image_folders).map(str::to_owned),
+    }
+}
+
+/// Imports an image for a snapshotter, looks for it over CRI, and removes it.
+pub(in crate::health) async fn import(node: &Node, snapshotter: &Seen<String>) -> Seen<Import> {
+    let snapshotter = seen(snapshotter)?;
+    let tried = async {
+        let name = unused_name("kubenest.local/loader:");
+        let archive = image::tiny_archive(&name).await?;
+        let cri = node.cri().await?;
+        let attempt = attempt(node, &cri, snapshotter, &name, archive);
+        let ended = wait::within("an import", PATIENCE, attempt).await;
+        // Also after a failure: it can leave the name of an image that is not whole.
+        cri.remove_image(&name).await?;
+        ended
+    };
+    Ok(Import {
+        snapshotter: snapshotter.clone(),
+        ended: tried.await.map_err(in_one_line)?,
+    })
+}
+
+async fn attempt(
+    node: &Node,
+    cri: &Cri,
+    snapshotter: &str,
+    name: &str,
+    archive: Vec<u8>,
+) -> Result<Result<(), String>> {
+    // Exactly kind's command, of every release in the compatibility table.
+    let snapshotter = format!("--snapshotter={snapshotter}");
+    let argv = [
+        "ctr",
+        "--namespace=k8s.io",
+        "images",
+        "import",
+        "--all-platforms",
+        "--digests",
+        &snapshotter,
+        "-",
+    ];
+    let import = node
+        .docker()
+        .exec(node.name(), &argv, Some(archive))
+        .await?;
+    if import.status != 0 {
+        let words = import.stderr.trim().lines().last().unwrap_or_default();
+        return Ok(Err(words.to_owned()));
+    }
+    // containerd 1.x tells its CRI part of an image a moment later.
+    let listed = wait::until("the imported image", LISTED, async || {
+        match cri.image(name).await {
+            Ok(Some(_)) => Probe::Ready(()),
+            Ok(None) => Probe::Pending("the runtime does not list it".into()),
+            Err(error) => Probe::Failed(error),
+        }
+    });
+    Ok(listed.await.map_err(|error| error.report()))
+}
+
 /// What is known of the pair, and where nothing is, what an import showed.
-pub(super) fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
+fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
     let Some(kind) = &expected.loader else {
         return Ok(Outcome::skipped("", "nothing is loaded by kind"));
     };
@@ -49,5 +185,125 @@ fn import_cure(stack: &Stack) -> String {
     match known.map(|containerd| compat::imports(containerd, snapshotter)) {
         Some(Verdict::KnownBad { cure, link, .. }) => format!("{cure}; see {link}"),
         _ => "read `journalctl -u containerd` in the node".to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::health::{
+        checks::tests::good,
+        report::{Finding, Verdict},
+    };
+
+    pub(in super::super) fn dump(version: u32, snapshotter: &str) -> Dump {
+        Dump {
+            version,
+            snapshotter: Some(snapshotter.to_owned()),
+        }
+    }
+
+    pub(in super::super) fn imported(snapshotter: &str, ended: Result<(), String>) -> Import {
+        Import {
+            snapshotter: snapshotter.to_owned(),
+            ended,
+        }
+    }
+
+    /// What the check says when this kind release loads.
+    fn loading(kind: &str, facts: &Facts) -> Finding {
+        let expected = Expected {
+            loader: Some(kind.parse().expect("must be a version")),
+            ..Expected::default()
+        };
+        CHECK.judge("cp-1", facts, &expected)
+    }
+
+    #[test]
+    fn a_dump_without_a_version_says_so() {
+        let error = Dump::parse("").unwrap_err();
+        insta::assert_snapshot!(error, @"`containerd config dump` has no version");
+    }
+
+    #[test]
+    fn each_version_of_a_dump_names_the_snapshotter_elsewhere() {
+        let two = "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\n\
+                   snapshotter = 'a'\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'b'";
+        let named = |text: &str| Dump::parse(text).expect("must parse").snapshotter;
+        assert_eq!(named(two).as_deref(), Some("a"));
+        let four = two.replace("version = 2", "version = 4");
+        assert_eq!(named(&four).as_deref(), Some("b"));
+        assert_eq!(named("version = 3\n[plugins]"), None);
+    }
+
+    #[test]
+    fn loader_reads_the_nodes_own_dump() {
+        let good = good();
+        assert_eq!(loading("0.27.0", &good).verdict, Verdict::Passed);
+        insta::assert_snapshot!(
+            loading("0.33.0", &good).observed,
+            @"kind 0.33.0 reads configuration version 3; an image imported with its options into overlayfs is there"
+        );
+        let old = loading("0.26.0", &good);
+        assert_eq!(old.verdict, Verdict::Failed);
+        assert!(
+            old.observed
+                .contains("failed to detect containerd snapshotter")
+        );
+        assert!(old.cure.is_some_and(|cure| cure.contains("kind >= 0.27.0")));
+        // Not the version that the daemon's lets expect, but the one that is there.
+        let mut newer = good.clone();
+        newer.dump = Ok(dump(4, "overlayfs"));
+        assert_eq!(loading("0.27.0", &newer).verdict, Verdict::Failed);
+        assert_eq!(loading("0.33.0", &newer).verdict, Verdict::Passed);
+        newer.dump = Err("no such program".to_owned());
+        assert_eq!(loading("0.33.0", &newer).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn loader_must_be_able_to_import() {
+        let mut facts = good();
+        let words = "ctr: content digest sha256:ab: not found";
+        facts.import.as_mut().unwrap().ended = Err(words.to_owned());
+        let finding = loading("0.27.0", &facts);
+        assert_eq!(finding.verdict, Verdict::Failed);
+        assert!(
+            finding.observed.ends_with(&format!("`{words}`")),
+            "{finding:?}"
+        );
+        facts.import = Err("no answer".to_owned());
+        assert_eq!(loading("0.27.0", &facts).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn loader_of_an_unknown_release_is_what_the_import_shows() {
+        let mut facts = good();
+        let finding = loading("0.99.0", &facts);
+        assert_eq!(finding.verdict, Verdict::Passed);
+        assert!(
+            finding.observed.contains("kind 0.99.0 is not in the table"),
+            "{finding:?}"
+        );
+
+        facts.dump = Ok(dump(3, "native"));
+        let words = "ctr: no unpack platforms defined".to_owned();
+        facts.import = Ok(imported("native", Err(words)));
+        let finding = loading("0.99.0", &facts);
+        assert_eq!(finding.verdict, Verdict::Failed);
+        assert!(
+            finding.observed.contains("no unpack platforms defined"),
+            "{finding:?}"
+        );
+        let cure = finding.cure.unwrap_or_default();
+        assert!(cure.starts_with("use the snapshotter overlayfs"), "{cure}");
+    }
+
+    #[test]
+    fn loader_is_not_asked_where_nothing_is_loaded() {
+        let finding = CHECK.judge("cp-1", &good(), &Expected::default());
+        assert!(
+            matches!(finding.verdict, Verdict::Skipped(_)),
+            "{finding:?}"
+        );
     }
 }

@@ -1,141 +1,161 @@
-//! The checks: each looks at one kind of fact and says what it means.
+//! The health checks, a file each: what it looks at, how it judges that, and where it applies.
+//!
+//! A new check is a file, its fact in [`Facts`] and in `collect.rs`, and its line in [`CHECKS`].
 
-mod kubelet;
-mod loader;
-mod machine;
-mod runtime;
+pub(super) mod cgroup;
+pub(super) mod clock;
+pub(super) mod cri;
+pub(super) mod daemon;
+pub(super) mod disk;
+pub(super) mod image_volume;
+pub(super) mod inodes;
+pub(super) mod inotify;
+pub(super) mod kubelet;
+pub(super) mod loader;
+pub(super) mod overlay;
+pub(super) mod plugins;
+pub(super) mod shim;
+pub(super) mod snapshotter;
 
-pub(super) use kubelet::drift;
-pub(crate) use machine::INOTIFY_CURE;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{
-    Expected,
-    facts::{Facts, Seen},
-    report::{Finding, Verdict},
+use self::{
+    cgroup::Cgroup,
+    clock::Clock,
+    cri::Answers,
+    daemon::Daemon,
+    disk::Disk,
+    image_volume::Mounted,
+    inotify::Inotify,
+    kubelet::{Flags, Kubelet},
+    loader::{Dump, Import},
+    shim::Shim,
 };
-use kubenest_recipe::compat::Check as Name;
+use super::{Expected, facts::Seen, outcome::Outcome, report::Finding};
+use kubenest_node::node::{Runtime, containerd::Plugin};
+use kubenest_recipe::compat::{self, Check as Name, Stack};
 
 /// Every check, in the order of the report: a sick part is named before what suffers from it.
-pub(super) const CHECKS: &[Check] = &[
-    late(Name::Cri, runtime::cri),
-    early(Name::Snapshotter, runtime::snapshotter),
-    early(Name::Plugins, runtime::plugins),
-    early(Name::Daemon, runtime::daemon),
-    early(Name::Shim, runtime::shim),
-    early(Name::Overlay, machine::overlay),
-    late(Name::Disk, machine::disk),
-    early(Name::Inodes, machine::inodes),
-    late(Name::Kubelet, kubelet::config),
-    late(Name::Cgroup, machine::cgroup),
-    early(Name::Inotify, machine::inotify),
-    early(Name::Clock, machine::clock),
+pub(super) const CHECKS: [Check; 14] = [
+    cri::CHECK,
+    snapshotter::CHECK,
+    plugins::CHECK,
+    daemon::CHECK,
+    shim::CHECK,
+    overlay::CHECK,
+    disk::CHECK,
+    inodes::CHECK,
+    kubelet::CHECK,
+    cgroup::CHECK,
+    inotify::CHECK,
+    clock::CHECK,
+    image_volume::CHECK,
+    loader::CHECK,
 ];
-
-/// The check of what a kubelet deletes, by name.
-pub(super) const KUBELET: &str = Name::Kubelet.name();
-
-/// Runs only where the spec asks for image volumes: it makes and removes a container.
-pub(super) const IMAGE_VOLUME: Check = early(Name::ImageVolume, runtime::image_volume);
-/// Runs only where the spec names a loader: it imports an image.
-pub(super) const LOADER: Check = early(Name::Loader, loader::judge);
 
 /// A named judgement of what was seen on a node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Check {
-    pub(super) name: &'static str,
-    /// It needs a node that runs containerd, and no Kubernetes.
-    pub(super) early: bool,
-    run: Judge,
+    pub(super) name: Name,
+    when: When,
+    /// Whether it means anything on nodes of this runtime; else the report says that it does not.
+    applies: fn(Runtime) -> bool,
+    judge: fn(&Facts, &Expected) -> Seen<Outcome>,
 }
 
-type Judge = fn(&Facts, &Expected) -> Seen<Outcome>;
-
-const fn early(name: Name, run: Judge) -> Check {
-    Check {
-        name: name.name(),
-        early: true,
-        run,
-    }
+/// When a check can be made.
+#[derive(Debug, Clone, Copy)]
+enum When {
+    /// As soon as the runtime runs: it needs no Kubernetes.
+    RuntimeRuns,
+    /// Once Kubernetes runs.
+    KubernetesRuns,
+    /// As soon as the runtime runs, and only where the spec asks for it: it makes something in the
+    /// node, and removes it.
+    Asked(fn(&Expected) -> bool),
 }
 
-const fn late(name: Name, run: Judge) -> Check {
-    Check {
-        name: name.name(),
-        early: false,
-        run,
-    }
-}
-
-/// What a check makes of the facts.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Outcome {
-    pub(crate) observed: String,
-    pub(crate) verdict: Verdict,
-    pub(crate) cure: Option<String>,
+/// Everything that the checks look at, of one node.
+#[derive(Debug, Clone)]
+pub(super) struct Facts {
+    pub(super) runtime: Runtime,
+    pub(super) cri: Answers,
+    pub(super) plugins: Seen<Vec<Plugin>>,
+    pub(super) daemon: Seen<Daemon>,
+    pub(super) shims: Seen<Vec<Shim>>,
+    /// `usable`, or the words of what failed.
+    pub(super) overlay: Seen<String>,
+    pub(super) disk: Seen<Disk>,
+    /// The kubelet's effective configuration.
+    pub(super) kubelet: Seen<Kubelet>,
+    /// What the running kubelet was started with.
+    pub(super) kubelet_flags: Seen<Flags>,
+    pub(super) cgroup: Seen<Cgroup>,
+    pub(super) inotify: Seen<Inotify>,
+    pub(super) clock: Seen<Clock>,
+    /// What came of an image volume; tried only where the spec asks for them.
+    pub(super) image_volume: Seen<Mounted>,
+    pub(super) dump: Seen<Dump>,
+    /// What came of an import; tried only where the spec names a loader.
+    pub(super) import: Seen<Import>,
 }
 
 impl Check {
-    /// Runs the check; facts that could not be had make an unknown verdict.
-    pub(super) fn judge(self, node: &str, facts: &Facts, expected: &Expected) -> Finding {
-        let outcome = (self.run)(facts, expected).unwrap_or_else(|why| Outcome {
-            observed: why,
-            verdict: Verdict::Unknown,
-            cure: Some(format!(
-                "docker exec {node} journalctl --no-pager --lines 50"
-            )),
-        });
-        outcome.on(node, self.name)
+    /// Whether it is to be made now: with Kubernetes running or not, under this spec.
+    pub(super) fn is_due(&self, kubernetes_runs: bool, expected: &Expected) -> bool {
+        match self.when {
+            When::RuntimeRuns => true,
+            When::KubernetesRuns => kubernetes_runs,
+            When::Asked(is_asked) => is_asked(expected),
+        }
+    }
+
+    /// Judges the facts of a node; those that could not be had make an unknown verdict.
+    pub(super) fn judge(&self, node: &str, facts: &Facts, expected: &Expected) -> Finding {
+        let runtime = facts.runtime;
+        let outcome = match (self.applies)(runtime) {
+            true => (self.judge)(facts, expected).unwrap_or_else(|why| {
+                let cure = format!("docker exec {node} journalctl --no-pager --lines 50");
+                Outcome::unknown(why, cure)
+            }),
+            false => Outcome::skipped("does not apply", format!("the runtime is {runtime}")),
+        };
+        outcome.on(node, self.name.name())
     }
 }
 
-impl Outcome {
-    pub(crate) fn passed(observed: impl Into<String>) -> Self {
-        Self {
-            observed: observed.into(),
-            verdict: Verdict::Passed,
-            cure: None,
+impl Facts {
+    /// What of it has to go together.
+    pub(super) fn stack(&self) -> Stack {
+        let shim = self.shims.as_ref().ok().and_then(|shims| shims.first());
+        let containerd = match (self.runtime, &self.cri.version) {
+            (Runtime::Containerd, Ok(daemon)) => compat::version(&daemon.runtime_version),
+            _ => None,
+        };
+        Stack {
+            containerd,
+            shim: shim.and_then(|shim| compat::version(&shim.found.as_ref()?.version)),
+            snapshotter: loader::loaded_for(&self.dump, &self.cri.image_folders).ok(),
+            config: self.dump.as_ref().ok().map(|dump| dump.version),
+            ..Stack::default()
         }
     }
+}
 
-    pub(crate) fn failed(observed: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self {
-            observed: observed.into(),
-            verdict: Verdict::Failed,
-            cure: Some(cure.into()),
-        }
-    }
+/// For checks of what every node has.
+fn every_runtime(_: Runtime) -> bool {
+    true
+}
 
-    pub(crate) fn skipped(observed: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self {
-            observed: observed.into(),
-            verdict: Verdict::Skipped(reason.into()),
-            cure: None,
-        }
-    }
+/// For checks of what is containerd's alone.
+fn containerd_only(runtime: Runtime) -> bool {
+    runtime == Runtime::Containerd
+}
 
-    /// Passed or failed by a condition.
-    pub(crate) fn when(ok: bool, observed: impl Into<String>, cure: impl Into<String>) -> Self {
-        if ok {
-            Self::passed(observed)
-        } else {
-            Self::failed(observed, cure)
-        }
-    }
-
-    pub(crate) fn on(self, node: &str, name: &str) -> Finding {
-        let Self {
-            observed,
-            verdict,
-            cure,
-        } = self;
-        Finding {
-            name: name.to_owned(),
-            node: node.to_owned(),
-            observed,
-            verdict,
-            cure,
-        }
-    }
+/// A name that nothing in a node has, for what a check makes there and removes.
+fn unused_name(what: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    format!("{what}{}", now.unwrap_or_default().as_nanos())
 }
 
 #[cfg(test)]

@@ -1,32 +1,40 @@
-//! The look at image volumes: does the runtime mount an image, or drop the wish unsaid?
+//! Check `image-volume`: the runtime mounts an image as a volume, and does not drop the wish unsaid.
 //!
 //! No version and no feature bit tells; so a container is made that mounts an image, and the
 //! runtime is asked what it mounted.
 
 use std::time::Duration;
 
-use super::{
-    collect::in_one_line,
-    facts::{Seen, seen},
-    unused_name,
+use super::{Check, Facts, Name, When, every_runtime, unused_name};
+use crate::health::{
+    Expected,
+    facts::{Seen, in_one_line, seen},
+    outcome::Outcome,
 };
 use kubenest_base::{
     Error, Result,
     wait::{self, Probe},
 };
 use kubenest_node::node::{
-    Node,
+    Node, Runtime,
     cri::{CgroupDriver, Cri, PodConfig},
+};
+
+pub(super) const CHECK: Check = Check {
+    name: Name::ImageVolume,
+    when: When::Asked(|expected| expected.image_volumes),
+    applies: every_runtime,
+    judge,
 };
 
 /// How long a runtime may take that starts a control plane beside it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The image that came back as mounted, or the runtime's words against it.
-pub(super) type Mounted = Result<String, String>;
+pub(in crate::health) type Mounted = Result<String, String>;
 
 /// Tries it, with the smallest image that the node has.
-pub(super) async fn look(node: &Node, driver: &Seen<CgroupDriver>) -> Seen<Mounted> {
+pub(in crate::health) async fn look(node: &Node, driver: &Seen<CgroupDriver>) -> Seen<Mounted> {
     // systemd takes a slice for a parent, and the runtime alone a folder.
     let cgroup_parent = match seen(driver)? {
         CgroupDriver::Systemd => "system.slice",
@@ -70,4 +78,37 @@ async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<Mounted> 
         tracing::warn!("{}", error.report());
     }
     told
+}
+
+fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
+    let cure = match facts.runtime {
+        Runtime::Containerd => "use containerd 2.1 or newer in the node",
+        Runtime::CriO => "use CRI-O 1.31 or newer in the node",
+    };
+    Ok(match seen(&facts.image_volume)? {
+        Ok(image) => Outcome::passed(format!("mounts {image}")),
+        Err(words) => Outcome::failed(words, cure),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{checks::tests::good, report::Verdict};
+
+    #[test]
+    fn an_image_volume_must_come_back_as_mounted() {
+        let verdict = |facts: &Facts| {
+            let finding = CHECK.judge("cp-1", facts, &Expected::default());
+            (finding.verdict, finding.observed)
+        };
+        let mut facts = good();
+        let mounts = "mounts registry.k8s.io/pause:3.10".to_owned();
+        assert_eq!(verdict(&facts), (Verdict::Passed, mounts));
+        let words = "Unknown: failed to mkdir \"\"".to_owned();
+        facts.image_volume = Ok(Err(words.clone()));
+        assert_eq!(verdict(&facts), (Verdict::Failed, words));
+        facts.image_volume = Err("no answer".to_owned());
+        assert_eq!(verdict(&facts).0, Verdict::Unknown);
+    }
 }

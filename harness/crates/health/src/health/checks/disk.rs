@@ -1,0 +1,174 @@
+//! Check `disk`: the file system of the images stays below the use at which the kubelet starts to
+//! delete, and has room to load images.
+
+use super::{Check, Facts, Name, When, every_runtime, kubelet::Kubelet};
+use crate::health::{
+    Expected,
+    facts::{Seen, seen, within},
+    outcome::Outcome,
+};
+use kubenest_node::node::Node;
+
+pub(super) const CHECK: Check = Check {
+    name: Name::Disk,
+    when: When::KubernetesRuns,
+    applies: every_runtime,
+    judge,
+};
+
+/// Fewer free bytes than this, and loading an image or unpacking it soon fails.
+const BYTES_FLOOR: u64 = 1 << 30;
+/// Percentage points of room to keep below the kubelet's own threshold.
+const MARGIN: u64 = 2;
+
+/// The file system that holds the images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::health) struct Disk {
+    pub(super) bytes: u64,
+    /// To ordinary users, as the kubelet counts.
+    pub(super) bytes_available: u64,
+    /// Zero on file systems that have no such limit.
+    pub(super) inodes: u64,
+    pub(super) inodes_free: u64,
+}
+
+/// Looks at the file system of the first of these folders.
+pub(in crate::health) async fn look(node: &Node, image_folders: &Seen<Vec<String>>) -> Seen<Disk> {
+    let folder = seen(image_folders)?
+        .first()
+        .ok_or("the runtime names no image file system")?;
+    let argv = [
+        "stat",
+        "--file-system",
+        "--format",
+        "%S %b %a %c %d",
+        folder,
+    ];
+    Disk::parse(&within(node.exec_ok(&argv)).await?.text())
+}
+
+impl Disk {
+    /// From `stat -f -c '%S %b %a %c %d'`.
+    fn parse(text: &str) -> Seen<Self> {
+        let numbers: Vec<u64> = text
+            .split_whitespace()
+            .map_while(|n| n.parse().ok())
+            .collect();
+        let &[block, blocks, available, inodes, inodes_free] = numbers.as_slice() else {
+            return Err(format!("stat of the image file system: {text:?}"));
+        };
+        Ok(Self {
+            bytes: block * blocks,
+            bytes_available: block * available,
+            inodes,
+            inodes_free,
+        })
+    }
+
+    /// Percent in use, rounded as the kubelet does.
+    fn used_percent(&self) -> u64 {
+        100 - (self.bytes_available * 100)
+            .checked_div(self.bytes)
+            .unwrap_or(100)
+            .min(100)
+    }
+}
+
+fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
+    let disk = seen(&facts.disk)?;
+    let used = disk.used_percent();
+    // A kubelet that cannot be asked may well have its own default.
+    let limit = facts.kubelet.as_ref().map_or(Some(85), deletes_from);
+    let mut observed = format!(
+        "{used}% used, {:.1} GiB free",
+        disk.bytes_available as f64 / f64::from(1 << 30)
+    );
+    match limit {
+        Some(limit) => observed.push_str(&format!(", kubelet deletes from {limit}%")),
+        None => observed.push_str(", kubelet deletes nothing"),
+    }
+    let ok = disk.bytes_available >= BYTES_FLOOR && limit.is_none_or(|limit| used + MARGIN < limit);
+    Ok(Outcome::when(
+        ok,
+        observed,
+        "free space on the engine's disk: kubenest clean, docker prune",
+    ))
+}
+
+/// Percent used from which this kubelet deletes images or pods; `None` when never.
+fn deletes_from(kubelet: &Kubelet) -> Option<u64> {
+    let gc = kubelet.high();
+    let gc = (gc < 100).then_some(u64::from(gc));
+    let eviction = kubelet
+        .disk_signals()
+        .into_iter()
+        .filter_map(|(signal, threshold)| {
+            let free: u64 = threshold.strip_suffix('%')?.parse().ok()?;
+            signal
+                .ends_with(".available")
+                .then(|| 100_u64.saturating_sub(free))
+        });
+    eviction.chain(gc).min()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::health::{
+        checks::{
+            kubelet::tests::evict,
+            tests::{self, fires, silent},
+        },
+        report::Verdict,
+    };
+
+    pub(in super::super) fn good() -> Disk {
+        Disk {
+            bytes: 100 << 30,
+            bytes_available: 60 << 30,
+            inodes: 1000,
+            inodes_free: 900,
+        }
+    }
+
+    #[test]
+    fn disk_use_is_rounded_up_as_the_kubelet_does() {
+        let disk = Disk::parse("4096 1000 145 500 100\n").expect("must parse");
+        assert_eq!((disk.bytes, disk.used_percent()), (4_096_000, 86));
+        assert_eq!(
+            Disk::parse("4096 0 0 0 0")
+                .expect("must parse")
+                .used_percent(),
+            0
+        );
+        assert!(Disk::parse("stat: cannot read").is_err());
+    }
+
+    #[test]
+    fn disk_stays_below_what_the_kubelet_acts_on() {
+        let full = |facts: &mut Facts| facts.disk.as_mut().unwrap().bytes_available = 10 << 30;
+        // 90 % used is fine for a kubelet that deletes nothing, and only for that one.
+        silent(full);
+        let mut facts = tests::good();
+        full(&mut facts);
+        facts.kubelet.as_mut().unwrap().image_gc_high = None;
+        assert_eq!(
+            tests::judge("disk", &facts, &Expected::default()).verdict,
+            Verdict::Failed
+        );
+        facts.kubelet.as_mut().unwrap().image_gc_high = Some(100);
+        facts.kubelet.as_mut().unwrap().eviction_hard = evict("imagefs.available", "15%");
+        assert_eq!(
+            tests::judge("disk", &facts, &Expected::default()).verdict,
+            Verdict::Failed
+        );
+        facts.kubelet = Err("no answer".to_owned());
+        assert_eq!(
+            tests::judge("disk", &facts, &Expected::default()).verdict,
+            Verdict::Failed
+        );
+        fires("disk", |facts| {
+            facts.disk.as_mut().unwrap().bytes_available = 1 << 29
+        });
+    }
+}

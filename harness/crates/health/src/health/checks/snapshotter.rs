@@ -1,0 +1,71 @@
+//! Check `snapshotter`: containerd unpacks images with the snapshotter that the spec asks for,
+//! whatever its configuration file says.
+
+use super::{Check, Facts, Name, When, containerd_only};
+use crate::health::{
+    Expected,
+    facts::{Seen, seen},
+    outcome::Outcome,
+};
+
+pub(super) const CHECK: Check = Check {
+    name: Name::Snapshotter,
+    when: When::RuntimeRuns,
+    applies: containerd_only,
+    judge,
+};
+
+/// The snapshotter in effect.
+pub(super) fn of(image_folders: &Seen<Vec<String>>) -> Seen<&str> {
+    // The first folder is the default snapshotter's; others belong to single runtimes.
+    let folder = seen(image_folders)?.first().map_or("", String::as_str);
+    let (_, name) = folder
+        .rsplit_once("io.containerd.snapshotter.v1.")
+        .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
+    Ok(name)
+}
+
+fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
+    let in_effect = of(&facts.cri.image_folders)?;
+    let wanted = expected.snapshotter();
+    Ok(Outcome::when(
+        in_effect == wanted,
+        format!("{in_effect} (expected {wanted})"),
+        // containerd 2.0 migrates a version 2 file's snapshotter only beside a runtimes table.
+        format!("set snapshotter = \"{wanted}\" in containerd's config, beside its runtimes"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{
+        checks::tests::{fires, good, judge},
+        report::Verdict,
+    };
+
+    #[test]
+    fn snapshotter_is_the_one_in_effect() {
+        let native = "/var/lib/containerd/io.containerd.snapshotter.v1.native".to_owned();
+        fires("snapshotter", |facts| {
+            facts.cri.image_folders = Ok(vec![native.clone()])
+        });
+        let mut facts = good();
+        facts.cri.image_folders = Ok(vec!["/var/lib/images".to_owned()]);
+        let finding = judge("snapshotter", &facts, &Expected::default());
+        assert_eq!(finding.verdict, Verdict::Unknown);
+        facts.cri.image_folders = Ok(vec![native]);
+        let expected = Expected {
+            snapshotter: Some("native".to_owned()),
+            ..Expected::default()
+        };
+        assert_eq!(
+            judge("snapshotter", &facts, &expected).verdict,
+            Verdict::Passed
+        );
+        assert!(matches!(
+            judge("overlay", &facts, &expected).verdict,
+            Verdict::Skipped(_)
+        ));
+    }
+}
