@@ -36,8 +36,13 @@ fn home() -> PathBuf {
     settings().cache.join("clusters")
 }
 
-/// Makes it, for its owner only, and notes that this process did.
-pub(super) fn make(name: &str, docker: &Docker) -> Result<PathBuf> {
+/// The cluster's kubeconfig.
+pub(super) fn kubeconfig(name: &str) -> PathBuf {
+    path(name).join("kubeconfig")
+}
+
+/// Makes the folder, for its user only, and notes who may end the cluster.
+pub(super) fn make(name: &str, owner: &Owner, docker: &Docker) -> Result<PathBuf> {
     let folder = path(name);
     let mut builder = fs::DirBuilder::new();
     builder
@@ -46,7 +51,7 @@ pub(super) fn make(name: &str, docker: &Docker) -> Result<PathBuf> {
         .create(&folder)
         .with_context(|| format!("make '{}'", folder.display()))?;
     let made_by = MadeBy {
-        owner: Owner::current().to_string(),
+        owner: owner.to_string(),
         engine: docker.endpoint().to_string(),
     };
     let text = serde_json::to_vec(&made_by).context("note who made a cluster")?;

@@ -9,15 +9,16 @@ use semver::Version;
 use serde_json::{Value, json};
 
 pub(super) use self::patch::{fits, read};
-use super::STEP;
+use super::{
+    STEP,
+    addresses::{API_PORT, Addresses},
+};
 use kubenest_base::{Context, Error, Result, process::last_lines, wait};
 use kubenest_node::node::{Node, Runtime};
 use kubenest_recipe::compat;
 
-/// All pods' addresses.
-pub(super) const POD_SUBNET: &str = "10.244.0.0/16";
-/// All Services' addresses.
-pub(super) const SERVICE_SUBNET: &str = "10.96.0.0/16";
+/// Where a node has the documents that its kubeadm reads.
+pub(super) const CONFIG: &str = "/kind/kubeadm.conf";
 
 /// The versions of kubeadm's API that are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ impl fmt::Display for Api {
         })
     }
 }
+
 /// How long kubeadm waits for a part of the cluster: less than the boot waits for kubeadm, so
 /// that it tells itself what does not come.
 const CHECK: Duration = Duration::from_secs(150);
@@ -57,6 +59,10 @@ pub(super) struct Documents<'a> {
     pub cluster: &'a str,
     /// Name of the control plane's node.
     pub control_plane: &'a str,
+    /// What runs the nodes' containers.
+    pub runtime: Runtime,
+    /// The addresses within the cluster.
+    pub addresses: Addresses,
     /// A bootstrap token for the workers.
     pub token: &'a str,
     /// The kubelets are told to run on cgroup v1, which they refuse by themselves since 1.35.
@@ -131,11 +137,6 @@ pub(super) async fn validate(node: &Node, file: &str, documents: &Documents<'_>)
     .cure("change the patch; what kubeadm calls unknown this release would drop without a word"))
 }
 
-/// The subnet of the pods on the node of this index.
-pub(super) fn node_subnet(index: usize) -> String {
-    format!("10.244.{index}.0/24")
-}
-
 impl Documents<'_> {
     /// The YAML for `kubeadm init`, for the node at this address.
     pub(super) fn init(&self, ip: IpAddr) -> Result<String> {
@@ -144,7 +145,7 @@ impl Documents<'_> {
             "kind": "ClusterConfiguration",
             "clusterName": self.cluster,
             "kubernetesVersion": format!("v{}", self.kubernetes),
-            "controlPlaneEndpoint": format!("{}:6443", self.control_plane),
+            "controlPlaneEndpoint": format!("{}:{API_PORT}", self.control_plane),
             "apiServer": {"certSANs": ["localhost", "127.0.0.1", self.control_plane]},
             // The only one there is need not wait for a lease. Subnets are handed out by
             // the boot, before there is a controller to do it. At the usual 20 requests a
@@ -155,13 +156,16 @@ impl Documents<'_> {
                 {"name": "kube-api-burst", "value": "600"},
             ]))},
             "scheduler": {"extraArgs": no_election},
-            "networking": {"podSubnet": POD_SUBNET, "serviceSubnet": SERVICE_SUBNET},
+            "networking": {
+                "podSubnet": self.addresses.pods().to_string(),
+                "serviceSubnet": self.addresses.services().to_string(),
+            },
         });
         let mut init = json!({
             "kind": "InitConfiguration",
             "bootstrapTokens": [{"token": self.token, "ttl": "24h0m0s"}],
-            "localAPIEndpoint": {"advertiseAddress": ip, "bindPort": 6443},
-            "nodeRegistration": registration(ip),
+            "localAPIEndpoint": {"advertiseAddress": ip, "bindPort": API_PORT},
+            "nodeRegistration": self.registration(ip),
         });
         if self.api() == Api::V1beta3 {
             cluster["apiServer"]["timeoutForControlPlane"] = json!(scaled(CHECK));
@@ -179,7 +183,7 @@ impl Documents<'_> {
                 "file": {"kubeConfigPath": discovery},
                 "tlsBootstrapToken": self.token,
             },
-            "nodeRegistration": registration(ip),
+            "nodeRegistration": self.registration(ip),
         });
         if self.api() == Api::V1beta3 {
             join["discovery"]["timeout"] = json!(scaled(CHECK));
@@ -193,6 +197,15 @@ impl Documents<'_> {
     /// expected.
     fn api(&self) -> Api {
         compat::version(self.kubernetes).map_or(Api::V1beta4, |release| Api::of(&release))
+    }
+
+    fn registration(&self, ip: IpAddr) -> Value {
+        json!({
+            "criSocket": self.runtime.endpoint(),
+            "kubeletExtraArgs": [{"name": "node-ip", "value": ip.to_string()}],
+            // The control plane runs workloads too, so that one node is enough for a test.
+            "taints": [],
+        })
     }
 
     fn write(&self, documents: Vec<Value>) -> Result<String> {
@@ -232,15 +245,6 @@ fn args(first: &Value, second: Value) -> Value {
             .cloned()
             .collect(),
     )
-}
-
-fn registration(ip: IpAddr) -> Value {
-    json!({
-        "criSocket": Runtime::Containerd.endpoint(),
-        "kubeletExtraArgs": [{"name": "node-ip", "value": ip.to_string()}],
-        // The control plane runs workloads too, so that one node is enough for a test.
-        "taints": [],
-    })
 }
 
 /// kubeadm's own deadlines.

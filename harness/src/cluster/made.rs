@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
@@ -11,7 +10,7 @@ use futures::future::join_all;
 use super::{folder, kubeconfig, site::Site, tunnel::Tunnel};
 use kubenest_base::{Context, Error, Result, process::quote, progress, settings::settings};
 use kubenest_docker::{
-    Docker, Guard, Labels, Owner, Saving, Ward,
+    Docker, Guard, Saving, Ward,
     labels::{BOOT, BootId, CLUSTER, OWNER},
 };
 use kubenest_evidence as evidence;
@@ -91,7 +90,7 @@ impl Made {
     }
 
     /// Keeps the way to the API server open for as long as the cluster is in use here.
-    pub(super) fn through(&mut self, tunnel: Option<Tunnel>) {
+    pub(super) fn hold_open(&mut self, tunnel: Option<Tunnel>) {
         self.tunnel = tunnel;
     }
 
@@ -160,7 +159,9 @@ impl Made {
             prepare: &|| subject.begin_notebook(),
         };
         self.guarded = true;
-        let ward = Ward::new(&self.site.name, &self.boot).containers(&self.containers);
+        let ward = Ward::new(&self.site.name, &self.boot)
+            .owner(&self.site.owner)
+            .containers(&self.containers);
         let guard = Guard::start_saving(&self.site.docker, image, &ward, Some(saving)).await;
         if !guard.as_ref().is_ok_and(Guard::saves) {
             subject.end_notebook();
@@ -190,20 +191,9 @@ impl Made {
         }
     }
 
-    fn ours(&self, role: &str) -> Labels {
-        let labels = Labels::new(role)
-            .cluster(&self.site.name)
-            .boot(&self.boot)
-            .keep(self.site.keep);
-        match self.site.lifetime {
-            Some(lifetime) => labels.lifetime(lifetime),
-            None => labels,
-        }
-    }
-
-    /// Labels of a node: ours, and kind's.
-    pub(super) fn labels(&self, role: Role) -> HashMap<String, String> {
-        let mut labels = self.ours(role.as_str()).map();
+    /// Labels of a node: those of all that is made here, and kind's.
+    pub(super) fn node_labels(&self, role: Role) -> HashMap<String, String> {
+        let mut labels = self.site.labels(role.as_str(), &self.boot).map();
         labels.insert(KIND_CLUSTER.into(), self.site.name.clone());
         labels.insert(KIND_ROLE.into(), role.as_str().into());
         labels
@@ -212,9 +202,9 @@ impl Made {
     /// Makes the cluster's network, and its folder.
     pub(super) async fn make_network(&mut self) -> Result<String> {
         let name = format!("kubenest-{}", self.site.name);
-        let labels = self.ours("network").map();
+        let labels = self.site.labels("network", &self.boot).map();
         self.network = Some(self.site.docker.create_network(&name, labels).await?);
-        folder::make(&self.site.name, &self.site.docker)?;
+        folder::make(&self.site.name, &self.site.owner, &self.site.docker)?;
         Ok(name)
     }
 
@@ -252,7 +242,7 @@ impl Made {
     }
 
     fn hint(&self) -> String {
-        let kubeconfig = kubeconfig_path(&self.site.name);
+        let kubeconfig = folder::kubeconfig(&self.site.name);
         let engine: String = self
             .site
             .docker
@@ -327,7 +317,7 @@ impl Made {
         let Some(found) = self.site.docker.container(name).await? else {
             return Ok(());
         };
-        let owner = Owner::current().to_string();
+        let owner = self.site.owner.to_string();
         let is = |key: &str, value: &str| found.labels.get(key).is_some_and(|is| is == value);
         let ours = is(OWNER, &owner) && is(CLUSTER, &self.site.name);
         if ours && is(BOOT, self.boot.as_str()) {
@@ -394,11 +384,6 @@ impl Drop for Made {
             });
         });
     }
-}
-
-/// The cluster's kubeconfig.
-pub(super) fn kubeconfig_path(name: &str) -> PathBuf {
-    folder::path(name).join("kubeconfig")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Clusters: from a spec, by a list of steps, to a handle.
 
+mod addresses;
 mod boot;
 mod clients;
 mod config;
@@ -270,5 +271,3 @@ const BOOT: Duration = Duration::from_secs(15 * 60);
 const SLOW: Duration = Duration::from_secs(180);
 /// Deadline of a command in a node that waits for nothing.
 const STEP: Duration = Duration::from_secs(60);
-/// The API server's port in the control plane's node.
-const API_PORT: u16 = 6443;

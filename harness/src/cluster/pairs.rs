@@ -4,21 +4,19 @@
 use jiff::{Timestamp, tz::TimeZone};
 use semver::Version;
 
-use super::{ClusterSpec, config, kubeadm, plan::Plan};
+use super::{ClusterSpec, addresses::Addresses, config, kubeadm, plan::Plan};
 use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
-use kubenest_forge::image::NodeImage;
 use kubenest_node::node::Runtime;
-use kubenest_recipe::recipe::Versions;
 use kubenest_recipe::{
     compat::{self, Finding, ImageStore, Stack, version},
-    recipe::Recipe,
+    recipe::{Recipe, Versions},
 };
 
 /// Refuses what is known not to work, before anything is started; what is unknown is warned of.
 /// Returns what is planned.
 pub(super) async fn before(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
-    refuse_runtime(recipe)?;
+    refuse_runtime(plan, &recipe.name)?;
     let mut planned = planned(plan, recipe);
     let engine = docker.info().await?;
     planned.refused_cgroup_v1 = engine.cgroup_version == "1" && demands_cgroup_v2(plan);
@@ -44,8 +42,9 @@ pub(super) fn at_once(spec: &ClusterSpec) -> Result<()> {
     let Some(recipe) = &spec.recipe else {
         return Ok(());
     };
-    refuse_runtime(recipe)?;
-    let plan = Plan::of(spec, recipe);
+    // No pair depends on where the cluster will stand.
+    let plan = Plan::of(spec, recipe, Addresses::at_depth(0)?);
+    refuse_runtime(&plan, &recipe.name)?;
     let planned = planned(&plan, recipe);
     compat::refuse_known_bad(&compat::before_boot(&planned), &plan.expected.tolerated)?;
     patches_fit(&plan, &planned)
@@ -129,12 +128,11 @@ fn cri_api(plan: &Plan, kubernetes: Option<&Version>) -> Version {
 
 /// A node of CRI-O can be built and started by itself; images are loaded, pinned and watched by
 /// containerd's own means.
-fn refuse_runtime(recipe: &Recipe) -> Result<()> {
-    match NodeImage::runtime_of(recipe) {
+pub(super) fn refuse_runtime(plan: &Plan, recipe: &str) -> Result<()> {
+    match plan.runtime {
         Runtime::Containerd => Ok(()),
         runtime @ Runtime::CriO => Err(Error::input(format!(
-            "recipe '{}' has the runtime {runtime}: its nodes cannot be booted to a cluster",
-            recipe.name
+            "recipe '{recipe}' has the runtime {runtime}: its nodes cannot be booted to a cluster"
         ))
         .cure("start one by itself with `NodeImage::start`, or use a recipe with containerd")),
     }
@@ -221,7 +219,8 @@ mod tests {
                     let patch = format!("{{kind: KubeletConfiguration, failCgroupV1: {patch}}}");
                     spec.with_kubeadm_patch(&patch).unwrap()
                 });
-            Plan::of(&spec, &Recipe::named("v1.32.1-containerd-2.0.2").unwrap())
+            let recipe = Recipe::named("v1.32.1-containerd-2.0.2").unwrap();
+            Plan::of(&spec, &recipe, Addresses::at_depth(0).unwrap())
         };
         assert!(!demands_cgroup_v2(&spec(&[])));
         assert!(demands_cgroup_v2(&spec(&["true"])));
@@ -243,7 +242,7 @@ mod tests {
         };
         let judged = |labels: Versions| {
             let recipe = spec.recipe.as_ref().unwrap();
-            let plan = Plan::of(&spec, recipe);
+            let plan = Plan::of(&spec, recipe, Addresses::at_depth(0).unwrap());
             by_labels(&plan, planned(&plan, recipe), &labels)
         };
         assert!(judged(Versions::default()).is_ok());

@@ -3,12 +3,13 @@
 use kubenest_base::digest::sha256_hex;
 use kubenest_forge::image::NodeImage;
 use kubenest_health::health::Expected;
+use kubenest_node::node::Runtime;
 use kubenest_recipe::recipe::Recipe;
 use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ClusterSpec, NodeSpec};
+use super::{ClusterSpec, NodeSpec, addresses::Addresses};
 
 /// Goes into every key; raised when a boot makes another cluster of the same plan.
 const FORMAT: &str = "kubenest plan 1";
@@ -18,8 +19,14 @@ const FORMAT: &str = "kubenest plan 1";
 pub(super) struct Plan {
     /// The node image: by the hash of what it is made of, or by digest.
     pub(super) image: String,
+    /// What runs the nodes' containers.
+    pub(super) runtime: Runtime,
     /// The control plane first.
     pub(super) nodes: Vec<NodeSpec>,
+    /// The addresses within it.
+    pub(super) addresses: Addresses,
+    /// How its nodes become a cluster.
+    pub(super) bring_up: BringUp,
     /// Changes of the documents that kubeadm reads, in order.
     pub(super) kubeadm_patches: Vec<Value>,
     /// Changes of containerd's configuration, in order.
@@ -32,12 +39,23 @@ pub(super) struct Plan {
     pub(super) cri_client: Option<Version>,
 }
 
+/// How nodes that run nothing but a container runtime become a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum BringUp {
+    /// `kubeadm init` makes the control plane, `kubeadm join` adds the workers.
+    Kubeadm,
+}
+
 impl Plan {
-    /// The plan of a spec whose nodes are made of this recipe.
-    pub(super) fn of(spec: &ClusterSpec, recipe: &Recipe) -> Self {
+    /// The plan of a spec whose nodes are made of this recipe, with these addresses.
+    pub(super) fn of(spec: &ClusterSpec, recipe: &Recipe, addresses: Addresses) -> Self {
         Self {
             image: NodeImage::reference_of(recipe),
+            runtime: NodeImage::runtime_of(recipe),
             nodes: spec.nodes.clone(),
+            addresses,
+            bring_up: BringUp::Kubeadm,
             kubeadm_patches: spec.kubeadm_patches.clone(),
             containerd_patches: spec.containerd_patches.clone(),
             expected: spec.expected.clone(),
@@ -62,7 +80,12 @@ mod tests {
 
     fn key(recipe: &str, change: impl FnOnce(ClusterSpec) -> Result<ClusterSpec>) -> String {
         let spec = change(ClusterSpec::with_workers(1)).unwrap();
-        Plan::of(&spec, &Recipe::named(recipe).unwrap()).key()
+        plan(&spec, recipe, 0).key()
+    }
+
+    fn plan(spec: &ClusterSpec, recipe: &str, depth: u8) -> Plan {
+        let addresses = Addresses::at_depth(depth).unwrap();
+        Plan::of(spec, &Recipe::named(recipe).unwrap(), addresses)
     }
 
     #[test]
@@ -84,6 +107,7 @@ mod tests {
             key(RECIPE, |spec| Ok(spec.with_image_volumes())),
             key(RECIPE, |spec| spec.with_kind_loader("0.27.0")),
             key(RECIPE, |spec| spec.with_cri_client("0.30.0")),
+            plan(&ClusterSpec::with_workers(1), RECIPE, 1).key(),
         ];
         for (at, other) in others.iter().enumerate() {
             assert_ne!(&plain, other, "change {at}");

@@ -1,22 +1,27 @@
-//! Where a cluster stands, and who keeps it.
+//! Where a cluster stands, and who may end it.
 
 use std::time::Duration;
 
 use kubenest_base::{Result, random, settings::settings};
-use kubenest_docker::Docker;
+use kubenest_docker::{Docker, Labels, Owner, labels::BootId};
 use kubenest_forge::engine;
 
-use super::ClusterSpec;
+use super::{ClusterSpec, addresses::Addresses};
 
-/// Where a cluster stands, and who keeps it: all that its plan leaves open.
+/// Where a cluster stands, and who may end it: all that its plan leaves open.
 #[derive(Debug, Clone)]
 pub(super) struct Site {
+    /// The engine that has its containers.
     pub(super) docker: Docker,
+    /// Who may end it: without that one it is swept.
+    pub(super) owner: Owner,
+    /// In how many clusters it stands, one within the other: 0 where the engine is a machine's own.
+    pub(super) depth: u8,
     /// The cluster's name.
     pub(super) name: String,
-    /// It stays when its user has ended.
+    /// It stays when its owner has ended.
     pub(super) keep: bool,
-    /// How old it may get where nobody can tell whether its user lives.
+    /// How old it may get where nobody can tell whether its owner lives.
     pub(super) lifetime: Option<Duration>,
 }
 
@@ -30,14 +35,37 @@ impl Site {
         docker.nature().await?.require_nodes_can_run()?;
         Ok(Self {
             docker,
-            name: spec.name.clone().unwrap_or_else(made_up_name),
+            owner: Owner::current().clone(),
+            depth: 0,
+            name: spec.name.clone().unwrap_or_else(random_name),
             keep: spec.keep.unwrap_or(settings().keep),
             lifetime: spec.lifetime,
         })
     }
+
+    /// The addresses within it, which no cluster around it has.
+    ///
+    /// # Errors
+    /// It stands too deep.
+    pub(super) fn addresses(&self) -> Result<Addresses> {
+        Addresses::at_depth(self.depth)
+    }
+
+    /// The labels of a thing of this role that a boot of the cluster makes.
+    pub(super) fn labels(&self, role: &str, boot: &BootId) -> Labels {
+        let labels = Labels::new(role)
+            .owner(&self.owner)
+            .cluster(&self.name)
+            .boot(boot)
+            .keep(self.keep);
+        match self.lifetime {
+            Some(lifetime) => labels.lifetime(lifetime),
+            None => labels,
+        }
+    }
 }
 
 /// Short, so that node names stay below the 63 characters of a host name.
-fn made_up_name() -> String {
+fn random_name() -> String {
     format!("kn-{}", random::hex(4))
 }

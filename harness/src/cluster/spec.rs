@@ -6,7 +6,7 @@ use semver::Version;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::{Cluster, boot};
+use super::{Cluster, addresses::MOST_NODES, boot};
 use crate::verdict;
 use kubenest_base::{Error, ErrorKind, Result};
 use kubenest_docker::Docker;
@@ -352,6 +352,13 @@ impl ClusterSpec {
             ))
             .cure("where that is what is tested, say so: ClusterSpec::with_image_collection()"));
         }
+        if self.nodes.len() > MOST_NODES {
+            let count = self.nodes.len();
+            return Err(Error::input(format!(
+                "a cluster of {count} nodes: at most {MOST_NODES} have a subnet for their pods"
+            ))
+            .cure("boot fewer nodes, or several clusters"));
+        }
         let mounts = self.nodes.iter().flat_map(|node| &node.mounts);
         for (host, node, _) in mounts {
             if !host.starts_with('/') || !node.starts_with('/') {
@@ -431,6 +438,13 @@ mod tests {
                 .cure_text()
                 .is_some_and(|cure| cure.contains("image-volume"))
         );
+    }
+
+    #[test]
+    fn more_nodes_than_there_are_subnets_are_refused() {
+        assert!(ClusterSpec::with_workers(255).check().is_ok());
+        let error = ClusterSpec::with_workers(256).check().unwrap_err();
+        assert!(error.to_string().contains("257 nodes"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The way to an API server whose port is on another machine, or in another network: through its
-//! node, as its containerd is reached.
+//! node, as its runtime is reached.
 
 use std::net::Ipv4Addr;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::API_PORT;
+use super::addresses::API_PORT;
 use kubenest_base::{
     Context, Result,
     background::{self, Working},

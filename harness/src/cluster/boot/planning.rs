@@ -13,7 +13,7 @@ use kubenest_recipe::compat::Stack;
 use super::clock::Clock;
 use crate::cluster::{ClusterSpec, pairs, plan::Plan, site::Site};
 
-/// A plan, and what it takes to boot it.
+/// A plan, and all that it takes to boot it.
 pub(super) struct Planned {
     pub(super) plan: Plan,
     /// The versions that will meet, as far as they are known before a node runs.
@@ -38,11 +38,14 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<Planne
         Some(recipe) => recipe.clone(),
         None => image::default_recipe(docker).await?,
     };
-    let mut plan = Plan::of(spec, &recipe);
+    let mut plan = Plan::of(spec, &recipe, site.addresses()?);
     let stack = pairs::before(&plan, &recipe, docker).await?;
     clock.lap("engine");
 
     let image = NodeImage::ensure(docker, &recipe).await?;
+    // The labels of a whole image tell more than its name.
+    plan.runtime = image.runtime;
+    pairs::refuse_runtime(&plan, &image.recipe)?;
     if let Some(settings) = &image.settings {
         plan.expected
             .snapshotter

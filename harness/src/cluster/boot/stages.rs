@@ -46,7 +46,7 @@ pub(super) async fn run(
 ) -> Result<Booted> {
     let provisioned = provision(plan, &image, made, clock).await?;
     let reached = bring_up(plan, &provisioned, made, clock).await?;
-    made.through(reached.tunnel);
+    made.hold_open(reached.tunnel);
     let Provisioned {
         nodes, kubernetes, ..
     } = provisioned;
@@ -110,13 +110,15 @@ async fn bring_up(
         kubernetes,
         cluster: made.name(),
         control_plane: control_plane.name(),
+        runtime: plan.runtime,
+        addresses: plan.addresses,
         token: &token,
         told_cgroup_v1: pairs::before_kubeadm(plan, kubernetes, made.docker()).await?,
         patches: &plan.kubeadm_patches,
     };
     // From here on the nodes' own services can give up: whoever does ends the boot.
     let work = async {
-        steps::network::set_up(nodes).await?;
+        steps::network::set_up(nodes, plan.addresses).await?;
         clock.lap("network");
         let run = async {
             steps::init::run(control_plane, &documents).await?;
@@ -130,7 +132,7 @@ async fn bring_up(
         // As soon as the API server answers: node, account and pod network come by themselves.
         let usable = async {
             let reached = steps::init::reach(made.name(), control_plane, *port).await?;
-            steps::usable::wait(&reached.clients.here(), nodes).await?;
+            steps::usable::wait(&reached.clients.here(), nodes, plan.addresses).await?;
             Ok(reached)
         };
         // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.

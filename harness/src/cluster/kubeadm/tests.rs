@@ -7,6 +7,8 @@ fn documents<'a>(kubernetes: &'a str, patches: &'a [Value]) -> Documents<'a> {
         kubernetes,
         cluster: "a",
         control_plane: "a-control-plane",
+        runtime: Runtime::Containerd,
+        addresses: Addresses::at_depth(0).unwrap(),
         token: "abcdef.0123456789abcdef",
         told_cgroup_v1: false,
         patches,
@@ -24,6 +26,26 @@ fn a_patch_changes_the_document_of_its_kind() {
         .unwrap();
     assert!(text.contains("maxPods: 20"), "{text}");
     assert!(!text.contains("failSwapOn"), "{text}");
+}
+
+#[test]
+fn the_runtime_and_the_subnets_are_those_of_the_plan() {
+    let text = |documents: &Documents| documents.init([10, 0, 0, 2].into()).unwrap();
+    let usual = documents("1.32.1", &[]);
+    let (socket, pods) = ("unix:///run/containerd/containerd.sock", "10.244.0.0/16");
+    assert!(text(&usual).contains(socket) && text(&usual).contains(pods));
+    let other = Documents {
+        runtime: Runtime::CriO,
+        addresses: Addresses::at_depth(1).unwrap(),
+        ..usual
+    };
+    let text = text(&other);
+    assert!(
+        text.contains("criSocket: unix:///run/crio/crio.sock"),
+        "{text}"
+    );
+    assert!(text.contains("podSubnet: 10.245.0.0/16"), "{text}");
+    assert!(text.contains("serviceSubnet: 10.97.0.0/16"), "{text}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! Step 1: a container for each node, on a network of the cluster's own.
+//! A container for each node, on a network of the cluster's own.
 
 use std::{path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
 use crate::cluster::{
-    API_PORT, STEP, config, made::Made, nodes::Nodes, plan::Plan, spec::NodeSpec, watchdog,
+    STEP, addresses::API_PORT, config, made::Made, nodes::Nodes, plan::Plan, spec::NodeSpec,
+    watchdog,
 };
 use kubenest_base::{
     Error, Result,
@@ -67,28 +68,20 @@ async fn begin(
     docker.create(container).await?;
     // On a volume: what a node said is still there when its container is not.
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
-    files.extend(
-        node.image_disk
-            .into_iter()
-            .flat_map(|mib| image_disk(Runtime::Containerd, mib)),
-    );
+    let disk = node.image_disk.map(|mib| image_disk(plan.runtime, mib));
+    files.extend(disk.into_iter().flatten());
     docker.put_files(&container.name, &files).await?;
     if !plan.containerd_patches.is_empty() {
         // Before the node starts: containerd reads it once.
-        let config = docker
-            .get_file(&container.name, Runtime::Containerd.config_file())
-            .await?;
+        let path = Runtime::Containerd.config_file();
+        let config = docker.get_file(&container.name, path).await?;
         let config = config::patched(&String::from_utf8_lossy(&config), &plan.containerd_patches)?;
-        docker
-            .put_files(
-                &container.name,
-                &[FileEntry::new(Runtime::Containerd.config_file(), config)],
-            )
-            .await?;
+        let config = FileEntry::new(path, config);
+        docker.put_files(&container.name, &[config]).await?;
     }
     docker.start_container(&container.name).await?;
     let node = Node::attach(docker, &container.name, role).await?;
-    let answers = wait::until("containerd", Duration::from_secs(60), async || {
+    let answers = wait::until(plan.runtime.name(), Duration::from_secs(60), async || {
         if let Err(error) = Node::attach(docker, node.name(), role).await {
             return Probe::Failed(error);
         }
@@ -131,7 +124,7 @@ fn container(
         binds.push((MODULES.into(), MODULES.into(), true));
     }
     ContainerSpec {
-        labels: made.labels(node.role),
+        labels: made.node_labels(node.role),
         network: Some(network.to_owned()),
         ports,
         binds,

@@ -1,9 +1,9 @@
-//! Step 4: CoreDNS, beside the workers' joining.
+//! CoreDNS, beside the workers' joining.
 
 use serde_json::{Value, json};
 
-use super::{init::CONFIG, parts};
-use crate::cluster::{SLOW, STEP};
+use super::parts;
+use crate::cluster::{SLOW, STEP, kubeadm::CONFIG};
 use kubenest_base::{
     Context, Error, Result,
     wait::{self, Probe},

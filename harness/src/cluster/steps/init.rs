@@ -11,9 +11,10 @@ use tokio::net::TcpStream;
 
 use super::parts;
 use crate::cluster::{
-    API_PORT, SLOW, STEP,
+    SLOW, STEP,
+    addresses::API_PORT,
     clients::Clients,
-    kubeadm::{self, Documents},
+    kubeadm::{self, CONFIG, Documents},
     kubeconfig,
     tunnel::Tunnel,
 };
@@ -23,8 +24,6 @@ use kubenest_base::{
 };
 use kubenest_docker::FileEntry;
 use kubenest_node::node::Node;
-
-pub(super) const CONFIG: &str = "/kind/kubeadm.conf";
 
 const PARTS: [&str; 4] = [
     "etcd",

@@ -1,16 +1,15 @@
-//! Step 4: the workers, by `kubeadm join`, side by side.
+//! The workers, by `kubeadm join`, side by side.
 
 use futures::future::try_join_all;
 
 use crate::cluster::{
     SLOW, STEP,
-    kubeadm::{self, Documents},
+    kubeadm::{self, CONFIG, Documents},
     nodes::Nodes,
 };
 use kubenest_base::Result;
 use kubenest_docker::FileEntry;
 
-const CONFIG: &str = "/kind/kubeadm.conf";
 const DISCOVERY: &str = "/kind/discovery.conf";
 
 /// Joins every worker.

@@ -1,4 +1,4 @@
-//! Step 2: the pod network, before the kubelets ask for it.
+//! The pod network, before the kubelets ask for it.
 //!
 //! The nodes are all known, so each gets its subnet and the routes to the others at once:
 //! nothing has to be installed in the cluster, and no node is ever NotReady for want of a
@@ -6,44 +6,37 @@
 
 use futures::future::try_join_all;
 
-use crate::cluster::{
-    STEP,
-    kubeadm::{POD_SUBNET, SERVICE_SUBNET, node_subnet},
-};
+use crate::cluster::{STEP, addresses::Addresses};
 use kubenest_base::Result;
 use kubenest_docker::FileEntry;
 use kubenest_forge::image::{NETWORK, NETWORK_SCRIPT};
 use kubenest_node::node::Node;
 
 /// Sets up every node's network.
-pub(in crate::cluster) async fn set_up(nodes: &[Node]) -> Result<()> {
-    try_join_all(
-        nodes
-            .iter()
-            .enumerate()
-            .map(|(index, node)| one(nodes, index, node)),
-    )
-    .await?;
+pub(in crate::cluster) async fn set_up(nodes: &[Node], addresses: Addresses) -> Result<()> {
+    let all = (0..nodes.len()).map(|index| set_up_node(nodes, index, addresses));
+    try_join_all(all).await?;
     Ok(())
 }
 
-async fn one(nodes: &[Node], index: usize, node: &Node) -> Result<()> {
+async fn set_up_node(nodes: &[Node], index: usize, addresses: Addresses) -> Result<()> {
     // Written anew for node images that lack it.
     let script = FileEntry::new(NETWORK_SCRIPT, NETWORK).with_mode(0o755);
-    let node = node.within(STEP);
+    let node = nodes[index].within(STEP);
     node.write_files(&[script]).await?;
     let subnets = [
-        POD_SUBNET.to_owned(),
-        SERVICE_SUBNET.to_owned(),
-        node_subnet(index),
+        addresses.pods(),
+        addresses.services(),
+        addresses.pods_of_node(index),
     ];
     let mut argv = vec![NETWORK_SCRIPT.to_owned()];
-    argv.extend(subnets);
+    argv.extend(subnets.map(String::from));
     let others = nodes
         .iter()
         .enumerate()
         .filter(|(other, _)| *other != index);
-    argv.extend(others.map(|(other, node)| format!("{}={}", node_subnet(other), node.ip())));
+    let routes = others.map(|(other, node)| (addresses.pods_of_node(other), node.ip()));
+    argv.extend(routes.map(|(subnet, ip)| format!("{subnet}={ip}")));
     node.exec_ok(&argv).await?;
     Ok(())
 }

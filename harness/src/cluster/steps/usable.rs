@@ -1,4 +1,4 @@
-//! Step 5: wait until the cluster is usable, not just up.
+//! A wait until the cluster is usable, not just up.
 //!
 //! Every node Ready with a fresh heartbeat, the `default` service account there, and
 //! kube-proxy, DNS and the pod network proved by a pod on every node that resolves a
@@ -17,7 +17,11 @@ use kube::{
 use serde_json::json;
 
 use super::parts;
-use crate::cluster::{SLOW, kubeadm::node_subnet, probe};
+use crate::cluster::{
+    SLOW,
+    addresses::{Addresses, Subnet},
+    probe,
+};
 use kubenest_base::{
     Error, Result,
     wait::{self, Probe},
@@ -29,14 +33,15 @@ use kubenest_node::{node::Node, objects};
 const HEARTBEAT: Duration = Duration::from_secs(40);
 
 /// Waits until every node is Ready and every pod network proved.
-pub(in crate::cluster) async fn wait(client: &Client, nodes: &[Node]) -> Result<()> {
+pub(in crate::cluster) async fn wait(
+    client: &Client,
+    nodes: &[Node],
+    addresses: Addresses,
+) -> Result<()> {
     let account = objects::default_service_account(client, "default", SLOW);
-    let ready = try_join_all(
-        nodes
-            .iter()
-            .enumerate()
-            .map(|(i, node)| ready(client, i, node)),
-    );
+    let nodes_of = nodes.iter().enumerate();
+    let ready = nodes_of.map(|(index, node)| ready(client, addresses.pods_of_node(index), node));
+    let ready = try_join_all(ready);
     let usable = async {
         tokio::try_join!(account, ready)?;
         try_join_all(nodes.iter().map(|node| probe::prove(client, node))).await
@@ -45,7 +50,7 @@ pub(in crate::cluster) async fn wait(client: &Client, nodes: &[Node]) -> Result<
     Ok(())
 }
 
-async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
+async fn ready(client: &Client, subnet: Subnet, node: &Node) -> Result<()> {
     let api = Api::<KubeNode>::all(client.clone());
     let name = node.name();
     objects::until(
@@ -57,7 +62,7 @@ async fn ready(client: &Client, index: usize, node: &Node) -> Result<()> {
     )
     .await?;
     // What a controller would hand out, had the boot waited for it.
-    let subnet = node_subnet(index);
+    let subnet = subnet.to_string();
     let patch = json!({"spec": {"podCIDR": subnet, "podCIDRs": [subnet]}});
     let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
     let given = api.patch(name, &params, &patch);

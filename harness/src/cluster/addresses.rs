@@ -1,0 +1,120 @@
+//! The addresses inside a cluster: of its pods, by node, and of its Services.
+
+use std::{fmt, net::Ipv4Addr};
+
+use kubenest_base::{Error, Result};
+use serde::Serialize;
+
+/// The port of the API server in a control plane's node.
+pub(super) const API_PORT: u16 = 6443;
+
+/// The most nodes of a cluster: the subnet of all pods has so many for single nodes.
+pub(super) const MOST_NODES: usize = 256;
+
+/// How deep clusters may stand within nodes of others: so many have subnets of their own.
+const DEEPEST: u8 = 8;
+
+/// The subnets of a cluster. A cluster that stands in the nodes of another has others than that one:
+/// to the outer cluster's Services and pods there would be no way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Addresses {
+    /// Of all pods.
+    pods: Subnet,
+    /// Of all Services.
+    services: Subnet,
+}
+
+/// A network in CIDR form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub(super) struct Subnet {
+    address: Ipv4Addr,
+    prefix: u8,
+}
+
+impl Addresses {
+    /// Those of a cluster whose nodes are containers of this machine (0), or stand so deep within
+    /// nodes of other clusters.
+    ///
+    /// # Errors
+    /// There are no subnets left so deep.
+    pub(super) fn at_depth(depth: u8) -> Result<Self> {
+        if depth > DEEPEST {
+            return Err(Error::input(format!(
+                "a cluster at depth {depth}: there are no subnets for it"
+            ))
+            .cure(format!("nest clusters {DEEPEST} deep at most")));
+        }
+        let subnet = |second| Subnet {
+            address: Ipv4Addr::new(10, second, 0, 0),
+            prefix: 16,
+        };
+        Ok(Self {
+            pods: subnet(244 + depth),
+            services: subnet(96 + depth),
+        })
+    }
+
+    /// The subnet of all pods.
+    pub(super) fn pods(self) -> Subnet {
+        self.pods
+    }
+
+    /// The subnet of all Services.
+    pub(super) fn services(self) -> Subnet {
+        self.services
+    }
+
+    /// The subnet of the pods on the node of this index.
+    ///
+    /// # Panics
+    /// There are more than [`MOST_NODES`], which no spec passes with.
+    pub(super) fn pods_of_node(self, index: usize) -> Subnet {
+        let [a, b, ..] = self.pods.address.octets();
+        let third = u8::try_from(index).expect("a cluster must have no more nodes than subnets");
+        Subnet {
+            address: Ipv4Addr::new(a, b, third, 0),
+            prefix: 24,
+        }
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl From<Subnet> for String {
+    fn from(subnet: Subnet) -> Self {
+        subnet.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_on_this_machine_has_the_usual_subnets() {
+        let addresses = Addresses::at_depth(0).unwrap();
+        assert_eq!(addresses.pods().to_string(), "10.244.0.0/16");
+        assert_eq!(addresses.services().to_string(), "10.96.0.0/16");
+        assert_eq!(addresses.pods_of_node(3).to_string(), "10.244.3.0/24");
+    }
+
+    #[test]
+    fn no_two_depths_share_a_subnet() {
+        let mut subnets = BTreeSet::new();
+        for depth in 0..=DEEPEST {
+            let addresses = Addresses::at_depth(depth).unwrap();
+            for subnet in [addresses.pods(), addresses.services()] {
+                assert!(subnets.insert(subnet.to_string()), "{subnet} at {depth}");
+            }
+        }
+        let error = Addresses::at_depth(DEEPEST + 1).unwrap_err();
+        assert_eq!(error.kind(), kubenest_base::ErrorKind::Input);
+    }
+}
