@@ -23,16 +23,28 @@ const AT_ONCE: u32 = 3;
 /// Prints how often each service and container was restarted.
 const LOOK: &str = include_str!("watchdog.sh");
 
-/// Never ends while the nodes do well; else the error has the last words of what does not.
-pub(super) async fn watch(nodes: &[Node]) -> Error {
-    let watches = nodes.iter().map(|node| Box::pin(one(node)));
+/// Does this work for as long as the nodes' services do not give up: the first that does ends it, and
+/// the error has its last words.
+pub(super) async fn run_beside<T>(
+    nodes: &[Node],
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::select! {
+        done = Box::pin(work) => done,
+        error = watch(nodes) => Err(error),
+    }
+}
+
+/// Never ends while the nodes do well.
+async fn watch(nodes: &[Node]) -> Error {
+    let watches = nodes.iter().map(|node| Box::pin(watch_node(node)));
     match select_all(watches).await.0 {
         Err(error) => error,
         Ok(never) => match never {},
     }
 }
 
-async fn one(node: &Node) -> Result<Infallible> {
+async fn watch_node(node: &Node) -> Result<Infallible> {
     loop {
         wait::pace(Duration::from_millis(700)).await;
         let services = ["kubelet", node.runtime().service()];
@@ -51,14 +63,14 @@ async fn one(node: &Node) -> Result<Infallible> {
                 return Err(error);
             }
         };
-        if let Some(what) = gave_up(&look.text()) {
+        if let Some(what) = find_given_up(&look.text()) {
             return Err(last_words(node, &what).await);
         }
     }
 }
 
 /// The first service or log file in a look that was restarted too often.
-fn gave_up(look: &str) -> Option<String> {
+fn find_given_up(look: &str) -> Option<String> {
     look.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         let what = words.next()?;
@@ -124,16 +136,22 @@ mod tests {
     #[test]
     fn a_service_may_be_restarted_now_and_then() {
         assert_eq!(
-            gave_up("kubelet 1\ncontainerd 0\n/x/b/1.log 1 0\n/x/b/2.log 2 20"),
+            find_given_up("kubelet 1\ncontainerd 0\n/x/b/1.log 1 0\n/x/b/2.log 2 20"),
             None
         );
         assert_eq!(
-            gave_up("kubelet 3\ncontainerd 0").as_deref(),
+            find_given_up("kubelet 3\ncontainerd 0").as_deref(),
             Some("kubelet")
         );
-        assert_eq!(gave_up("/x/b/3.log 3 20").as_deref(), Some("/x/b/3.log"));
-        assert_eq!(gave_up("/x/b/2.log 2 0").as_deref(), Some("/x/b/2.log"));
-        assert_eq!(gave_up("kubelet [not set]"), None);
+        assert_eq!(
+            find_given_up("/x/b/3.log 3 20").as_deref(),
+            Some("/x/b/3.log")
+        );
+        assert_eq!(
+            find_given_up("/x/b/2.log 2 0").as_deref(),
+            Some("/x/b/2.log")
+        );
+        assert_eq!(find_given_up("kubelet [not set]"), None);
     }
 
     #[test]

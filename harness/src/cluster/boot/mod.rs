@@ -1,7 +1,11 @@
 //! The boot: a spec is planned, and the plan booted stage by stage.
 
+mod bring_up;
 mod clock;
+mod gate;
 mod planning;
+mod prove;
+mod provision;
 mod stages;
 
 use std::time::Instant;
@@ -16,7 +20,7 @@ use kubenest_diagnosis::diagnose;
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Bundle, Occasion};
 
-use self::{clock::Clock, planning::Planned};
+use self::{clock::Clock, planning::BootJob};
 use super::{BOOT, Cluster, ClusterSpec, made::Made};
 use crate::{case::Running, verdict};
 
@@ -27,9 +31,7 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     parent::watch();
     evidence::watch();
     // One that a test boots on the way is no question of its own.
-    let booted = booted(spec)
-        .await
-        .map_err(|error| error.of(Origin::Harness));
+    let booted = run(spec).await.map_err(|error| error.of(Origin::Harness));
     booted.inspect_err(|error| {
         // A refusal may be what a test is about; all else is a broken set-up.
         if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
@@ -38,10 +40,10 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     })
 }
 
-async fn booted(spec: ClusterSpec) -> Result<Cluster> {
+async fn run(spec: ClusterSpec) -> Result<Cluster> {
     let started = Instant::now();
     let mut clock = Clock::start();
-    let Planned {
+    let BootJob {
         plan,
         stack,
         site,
@@ -55,24 +57,24 @@ async fn booted(spec: ClusterSpec) -> Result<Cluster> {
     );
     let mut made = Made::new(site);
     let deadline = Deadline::begin(BOOT);
-    let stages = Box::pin(stages::run(&plan, &stack, image, &mut made, &mut clock));
+    let stages = Box::pin(stages::run(&plan, &stack, &image, &mut made, &mut clock));
     let ended = match deadline.give(stages).await {
         Some(ended) => ended,
         None => Err(deadline.missed("all steps of the boot", &clock.last())),
     };
     match ended {
-        Ok(booted) => {
+        Ok(parts) => {
             let seconds = started.elapsed().as_secs_f64();
             progress!(
                 "cluster '{}' is usable and healthy after {seconds:.1} s",
                 made.name()
             );
             Ok(Cluster {
-                nodes: booted.nodes,
-                clients: booted.clients,
-                kubeconfig: booted.kubeconfig,
-                image: booted.image,
-                protection: booted.protection,
+                nodes: parts.machines.nodes,
+                clients: parts.api_server.clients,
+                kubeconfig: parts.api_server.kubeconfig,
+                image,
+                protection: parts.protection,
                 expected: plan.expected,
                 started,
                 phases: clock.phases,

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use crate::cluster::{ClusterSpec, pairs, plan::Plan, site::Site};
 
 /// A plan, and all that it takes to boot it.
-pub(super) struct Planned {
+pub(super) struct BootJob {
     pub(super) plan: Plan,
     /// The versions that will meet, as far as they are known before a node runs.
     pub(super) stack: Stack,
@@ -23,7 +23,7 @@ pub(super) struct Planned {
 }
 
 /// Resolves a spec. What is known not to work is refused.
-pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<Planned> {
+pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJob> {
     pairs::at_once(spec)?;
     let site = Site::of(spec).await?;
     let docker = &site.docker;
@@ -55,7 +55,7 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<Planne
     lockfile::hold_image(docker, &recipe, &image).await?;
     clock.lap("image");
     tracing::debug!("plan {} of cluster '{}'", plan.key(), site.name);
-    Ok(Planned {
+    Ok(BootJob {
         plan,
         stack,
         site,

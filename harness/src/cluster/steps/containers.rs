@@ -90,10 +90,7 @@ async fn begin(
             Err(error) => Probe::Pending(error.report()),
         }
     });
-    tokio::select! {
-        answered = answers => answered?,
-        error = watchdog::watch(std::slice::from_ref(&node)) => return Err(error),
-    }
+    watchdog::run_beside(std::slice::from_ref(&node), answers).await?;
     Ok(node)
 }
 

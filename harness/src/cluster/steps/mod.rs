@@ -1,5 +1,6 @@
 //! The steps that the stages of a boot are made of.
 
+pub(super) mod api_server;
 pub(super) mod containers;
 pub(super) mod dns;
 pub(super) mod init;

@@ -10,6 +10,14 @@ use serde_json::Value;
 use kubenest_base::{Error, ErrorKind, Result, wait};
 use kubenest_node::{node::Node, objects};
 
+/// The containers of a control plane.
+pub(super) const CONTROL_PLANE: [&str; 4] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+];
+
 /// How long the runtime may take to tell.
 const ANSWER: Duration = Duration::from_secs(20);
 

@@ -1,0 +1,46 @@
+//! The stage that makes a cluster's network and its nodes' containers.
+
+use kubenest_base::Result;
+use kubenest_forge::image::NodeImage;
+
+use super::clock::Clock;
+use crate::cluster::{made::Made, nodes::Nodes, plan::Plan, steps, watchdog};
+
+/// Nodes that run a container runtime and no Kubernetes.
+pub(super) struct Machines {
+    pub(super) nodes: Nodes,
+    /// The port of the API server-to-be on the engine's host.
+    pub(super) port: u16,
+    /// The release of Kubernetes that the nodes say they have.
+    pub(super) kubernetes: String,
+}
+
+/// Provisions the nodes of a plan; a guard watches over them before the first is made.
+pub(super) async fn run(
+    plan: &Plan,
+    image: &NodeImage,
+    made: &mut Made,
+    clock: &mut Clock,
+) -> Result<Machines> {
+    let roles: Vec<_> = plan.nodes.iter().map(|node| node.role).collect();
+    made.claim_names(&roles).await?;
+    clock.attach(made.subject());
+    if let Some(subject) = made.subject() {
+        subject.note_versions(&image.versions);
+    }
+    made.start_guard(&image.reference).await?;
+    let network = made.make_network().await?;
+    let (nodes, port) = steps::containers::start(plan, image, made, &network).await?;
+    clock.lap("containers");
+    let connected = async {
+        steps::network::set_up(&nodes, plan.addresses).await?;
+        steps::containers::kubernetes_version(nodes.control_plane()).await
+    };
+    let kubernetes = watchdog::run_beside(&nodes, connected).await?;
+    clock.lap("network");
+    Ok(Machines {
+        nodes,
+        port,
+        kubernetes,
+    })
+}

@@ -1,0 +1,138 @@
+//! The API server: a wait until it answers, and the way to it from this machine.
+
+use std::{
+    net::Ipv4Addr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use kube::Client;
+use tokio::net::TcpStream;
+
+use super::parts;
+use crate::cluster::{
+    SLOW, STEP, addresses::API_PORT, clients::Clients, kubeconfig, tunnel::Tunnel,
+};
+use kubenest_base::{
+    Context, Error, Result, progress,
+    wait::{self, Probe},
+};
+use kubenest_node::node::Node;
+
+/// How long the API server may take to say whether it is ready.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long an API server may refuse here without a suspicion that it is another one.
+const LONG: Duration = Duration::from_secs(20);
+/// What a client says of a certificate that another cluster's authority has signed.
+const STRANGERS: [&str; 2] = ["UnknownIssuer", "BadSignature"];
+/// How long a port of this machine may take to answer.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// An API server that has answered, and the ways to it.
+pub(in crate::cluster) struct ApiServer {
+    pub(in crate::cluster) kubeconfig: PathBuf,
+    pub(in crate::cluster) clients: Clients,
+    /// How it is reached, where its port is not on this machine.
+    pub(in crate::cluster) tunnel: Option<Tunnel>,
+}
+
+/// Waits for the API server on a node to answer, which may be yet to be started: at the port that
+/// the engine has given it on 127.0.0.1, else, where that is another machine's or another network's,
+/// through its node.
+pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Result<ApiServer> {
+    let written = wait::until("kubeadm's admin.conf", SLOW, async || {
+        let read = kubeconfig::read(node).await;
+        // It may be there in part only.
+        Probe::from_result(read.and_then(|admin| {
+            let path = kubeconfig::write(name, &admin, port)?;
+            Ok((admin, path))
+        }))
+    });
+    let (admin, kubeconfig) = written.await?;
+    let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
+    let client = clients.here();
+    let begun = Instant::now();
+    let look = async || match ready(&client).await {
+        Probe::Pending(seen) if is_elsewhere(node, port, &seen, begun).await => {
+            // It may have come up in between.
+            Probe::Ready(matches!(ready(&client).await, Probe::Ready(())))
+        }
+        Probe::Pending(seen) => Probe::Pending(seen),
+        Probe::Failed(error) => Probe::Failed(error),
+        Probe::Ready(()) => Probe::Ready(true),
+    };
+    let near = wait::until("the API server to be ready", SLOW, look);
+    if parts::explain(near.await, node, &parts::CONTROL_PLANE).await? {
+        return Ok(ApiServer {
+            kubeconfig,
+            clients,
+            tunnel: None,
+        });
+    }
+    progress!(
+        "127.0.0.1:{port} is on the engine's machine: the API server is reached through '{node}'"
+    );
+    let tunnel = Tunnel::open(node, port).await?;
+    kubeconfig::write(name, &admin, tunnel.port)?;
+    let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
+    let client = clients.here();
+    let what = "the API server to be ready, through its node";
+    wait::until(what, SLOW, async || ready(&client).await).await?;
+    Ok(ApiServer {
+        kubeconfig,
+        clients,
+        tunnel: Some(tunnel),
+    })
+}
+
+/// Whether the engine's 127.0.0.1 seems not to be this machine's: at the port nothing listens,
+/// although in the node something does; or it is somebody else's, as its certificate shows or as
+/// it does not answer for long, although in the node all is well. A port of this machine's engine
+/// is listened to from the start, or leads into the node.
+async fn is_elsewhere(node: &Node, port: u16, seen: &str, begun: Instant) -> bool {
+    if STRANGERS.iter().any(|words| seen.contains(words)) || refuses(port).await {
+        return listens(node).await;
+    }
+    begun.elapsed() > wait::scaled(LONG) && is_ready_inside(node).await
+}
+
+async fn refuses(port: u16) -> bool {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+    let stream = wait::at_most(CONNECT, stream).await;
+    stream.is_some_and(|stream| stream.is_err())
+}
+
+async fn is_ready_inside(node: &Node) -> bool {
+    let argv = [
+        "kubectl",
+        "--kubeconfig=/etc/kubernetes/admin.conf",
+        "get",
+        "--raw=/readyz",
+    ];
+    let asked = node.within(STEP).exec(&argv).await;
+    asked.is_ok_and(|output| output.text() == "ok")
+}
+
+/// Whether something listens at the API server's port in the node.
+async fn listens(node: &Node) -> bool {
+    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{API_PORT}");
+    let asked = node
+        .within(STEP)
+        .exec(&["bash", "-c", script.as_str()])
+        .await;
+    asked.is_ok_and(|output| output.status == 0)
+}
+
+async fn ready(client: &Client) -> Probe<()> {
+    let request = http::Request::get("/readyz").body(Vec::new());
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Probe::Failed(Error::setup("ask for /readyz").because(error)),
+    };
+    match wait::at_most(ANSWER, client.request_text(request)).await {
+        Some(Ok(text)) if text == "ok" => Probe::Ready(()),
+        Some(Ok(text)) => Probe::Pending(text),
+        Some(Err(error)) => Probe::from_result(Err(error).context("ask for /readyz")),
+        None => Probe::Pending(format!("no answer in {:.0?}", wait::scaled(ANSWER))),
+    }
+}
