@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::merge::{merge, replaced};
+use super::merge::{merge, replace_lists};
 use kubenest_base::{Context, Error, Result, progress};
 
 /// Which plugin has the registries, in each version of the configuration.
@@ -16,14 +16,14 @@ const PLUGINS: [&str; 3] = [
 ///
 /// containerd takes registry mirrors or a `config_path`, not both: where the user gives mirrors,
 /// the image's own `config_path` gives way.
-pub(super) fn patched(config: &str, patches: &[toml::Table]) -> Result<String> {
+pub(super) fn apply_patches(config: &str, patches: &[toml::Table]) -> Result<String> {
     let table: toml::Table = config
         .parse()
         .context("the node image's containerd configuration is no TOML")?;
     let mut value = as_value(&table)?;
     let mut theirs = json!({});
     for patch in patches {
-        merge(&mut theirs, &as_value(patch)?, replaced);
+        merge(&mut theirs, &as_value(patch)?, replace_lists);
     }
     let mirrors = has_mirrors(&theirs);
     if mirrors
@@ -43,12 +43,12 @@ pub(super) fn patched(config: &str, patches: &[toml::Table]) -> Result<String> {
             progress!("registry mirrors take the place of the node image's config_path");
         }
     }
-    merge(&mut value, &theirs, replaced);
+    merge(&mut value, &theirs, replace_lists);
     toml::to_string_pretty(&value).context("write containerd's configuration")
 }
 
 /// Whether patches give containerd registry mirrors.
-pub(super) fn set_mirrors(patches: &[toml::Table]) -> bool {
+pub(super) fn sets_mirrors(patches: &[toml::Table]) -> bool {
     let values = patches.iter().filter_map(|patch| as_value(patch).ok());
     values.into_iter().any(|value| has_mirrors(&value))
 }
@@ -84,7 +84,7 @@ mod tests {
     fn a_patch_reaches_into_nested_tables() {
         let patch = table("[plugins.cri]\nsandbox = 'b'\nlist = [3]");
         let config = "version = 2\n[plugins.cri]\nsandbox = 'a'\nx = 1\nlist = [1, 2]";
-        let table = table(&patched(config, &[patch]).unwrap());
+        let table = table(&apply_patches(config, &[patch]).unwrap());
         let cri = &table["plugins"]["cri"];
         assert_eq!(cri["sandbox"].as_str(), Some("b"));
         assert_eq!(cri["x"].as_integer(), Some(1));
@@ -95,18 +95,18 @@ mod tests {
     #[test]
     fn mirrors_take_the_place_of_the_images_config_path() {
         let patches = [table(MIRRORS)];
-        assert!(set_mirrors(&patches));
-        assert!(!set_mirrors(&[table("version = 2")]));
+        assert!(sets_mirrors(&patches));
+        assert!(!sets_mirrors(&[table("version = 2")]));
         let path = "[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/certs.d'";
-        let merged = table(&patched(path, &patches).unwrap());
+        let merged = table(&apply_patches(path, &patches).unwrap());
         let registry = &merged["plugins"]["io.containerd.grpc.v1.cri"]["registry"];
         assert_eq!(registry["config_path"].as_str(), Some(""));
         let endpoint = &registry["mirrors"]["docker.io"]["endpoint"][0];
         assert_eq!(endpoint.as_str(), Some("https://registry.example.com"));
-        let merged = patched(path, &[]).unwrap();
+        let merged = apply_patches(path, &[]).unwrap();
         assert!(merged.contains("/certs.d"), "{merged}");
 
-        let error = patched("", &[patches[0].clone(), table(path)]).unwrap_err();
+        let error = apply_patches("", &[patches[0].clone(), table(path)]).unwrap_err();
         assert_eq!(error.kind(), kubenest_base::ErrorKind::Input);
         assert!(
             error.to_string().contains("`config_path` is provided"),

@@ -22,7 +22,7 @@ const LEAVING: &str = "leaving-";
 
 /// Who made a cluster, and where.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct MadeBy {
+struct Maker {
     owner: String,
     engine: String,
 }
@@ -50,11 +50,11 @@ pub(super) fn make(name: &str, owner: &Owner, docker: &Docker) -> Result<PathBuf
         .mode(0o700)
         .create(&folder)
         .with_context(|| format!("make '{}'", folder.display()))?;
-    let made_by = MadeBy {
+    let maker = Maker {
         owner: owner.to_string(),
         engine: docker.endpoint().to_string(),
     };
-    let text = serde_json::to_vec(&made_by).context("note who made a cluster")?;
+    let text = serde_json::to_vec(&maker).context("note who made a cluster")?;
     file::write(&folder.join(MADE_BY), text)?;
     Ok(folder)
 }
@@ -84,10 +84,10 @@ fn forget_in(
     there: &BTreeSet<String>,
 ) -> Result<Vec<String>> {
     let is_dead = |folder: &Path| {
-        let made_by = made_by(folder)?;
-        let owner: Owner = made_by.owner.parse().ok()?;
+        let maker = maker(folder)?;
+        let owner: Owner = maker.owner.parse().ok()?;
         let gone = is_gone(owner.liveness(), age(folder));
-        (gone && asked.contains(&made_by.engine)).then_some(())
+        (gone && asked.contains(&maker.engine)).then_some(())
     };
     let (mut gone, mut ended) = (Vec::new(), Ok(()));
     for entry in fs::read_dir(home).into_iter().flatten().flatten() {
@@ -121,7 +121,7 @@ fn forget_in(
     ended.map(|()| gone)
 }
 
-fn made_by(folder: &Path) -> Option<MadeBy> {
+fn maker(folder: &Path) -> Option<Maker> {
     serde_json::from_slice(&fs::read(folder.join(MADE_BY)).ok()?).ok()
 }
 
@@ -166,11 +166,11 @@ mod tests {
         ] {
             let folder = home.path().join(name);
             fs::create_dir(&folder).unwrap();
-            let made_by = MadeBy {
+            let maker = Maker {
                 owner: owner.clone(),
                 engine: engine.into(),
             };
-            fs::write(folder.join(MADE_BY), serde_json::to_vec(&made_by).unwrap()).unwrap();
+            fs::write(folder.join(MADE_BY), serde_json::to_vec(&maker).unwrap()).unwrap();
             fs::write(folder.join("kubeconfig"), "key").unwrap();
         }
         fs::create_dir(home.path().join("of-an-older-version")).unwrap();

@@ -8,7 +8,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use semver::Version;
 use serde_json::{Value, json};
 
-pub(super) use self::patch::{fits, read};
+pub(super) use self::patch::{check_fit, read};
 use super::{
     STEP,
     addresses::{API_PORT, Addresses},
@@ -66,7 +66,7 @@ pub(super) struct Documents<'a> {
     /// A bootstrap token for the workers.
     pub token: &'a str,
     /// The kubelets are told to run on cgroup v1, which they refuse by themselves since 1.35.
-    pub told_cgroup_v1: bool,
+    pub allow_cgroup_v1: bool,
     /// The user's changes, in order.
     pub patches: &'a [Value],
 }
@@ -218,7 +218,7 @@ impl Documents<'_> {
                 Some("KubeProxyConfiguration") => json!("kubeproxy.config.k8s.io/v1alpha1"),
                 _ => json!(api.to_string()),
             };
-            if kind == "KubeletConfiguration" && self.told_cgroup_v1 {
+            if kind == "KubeletConfiguration" && self.allow_cgroup_v1 {
                 document["failCgroupV1"] = json!(false);
             }
             for patch in self.patches.iter().filter(|patch| patch["kind"] == kind) {

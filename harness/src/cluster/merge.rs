@@ -34,6 +34,6 @@ pub(super) fn merge(target: &mut Value, patch: &Value, lists: Lists) {
 }
 
 /// Every list replaces the one before.
-pub(super) fn replaced(_: &str, _: &[Value], _: &[Value]) -> Option<Vec<Value>> {
+pub(super) fn replace_lists(_: &str, _: &[Value], _: &[Value]) -> Option<Vec<Value>> {
     None
 }

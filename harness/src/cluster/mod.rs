@@ -5,9 +5,9 @@ mod boot;
 mod clients;
 mod config;
 mod folder;
+mod inventory;
 mod kubeadm;
 mod kubeconfig;
-mod made;
 mod merge;
 mod nodes;
 mod pairs;
@@ -28,7 +28,7 @@ use std::{
 use kube::Client;
 use serde::{Deserialize, Serialize};
 
-use self::{clients::Clients, made::Made, nodes::Nodes};
+use self::{clients::Clients, inventory::Inventory, nodes::Nodes};
 pub use self::{
     folder::forget_dead,
     probe::probe_pod,
@@ -69,13 +69,13 @@ pub struct Cluster {
     started: Instant,
     phases: Vec<Phase>,
     running: Running,
-    made: Made,
+    inventory: Inventory,
 }
 
 impl Cluster {
     /// Its name, which is also kind's name for it.
     pub fn name(&self) -> &str {
-        self.made.name()
+        self.inventory.name()
     }
 
     /// A client with administrator's rights, on 127.0.0.1. It works in the runtime that it is
@@ -104,7 +104,7 @@ impl Cluster {
 
     /// The engine it runs on.
     pub fn docker(&self) -> &Docker {
-        self.made.docker()
+        self.inventory.docker()
     }
 
     /// The image of its nodes.
@@ -151,12 +151,14 @@ impl Cluster {
 
     /// The random number of its boot.
     pub(crate) fn boot_id(&self) -> &BootId {
-        self.made.boot()
+        self.inventory.boot()
     }
 
     /// What evidence is collected of.
     pub(crate) fn subject(&self) -> &Subject {
-        self.made.subject().expect("a booted cluster must be known")
+        self.inventory
+            .subject()
+            .expect("a booted cluster must be known")
     }
 
     /// Runs the health gate once more.
@@ -190,7 +192,7 @@ impl Cluster {
     /// # Errors
     /// The engine cannot be told that it is kept: it then stays as long as this process.
     pub async fn leave(mut self) -> Result<String> {
-        self.made.leave().await
+        self.inventory.leave().await
     }
 
     /// Removes the cluster and all that was made for it; a kept one stays, and how to look
@@ -199,7 +201,7 @@ impl Cluster {
     /// # Errors
     /// The engine refuses.
     pub async fn down(mut self) -> Result<()> {
-        self.made.remove().await
+        self.inventory.remove().await
     }
 }
 

@@ -15,9 +15,9 @@ use kubenest_recipe::{
 
 /// Refuses what is known not to work, before anything is started; what is unknown is warned of.
 /// Returns what is planned.
-pub(super) async fn before(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
+pub(super) async fn judge_plan(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
     refuse_runtime(plan, &recipe.name)?;
-    let mut planned = planned(plan, recipe);
+    let mut planned = planned_stack(plan, recipe);
     let engine = docker.info().await?;
     planned.refused_cgroup_v1 = engine.cgroup_version == "1" && demands_cgroup_v2(plan);
     // Only a loader meets the engine's own images.
@@ -29,7 +29,7 @@ pub(super) async fn before(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Res
         });
     }
     judge(plan, &compat::before_boot(&planned), &[])?;
-    patches_fit(plan, &planned)?;
+    check_patches(plan, &planned)?;
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     for ended in compat::end_of_life(&planned, today) {
         tracing::info!("{ended}");
@@ -37,22 +37,22 @@ pub(super) async fn before(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Res
     Ok(planned)
 }
 
-/// As [`before`], as far as a spec alone can tell: without an engine, in no time.
-pub(super) fn at_once(spec: &ClusterSpec) -> Result<()> {
+/// As [`judge_plan`], as far as a spec alone can tell: without an engine, in no time.
+pub(super) fn judge_spec(spec: &ClusterSpec) -> Result<()> {
     let Some(recipe) = &spec.recipe else {
         return Ok(());
     };
     // No pair depends on where the cluster will stand.
     let plan = Plan::of(spec, recipe, Addresses::at_depth(0)?);
     refuse_runtime(&plan, &recipe.name)?;
-    let planned = planned(&plan, recipe);
+    let planned = planned_stack(&plan, recipe);
     compat::refuse_known_bad(&compat::before_boot(&planned), &plan.expected.tolerated)?;
-    patches_fit(&plan, &planned)
+    check_patches(&plan, &planned)
 }
 
-/// As [`before`], with what the labels of an image add to what was planned: a node image that
+/// As [`judge_plan`], with what the labels of an image add to what was planned: a node image that
 /// kubenest built elsewhere says what is in it.
-pub(super) fn by_labels(plan: &Plan, planned: Stack, labels: &Versions) -> Result<Stack> {
+pub(super) fn judge_labels(plan: &Plan, planned: Stack, labels: &Versions) -> Result<Stack> {
     let known = compat::before_boot(&planned);
     let labelled = Stack {
         containerd: planned.containerd.or_else(|| version(&labels.containerd)),
@@ -61,16 +61,20 @@ pub(super) fn by_labels(plan: &Plan, planned: Stack, labels: &Versions) -> Resul
         ..planned
     };
     judge(plan, &compat::before_boot(&labelled), &known)?;
-    patches_fit(plan, &labelled)?;
+    check_patches(plan, &labelled)?;
     Ok(labelled)
 }
 
 /// Refuses kubeadm patches that the nodes' Kubernetes does not know, now that they say which it
 /// is; returns whether its kubelets have to be told to run on cgroup v1, and says so.
-pub(super) async fn before_kubeadm(plan: &Plan, kubernetes: &str, docker: &Docker) -> Result<bool> {
+pub(super) async fn judge_kubernetes(
+    plan: &Plan,
+    kubernetes: &str,
+    docker: &Docker,
+) -> Result<bool> {
     let release = version(kubernetes);
     if let Some(release) = &release {
-        kubeadm::fits(&plan.kubeadm_patches, release)?;
+        kubeadm::check_fit(&plan.kubeadm_patches, release)?;
     }
     let cgroup_v1 = docker.info().await?.cgroup_version == "1";
     // Of a node that does not say, the newest is expected.
@@ -85,29 +89,29 @@ pub(super) async fn before_kubeadm(plan: &Plan, kubernetes: &str, docker: &Docke
 }
 
 /// Refuses what turns out not to work, now that the nodes say what they run.
-pub(super) fn after(plan: &Plan, planned: &Stack, running: &[Stack]) -> Result<()> {
+pub(super) fn judge_running(plan: &Plan, planned: &Stack, running: &[Stack]) -> Result<()> {
     let known = compat::before_boot(planned);
     running
         .iter()
         .try_for_each(|node| judge(plan, &compat::after_boot(planned, node), &known))
 }
 
-fn planned(plan: &Plan, recipe: &Recipe) -> Stack {
+fn planned_stack(plan: &Plan, recipe: &Recipe) -> Stack {
     let stack = Stack::of(recipe);
     let image_volumes = plan.expected.image_volumes;
     Stack {
         kind: plan.loader.clone(),
         cri_api: image_volumes.then(|| cri_api(plan, stack.kubernetes().as_ref())),
-        registry_mirrors: config::set_mirrors(&plan.containerd_patches),
+        registry_mirrors: config::sets_mirrors(&plan.containerd_patches),
         ..stack
     }
 }
 
 /// Refuses kubeadm patches that this Kubernetes does not know, as far as it is known.
-fn patches_fit(plan: &Plan, planned: &Stack) -> Result<()> {
+fn check_patches(plan: &Plan, planned: &Stack) -> Result<()> {
     let release = planned.kubernetes();
     release.map_or(Ok(()), |release| {
-        kubeadm::fits(&plan.kubeadm_patches, &release)
+        kubeadm::check_fit(&plan.kubeadm_patches, &release)
     })
 }
 
@@ -159,14 +163,14 @@ mod tests {
     #[test]
     fn image_volumes_need_a_client_and_a_runtime_that_know_them() {
         let (old, new) = ("v1.32.1-containerd-2.0.2", "v1.32.1-containerd-2.1.9");
-        let refused = |spec: ClusterSpec| at_once(&spec).unwrap_err().to_string();
-        assert!(at_once(&spec(old)).is_ok());
+        let refused = |spec: ClusterSpec| judge_spec(&spec).unwrap_err().to_string();
+        assert!(judge_spec(&spec(old)).is_ok());
         assert!(refused(spec(old).with_image_volumes()).contains("containerd 2.0.2"));
-        assert!(at_once(&spec(new).with_image_volumes()).is_ok());
+        assert!(judge_spec(&spec(new).with_image_volumes()).is_ok());
         let client = |release| spec(new).with_cri_client(release).unwrap();
-        assert!(at_once(&client("0.30.0")).is_ok());
+        assert!(judge_spec(&client("0.30.0")).is_ok());
         assert!(refused(client("0.30.0").with_image_volumes()).contains("cri-api 0.30.0"));
-        assert!(at_once(&client("0.34.0").with_image_volumes()).is_ok());
+        assert!(judge_spec(&client("0.34.0").with_image_volumes()).is_ok());
     }
 
     /// Patches of public reports, on images that the table knows: nothing is started to refuse.
@@ -181,7 +185,7 @@ mod tests {
         let mirrors = "[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']
                        endpoint = ['https://registry.example.com']";
         let mirrored =
-            |spec: &ClusterSpec| at_once(&spec.clone().with_containerd_patch(mirrors).unwrap());
+            |spec: &ClusterSpec| judge_spec(&spec.clone().with_containerd_patch(mirrors).unwrap());
         assert!(mirrored(&old).is_ok() && mirrored(&new).is_ok());
         let error = mirrored(&middle).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
@@ -194,8 +198,9 @@ mod tests {
         let tolerated = middle.clone().with_tolerated("plugins");
         assert!(mirrored(&tolerated).is_ok());
 
-        let patched =
-            |spec: &ClusterSpec, patch| at_once(&spec.clone().with_kubeadm_patch(patch).unwrap());
+        let patched = |spec: &ClusterSpec, patch| {
+            judge_spec(&spec.clone().with_kubeadm_patch(patch).unwrap())
+        };
         let flag = "{kind: InitConfiguration, nodeRegistration: {kubeletExtraArgs: \
                      [{name: pod-infra-container-image, value: 'registry.k8s.io/pause:3.10.1'}]}}";
         assert!(patched(&old, flag).is_ok());
@@ -234,7 +239,7 @@ mod tests {
             .with_custom_recipe(Recipe::image(&image).unwrap())
             .with_kind_loader("0.26.0")
             .unwrap();
-        at_once(&spec).unwrap();
+        judge_spec(&spec).unwrap();
         let labels = |containerd: &str| {
             let mut labels = Versions::default();
             containerd.clone_into(&mut labels.containerd);
@@ -243,7 +248,7 @@ mod tests {
         let judged = |labels: Versions| {
             let recipe = spec.recipe.as_ref().unwrap();
             let plan = Plan::of(&spec, recipe, Addresses::at_depth(0).unwrap());
-            by_labels(&plan, planned(&plan, recipe), &labels)
+            judge_labels(&plan, planned_stack(&plan, recipe), &labels)
         };
         assert!(judged(Versions::default()).is_ok());
         assert!(judged(labels("1.7.24")).is_ok());
@@ -259,7 +264,7 @@ mod tests {
                     crio: {folder: ., version: 1.31.0}\n";
         std::fs::write(&file, text).unwrap();
         let recipe = Recipe::file(&file).unwrap();
-        let error = at_once(&ClusterSpec::single_node().with_custom_recipe(recipe)).unwrap_err();
+        let error = judge_spec(&ClusterSpec::single_node().with_custom_recipe(recipe)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains("the runtime cri-o"), "{error:?}");
         assert!(

@@ -215,7 +215,7 @@ mod fixed {
         let node = [Node::attach(docker, &container, Role::ControlPlane).await?];
         let expected = Expected::default().with_loader("0.33.0".parse()?);
         health::gate_runtime(&node, &expected).await?;
-        let running = health::running(&node[0]).await;
+        let running = health::running_stack(&node[0]).await;
         assert_eq!(
             (running.config, &running.shim),
             (Some(4), &running.containerd)

@@ -4,8 +4,8 @@ use kubenest_base::{Result, random};
 
 use super::{clock::Clock, provision::Machines};
 use crate::cluster::{
+    inventory::Inventory,
     kubeadm::Documents,
-    made::Made,
     pairs,
     plan::{BringUp, Plan},
     steps,
@@ -17,11 +17,11 @@ impl BringUp {
         self,
         plan: &Plan,
         machines: &Machines,
-        made: &Made,
+        inventory: &Inventory,
         clock: &mut Clock,
     ) -> Result<()> {
         match self {
-            Self::Kubeadm => run_kubeadm(plan, machines, made, clock).await,
+            Self::Kubeadm => run_kubeadm(plan, machines, inventory, clock).await,
         }
     }
 }
@@ -29,7 +29,7 @@ impl BringUp {
 async fn run_kubeadm(
     plan: &Plan,
     machines: &Machines,
-    made: &Made,
+    inventory: &Inventory,
     clock: &mut Clock,
 ) -> Result<()> {
     let Machines {
@@ -38,12 +38,12 @@ async fn run_kubeadm(
     let control_plane = nodes.control_plane();
     let documents = Documents {
         kubernetes,
-        cluster: made.name(),
+        cluster: inventory.name(),
         control_plane: control_plane.name(),
         runtime: plan.runtime,
         addresses: plan.addresses,
         token: &bootstrap_token(),
-        told_cgroup_v1: pairs::before_kubeadm(plan, kubernetes, made.docker()).await?,
+        allow_cgroup_v1: pairs::judge_kubernetes(plan, kubernetes, inventory.docker()).await?,
         patches: &plan.kubeadm_patches,
     };
     steps::init::run(control_plane, &documents).await?;

@@ -27,7 +27,7 @@ pub(super) async fn run(
 ) -> Result<ClusterParts> {
     let (nodes, client) = (&machines.nodes, api_server.clients.here());
     let running = health::gate_running(nodes, &client, &plan.expected).await?;
-    pairs::after(plan, stack, &running)?;
+    pairs::judge_running(plan, stack, &running)?;
     lockfile::hold_running(&client, image).await?;
     let protection = Protection::new(&machines.kubernetes);
     protection.adopt(nodes).await?;

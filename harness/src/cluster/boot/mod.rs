@@ -21,7 +21,7 @@ use kubenest_evidence as evidence;
 use kubenest_evidence::{Bundle, Occasion};
 
 use self::{clock::Clock, planning::BootJob};
-use super::{BOOT, Cluster, ClusterSpec, made::Made};
+use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory};
 use crate::{case::Running, verdict};
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
@@ -55,9 +55,15 @@ async fn run(spec: ClusterSpec) -> Result<Cluster> {
         image.recipe,
         plan.nodes.len()
     );
-    let mut made = Made::new(site);
+    let mut inventory = Inventory::new(site);
     let deadline = Deadline::begin(BOOT);
-    let stages = Box::pin(stages::run(&plan, &stack, &image, &mut made, &mut clock));
+    let stages = Box::pin(stages::run(
+        &plan,
+        &stack,
+        &image,
+        &mut inventory,
+        &mut clock,
+    ));
     let ended = match deadline.give(stages).await {
         Some(ended) => ended,
         None => Err(deadline.missed("all steps of the boot", &clock.last())),
@@ -67,7 +73,7 @@ async fn run(spec: ClusterSpec) -> Result<Cluster> {
             let seconds = started.elapsed().as_secs_f64();
             progress!(
                 "cluster '{}' is usable and healthy after {seconds:.1} s",
-                made.name()
+                inventory.name()
             );
             Ok(Cluster {
                 nodes: parts.machines.nodes,
@@ -79,15 +85,15 @@ async fn run(spec: ClusterSpec) -> Result<Cluster> {
                 started,
                 phases: clock.phases,
                 running: Running::default(),
-                made,
+                inventory,
             })
         }
-        Err(error) => Err(give_up(error, &mut made, spec.to_be_refused).await),
+        Err(error) => Err(give_up(error, &mut inventory, spec.to_be_refused).await),
     }
 }
 
 /// Keeps evidence of a boot that failed, removes what was made, and says what failed.
-async fn give_up(error: Error, made: &mut Made, to_be_refused: bool) -> Error {
+async fn give_up(error: Error, inventory: &mut Inventory, to_be_refused: bool) -> Error {
     let refused = error.kind() == ErrorKind::Refused;
     // What a test asks for is no failure.
     let wanted = to_be_refused && refused;
@@ -95,17 +101,17 @@ async fn give_up(error: Error, made: &mut Made, to_be_refused: bool) -> Error {
         // Sick nodes are a broken set-up, unlike a refusal before anything was started.
         verdict::leave(&verdict::broken_setup(error.report()));
     }
-    let kept = match made.subject() {
-        Some(subject) if !wanted => evidence::keep(subject, &why(&error)).await,
+    let kept = match inventory.subject() {
+        Some(subject) if !wanted => evidence::keep(subject, &describe_occasion(&error)).await,
         _ => None,
     };
-    if let Err(removal) = made.remove().await {
+    if let Err(removal) = inventory.remove().await {
         tracing::warn!("{}", removal.report());
     }
-    explain(error, made.name(), kept)
+    explain(error, inventory.name(), kept)
 }
 
-fn why(error: &Error) -> Occasion {
+fn describe_occasion(error: &Error) -> Occasion {
     Occasion {
         reason: match error.kind() {
             ErrorKind::Refused => "gate refused",

@@ -24,7 +24,7 @@ pub(super) struct BootJob {
 
 /// Resolves a spec. What is known not to work is refused.
 pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJob> {
-    pairs::at_once(spec)?;
+    pairs::judge_spec(spec)?;
     let site = Site::of(spec).await?;
     let docker = &site.docker;
     // The sweep would end guards that are still saving.
@@ -39,7 +39,7 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJo
         None => image::default_recipe(docker).await?,
     };
     let mut plan = Plan::of(spec, &recipe, site.addresses()?);
-    let stack = pairs::before(&plan, &recipe, docker).await?;
+    let stack = pairs::judge_plan(&plan, &recipe, docker).await?;
     clock.lap("engine");
 
     let image = NodeImage::ensure(docker, &recipe).await?;
@@ -51,7 +51,7 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJo
             .snapshotter
             .get_or_insert_with(|| settings.snapshotter.clone());
     }
-    let stack = pairs::by_labels(&plan, stack, &image.versions)?;
+    let stack = pairs::judge_labels(&plan, stack, &image.versions)?;
     lockfile::hold_image(docker, &recipe, &image).await?;
     clock.lap("image");
     tracing::debug!("plan {} of cluster '{}'", plan.key(), site.name);

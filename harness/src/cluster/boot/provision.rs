@@ -4,7 +4,7 @@ use kubenest_base::Result;
 use kubenest_forge::image::NodeImage;
 
 use super::clock::Clock;
-use crate::cluster::{made::Made, nodes::Nodes, plan::Plan, steps, watchdog};
+use crate::cluster::{inventory::Inventory, nodes::Nodes, plan::Plan, steps, watchdog};
 
 /// Nodes that run a container runtime and no Kubernetes.
 pub(super) struct Machines {
@@ -19,18 +19,18 @@ pub(super) struct Machines {
 pub(super) async fn run(
     plan: &Plan,
     image: &NodeImage,
-    made: &mut Made,
+    inventory: &mut Inventory,
     clock: &mut Clock,
 ) -> Result<Machines> {
     let roles: Vec<_> = plan.nodes.iter().map(|node| node.role).collect();
-    made.claim_names(&roles).await?;
-    clock.attach(made.subject());
-    if let Some(subject) = made.subject() {
+    inventory.claim_names(&roles).await?;
+    clock.attach(inventory.subject());
+    if let Some(subject) = inventory.subject() {
         subject.note_versions(&image.versions);
     }
-    made.start_guard(&image.reference).await?;
-    let network = made.make_network().await?;
-    let (nodes, port) = steps::containers::start(plan, image, made, &network).await?;
+    inventory.start_guard(&image.reference).await?;
+    let network = inventory.make_network().await?;
+    let (nodes, port) = steps::containers::start(plan, image, inventory, &network).await?;
     clock.lap("containers");
     let connected = async {
         steps::network::set_up(&nodes, plan.addresses).await?;

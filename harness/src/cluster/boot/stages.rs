@@ -19,31 +19,31 @@ use super::{
     gate::{self, ClusterParts},
     prove, provision,
 };
-use crate::cluster::{made::Made, plan::Plan, watchdog};
+use crate::cluster::{inventory::Inventory, plan::Plan, watchdog};
 
 /// Runs all stages.
 pub(super) async fn run(
     plan: &Plan,
     stack: &Stack,
     image: &NodeImage,
-    made: &mut Made,
+    inventory: &mut Inventory,
     clock: &mut Clock,
 ) -> Result<ClusterParts> {
     // 1. Provision.
-    let machines = provision::run(plan, image, made, clock).await?;
+    let machines = provision::run(plan, image, inventory, clock).await?;
     // 2. Bring up and 3. prove, side by side.
     let up = async {
-        let brought_up = plan.bring_up.run(plan, &machines, made, clock);
-        let proven = prove::run(plan, &machines, made.name());
+        let brought_up = plan.bring_up.run(plan, &machines, inventory, clock);
+        let proven = prove::run(plan, &machines, inventory.name());
         let ((), api_server) = tokio::try_join!(brought_up, proven)?;
         clock.lap("usable");
         Ok(api_server)
     };
     let mut api_server = watchdog::run_beside(&machines.nodes, up).await?;
-    made.hold_open(api_server.tunnel.take());
+    inventory.hold_open(api_server.tunnel.take());
     // 4. Gate.
     let parts = gate::run(plan, stack, image, machines, api_server).await?;
-    made.settle().await?;
+    inventory.settle().await?;
     clock.lap("gate");
     Ok(parts)
 }

@@ -64,7 +64,7 @@ pub(in crate::cluster) fn read(yaml: &str) -> Result<Value> {
 
 /// Refuses what kubeadm of this Kubernetes would drop without a word, and what its kubelet would
 /// not start with.
-pub(in crate::cluster) fn fits(patches: &[Value], kubernetes: &Version) -> Result<()> {
+pub(in crate::cluster) fn check_fit(patches: &[Value], kubernetes: &Version) -> Result<()> {
     let api = Api::of(kubernetes);
     for patch in patches {
         let kind = patch["kind"].as_str().unwrap_or_default();
@@ -87,7 +87,7 @@ pub(in crate::cluster) fn fits(patches: &[Value], kubernetes: &Version) -> Resul
 
 /// Merges a change into a document.
 pub(super) fn apply(document: &mut Value, patch: &Value) {
-    merge(document, patch, joined);
+    merge(document, patch, join_lists);
 }
 
 /// Extra arguments as v1beta3 has them: mappings.
@@ -110,7 +110,7 @@ pub(super) fn map_arguments(value: &mut Value) {
 }
 
 /// Lists of named things keep what the user does not name, others what the user does not repeat.
-fn joined(name: &str, ours: &[Value], theirs: &[Value]) -> Option<Vec<Value>> {
+fn join_lists(name: &str, ours: &[Value], theirs: &[Value]) -> Option<Vec<Value>> {
     let key = match name {
         "extraArgs" | "kubeletExtraArgs" | "extraEnvs" | "extraVolumes" => Some("name"),
         "bootstrapTokens" => Some("token"),

@@ -10,7 +10,7 @@ fn documents<'a>(kubernetes: &'a str, patches: &'a [Value]) -> Documents<'a> {
         runtime: Runtime::Containerd,
         addresses: Addresses::at_depth(0).unwrap(),
         token: "abcdef.0123456789abcdef",
-        told_cgroup_v1: false,
+        allow_cgroup_v1: false,
         patches,
     }
 }
@@ -132,7 +132,7 @@ nodeRegistration:
 /// The document of a kind that kubeadm of this release is given with these patches.
 fn document(kubernetes: &str, patches: &[&str], kind: &str) -> Value {
     let patches: Vec<Value> = patches.iter().map(|patch| read(patch).unwrap()).collect();
-    fits(&patches, &kubernetes.parse().unwrap()).unwrap();
+    check_fit(&patches, &kubernetes.parse().unwrap()).unwrap();
     let documents = documents(kubernetes, &patches);
     let ip = [10, 0, 0, 2].into();
     let text = match kind {
@@ -149,7 +149,7 @@ fn document(kubernetes: &str, patches: &[&str], kind: &str) -> Value {
 
 /// Why a patch is refused for this release.
 fn refusal(kubernetes: &str, patch: &str) -> String {
-    let refused = read(patch).and_then(|patch| fits(&[patch], &kubernetes.parse().unwrap()));
+    let refused = read(patch).and_then(|patch| check_fit(&[patch], &kubernetes.parse().unwrap()));
     refused.unwrap_err().report()
 }
 
@@ -364,7 +364,7 @@ fn wrong_kinds_versions_and_forms_are_refused_at_once() {
 #[test]
 fn what_a_later_kubernetes_may_know_is_left_to_its_own_kubeadm() {
     let patch = read("{kind: KubeletConfiguration, newInLater: true}").unwrap();
-    let fits = |release: &str| fits(std::slice::from_ref(&patch), &release.parse().unwrap());
+    let fits = |release: &str| check_fit(std::slice::from_ref(&patch), &release.parse().unwrap());
     assert!(fits("1.37.2").is_err());
     assert!(fits("1.38.0-alpha.2").is_ok());
 }
@@ -373,17 +373,17 @@ fn what_a_later_kubernetes_may_know_is_left_to_its_own_kubeadm() {
 fn a_flag_is_refused_only_where_it_is_gone() {
     for (kubernetes, works) in [("1.32.1", true), ("1.34.3", true), ("1.35.0", false)] {
         let patch = read(REMOVED_FLAG).unwrap();
-        let fits = fits(&[patch], &kubernetes.parse().unwrap());
+        let fits = check_fit(&[patch], &kubernetes.parse().unwrap());
         assert_eq!(fits.is_ok(), works, "{kubernetes}");
     }
 }
 
 #[test]
 fn kubelets_are_told_to_run_on_cgroup_v1_unless_the_user_says_otherwise() {
-    let told = |told_cgroup_v1, patches: &[&str]| {
+    let told = |allow_cgroup_v1, patches: &[&str]| {
         let patches: Vec<Value> = patches.iter().map(|patch| read(patch).unwrap()).collect();
         let documents = Documents {
-            told_cgroup_v1,
+            allow_cgroup_v1,
             ..documents("1.36.1", &patches)
         };
         documents.init([10, 0, 0, 2].into()).unwrap()

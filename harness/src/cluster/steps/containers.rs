@@ -5,8 +5,8 @@ use std::{path::Path, time::Duration};
 use futures::future::try_join_all;
 
 use crate::cluster::{
-    STEP, addresses::API_PORT, config, made::Made, nodes::Nodes, plan::Plan, spec::NodeSpec,
-    watchdog,
+    STEP, addresses::API_PORT, config, inventory::Inventory, nodes::Nodes, plan::Plan,
+    spec::NodeSpec, watchdog,
 };
 use kubenest_base::{
     Error, Result,
@@ -25,19 +25,19 @@ const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemK
 pub(in crate::cluster) async fn start(
     plan: &Plan,
     image: &NodeImage,
-    made: &Made,
+    inventory: &Inventory,
     network: &str,
 ) -> Result<(Nodes, u16)> {
-    let nodes = plan.nodes.iter().zip(made.containers());
+    let nodes = plan.nodes.iter().zip(inventory.containers());
     let containers: Vec<_> = nodes
-        .map(|(node, name)| (container(name, node, image, made, network), node))
+        .map(|(node, name)| (container(name, node, image, inventory, network), node))
         .collect();
     let started = containers
         .iter()
-        .map(|(container, node)| begin(plan, made, container, node));
+        .map(|(container, node)| begin(plan, inventory, container, node));
     let nodes = Nodes::new(try_join_all(started).await?);
     let control_plane = nodes.control_plane().name();
-    let state = made.docker().container(control_plane).await?;
+    let state = inventory.docker().container(control_plane).await?;
     let port = state
         .and_then(|state| state.ports.get(&API_PORT).copied())
         .ok_or_else(|| {
@@ -60,11 +60,11 @@ pub(in crate::cluster) async fn kubernetes_version(node: &Node) -> Result<String
 
 async fn begin(
     plan: &Plan,
-    made: &Made,
+    inventory: &Inventory,
     container: &ContainerSpec,
     node: &NodeSpec,
 ) -> Result<Node> {
-    let (docker, role) = (made.docker(), node.role);
+    let (docker, role) = (inventory.docker(), node.role);
     docker.create(container).await?;
     // On a volume: what a node said is still there when its container is not.
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
@@ -75,7 +75,8 @@ async fn begin(
         // Before the node starts: containerd reads it once.
         let path = Runtime::Containerd.config_file();
         let config = docker.get_file(&container.name, path).await?;
-        let config = config::patched(&String::from_utf8_lossy(&config), &plan.containerd_patches)?;
+        let config =
+            config::apply_patches(&String::from_utf8_lossy(&config), &plan.containerd_patches)?;
         let config = FileEntry::new(path, config);
         docker.put_files(&container.name, &[config]).await?;
     }
@@ -108,7 +109,7 @@ fn container(
     name: &str,
     node: &NodeSpec,
     image: &NodeImage,
-    made: &Made,
+    inventory: &Inventory,
     network: &str,
 ) -> ContainerSpec {
     let mut ports = node.ports.clone();
@@ -117,11 +118,11 @@ fn container(
     }
     let mut binds = node.mounts.clone();
     // For kube-proxy's modprobe; a kernel without modules has no such folder.
-    if made.docker().socket().is_some() && Path::new(MODULES).is_dir() {
+    if inventory.docker().socket().is_some() && Path::new(MODULES).is_dir() {
         binds.push((MODULES.into(), MODULES.into(), true));
     }
     ContainerSpec {
-        labels: made.node_labels(node.role),
+        labels: inventory.node_labels(node.role),
         network: Some(network.to_owned()),
         ports,
         binds,

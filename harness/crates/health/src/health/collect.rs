@@ -24,7 +24,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
     let daemon = daemon::read(&probe, node.runtime());
     let driver = cgroup::driver(&cri);
     let dump = loader::read_dump(&probe);
-    let snapshotter = loader::loaded_for(&dump, &cri.image_folders);
+    let snapshotter = loader::loader_snapshotter(&dump, &cri.image_folders);
     // One after the other: the smallest image there is would be the one just imported.
     let tried = async {
         let image_volume = match expected.image_volumes {

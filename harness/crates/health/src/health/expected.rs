@@ -97,7 +97,7 @@ impl ExpectedKubelet {
             let asked: Vec<_> = asked
                 .map(|(signal, threshold)| (signal, threshold.as_str().unwrap_or_default()))
                 .collect();
-            signals.extend(active(asked));
+            signals.extend(active_signals(asked));
         }
     }
 }
@@ -139,7 +139,7 @@ impl fmt::Display for ExpectedKubelet {
 }
 
 /// The disk signals among these on which a kubelet acts.
-pub(super) fn active<S: AsRef<str>, T: AsRef<str>>(
+pub(super) fn active_signals<S: AsRef<str>, T: AsRef<str>>(
     signals: impl IntoIterator<Item = (S, T)>,
 ) -> BTreeMap<String, String> {
     let disk = |signal: &str| {

@@ -9,15 +9,15 @@ use kubenest_node::node::Node;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A fact, or why it could not be had.
-pub(super) type Seen<T> = Result<T, String>;
+pub(super) type Fact<T> = Result<T, String>;
 
 /// The fact, or why there is none.
-pub(super) fn seen<T>(fact: &Seen<T>) -> Result<&T, String> {
+pub(super) fn require<T>(fact: &Fact<T>) -> Result<&T, String> {
     fact.as_ref().map_err(Clone::clone)
 }
 
 /// A fact from a fallible call.
-pub(super) async fn within<T>(call: impl Future<Output = Result<T>>) -> Seen<T> {
+pub(super) async fn within<T>(call: impl Future<Output = Result<T>>) -> Fact<T> {
     let deadline = Deadline::begin(PATIENCE);
     let answered = deadline.give(call).await;
     let result = answered.unwrap_or_else(|| Err(Error::timeout(deadline.silence())));
@@ -32,7 +32,7 @@ pub(super) fn in_one_line(error: Error) -> String {
 /// What `probe.sh` printed in a node, by part; each check reads its own.
 #[derive(Debug)]
 pub(super) struct Probe {
-    parts: Seen<BTreeMap<String, String>>,
+    parts: Fact<BTreeMap<String, String>>,
     /// When it was started and had ended, by this machine's clock.
     pub(super) ran: (SystemTime, SystemTime),
 }
@@ -49,7 +49,7 @@ impl Probe {
     }
 
     /// Takes apart what it printed.
-    pub(super) fn read(text: Seen<String>, ran: (SystemTime, SystemTime)) -> Self {
+    pub(super) fn read(text: Fact<String>, ran: (SystemTime, SystemTime)) -> Self {
         let parts = text.map(|text| {
             let parts = text.strip_prefix("@@").unwrap_or(&text).split("\n@@");
             let named = parts.map(|part| part.split_once('\n').unwrap_or((part, "")));
@@ -60,8 +60,8 @@ impl Probe {
     }
 
     /// The part of this name.
-    pub(super) fn part(&self, name: &str) -> Seen<&str> {
-        let part = seen(&self.parts)?.get(name);
+    pub(super) fn part(&self, name: &str) -> Fact<&str> {
+        let part = require(&self.parts)?.get(name);
         let part = part.ok_or_else(|| format!("the probe gave no '{name}'"))?;
         Ok(part)
     }

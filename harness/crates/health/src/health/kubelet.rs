@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{expected::active, facts::Seen};
+use super::{expected::active_signals, facts::Fact};
 
 /// The high threshold of a kubelet that was told none.
 const DEFAULT_HIGH: u32 = 85;
@@ -34,7 +34,7 @@ pub(super) struct Flags(BTreeMap<String, String>);
 
 impl Kubelet {
     /// From the answer of `/configz`.
-    pub(super) fn parse(text: &str) -> Seen<Self> {
+    pub(super) fn parse(text: &str) -> Fact<Self> {
         #[derive(Deserialize)]
         struct Configz {
             kubeletconfig: Kubelet,
@@ -64,7 +64,7 @@ impl Kubelet {
 
     /// Disk signals, hard and soft, that it acts upon.
     pub(super) fn disk_signals(&self) -> BTreeMap<String, String> {
-        active(self.eviction_hard.iter().chain(&self.eviction_soft))
+        active_signals(self.eviction_hard.iter().chain(&self.eviction_soft))
     }
 
     /// With the values of flags in place of its own. `/configz` has them merged already; of two
@@ -86,7 +86,7 @@ impl Kubelet {
 
 impl Flags {
     /// From a command line, one argument per line.
-    pub(super) fn parse(text: &str) -> Seen<Self> {
+    pub(super) fn parse(text: &str) -> Fact<Self> {
         let mut words = text.lines().peekable();
         words.next().ok_or("kubelet.service has no process")?;
         let mut flags = BTreeMap::new();

@@ -47,7 +47,7 @@ pub async fn gate_restoring(
 ) -> Result<Report> {
     expected.validate()?;
     let (report, facts) = look(nodes, Some(client), expected).await;
-    let done = restore::kubelets(nodes, client, &facts, expected).await;
+    let done = restore::put_back_kubelets(nodes, client, &facts, expected).await;
     if done.is_empty() {
         report.require(&expected.tolerated)?;
         return Ok(report);
@@ -75,14 +75,14 @@ pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Re
 }
 
 /// What a node says it runs, for [`compat::after_boot`]; what it cannot tell is left out.
-pub async fn running(node: &Node) -> compat::Stack {
+pub async fn running_stack(node: &Node) -> compat::Stack {
     collect::collect(node, None, &Expected::default())
         .await
         .stack()
 }
 
 /// As [`gate`], for nodes that have just passed [`gate_runtime`]: what that made and removed
-/// to try it is not tried again. Returns what the nodes run, as [`running`] does.
+/// to try it is not tried again. Returns what the nodes run, as [`running_stack`] does.
 pub async fn gate_running(
     nodes: &[Node],
     client: &Client,

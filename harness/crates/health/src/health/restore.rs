@@ -30,7 +30,7 @@ const RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
 
 /// Puts back every kubelet's settings that are not as asked and that its file decides. Returns
 /// a line for each node that was touched; whether it is well now, another look tells.
-pub(super) async fn kubelets(
+pub(super) async fn put_back_kubelets(
     nodes: &[Node],
     client: &Client,
     facts: &[Facts],
@@ -49,7 +49,7 @@ pub(super) async fn kubelets(
             return None;
         }
         let drift = drift.join("; ");
-        let line = match one(node, client).await {
+        let line = match put_back(node, client).await {
             Ok(()) => format!("put back the kubelet's settings on node '{node}': {drift}"),
             Err(error) => format!(
                 "could not put back the kubelet's settings on node '{node}', {drift}: {}",
@@ -62,7 +62,7 @@ pub(super) async fn kubelets(
     join_all(all).await.into_iter().flatten().collect()
 }
 
-async fn one(node: &Node, client: &Client) -> Result<()> {
+async fn put_back(node: &Node, client: &Client) -> Result<()> {
     node.within(PATIENCE).exec_ok(&WRITE).await?;
     node.within(PATIENCE).exec_ok(&RESTART).await?;
     // The old one has ended: whatever answers has read the file.

@@ -4,7 +4,7 @@
 use super::{Check, Facts, Name, When, cri::Answers, every_runtime};
 use crate::health::{
     Expected,
-    facts::{Probe, Seen, seen},
+    facts::{Fact, Probe, require},
     outcome::Outcome,
 };
 use kubenest_node::node::{Runtime, cri::CgroupDriver};
@@ -23,7 +23,7 @@ pub(in crate::health) struct Cgroup {
     controllers: Vec<String>,
 }
 
-pub(in crate::health) fn read(probe: &Probe) -> Seen<Cgroup> {
+pub(in crate::health) fn read(probe: &Probe) -> Fact<Cgroup> {
     let text = probe.part("cgroup")?;
     let (kind, controllers) = text.split_once('\n').ok_or("no cgroup file system")?;
     let controllers = controllers.split_whitespace().map(str::to_owned).collect();
@@ -35,11 +35,11 @@ pub(in crate::health) fn read(probe: &Probe) -> Seen<Cgroup> {
 
 /// Who makes the containers' cgroups: what the runtime says or, before containerd 2.0, what
 /// the configuration of its default runtime says.
-pub(in crate::health) fn driver(cri: &Answers) -> Seen<CgroupDriver> {
-    if let Some(driver) = seen(&cri.cgroup_driver)? {
+pub(in crate::health) fn driver(cri: &Answers) -> Fact<CgroupDriver> {
+    if let Some(driver) = require(&cri.cgroup_driver)? {
         return Ok(*driver);
     }
-    let config = seen(&cri.config)?;
+    let config = require(&cri.config)?;
     let runtime = config.runtimes.get(&config.default_runtime_name);
     let options = runtime.and_then(|runtime| runtime.options.as_ref());
     Ok(
@@ -50,8 +50,8 @@ pub(in crate::health) fn driver(cri: &Answers) -> Seen<CgroupDriver> {
     )
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
-    let cgroup = seen(&facts.cgroup)?;
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    let cgroup = require(&facts.cgroup)?;
     let version = if cgroup.v2 { "v2" } else { "v1" };
     let needed: &[&str] = match cgroup.v2 {
         true => &["cpu", "cpuset", "io", "memory", "pids"],
@@ -75,7 +75,7 @@ fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
         CgroupDriver::Systemd => "systemd",
         CgroupDriver::Cgroupfs => "cgroupfs",
     };
-    let kubelet = &seen(&facts.kubelet)?.cgroup_driver;
+    let kubelet = &require(&facts.kubelet)?.cgroup_driver;
     let setting = match facts.runtime {
         Runtime::Containerd => "SystemdCgroup of containerd's runc",
         Runtime::CriO => "cgroup_manager of CRI-O",

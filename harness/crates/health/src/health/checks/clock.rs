@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
     Expected,
-    facts::{Probe, Seen, seen},
+    facts::{Fact, Probe, require},
     outcome::Outcome,
 };
 
@@ -29,7 +29,7 @@ pub(in crate::health) struct Clock {
 }
 
 /// The probe read the node's clock somewhere between its start and its end.
-pub(in crate::health) fn read(probe: &Probe) -> Seen<Clock> {
+pub(in crate::health) fn read(probe: &Probe) -> Fact<Clock> {
     let text = probe.part("clock")?.trim();
     let there: f64 = text.parse().map_err(|_| format!("clock: {text:?}"))?;
     let (before, after) = (seconds(probe.ran.0), seconds(probe.ran.1));
@@ -45,8 +45,8 @@ fn seconds(time: SystemTime) -> f64 {
         .as_secs_f64()
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
-    let clock = seen(&facts.clock)?;
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    let clock = require(&facts.clock)?;
     let observed = format!("off by {:.1}s ± {:.1}s", clock.skew.abs(), clock.error);
     let ok = clock.skew.abs() - clock.error <= SKEW_CEILING;
     Ok(Outcome::when(

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
     Expected,
-    facts::{Seen, seen, within},
+    facts::{Fact, require, within},
     outcome::Outcome,
 };
 use kubenest_node::node::{
@@ -25,13 +25,13 @@ pub(super) const CHECK: Check = Check {
 /// What the runtime says of itself over CRI.
 #[derive(Debug, Clone)]
 pub(in crate::health) struct Answers {
-    pub(in crate::health) version: Seen<Version>,
-    pub(in crate::health) conditions: Seen<Vec<Condition>>,
-    pub(in crate::health) config: Seen<ContainerdConfig>,
+    pub(in crate::health) version: Fact<Version>,
+    pub(in crate::health) conditions: Fact<Vec<Condition>>,
+    pub(in crate::health) config: Fact<ContainerdConfig>,
     /// Where images live, one folder per snapshotter, the default one first.
-    pub(in crate::health) image_folders: Seen<Vec<String>>,
+    pub(in crate::health) image_folders: Fact<Vec<String>>,
     /// `None`: containerd before 2.0 cannot say.
-    pub(in crate::health) cgroup_driver: Seen<Option<CgroupDriver>>,
+    pub(in crate::health) cgroup_driver: Fact<Option<CgroupDriver>>,
 }
 
 /// How containerd runs containers: what it acts on, which a changed file may no longer say.
@@ -80,14 +80,14 @@ pub(in crate::health) async fn ask(node: &Node) -> Answers {
     );
     Answers {
         version,
-        config: seen(&status).and_then(|status| ContainerdConfig::parse(&status.info)),
+        config: require(&status).and_then(|status| ContainerdConfig::parse(&status.info)),
         conditions: status.map(|status| status.conditions().to_vec()),
         image_folders,
         cgroup_driver,
     }
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
     let journal = facts.runtime.journal_cure();
     let (version, conditions) = match (&facts.cri.version, &facts.cri.conditions) {
         (Ok(version), Ok(conditions)) => (version, conditions),
@@ -119,7 +119,7 @@ fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 
 impl ContainerdConfig {
     /// From the details of a verbose CRI status.
-    fn parse(info: &BTreeMap<String, String>) -> Seen<Self> {
+    fn parse(info: &BTreeMap<String, String>) -> Fact<Self> {
         #[derive(Deserialize)]
         struct Config {
             containerd: ContainerdConfig,

@@ -3,7 +3,7 @@
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
     Expected,
-    facts::{Probe, Seen, seen},
+    facts::{Fact, Probe, require},
     outcome::Outcome,
 };
 use kubenest_node::node::Runtime;
@@ -32,7 +32,7 @@ impl Daemon {
     }
 }
 
-pub(in crate::health) fn read(probe: &Probe, runtime: Runtime) -> Seen<Daemon> {
+pub(in crate::health) fn read(probe: &Probe, runtime: Runtime) -> Fact<Daemon> {
     let mut lines = probe.part("daemon")?.lines().map(str::to_owned);
     let (Some(exe), Some(cwd)) = (lines.next(), lines.next()) else {
         return Err(format!("{}.service has no process", runtime.service()));
@@ -44,9 +44,9 @@ pub(in crate::health) fn read(probe: &Probe, runtime: Runtime) -> Seen<Daemon> {
     })
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
-    let daemon = seen(&facts.daemon)?;
-    let version = &seen(&facts.cri.version)?.runtime_version;
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    let daemon = require(&facts.daemon)?;
+    let version = &require(&facts.cri.version)?.runtime_version;
     let replaced = daemon.exe != daemon.exe_path();
     let observed = match replaced {
         true => format!(

@@ -4,7 +4,7 @@
 use super::{Check, Facts, Name, When, every_runtime, kubelet::Kubelet};
 use crate::health::{
     Expected,
-    facts::{Seen, seen, within},
+    facts::{Fact, require, within},
     outcome::Outcome,
 };
 use kubenest_node::node::Node;
@@ -33,8 +33,8 @@ pub(in crate::health) struct Disk {
 }
 
 /// Looks at the file system of the first of these folders.
-pub(in crate::health) async fn look(node: &Node, image_folders: &Seen<Vec<String>>) -> Seen<Disk> {
-    let folder = seen(image_folders)?
+pub(in crate::health) async fn look(node: &Node, image_folders: &Fact<Vec<String>>) -> Fact<Disk> {
+    let folder = require(image_folders)?
         .first()
         .ok_or("the runtime names no image file system")?;
     let argv = [
@@ -49,7 +49,7 @@ pub(in crate::health) async fn look(node: &Node, image_folders: &Seen<Vec<String
 
 impl Disk {
     /// From `stat -f -c '%S %b %a %c %d'`.
-    fn parse(text: &str) -> Seen<Self> {
+    fn parse(text: &str) -> Fact<Self> {
         let numbers: Vec<u64> = text
             .split_whitespace()
             .map_while(|n| n.parse().ok())
@@ -74,8 +74,8 @@ impl Disk {
     }
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
-    let disk = seen(&facts.disk)?;
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    let disk = require(&facts.disk)?;
     let used = disk.used_percent();
     // A kubelet that cannot be asked may well have its own default.
     let limit = facts.kubelet.as_ref().map_or(Some(85), deletes_from);

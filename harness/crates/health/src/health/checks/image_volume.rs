@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Check, Facts, Name, When, every_runtime, unused_name};
 use crate::health::{
     Expected,
-    facts::{Seen, in_one_line, seen},
+    facts::{Fact, in_one_line, require},
     outcome::Outcome,
 };
 use kubenest_base::{
@@ -31,12 +31,12 @@ pub(super) const CHECK: Check = Check {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The image that came back as mounted, or the runtime's words against it.
-pub(in crate::health) type Mounted = Result<String, String>;
+pub(in crate::health) type MountResult = Result<String, String>;
 
 /// Tries it, with the smallest image that the node has.
-pub(in crate::health) async fn look(node: &Node, driver: &Seen<CgroupDriver>) -> Seen<Mounted> {
+pub(in crate::health) async fn look(node: &Node, driver: &Fact<CgroupDriver>) -> Fact<MountResult> {
     // systemd takes a slice for a parent, and the runtime alone a folder.
-    let cgroup_parent = match seen(driver)? {
+    let cgroup_parent = match require(driver)? {
         CgroupDriver::Systemd => "system.slice",
         CgroupDriver::Cgroupfs => "/kubelet",
     };
@@ -56,7 +56,7 @@ pub(in crate::health) async fn look(node: &Node, driver: &Seen<CgroupDriver>) ->
 
 /// One try. The kubelet removes pods that it does not know, and may well remove this one
 /// before it has told anything; then nothing was seen.
-async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<Mounted> {
+async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<MountResult> {
     let config = PodConfig::on_the_node(&unused_name("image-volume-"), cgroup_parent);
     let pod = match cri.run_pod(&config).await {
         Ok(pod) => pod,
@@ -80,12 +80,12 @@ async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<Mounted> 
     told
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
     let cure = match facts.runtime {
         Runtime::Containerd => "use containerd 2.1 or newer in the node",
         Runtime::CriO => "use CRI-O 1.31 or newer in the node",
     };
-    Ok(match seen(&facts.image_volume)? {
+    Ok(match require(&facts.image_volume)? {
         Ok(image) => Outcome::passed(format!("mounts {image}")),
         Err(words) => Outcome::failed(words, cure),
     })

@@ -3,7 +3,7 @@
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
     Expected,
-    facts::{Seen, seen},
+    facts::{Fact, require},
     outcome::Outcome,
 };
 
@@ -17,8 +17,8 @@ pub(super) const CHECK: Check = Check {
 /// Percent of inodes in use from which the next image may not fit.
 const CEILING: u64 = 98;
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
-    let disk = seen(&facts.disk)?;
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    let disk = require(&facts.disk)?;
     let used = disk.inodes.saturating_sub(disk.inodes_free) * 100;
     let Some(used) = used.checked_div(disk.inodes) else {
         return Ok(Outcome::skipped(

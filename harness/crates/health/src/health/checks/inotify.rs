@@ -3,7 +3,7 @@
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
     Expected,
-    facts::{Probe, Seen, seen},
+    facts::{Fact, Probe, require},
     outcome::Outcome,
 };
 
@@ -31,7 +31,7 @@ pub(in crate::health) struct Inotify {
     watches_used: u64,
 }
 
-pub(in crate::health) fn read(probe: &Probe) -> Seen<Inotify> {
+pub(in crate::health) fn read(probe: &Probe) -> Fact<Inotify> {
     let text = probe.part("inotify")?;
     let mut numbers = text.lines().map(|line| line.trim().parse::<u64>());
     let mut next = || match numbers.next() {
@@ -63,8 +63,8 @@ pub(in crate::health) fn share(facts: &mut [Facts]) {
     }
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
-    let inotify = seen(&facts.inotify)?;
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    let inotify = require(&facts.inotify)?;
     let ok = inotify.instances_used + INSTANCES_FLOOR <= inotify.instances
         && inotify.watches_used + WATCHES_FLOOR <= inotify.watches;
     let observed = format!(

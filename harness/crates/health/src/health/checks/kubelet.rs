@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
     Expected,
-    expected::active,
-    facts::{Probe, Seen, seen},
+    expected::active_signals,
+    facts::{Fact, Probe, require},
     outcome::Outcome,
 };
 use kubenest_base::{Context, Error, Result};
@@ -57,7 +57,7 @@ pub(in crate::health) struct Flags(BTreeMap<String, String>);
 
 impl Kubelet {
     /// From the answer of `/configz`.
-    pub(in crate::health) fn parse(text: &str) -> Seen<Self> {
+    pub(in crate::health) fn parse(text: &str) -> Fact<Self> {
         #[derive(Deserialize)]
         struct Configz {
             kubeletconfig: Kubelet,
@@ -87,7 +87,7 @@ impl Kubelet {
 
     /// Disk signals, hard and soft, that it acts upon.
     pub(super) fn disk_signals(&self) -> BTreeMap<String, String> {
-        active(self.eviction_hard.iter().chain(&self.eviction_soft))
+        active_signals(self.eviction_hard.iter().chain(&self.eviction_soft))
     }
 
     /// With the values of flags in place of its own. `/configz` has them merged already; of two
@@ -109,7 +109,7 @@ impl Kubelet {
 
 impl Flags {
     /// From a command line, one argument per line.
-    pub(super) fn parse(text: &str) -> Seen<Self> {
+    pub(super) fn parse(text: &str) -> Fact<Self> {
         let mut words = text.lines().peekable();
         words.next().ok_or("kubelet.service has no process")?;
         let mut flags = BTreeMap::new();
@@ -165,7 +165,7 @@ pub(in crate::health) async fn configz(node: &Node, client: Option<&Client>) -> 
         .context("kubelet configz")
 }
 
-pub(in crate::health) fn read_flags(probe: &Probe) -> Seen<Flags> {
+pub(in crate::health) fn read_flags(probe: &Probe) -> Fact<Flags> {
     Flags::parse(probe.part("kubelet")?)
 }
 
@@ -178,7 +178,7 @@ struct Trouble {
 }
 
 /// Image garbage collection and disk eviction both delete loaded images.
-fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
+fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
     let (kubelet, trouble) = effective(facts, expected)?;
     if trouble.is_empty() {
         let observed = format!(
@@ -204,9 +204,9 @@ pub(in crate::health) fn drift(facts: &Facts, expected: &Expected) -> Vec<String
     by_file.map(|trouble| trouble.told).collect()
 }
 
-fn effective(facts: &Facts, expected: &Expected) -> Seen<(Kubelet, Vec<Trouble>)> {
-    let flags = seen(&facts.kubelet_flags)?;
-    let kubelet = seen(&facts.kubelet)?.under(flags);
+fn effective(facts: &Facts, expected: &Expected) -> Fact<(Kubelet, Vec<Trouble>)> {
+    let flags = require(&facts.kubelet_flags)?;
+    let kubelet = require(&facts.kubelet)?.under(flags);
     let trouble = trouble(&kubelet, flags, expected);
     Ok((kubelet, trouble))
 }
@@ -241,7 +241,7 @@ fn trouble(kubelet: &Kubelet, flags: &Flags, expected: &Expected) -> Vec<Trouble
         (hard, &kubelet.eviction_hard, &wanted.eviction_hard),
         (soft, &kubelet.eviction_soft, &wanted.eviction_soft),
     ] {
-        let found = active(found);
+        let found = active_signals(found);
         for signal in found.keys().chain(asked.keys()).collect::<BTreeSet<_>>() {
             let at = |signals: &BTreeMap<String, String>| {
                 signals.get(signal).map_or("0%", String::as_str).to_owned()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Check, Facts, Name, When, containerd_only, snapshotter, unused_name};
 use crate::health::{
     Expected,
-    facts::{Probe as NodeProbe, Seen, in_one_line, seen},
+    facts::{Fact, Probe as NodeProbe, in_one_line, require},
     outcome::Outcome,
 };
 use kubenest_base::{
@@ -51,7 +51,7 @@ pub(in crate::health) struct Import {
 }
 
 impl Dump {
-    fn parse(text: &str) -> Seen<Self> {
+    fn parse(text: &str) -> Fact<Self> {
         let what = "`containerd config dump`";
         let dump: toml::Table = text.parse().map_err(|error| format!("{what}: {error}"))?;
         let version = dump.get("version").and_then(toml::Value::as_integer);
@@ -71,24 +71,24 @@ impl Dump {
     }
 }
 
-pub(in crate::health) fn read_dump(probe: &NodeProbe) -> Seen<Dump> {
+pub(in crate::health) fn read_dump(probe: &NodeProbe) -> Fact<Dump> {
     Dump::parse(probe.part("dump")?)
 }
 
 /// The snapshotter that loaders unpack for: the one that the dump names.
-pub(in crate::health) fn loaded_for(
-    dump: &Seen<Dump>,
-    image_folders: &Seen<Vec<String>>,
-) -> Seen<String> {
-    match &seen(dump)?.snapshotter {
+pub(in crate::health) fn loader_snapshotter(
+    dump: &Fact<Dump>,
+    image_folders: &Fact<Vec<String>>,
+) -> Fact<String> {
+    match &require(dump)?.snapshotter {
         Some(named) => Ok(named.clone()),
         None => snapshotter::of(image_folders).map(str::to_owned),
     }
 }
 
 /// Imports an image for a snapshotter, looks for it over CRI, and removes it.
-pub(in crate::health) async fn import(node: &Node, snapshotter: &Seen<String>) -> Seen<Import> {
-    let snapshotter = seen(snapshotter)?;
+pub(in crate::health) async fn import(node: &Node, snapshotter: &Fact<String>) -> Fact<Import> {
+    let snapshotter = require(snapshotter)?;
     let tried = async {
         let name = unused_name("kubenest.local/loader:");
         let archive = image::tiny_archive(&name).await?;
@@ -144,12 +144,12 @@ async fn attempt(
 }
 
 /// What is known of the pair, and where nothing is, what an import showed.
-fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
+fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
     let Some(kind) = &expected.loader else {
         return Ok(Outcome::skipped("", "nothing is loaded by kind"));
     };
-    let config = seen(&facts.dump)?.version;
-    let import = seen(&facts.import)?;
+    let config = require(&facts.dump)?.version;
+    let import = require(&facts.import)?;
     let stack = Stack {
         kind: Some(kind.clone()),
         ..facts.stack()

@@ -25,13 +25,13 @@ use self::{
     cri::Answers,
     daemon::Daemon,
     disk::Disk,
-    image_volume::Mounted,
+    image_volume::MountResult,
     inotify::Inotify,
     kubelet::{Flags, Kubelet},
     loader::{Dump, Import},
     shim::Shim,
 };
-use super::{Expected, facts::Seen, outcome::Outcome, report::Finding};
+use super::{Expected, facts::Fact, outcome::Outcome, report::Finding};
 use kubenest_node::node::{Runtime, containerd::Plugin};
 use kubenest_recipe::compat::{self, Check as Name, Stack};
 
@@ -60,7 +60,7 @@ pub(super) struct Check {
     when: When,
     /// Whether it means anything on nodes of this runtime; else the report says that it does not.
     applies: fn(Runtime) -> bool,
-    judge: fn(&Facts, &Expected) -> Seen<Outcome>,
+    judge: fn(&Facts, &Expected) -> Fact<Outcome>,
 }
 
 /// When a check can be made.
@@ -80,24 +80,24 @@ enum When {
 pub(super) struct Facts {
     pub(super) runtime: Runtime,
     pub(super) cri: Answers,
-    pub(super) plugins: Seen<Vec<Plugin>>,
-    pub(super) daemon: Seen<Daemon>,
-    pub(super) shims: Seen<Vec<Shim>>,
+    pub(super) plugins: Fact<Vec<Plugin>>,
+    pub(super) daemon: Fact<Daemon>,
+    pub(super) shims: Fact<Vec<Shim>>,
     /// `usable`, or the words of what failed.
-    pub(super) overlay: Seen<String>,
-    pub(super) disk: Seen<Disk>,
+    pub(super) overlay: Fact<String>,
+    pub(super) disk: Fact<Disk>,
     /// The kubelet's effective configuration.
-    pub(super) kubelet: Seen<Kubelet>,
+    pub(super) kubelet: Fact<Kubelet>,
     /// What the running kubelet was started with.
-    pub(super) kubelet_flags: Seen<Flags>,
-    pub(super) cgroup: Seen<Cgroup>,
-    pub(super) inotify: Seen<Inotify>,
-    pub(super) clock: Seen<Clock>,
+    pub(super) kubelet_flags: Fact<Flags>,
+    pub(super) cgroup: Fact<Cgroup>,
+    pub(super) inotify: Fact<Inotify>,
+    pub(super) clock: Fact<Clock>,
     /// What came of an image volume; tried only where the spec asks for them.
-    pub(super) image_volume: Seen<Mounted>,
-    pub(super) dump: Seen<Dump>,
+    pub(super) image_volume: Fact<MountResult>,
+    pub(super) dump: Fact<Dump>,
     /// What came of an import; tried only where the spec names a loader.
-    pub(super) import: Seen<Import>,
+    pub(super) import: Fact<Import>,
 }
 
 impl Check {
@@ -135,7 +135,7 @@ impl Facts {
         Stack {
             containerd,
             shim: shim.and_then(|shim| compat::version(&shim.found.as_ref()?.version)),
-            snapshotter: loader::loaded_for(&self.dump, &self.cri.image_folders).ok(),
+            snapshotter: loader::loader_snapshotter(&self.dump, &self.cri.image_folders).ok(),
             config: self.dump.as_ref().ok().map(|dump| dump.version),
             ..Stack::default()
         }

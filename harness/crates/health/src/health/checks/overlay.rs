@@ -3,7 +3,7 @@
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
     Expected,
-    facts::{Probe, Seen, seen},
+    facts::{Fact, Probe, require},
     outcome::Outcome,
 };
 
@@ -15,12 +15,12 @@ pub(super) const CHECK: Check = Check {
 };
 
 /// `usable`, or the words of what failed.
-pub(in crate::health) fn read(probe: &Probe) -> Seen<String> {
+pub(in crate::health) fn read(probe: &Probe) -> Fact<String> {
     Ok(probe.part("overlay")?.trim().to_owned())
 }
 
-fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
-    let observed = seen(&facts.overlay)?;
+fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
+    let observed = require(&facts.overlay)?;
     if expected.snapshotter() != "overlayfs" {
         let reason = format!("snapshotter {} mounts no overlay", expected.snapshotter());
         return Ok(Outcome::skipped(observed, reason));

@@ -3,7 +3,7 @@
 use super::{Check, Facts, Name, When, containerd_only, shim::Generation};
 use crate::health::{
     Expected,
-    facts::{Seen, seen, within},
+    facts::{Fact, require, within},
     outcome::Outcome,
 };
 use kubenest_node::node::{Node, containerd::Plugin};
@@ -16,17 +16,17 @@ pub(super) const CHECK: Check = Check {
 };
 
 /// Asks containerd for its plugins.
-pub(in crate::health) async fn ask(node: &Node) -> Seen<Vec<Plugin>> {
+pub(in crate::health) async fn ask(node: &Node) -> Fact<Vec<Plugin>> {
     within(async { node.containerd().await?.plugins().await }).await
 }
 
-fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
-    let rows = seen(&facts.plugins)?;
+fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
+    let rows = require(&facts.plugins)?;
     let mut needed = vec![
         ("io.containerd.snapshotter.v1", expected.snapshotter()),
         ("io.containerd.grpc.v1", "cri"),
     ];
-    let version = &seen(&facts.cri.version)?.runtime_version;
+    let version = &require(&facts.cri.version)?.runtime_version;
     if Generation::of(version) > Some(Generation::Address) {
         needed.extend([
             ("io.containerd.cri.v1", "images"),

@@ -4,7 +4,7 @@
 use super::{Check, Facts, Name, When, containerd_only};
 use crate::health::{
     Expected,
-    facts::{Seen, seen},
+    facts::{Fact, require},
     outcome::Outcome,
 };
 
@@ -16,16 +16,16 @@ pub(super) const CHECK: Check = Check {
 };
 
 /// The snapshotter in effect.
-pub(super) fn of(image_folders: &Seen<Vec<String>>) -> Seen<&str> {
+pub(super) fn of(image_folders: &Fact<Vec<String>>) -> Fact<&str> {
     // The first folder is the default snapshotter's; others belong to single runtimes.
-    let folder = seen(image_folders)?.first().map_or("", String::as_str);
+    let folder = require(image_folders)?.first().map_or("", String::as_str);
     let (_, name) = folder
         .rsplit_once("io.containerd.snapshotter.v1.")
         .ok_or_else(|| format!("image folder '{folder}' names no snapshotter"))?;
     Ok(name)
 }
 
-fn judge(facts: &Facts, expected: &Expected) -> Seen<Outcome> {
+fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
     let in_effect = of(&facts.cri.image_folders)?;
     let wanted = expected.snapshotter();
     Ok(Outcome::when(

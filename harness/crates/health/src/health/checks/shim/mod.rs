@@ -14,7 +14,7 @@ use super::{
 };
 use crate::health::{
     Expected,
-    facts::{Seen, seen, within},
+    facts::{Fact, require, within},
     outcome::Outcome,
 };
 use kubenest_base::wait;
@@ -55,10 +55,10 @@ pub(in crate::health) struct FoundShim {
 pub(in crate::health) async fn look(
     node: &Node,
     cri: &Answers,
-    daemon: &Seen<Daemon>,
-) -> Seen<Vec<Shim>> {
-    let (config, version) = (seen(&cri.config)?, seen(&cri.version)?);
-    let daemon = seen(daemon)?;
+    daemon: &Fact<Daemon>,
+) -> Fact<Vec<Shim>> {
+    let (config, version) = (require(&cri.config)?, require(&cri.version)?);
+    let daemon = require(daemon)?;
     let mut lookups: Vec<(&str, Vec<String>)> = Vec::new();
     for (name, runtime) in &config.runtimes {
         let places = candidates(runtime, daemon, &version.runtime_version)?;
@@ -86,7 +86,7 @@ pub(in crate::health) async fn look(
 
 impl Shim {
     /// From what shim.sh left.
-    fn parse(runtime: &str, output: &ExecOutput) -> Seen<Self> {
+    fn parse(runtime: &str, output: &ExecOutput) -> Fact<Self> {
         const MARK: &[u8] = b"@@answer\n";
         let ExecOutput {
             status,
@@ -136,7 +136,7 @@ impl Shim {
 /// The paths at which the daemon looks for a runtime's shim, in its order.
 ///
 /// `daemon_version` is the running daemon's.
-fn candidates(runtime: &OciRuntime, daemon: &Daemon, daemon_version: &str) -> Seen<Vec<String>> {
+fn candidates(runtime: &OciRuntime, daemon: &Daemon, daemon_version: &str) -> Fact<Vec<String>> {
     let kind = &runtime.runtime_type;
     if !runtime.runtime_path.is_empty() && honours_runtime_path(daemon_version) {
         return Ok(vec![runtime.runtime_path.clone()]);
@@ -175,12 +175,12 @@ fn honours_runtime_path(daemon_version: &str) -> bool {
         .is_some_and(|version| version >= (1, 6, 21) && version != (1, 7, 0))
 }
 
-fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
-    let version = &seen(&facts.cri.version)?.runtime_version;
+fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    let version = &require(&facts.cri.version)?.runtime_version;
     let daemon = Generation::of(version)
         .ok_or_else(|| format!("version '{version}' of the daemon has no known generation"))?;
     let mut fine = Vec::new();
-    for shim in seen(&facts.shims)? {
+    for shim in require(&facts.shims)? {
         match judge_shim(shim, daemon, version)? {
             Ok(observed) => fine.push(observed),
             Err(outcome) => return Ok(outcome),
@@ -195,7 +195,7 @@ fn judge(facts: &Facts, _: &Expected) -> Seen<Outcome> {
 
 /// What is fine about a shim, or the outcome that ends the check. What it answers decides;
 /// the version it names may be another's.
-fn judge_shim(shim: &Shim, daemon: Generation, version: &str) -> Seen<Result<String, Outcome>> {
+fn judge_shim(shim: &Shim, daemon: Generation, version: &str) -> Fact<Result<String, Outcome>> {
     let Shim { runtime, found } = shim;
     let Some(found) = found else {
         let observed = format!("runtime '{runtime}': none of containerd's places has its shim");

@@ -54,7 +54,7 @@ fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
 }
 
 /// The things of one cluster.
-pub(super) struct Made {
+pub(super) struct Inventory {
     site: Site,
     /// Tells its things from those of another cluster of this name.
     boot: BootId,
@@ -73,7 +73,7 @@ pub(super) struct Made {
     claim: Option<Claim>,
 }
 
-impl Made {
+impl Inventory {
     pub(super) fn new(site: Site) -> Self {
         Self {
             site,
@@ -183,7 +183,7 @@ impl Made {
     }
 
     /// What never worked is kept only by those who debug the boot itself.
-    fn kept(&self) -> bool {
+    fn stays(&self) -> bool {
         if self.booted {
             self.site.keep
         } else {
@@ -273,7 +273,7 @@ impl Made {
 
     /// Removes everything, or says how to look at what is kept.
     pub(super) async fn remove(&mut self) -> Result<()> {
-        if self.kept() {
+        if self.stays() {
             if !self.containers.is_empty() {
                 progress!("{}", self.hint());
                 self.forget();
@@ -340,7 +340,7 @@ impl Made {
     }
 
     /// Why it is dropped without having been removed, if that is worth its evidence.
-    fn lost(&self) -> Option<Occasion> {
+    fn drop_occasion(&self) -> Option<Occasion> {
         let (reason, message) = match (std::thread::panicking(), self.booted) {
             (true, _) => ("panicked", "the test panicked"),
             (false, false) => ("interrupted", "the boot was given up"),
@@ -355,12 +355,12 @@ impl Made {
 }
 
 /// The safety net: a test that panicked, a boot that was given up.
-impl Drop for Made {
+impl Drop for Inventory {
     fn drop(&mut self) {
         if self.containers.is_empty() {
             return;
         }
-        let why = self.lost();
+        let why = self.drop_occasion();
         // A runtime of its own: this one may be going down, and a drop cannot wait for it.
         std::thread::scope(|scope| {
             scope.spawn(|| {
