@@ -18,8 +18,8 @@ mod affected {
     use std::process;
 
     use image_volume_mount::{
-        NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, PAUSE, create_error, create_pod, load,
-        mount, spec, stop_kubelet, wait_until_active, without_id,
+        NEW_CLIENT, NO_HOST_PATH, OLD_CLIENT, PAUSE, create_error, create_pod, load, mount, spec,
+        stop_kubelet, wait_until_active, without_id,
     };
     use kubenest::{
         Case, Cluster, ClusterSpec,
