@@ -19,10 +19,8 @@ pub(crate) fn select(
         };
         if !suites.iter().any(|suite| suite.name == name) {
             let names: Vec<_> = suites.iter().map(|suite| suite.name.as_str()).collect();
-            bail!(
-                "there is no suite {name:?}; the suites are {}",
-                names.join(", ")
-            );
+            let names = names.join(", ");
+            bail!("there is no suite {name:?}; the suites are {names}");
         }
         chosen.push(tests_of_suite(name, text));
     }

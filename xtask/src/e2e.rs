@@ -57,6 +57,7 @@ fn run(workspace: &Workspace, selection: Selection, args: &RunArgs) -> anyhow::R
         build: build.map(str::to_owned).into(),
         kubenest: Kubenest::Built,
         selection,
+        declares_all: true,
         front: Front {
             again: Box::new(|test| format!("cargo xtask e2e {} --keep", test.id())),
             clean: "cargo xtask clean",

@@ -1,16 +1,19 @@
 //! `list`: the suites and what each one reproduces.
 
-use kubenest_runner::{COLD_BUILD, exit};
+use kubenest_runner::exit;
 use serde::Serialize;
 
 use crate::workspace::{Suite, Workspace};
+
+/// How many minutes a machine with an empty cache prepares what a suite needs.
+const PREPARING: u64 = 40;
 
 /// A suite as the CI matrix needs it.
 #[derive(Serialize)]
 struct Entry<'a> {
     #[serde(flatten)]
     suite: &'a Suite,
-    /// The budget plus the time to build node images once.
+    /// The budget, and the time to prepare.
     timeout_minutes: u64,
 }
 
@@ -28,8 +31,7 @@ pub(crate) fn print(workspace: &Workspace, json: bool) -> anyhow::Result<u8> {
 fn as_json(suites: &[Suite]) -> anyhow::Result<String> {
     let mut entries = Vec::new();
     for suite in suites {
-        let timeout = suite.manifest.budget()? + COLD_BUILD;
-        let timeout_minutes = timeout.as_secs().div_ceil(60);
+        let timeout_minutes = suite.manifest.budget()?.as_secs().div_ceil(60) + PREPARING;
         entries.push(Entry {
             suite,
             timeout_minutes,

@@ -2,7 +2,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line program talks to its user"
+    reason = "a program for people"
 )]
 
 mod bench;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use cargo_metadata::{Metadata, MetadataCommand};
-use kubenest_runner::{COLD_BUILD, Package, Side, parse_duration, process};
+use kubenest_runner::{Needs, Package, Side, parse_duration, process};
 use serde::{Deserialize, Serialize};
 
 /// What cargo says about the repository.
@@ -23,6 +23,9 @@ pub(crate) struct Suite {
     /// The folder of its manifest.
     #[serde(skip)]
     pub(crate) dir: PathBuf,
+    /// What its tests need.
+    #[serde(skip)]
+    pub(crate) needs: Needs,
     /// Its `[package.metadata.suite]`.
     #[serde(flatten)]
     pub(crate) manifest: Manifest,
@@ -87,16 +90,14 @@ impl Workspace {
             let manifest: Manifest = serde_json::from_value(value.clone()).with_context(|| {
                 format!("[package.metadata.suite] in {}", package.manifest_path)
             })?;
-            manifest
-                .budget()
-                .with_context(|| format!("suite {}", package.name))?;
-            let dir = package
-                .manifest_path
-                .parent()
-                .context("a manifest has a folder")?;
+            let of_suite = || format!("suite {}", package.name);
+            manifest.budget().with_context(of_suite)?;
+            let dir = package.manifest_path.parent();
+            let dir = dir.context("a manifest has a folder")?.as_std_path();
             suites.push(Suite {
                 name: package.name.to_string(),
-                dir: dir.as_std_path().to_owned(),
+                dir: dir.to_owned(),
+                needs: Needs::of(&package.metadata, dir).with_context(of_suite)?,
                 manifest,
             });
         }
@@ -112,7 +113,8 @@ impl Suite {
             name: self.name.clone(),
             dir: self.dir.clone(),
             sides: self.manifest.sides(),
-            limit: self.manifest.budget()? + COLD_BUILD,
+            limit: self.manifest.budget()?,
+            needs: self.needs.clone(),
         })
     }
 }
@@ -151,6 +153,7 @@ pub(crate) mod tests {
         Suite {
             name: name.to_owned(),
             dir: PathBuf::from("suites").join(name),
+            needs: Needs::default(),
             manifest: Manifest {
                 upstream: vec!["https://github.com/owner/repository/issues/7".to_owned()],
                 component: "containerd".to_owned(),

@@ -10,6 +10,7 @@ use super::{Cluster, addresses::MOST_NODES, boot};
 use crate::verdict;
 use kubenest_base::{Error, ErrorKind, Result};
 use kubenest_docker::Docker;
+use kubenest_forge::making;
 use kubenest_health::health::{Expected, ExpectedKubelet};
 use kubenest_node::node::Role;
 use kubenest_recipe::recipe::Recipe;
@@ -315,10 +316,12 @@ impl ClusterSpec {
     /// Nothing was refused: the cluster booted. It is removed again.
     pub async fn expect_refusal(mut self) -> Result<Error> {
         self.to_be_refused = true;
-        let begin = Instant::now();
+        let (begin, unprepared) = (Instant::now(), making::time_without_slot());
         let cluster = match self.boot().await {
             Err(error) if error.kind() == ErrorKind::Refused => {
-                verdict::leave(&verdict::wanted_refusal(&error, begin.elapsed()));
+                let made = making::time_without_slot().saturating_sub(unprepared);
+                let after = begin.elapsed().saturating_sub(made);
+                verdict::leave(&verdict::wanted_refusal(&error, after));
                 return Ok(error);
             }
             booted => booted?,

@@ -9,17 +9,30 @@ use crate::settings::settings;
 /// kube's client logs each call that a starting API server refuses, so it is silent.
 const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off,kube_runtime=error";
 
+/// The same for a program that has a view of its progress.
+const WITHOUT_PROGRESS: &str = "warn,kube_client=off,kube_runtime=error";
+
 /// Starts logging to standard error, once; later calls change nothing.
 ///
 /// Shows progress lines and warnings by default. `KUBENEST_LOG` sets levels by target, separated by
 /// commas, for example `info,kubenest=debug`.
 pub fn start() {
+    start_with(DEFAULT_FILTER);
+}
+
+/// As [`start`], without the progress lines.
+pub fn start_without_progress() {
+    start_with(WITHOUT_PROGRESS);
+}
+
+fn start_with(filter: &str) {
     let settings = settings();
+    let usual = || levels(filter);
     let asked = settings.log.as_deref().map(str::parse::<Targets>);
     let (filter, wrong) = match asked {
         Some(Ok(filter)) => (filter, None),
-        Some(Err(wrong)) => (default_filter(), Some(wrong)),
-        None => (default_filter(), None),
+        Some(Err(wrong)) => (usual(), Some(wrong)),
+        None => (usual(), None),
     };
     let color = !settings.no_color && std::io::stderr().is_terminal();
     let format = fmt::layer()
@@ -41,10 +54,8 @@ pub fn start() {
     }
 }
 
-fn default_filter() -> Targets {
-    DEFAULT_FILTER
-        .parse()
-        .expect("the default filter must be valid")
+fn levels(filter: &str) -> Targets {
+    filter.parse().expect("the filter must be valid")
 }
 
 /// Reports one line of progress to people.
@@ -62,11 +73,14 @@ mod tests {
 
     #[test]
     fn progress_and_warnings_are_shown_and_kubes_client_is_silent() {
-        let shown = |target: &str, level| default_filter().would_enable(target, &level);
+        let shown = |target: &str, level| levels(DEFAULT_FILTER).would_enable(target, &level);
         assert!(shown("kubenest::progress", Level::INFO));
         assert!(shown("kubenest_docker::sweep", Level::WARN));
         assert!(!shown("kubenest_docker::sweep", Level::INFO));
         assert!(!shown("kube_client::client", Level::ERROR));
+        let without = levels(WITHOUT_PROGRESS);
+        assert!(!without.would_enable("kubenest::progress", &Level::INFO));
+        assert!(without.would_enable("kubenest::progress", &Level::WARN));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod engine;
 mod image;
 mod load;
 mod logs;
+mod prepare;
 mod test;
 
 use std::{
@@ -73,6 +74,23 @@ enum Command {
     ///   kubenest load --cluster kind --archive app.tar
     #[command(verbatim_doc_comment)]
     Load(load::Load),
+    /// Make what tests need before they run: node images, programs, embedded engines
+    ///
+    /// All of it is made once and kept: in the cache, images in the engine. What is there already
+    /// costs nothing, several things are made at a time, and first it is said what is to be made
+    /// and about how long that takes; the next time it is known by how long it took.
+    /// `kubenest test` does this by itself, for what the chosen tests need: what their manifest
+    /// declares in [package.metadata.kubenest], and what each asked for in its last run.
+    ///
+    /// Exit codes: 0 all of it is there, 2 a need means nothing, 105 something cannot be made.
+    ///
+    /// Examples:
+    ///   kubenest prepare
+    ///   kubenest prepare v1.32.1-containerd-2.0.2 "kind 0.27.0"
+    ///   kubenest prepare "v1.32.1-containerd-2.0.2 on embedded-29"
+    ///   kubenest prepare --list
+    #[command(verbatim_doc_comment)]
+    Prepare(prepare::Prepare),
     /// Build, share and show node images
     #[command(subcommand)]
     Image(image::Image),
@@ -169,9 +187,13 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    telemetry::start();
-    diagnosis::speak_of(diagnosis::Surface::Program);
     let cli = Cli::parse();
+    match &cli.command {
+        // People see that in a view.
+        Command::Prepare(prepare) if !prepare.json => telemetry::start_without_progress(),
+        _ => telemetry::start(),
+    }
+    diagnosis::speak_of(diagnosis::Surface::Program);
     match dispatch(cli.command).await {
         Ok(code) => code,
         Err(error) => {
@@ -201,6 +223,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         Command::List => cluster::list(&kubenest::engine::find().await?).await?,
         Command::Load(load) => load::run(&load).await?,
         Command::Image(command) => image::run(command).await?,
+        Command::Prepare(prepare) => return prepare::run(&prepare).await,
         Command::Engine(command) => engine::run(command).await?,
         Command::Diagnose(command) => return diagnose::run(&command),
         Command::Test(test) => return Ok(test::run(&test)),

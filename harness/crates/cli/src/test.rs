@@ -8,8 +8,7 @@ use std::{
 
 use clap::Args;
 use kubenest_runner::{
-    COLD_BUILD, Chosen, Front, Kubenest, Project, Request, RunArgs, Selection, exit,
-    parse_duration, signals,
+    Chosen, Front, Kubenest, Project, Request, RunArgs, Selection, exit, parse_duration, signals,
 };
 
 #[derive(Args)]
@@ -45,7 +44,7 @@ pub(crate) struct Test {
     /// Hand this to cargo, for example --cargo-arg=--offline
     #[arg(long = "cargo-arg", value_name = "ARG", allow_hyphen_values = true)]
     cargo_args: Vec<String>,
-    /// How long one test may take, apart from 40 minutes for nodes that have to be built first
+    /// How long one test may take, without what has to be made for it first
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_duration)]
     timeout: Duration,
     /// Print the report as JSON, and all else on standard error
@@ -91,7 +90,7 @@ impl Test {
             true => project.all()?,
             false => self.packages.clone(),
         };
-        let packages = project.packages(&named, self.timeout + COLD_BUILD)?;
+        let packages = project.packages(&named, self.timeout)?;
         let names: Vec<_> = packages
             .iter()
             .map(|package| package.name.as_str())
@@ -107,6 +106,7 @@ impl Test {
                 packages,
                 side: None,
             },
+            declares_all: false,
             front: front(manifest),
             json: self.json,
         })

@@ -3,7 +3,12 @@
 pub mod component;
 #[cfg(feature = "build")]
 pub mod debian;
+mod durations;
 pub mod engine;
 pub mod image;
 pub mod lockfile;
+mod machine;
+pub mod making;
+pub mod names;
 pub mod package;
+pub mod prepare;

@@ -12,3 +12,5 @@ pub const NOTHING_RAN: u8 = 4;
 pub const TEST_FAILED: u8 = 100;
 /// The set-up failed; nothing is known about the behaviour under test.
 pub const SETUP_FAILED: u8 = 105;
+/// Interrupted, as a shell says it of Ctrl-C.
+pub const INTERRUPTED: u8 = 130;

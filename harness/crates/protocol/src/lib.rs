@@ -2,13 +2,19 @@
 //!
 //! An exit code only says passed or failed. The [`VerdictFile`]s also tell a broken set-up from a
 //! failed assertion and carry the data of reports; the [`Index`] of an evidence bundle lists the
-//! causes recognised in it.
+//! causes recognised in it; [`Demand`] says what a test needed, and [`SlotFolder`] how it makes way while
+//! that is made.
 
+mod demand;
 pub mod exit;
 mod index;
 mod phase;
+pub mod preparing;
+mod slot;
 mod verdict;
 
+pub use demand::Demand;
 pub use index::{Cause, Index, SCHEMA};
 pub use phase::Phase;
+pub use slot::SlotFolder;
 pub use verdict::{Verdict, VerdictFile};

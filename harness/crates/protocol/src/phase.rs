@@ -9,7 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Getting the node image, which is built if need be.
+    /// Making what nobody had prepared, and waiting for a slot to go on in.
+    Preparing,
+    /// Getting the node image; without a runner it is built if need be.
     Image,
     /// Booting the cluster.
     Boot,
@@ -27,7 +29,8 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Preparing,
         Self::Image,
         Self::Boot,
         Self::Gate,
@@ -40,6 +43,7 @@ impl Phase {
     /// Its name in files and for people.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Preparing => "preparing",
             Self::Image => "image",
             Self::Boot => "boot",
             Self::Gate => "gate",

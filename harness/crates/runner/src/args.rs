@@ -20,7 +20,7 @@ pub struct RunArgs {
     /// How many tests run at the same time [default: the CPUs, at most 3]; those in a module
     /// `long` mostly wait, so that one more runs beside them
     #[arg(long, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
+    pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 /// Of an unchanged kernel's inotify instances, each cluster takes about a quarter.

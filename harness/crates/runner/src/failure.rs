@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kubenest_protocol::{Verdict, exit};
 
-use crate::report::TestReport;
+use crate::test_report::TestReport;
 
 /// The block under a failed test; `dir` is the run's folder as one would type it.
 pub(crate) fn block(test: &TestReport, dir: &str) -> String {
@@ -88,7 +88,7 @@ pub(crate) fn word(verdict: Verdict) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::results;
+    use crate::test_report::tests::results;
 
     #[test]
     fn an_assertion_tells_expected_and_observed() {

@@ -11,7 +11,8 @@ use kubenest_protocol::Verdict;
 
 use crate::failure::{self, below_side};
 use crate::out::say;
-use crate::report::{Report, TestReport};
+use crate::report::Report;
+use crate::test_report::TestReport;
 
 /// GitHub takes 1 MiB of summary per step; a message has its place in the log.
 const SHOWN: usize = 2_000;

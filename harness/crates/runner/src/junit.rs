@@ -7,7 +7,8 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use crate::bundle::Bundle;
 use crate::package::Side;
-use crate::report::{Report, TestReport};
+use crate::report::Report;
+use crate::test_report::TestReport;
 
 /// One `testsuite` per suite and side, in the order they ran.
 pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {
@@ -18,6 +19,12 @@ pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {
     for group in tests.chunk_by(|a, b| (&a.suite, &a.side) == (&b.suite, &b.side)) {
         let mut suite = TestSuite::new(suite_name(&group[0]));
         suite.set_time(seconds(group.iter().map(|test| test.seconds).sum()));
+        // It is no test's time, and a report has no properties of its own.
+        if !report.preparing.is_empty() {
+            let all = report.preparing.iter().map(|one| one.seconds);
+            let all = format!("{:.3}", all.sum::<f64>());
+            suite.add_property(("kubenest.preparing.seconds", all.as_str()));
+        }
         suite.add_test_cases(group.iter().map(case));
         junit.add_test_suite(suite);
     }
@@ -41,6 +48,10 @@ fn case(test: &TestReport) -> TestCase {
     case.set_time(seconds(test.seconds));
     for (component, version) in &test.versions {
         case.add_property((component.as_str(), version.as_str()));
+    }
+    for making in &test.unprepared {
+        let told = format!("{} {:.3}", making.name, making.seconds);
+        case.add_property(("unprepared", told.as_str()));
     }
     for bundle in &test.evidence {
         let folder = bundle.path.display().to_string();
@@ -92,7 +103,20 @@ fn seconds(seconds: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::making::tests::preparation;
     use crate::report::tests::report;
+
+    #[test]
+    fn preparing_is_a_property_and_no_tests_time() {
+        let mut report = report();
+        report.preparing = vec![preparation()];
+        let times = |xml: &str| xml.matches("time=").count();
+        let with = xml(&report).unwrap();
+        let property = r#"<property name="kubenest.preparing.seconds" value="500.000"/>"#;
+        assert_eq!(with.matches(property).count(), 2, "of each suite: {with}");
+        report.preparing.clear();
+        assert_eq!(times(&with), times(&xml(&report).unwrap()));
+    }
 
     #[test]
     fn assertions_are_failures_and_broken_set_ups_errors() {

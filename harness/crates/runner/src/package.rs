@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::needs::Needs;
+
 /// A package of cargo with tests.
 #[derive(Debug, Clone)]
 pub struct Package {
@@ -16,8 +18,10 @@ pub struct Package {
     /// The sides that its tests stand on, of each of which at least one has to run. Most
     /// packages have none: their tests say nothing of two versions.
     pub sides: Vec<Side>,
-    /// How long one of its tests may take.
+    /// How long one of its tests may take, without what has to be made for it first.
     pub limit: Duration,
+    /// What its tests need to be there.
+    pub needs: Needs,
 }
 
 /// The version a test runs on: the one with the failure, or the one without.

@@ -49,6 +49,16 @@ impl Test {
         format!("{}::{}", self.package.name, self.name)
     }
 
+    /// Its whole name, by which it is known in other runs: two files may have a test of one name.
+    pub(crate) fn whole_name(&self) -> String {
+        format!("{}::{}::{}", self.package.name, self.target, self.name)
+    }
+
+    /// What is declared to be there before it runs.
+    pub(crate) fn declared(&self) -> Vec<String> {
+        self.package.needs.of_test(&self.target, &self.name)
+    }
+
     /// Whether it waits for most of its time, and so runs beside the others: by the module.
     pub(crate) fn is_long(&self) -> bool {
         modules(&self.name).any(|module| module == "long")
@@ -195,6 +205,7 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::needs::Needs;
 
     pub(crate) fn package(name: &str, sides: &[Side]) -> Package {
         Package {
@@ -202,6 +213,7 @@ pub(crate) mod tests {
             dir: PathBuf::from("suites").join(name),
             sides: sides.to_vec(),
             limit: Duration::from_secs(360),
+            needs: Needs::default(),
         }
     }
 

@@ -1,25 +1,20 @@
-//! The one place that starts programs: each in its own process group, known to `signals`.
+//! The one place that starts programs: each in its own process group, known to `groups`.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
+use crate::groups::{self, Groups};
 use crate::signals;
 
 /// How long an interrupted program may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
-
-/// The process groups now running.
-static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// A running program and everything it started.
 pub(crate) struct Running {
@@ -99,7 +94,7 @@ impl Running {
     /// Starts the command in a process group of its own; refused once interrupted.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         // The lock is held over the start: a signal finds the group registered or never started.
-        let mut groups = groups();
+        let mut groups = groups::running();
         if signals::received().is_some() {
             bail!("interrupted");
         }
@@ -108,10 +103,10 @@ impl Running {
 
     /// Starts a command that cleans up, also after an interrupt.
     pub(crate) fn start_anyway(command: &mut Command) -> anyhow::Result<Self> {
-        Self::register(&mut groups(), command)
+        Self::register(&mut groups::running(), command)
     }
 
-    fn register(groups: &mut BTreeSet<i32>, command: &mut Command) -> anyhow::Result<Self> {
+    fn register(groups: &mut Groups, command: &mut Command) -> anyhow::Result<Self> {
         let child = command
             .process_group(0)
             .spawn()
@@ -128,6 +123,18 @@ impl Running {
         limit: Option<Duration>,
         mut tick: impl FnMut(),
     ) -> anyhow::Result<Ended> {
+        self.wait_counting(limit, || {
+            tick();
+            Duration::ZERO
+        })
+    }
+
+    /// As [`wait`](Self::wait); `tick` says how much of the time does not count so far.
+    pub(crate) fn wait_counting(
+        self,
+        limit: Option<Duration>,
+        mut tick: impl FnMut() -> Duration,
+    ) -> anyhow::Result<Ended> {
         let Self { mut child, group } = self;
         let started = Instant::now();
         let (sender, ended) = mpsc::channel();
@@ -135,53 +142,30 @@ impl Running {
         let mut timed_out = false;
         let mut asked_to_end: Option<Instant> = None;
         let status = loop {
-            match ended.recv_timeout(TICK) {
+            let uncounted = match ended.recv_timeout(TICK) {
                 Ok(status) => break status.context("wait for a child process")?,
                 Err(RecvTimeoutError::Timeout) => tick(),
                 Err(RecvTimeoutError::Disconnected) => bail!("the waiting thread must not panic"),
-            }
+            };
+            let counted = started.elapsed().saturating_sub(uncounted);
             if signals::received().is_some() && asked_to_end.is_none() {
                 asked_to_end = Some(Instant::now());
-            } else if limit.is_some_and(|limit| started.elapsed() > limit) && asked_to_end.is_none()
-            {
+            } else if limit.is_some_and(|limit| counted > limit) && asked_to_end.is_none() {
                 timed_out = true;
                 asked_to_end = Some(Instant::now());
-                send(group, request_to_end());
+                groups::send(group, groups::request_to_end());
             }
             if asked_to_end.is_some_and(|at| at.elapsed() > CLEAN_UP) {
-                send(group, Signal::SIGKILL);
+                groups::send(group, Signal::SIGKILL);
             }
         };
-        groups().remove(&group);
+        groups::running().remove(&group);
         if !status.success() {
             // What a crashed program started must not outlive it.
-            send(group, Signal::SIGKILL);
+            groups::send(group, Signal::SIGKILL);
         }
         Ok(Ended { status, timed_out })
     }
-}
-
-/// Asks every running program to clean up and end.
-pub(crate) fn interrupt_all() {
-    let signal = request_to_end();
-    groups().iter().for_each(|group| send(*group, signal));
-}
-
-/// What asks a program to clean up and end: an interrupt, unless this one was started to ignore
-/// those, as a shell's background job is, for then its children ignore them, too.
-fn request_to_end() -> Signal {
-    if signals::is_ignored(signal_hook::consts::SIGINT) {
-        Signal::SIGTERM
-    } else {
-        Signal::SIGINT
-    }
-}
-
-/// Ends every running program at once.
-pub(crate) fn kill_all() {
-    groups()
-        .iter()
-        .for_each(|group| send(*group, Signal::SIGKILL));
 }
 
 /// The command as one would type it.
@@ -208,15 +192,6 @@ fn start_ticks(stat: &str) -> Option<u64> {
     fields.split(' ').nth(19)?.parse().ok()
 }
 
-fn send(group: i32, signal: Signal) {
-    // The group may have ended in between: nothing is left to tell.
-    let _ = killpg(Pid::from_raw(group), signal);
-}
-
-fn groups() -> MutexGuard<'static, BTreeSet<i32>> {
-    GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +201,18 @@ mod tests {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20";
         assert_eq!(start_ticks(stat), Some(4242));
         assert_eq!(start_ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn what_does_not_count_is_no_part_of_a_limit() {
+        let limit = Duration::from_millis(1);
+        let ended = |uncounted| {
+            let mut command = command("sleep");
+            let running = Running::start(command.arg("1")).unwrap();
+            running.wait_counting(Some(limit), || uncounted).unwrap()
+        };
+        assert!(!ended(Duration::from_secs(60)).timed_out);
+        assert!(ended(Duration::ZERO).timed_out);
     }
 
     #[test]

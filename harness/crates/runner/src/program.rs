@@ -69,7 +69,8 @@ pub(crate) fn redact_line(kubenest: &Path, line: &str) -> String {
     redact().unwrap_or_default()
 }
 
-fn quietly(kubenest: &Path, dir: &RunDir, args: &[&str]) -> anyhow::Result<()> {
+/// Runs it with these arguments; what it says goes to a file of the run.
+pub(crate) fn quietly(kubenest: &Path, dir: &RunDir, args: &[&str]) -> anyhow::Result<()> {
     let path = dir.path.join("clean.log");
     let log = File::options().create(true).append(true).open(&path);
     let log = log.with_context(|| format!("write {}", path.display()))?;

@@ -13,8 +13,8 @@ use crate::out::say;
 use crate::package::side_name;
 use crate::plan::Test;
 use crate::program;
-use crate::report::TestReport;
 use crate::run_dir::RunDir;
+use crate::test_report::TestReport;
 
 /// Off a terminal, a running test is mentioned this often.
 const STILL_RUNNING: Duration = Duration::from_secs(60);
@@ -102,17 +102,23 @@ impl Progress {
 }
 
 impl Line<'_> {
-    /// Shows the last thing the test wrote.
-    pub(crate) fn tick(&mut self, log: &Path) {
+    /// Shows the last thing the test wrote, or what it makes while it has no slot.
+    pub(crate) fn tick(&mut self, log: &Path, making: Option<&str>) {
         if self.looked.elapsed() < LOOK {
             return;
         }
         self.looked = Instant::now();
         if !self.progress.bars.is_hidden() {
-            self.bar.set_message(last_line(log));
+            let making = making.map(|what| format!("makes {what}, which nobody had prepared"));
+            self.bar
+                .set_message(making.unwrap_or_else(|| last_line(log)));
         } else if self.mentioned.elapsed() >= STILL_RUNNING {
             self.mentioned = Instant::now();
             let seconds = self.started.elapsed().as_secs();
+            if let Some(making) = making {
+                say(&format!("PREPARING  {}  {seconds}s  {making}", self.what));
+                return;
+            }
             // Others read that; a terminal is its user's own, and is drawn too often.
             let last = program::redact_line(&self.progress.kubenest, &last_line(log));
             say(&format!("RUNNING  {}  {seconds}s  {last}", self.what));

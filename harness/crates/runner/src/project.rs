@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use cargo_metadata::{Metadata, MetadataCommand, PackageId};
 
+use crate::needs::Needs;
 use crate::package::Package;
 
 /// The crate whose users' tests are run.
@@ -67,7 +68,7 @@ impl Project {
     /// kubenest.
     ///
     /// # Errors
-    /// There is no such package, or it does not use kubenest.
+    /// There is no such package, it does not use kubenest, or its manifest declares wrongly.
     pub fn packages(&self, named: &[String], limit: Duration) -> anyhow::Result<Vec<Package>> {
         let chosen = match named {
             [] => self.around()?,
@@ -79,14 +80,14 @@ impl Project {
         let mut packages: Vec<Package> = Vec::new();
         for package in chosen {
             let dir = package.manifest_path.parent();
+            let dir = dir.context("a manifest has a folder")?.as_std_path();
             packages.push(Package {
                 name: package.name.to_string(),
-                dir: dir
-                    .context("a manifest has a folder")?
-                    .as_std_path()
-                    .to_owned(),
+                dir: dir.to_owned(),
                 sides: vec![],
                 limit,
+                needs: Needs::of(&package.metadata, dir)
+                    .with_context(|| package.manifest_path.to_string())?,
             });
         }
         packages.sort_by(|a, b| a.name.cmp(&b.name));

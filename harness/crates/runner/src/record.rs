@@ -9,11 +9,13 @@ use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::making::Preparation;
 use crate::package::Side;
 use crate::plan::Chosen;
-use crate::report::{Report, TestReport};
+use crate::report::Report;
 use crate::run_dir::{OUTCOMES, RunDir};
 use crate::saved::saved;
+use crate::test_report::{TestReport, below};
 use crate::totals::{self, Totals};
 
 /// The file about the run as a whole.
@@ -25,12 +27,16 @@ const KILLED: u8 = 137;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
     pub(crate) run: String,
+    /// When its tests did.
     pub(crate) started: DateTime<Utc>,
     /// The sides of which a test has to run.
     pub(crate) owed: Vec<(String, Side)>,
     /// What was asked for and is no test's name.
     pub(crate) unmatched: Vec<Chosen>,
     pub(crate) filtered_out: usize,
+    /// What was made for the tests before they ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) preparing: Option<Preparation>,
     /// None while it runs, and of one that was killed.
     pub(crate) end: Option<End>,
 }
@@ -38,7 +44,7 @@ pub(crate) struct RunRecord {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Wall-clock seconds of all tests, without building them.
+    /// Wall-clock seconds of all tests, without building them and preparing what they need.
     pub(crate) seconds: f64,
     /// The exit code of one that was interrupted.
     pub(crate) interrupted: Option<u8>,
@@ -83,6 +89,9 @@ pub(crate) fn read(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
         for test in &mut read.tests {
             test.move_below(other, &dir.path);
         }
+        if let Some(preparing) = &mut read.record.preparing {
+            preparing.folder = below(other, &dir.path);
+        }
         all.push(read);
     }
     let mut tests: Vec<_> = all.iter().flat_map(|read| &read.tests).cloned().collect();
@@ -115,8 +124,10 @@ pub(crate) fn read(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
             Some(micros as f64 / 1e6)
         }),
     };
+    let preparing = all.iter().filter_map(|read| read.record.preparing.clone());
     Ok(Report {
         run: all[0].record.run.clone(),
+        preparing: preparing.collect(),
         started,
         seconds: seconds.unwrap_or_default(),
         exit_code,
@@ -188,7 +199,7 @@ mod tests {
     use kubenest_protocol::exit;
 
     use super::*;
-    use crate::report::tests::{at, results};
+    use crate::test_report::tests::{at, results};
 
     /// A run that owes both sides of its package and ended after two minutes.
     fn record(run: &str) -> RunRecord {
@@ -200,6 +211,7 @@ mod tests {
                 .into(),
             unmatched: vec![],
             filtered_out: 1,
+            preparing: None,
             end: Some(End {
                 seconds: 120.0,
                 interrupted: None,

@@ -1,19 +1,11 @@
 //! The results of a run: `report.json`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
-
 use chrono::{DateTime, Utc};
-use kubenest_protocol::{Cause, Phase, Verdict, VerdictFile};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::bundle::Bundle;
-use crate::outcome::Outcome;
-use crate::package::side_name;
-use crate::place::Place;
-use crate::plan::{Chosen, Test};
+use crate::making::Preparation;
 use crate::saved::Saved;
+use crate::test_report::TestReport;
 use crate::totals::Totals;
 
 /// A whole run, as `report.json` holds it.
@@ -21,8 +13,11 @@ use crate::totals::Totals;
 pub(crate) struct Report {
     pub(crate) run: String,
     pub(crate) started: DateTime<Utc>,
-    /// Wall-clock seconds of all tests, without building them.
+    /// Wall-clock seconds of all tests, without building them and preparing what they need.
     pub(crate) seconds: f64,
+    /// What was made for the tests before they ran.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) preparing: Vec<Preparation>,
     pub(crate) exit_code: u8,
     pub(crate) totals: Totals,
     /// What was asked for and ran no test, as "suite affected" or "suite::text".
@@ -31,282 +26,12 @@ pub(crate) struct Report {
     pub(crate) tests: Vec<TestReport>,
 }
 
-/// One test, whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TestReport {
-    /// The package it is of.
-    pub(crate) suite: String,
-    /// What its program was built of, such as "regression" of `tests/regression.rs`.
-    pub(crate) target: String,
-    pub(crate) test: String,
-    /// "affected", "fixed" or "-".
-    pub(crate) side: String,
-    pub(crate) verdict: Verdict,
-    pub(crate) started: DateTime<Utc>,
-    pub(crate) seconds: f64,
-    /// Which of the slots, in which tests run side by side, it had; from 0.
-    pub(crate) slot: usize,
-    /// Seconds of each part: image and boot of the slowest cluster; gate, body and cleanup of
-    /// all cases; and from the start of the boot to the gate's refusal (refused) or to the
-    /// failure (shown).
-    pub(crate) phases: BTreeMap<Phase, f64>,
-    /// How many clusters were booted for its cases.
-    pub(crate) boots: usize,
-    /// What ran, such as kubernetes = 1.32.1.
-    pub(crate) versions: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) expected: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) observed: Option<String>,
-    /// Why it did not pass.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) message: Option<String>,
-    /// Where it failed in the sources.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) place: Option<Place>,
-    /// What was collected of its failures; that of the one that decided comes first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) evidence: Vec<Bundle>,
-    /// The log, seen from the run's folder.
-    pub(crate) log: String,
-    /// The command that runs it again and leaves its clusters up.
-    pub(crate) again: String,
-}
-
-/// When and where a test ran.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Times {
-    pub(crate) started: DateTime<Utc>,
-    pub(crate) seconds: f64,
-    pub(crate) slot: usize,
-}
-
-impl TestReport {
-    /// Joins what the runner measured with what the library wrote.
-    pub(crate) fn new(test: &Test, outcome: Outcome, times: Times) -> Self {
-        let Outcome {
-            verdict,
-            message,
-            files,
-            evidence,
-            place,
-        } = outcome;
-        let phases = phases(&files);
-        let boots = boots(&files);
-        // A test with several cases is told by the one that decided it.
-        let telling = files.iter().find(|file| file.verdict == verdict);
-        let telling = telling.or(files.last());
-        let told = |said: fn(&VerdictFile) -> &Option<String>| {
-            let said = telling.and_then(|file| said(file).clone());
-            said.map(printable)
-        };
-        let versions = files
-            .iter()
-            .flat_map(|file| file.versions.clone())
-            .filter(|(_, version)| !version.is_empty())
-            .collect();
-        Self {
-            suite: test.package.name.clone(),
-            target: test.target.clone(),
-            test: test.name.clone(),
-            side: side_name(test.side),
-            verdict,
-            started: times.started,
-            seconds: times.seconds,
-            slot: times.slot,
-            phases,
-            boots,
-            versions,
-            expected: told(|file| &file.expected),
-            observed: told(|file| &file.observed),
-            message: message.map(printable),
-            place,
-            evidence,
-            log: String::new(),
-            again: String::new(),
-        }
-    }
-
-    /// Where it stands among others: by suite, the affected side first, as tests are planned.
-    pub(crate) fn order(&self) -> impl Ord + '_ {
-        let has_no_side = self.side == side_name(None);
-        (
-            &self.suite,
-            has_no_side,
-            &self.side,
-            &self.target,
-            &self.test,
-            self.started,
-        )
-    }
-
-    pub(crate) fn is_wanted_by(&self, chosen: &Chosen) -> bool {
-        chosen.names(&self.suite, &self.target, &self.test)
-    }
-
-    /// Tells its files as they are seen from the folder `home`, of a test in another run's.
-    pub(crate) fn move_below(&mut self, folder: &Path, home: &Path) {
-        let seen = |path: &Path| {
-            let path = folder.join(path);
-            let path = fs::canonicalize(&path).unwrap_or(path);
-            path.strip_prefix(home).map(Path::to_owned).unwrap_or(path)
-        };
-        self.log = seen(Path::new(&self.log)).display().to_string();
-        for bundle in &mut self.evidence {
-            bundle.path = seen(&bundle.path);
-        }
-    }
-
-    /// The first cause of each of its bundles; what several say is said once.
-    pub(crate) fn causes(&self) -> Vec<&Cause> {
-        let mut causes: Vec<_> = self.evidence.iter().filter_map(Bundle::cause).collect();
-        causes.dedup();
-        causes
-    }
-
-    /// `containerd 1.7.1, kubernetes 1.32.1`.
-    pub(crate) fn version_list(&self) -> String {
-        let all = self.versions.iter();
-        let all = all.map(|(name, version)| format!("{name} {version}"));
-        all.collect::<Vec<_>>().join(", ")
-    }
-
-    /// `suite::name`, as `e2e` takes it.
-    pub(crate) fn id(&self) -> String {
-        format!("{}::{}", self.suite, self.test)
-    }
-
-    /// `image 0.1  boot 20.3 …`, in the order things happen; of several clusters `boot 20.3 x2`.
-    pub(crate) fn phase_list(&self) -> String {
-        let all = self.phases.iter().map(|(phase, seconds)| {
-            let times = match (phase, self.boots) {
-                (Phase::Boot, 2..) => format!(" x{}", self.boots),
-                _ => String::new(),
-            };
-            format!("{phase} {seconds:.1}{times}")
-        });
-        all.collect::<Vec<_>>().join("  ")
-    }
-}
-
-/// What a test's cases, one after the other, took. Clusters boot side by side, and each case
-/// repeats the boot of its cluster: of those the longest counts.
-fn phases(files: &[VerdictFile]) -> BTreeMap<Phase, f64> {
-    let mut phases = BTreeMap::new();
-    for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
-        let all: &mut f64 = phases.entry(*phase).or_default();
-        *all = match phase {
-            Phase::Gate | Phase::Body | Phase::Cleanup => *all + seconds,
-            Phase::Image | Phase::Boot | Phase::Refused | Phase::Shown => all.max(*seconds),
-        };
-    }
-    phases
-}
-
-/// How many boots there were; two of one name are told apart by their numbers.
-fn boots(files: &[VerdictFile]) -> usize {
-    let booted = files
-        .iter()
-        .filter(|file| file.phases.contains_key(&Phase::Boot));
-    let boots: BTreeSet<_> = booted.map(|file| (&file.cluster, &file.boot)).collect();
-    boots.len()
-}
-
-/// A text whose control characters cannot reach a terminal or an XML file.
-pub(crate) fn printable(text: String) -> String {
-    let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
-    if text.chars().all(plain) {
-        return text;
-    }
-    let shown = text.chars().map(|c| match plain(c) {
-        true => c.to_string(),
-        false => c.escape_default().to_string(),
-    });
-    shown.collect()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use kubenest_protocol::exit;
 
     use super::*;
-    use crate::bundle::Told;
-    use crate::plan::tests::{image_gc, test};
-
-    pub(crate) fn at(second: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_767_225_600 + second, 0).unwrap()
-    }
-
-    pub(crate) fn results() -> Vec<TestReport> {
-        let package = image_gc();
-        let report = |name: &str, verdict, message: Option<&str>, files: Vec<VerdictFile>| {
-            let message = message.map(str::to_owned);
-            let test = test(&package, name);
-            let mut report = TestReport::new(
-                &test,
-                Outcome {
-                    verdict,
-                    message,
-                    files,
-                    evidence: vec![],
-                    place: None,
-                },
-                Times {
-                    started: at(0),
-                    seconds: 42.25,
-                    slot: 0,
-                },
-            );
-            report.again = format!("cargo xtask e2e {} --keep", test.id());
-            report.log = format!("logs/image-gc/regression.{}.log", name.replace("::", "."));
-            report
-        };
-        let file = |verdict| VerdictFile {
-            cluster: Some("kn-1".to_owned()),
-            versions: BTreeMap::from([("containerd".to_owned(), "1.7.1".to_owned())]),
-            expected: Some("image present on gc-worker".to_owned()),
-            observed: Some("absent after 49s".to_owned()),
-            phases: BTreeMap::from([(Phase::Boot, 20.0), (Phase::Image, 0.5)]),
-            ..VerdictFile::new("a", verdict)
-        };
-        let mut results = vec![
-            report(
-                "affected::is_lost",
-                Verdict::Passed,
-                None,
-                vec![file(Verdict::Passed)],
-            ),
-            report(
-                "fixed::is_kept",
-                Verdict::Failed,
-                Some("pinned image was collected\nat 49s"),
-                vec![file(Verdict::Passed), file(Verdict::Failed)],
-            ),
-            report(
-                "fixed::boots",
-                Verdict::Setup,
-                Some("kubelet keeps exiting: exit 1"),
-                vec![],
-            ),
-        ];
-        results[1].place = Some(Place {
-            file: "suites/image-gc/tests/regression.rs".to_owned(),
-            line: 9,
-        });
-        results[1].evidence = vec![Bundle {
-            path: "evidence/is_kept-20260101T000100Z-7".into(),
-            told: Some(Told {
-                cause: Some(Cause {
-                    title: "image collected".to_owned(),
-                    cause: "the kubelet removed the image 'a:1' <to free bytes>".to_owned(),
-                    cure: "pin it".to_owned(),
-                }),
-                files: 9,
-                missing: 1,
-            }),
-        }];
-        results
-    }
+    use crate::test_report::tests::{at, results};
 
     pub(crate) fn report() -> Report {
         let tests = results();
@@ -314,64 +39,12 @@ pub(crate) mod tests {
             run: "20260101-000000-1".to_owned(),
             started: at(0),
             seconds: 126.75,
+            preparing: vec![],
             exit_code: exit::SETUP_FAILED,
             totals: Totals::of(&tests, 0),
             nothing_ran: vec![],
             failures: vec![],
             tests,
         }
-    }
-
-    #[test]
-    fn phases_of_several_cases_add_up_in_order_and_a_boot_counts_once() {
-        let file = |cluster: &str, boot: f64, body: f64| VerdictFile {
-            cluster: Some(cluster.to_owned()),
-            phases: [
-                (Phase::Boot, boot),
-                (Phase::Body, body),
-                (Phase::Shown, body),
-            ]
-            .into(),
-            ..VerdictFile::new("a", Verdict::Passed)
-        };
-        let report = |files: &[VerdictFile]| TestReport {
-            phases: phases(files),
-            boots: boots(files),
-            ..results().remove(0)
-        };
-        let one_cluster = [file("a", 20.25, 1.0), file("a", 20.25, 2.0)];
-        assert_eq!(
-            report(&one_cluster).phase_list(),
-            "boot 20.2  body 3.0  shown 2.0"
-        );
-        let three = [
-            file("a", 20.25, 1.0),
-            file("b", 29.0, 2.0),
-            file("c", 20.5, 0.5),
-        ];
-        assert_eq!(
-            report(&three).phase_list(),
-            "boot 29.0 x3  body 3.5  shown 2.0"
-        );
-        let two = "boot 20.2 x2  body 3.0  shown 2.0";
-        let equally_long = [file("a", 20.25, 1.0), file("b", 20.25, 2.0)];
-        assert_eq!(report(&equally_long).phase_list(), two);
-        let mut of_one_name = one_cluster;
-        of_one_name[1].boot = Some("0a1b".to_owned());
-        assert_eq!(report(&of_one_name).phase_list(), two);
-    }
-
-    #[test]
-    fn what_a_program_said_cannot_drive_the_terminal() {
-        let said = "red \u{1b}[31m,\r a nul \0\tand ü\n";
-        assert_eq!(
-            printable(said.into()),
-            "red \\u{1b}[31m,\\r a nul \\u{0}\tand ü\n"
-        );
-    }
-
-    #[test]
-    fn the_report_tells_all_of_a_test() {
-        insta::assert_snapshot!(serde_json::to_string_pretty(&results()[1]).unwrap());
     }
 }

@@ -18,6 +18,8 @@ pub struct Request {
     pub kubenest: Kubenest,
     /// The tests.
     pub selection: Selection,
+    /// Whether manifests have to declare all that their tests need: what they do not is a warning.
+    pub declares_all: bool,
     /// The command line that asks.
     pub front: Front,
     /// Print the report as JSON on standard output, and all else on standard error.

@@ -18,7 +18,7 @@ use crate::report::Report;
 use crate::request::{Kubenest, Request};
 use crate::run_dir::RunDir;
 use crate::runner::Runner;
-use crate::{compile, github, html, junit, signals, totals};
+use crate::{compile, github, html, junit, prepare, signals, totals, unprepared};
 
 /// Builds and runs the tests selected, writes the reports and says how it ended.
 ///
@@ -40,23 +40,28 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         say(&no_tests(request));
         return Ok(exit::NOTHING_RAN);
     }
-    let started = Utc::now();
-    let clock = Instant::now();
-    let dir = RunDir::create(&request.results, started)?;
+    let dir = RunDir::create(&request.results, Utc::now())?;
     if let Some(former) = &args.locked {
         dir.take_lock(former)?;
     }
+    let prepared = prepare::prepare(&kubenest, &dir, &plan.tests);
+    let mut prepared = prepared.inspect_err(|_| {
+        // Nothing ran.
+        std::fs::remove_dir_all(&dir.path).ok();
+    })?;
+    let clock = Instant::now();
     let mut record = RunRecord {
         run: dir.run.clone(),
-        started,
+        started: Utc::now(),
         owed: request.selection.owed(),
         unmatched: request.selection.unmatched(&plan.tests),
         filtered_out: plan.filtered_out,
+        preparing: prepared.made.take(),
         end: None,
     };
     record.write(&dir)?;
     let progress = Progress::new(plan.tests.len(), kubenest.clone());
-    let runner = Runner::new(&dir, args, request, kubenest);
+    let runner = Runner::new(&dir, args, request, kubenest, &prepared);
     let quiet = github::quiet();
     let written = runner.run(&plan.tests, &progress);
     progress.finish();
@@ -68,6 +73,9 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     });
     record.write(&dir)?;
     let report = write_reports(&dir, &[])?;
+    unprepared::warnings(&report, request.declares_all)
+        .iter()
+        .for_each(|warning| say(warning));
     // Whatever is wrong with the folders of former runs, this one's outcome is told.
     if let Err(error) = dir.publish() {
         eprintln!("warning: {error:#}");
@@ -143,6 +151,9 @@ fn tell(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
         ));
     }
     github::tell(report, &dir.shown())?;
+    for preparing in &report.preparing {
+        say(&preparing.closing_line());
+    }
     say(&format!("report  {}/report.html", dir.shown()));
     let line = totals::closing_line(&report.totals, report.exit_code, report.seconds);
     say(&format!("\n{line}"));

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use chrono::Utc;
-use kubenest_protocol::Verdict;
+use kubenest_protocol::preparing::Memory;
+use kubenest_protocol::{Demand, Verdict, VerdictFile};
 
 use crate::args::RunArgs;
 use crate::bundle::{self, Bundle};
@@ -19,17 +20,18 @@ use crate::log::tail;
 use crate::outcome::Outcome;
 use crate::place;
 use crate::plan::Test;
+use crate::prepare::{self, Prepared};
 use crate::process::{self, Ended, Running};
 use crate::progress::Progress;
 use crate::record;
-use crate::report::{TestReport, Times};
 use crate::request::Request;
 use crate::run_dir::RunDir;
+use crate::slots::Slots;
+use crate::stay::{Stay, StayLog};
+use crate::test_report::{TestReport, Times};
 use crate::verdict::{self, Facts};
 use crate::{program, signals};
 
-/// The first test that needs a node image builds it: so much longer than a warm one it may take.
-pub const COLD_BUILD: Duration = Duration::from_secs(40 * 60);
 /// How much of a log's end is searched for the test's last words.
 const TAIL: u64 = 256 * 1024;
 
@@ -40,8 +42,11 @@ pub(crate) struct Runner<'a> {
     request: &'a Request,
     /// The program that removes what a crashed test left behind.
     kubenest: PathBuf,
+    prepared: &'a Prepared,
     /// Whether a test has crashed.
     crashed: AtomicBool,
+    /// What tests asked for that nobody remembers.
+    news: Mutex<Memory>,
 }
 
 impl<'a> Runner<'a> {
@@ -51,13 +56,16 @@ impl<'a> Runner<'a> {
         args: &'a RunArgs,
         request: &'a Request,
         kubenest: PathBuf,
+        prepared: &'a Prepared,
     ) -> Self {
         Self {
             dir,
             args,
             request,
             kubenest,
+            prepared,
             crashed: AtomicBool::new(false),
+            news: Mutex::default(),
         }
     }
 
@@ -71,32 +79,25 @@ impl<'a> Runner<'a> {
             tests.iter().partition(|test| test.is_long());
         let jobs = self.args.jobs(!queue.is_empty()).min(tests.len());
         queue.extend(short);
-        let queue = Mutex::new(queue);
+        let slots = Slots::new(jobs);
         let unwritten = Mutex::new(Ok(()));
-        let next = || {
-            queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front()
-        };
-        let work = |slot| {
-            while let Some(test) = next() {
-                if signals::received().is_some() {
-                    break;
-                }
-                let report = self.run_one(test, slot, progress);
-                progress.end(&report, self.dir);
-                if let Err(error) = record::write_outcome(&self.dir.outcome(test), &report) {
-                    *unwritten.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
-                }
+        let run = |test: &Test, slot| {
+            let report = self.run_one(test, &slots, slot, progress);
+            progress.end(&report, self.dir);
+            if let Err(error) = record::write_outcome(&self.dir.outcome(test), &report) {
+                *unwritten.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
             }
         };
-        let work = &work;
+        let run = &run;
         std::thread::scope(|scope| {
-            for slot in 0..jobs {
-                scope.spawn(move || work(slot));
+            for test in queue {
+                let Some(slot) = slots.take(|| signals::received().is_some()) else {
+                    break;
+                };
+                scope.spawn(move || run(test, slot));
             }
         });
+        self.remember();
         // Not before: the sweep goes by the run, in which others have their clusters.
         if signals::received().is_some() || self.crashed.load(Relaxed) {
             self.clean_up();
@@ -106,38 +107,59 @@ impl<'a> Runner<'a> {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run_one(&self, test: &Test, slot: usize, progress: &Progress) -> TestReport {
+    fn run_one(&self, test: &Test, slots: &Slots, slot: usize, progress: &Progress) -> TestReport {
         let (started, clock) = (Utc::now(), Instant::now());
         let log = self.dir.log(test);
-        let outcome = self
-            .outcome(test, &log, progress)
-            .unwrap_or_else(|error| Outcome {
-                verdict: Verdict::Setup,
-                message: Some(format!("the test cannot be run: {error:#}")),
-                files: vec![],
-                evidence: vec![],
-                place: None,
+        let verdicts = self.dir.verdicts(test);
+        let mut stays = StayLog::default();
+        let outcome = Stay::begin(slots, slot, &verdicts)
+            .with_context(|| format!("make {}", verdicts.display()))
+            .and_then(|mut stay| {
+                let outcome = self.outcome(test, &log, &mut stay, progress);
+                stays = stay.end();
+                outcome
+            })
+            .unwrap_or_else(|error| {
+                let message = format!("the test cannot be run: {error:#}");
+                Outcome::new(Verdict::Setup, Some(message))
             });
+        let undeclared = self.prepared.undeclared(test, &outcome.demands);
+        if outcome.verdict == Verdict::Passed
+            && let Some((name, last)) = self.prepared.news(test, &outcome.demands)
+        {
+            let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+            news.tests.insert(name, last);
+        }
         let times = Times {
             started,
             seconds: (clock.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-            slot,
+            stays,
         };
         let mut report = TestReport::new(test, outcome, times);
         let below = log.strip_prefix(&self.dir.path).unwrap_or(&log);
+        report.undeclared = undeclared;
         report.log = below.display().to_string();
         report.again = (self.request.front.again)(test);
         report
     }
 
-    fn outcome(&self, test: &Test, log: &Path, progress: &Progress) -> anyhow::Result<Outcome> {
+    fn outcome(
+        &self,
+        test: &Test,
+        log: &Path,
+        stay: &mut Stay<'_>,
+        progress: &Progress,
+    ) -> anyhow::Result<Outcome> {
         let verdicts = self.dir.verdicts(test);
-        fs::create_dir_all(&verdicts).with_context(|| format!("make {}", verdicts.display()))?;
         let mut command = self.command(test, log, &verdicts)?;
         let limit = test.package.limit.mul_f64(patience());
         let running = Running::start(&mut command)?;
         let mut line = progress.start(test);
-        let ended = running.wait(Some(limit), || line.tick(log));
+        let ended = running.wait_counting(Some(limit), || {
+            let uncounted = stay.look();
+            line.tick(log, stay.making());
+            uncounted
+        });
         line.clear();
         let Ended { status, timed_out } = ended?;
         let crashed = timed_out || status.signal().is_some();
@@ -151,15 +173,26 @@ impl<'a> Runner<'a> {
         // All that is told of the test is read from it, and it is itself looked at by others.
         program::redact_log(&self.kubenest, log)?;
         let log = tail(log, TAIL);
-        let facts = Facts {
+        let (verdict, message) = verdict::judge(&Facts {
             status,
             timed_out,
             interrupted: signals::received().is_some(),
             log: &log,
             files: &files,
             has_sides: !test.package.sides.is_empty(),
-        };
-        let (verdict, message) = verdict::judge(&facts);
+        });
+        let place = || place::find(test, &self.request.root, &log);
+        Ok(Outcome {
+            place: verdict.is_red().then(place).flatten(),
+            evidence: self.bundles(test, verdict, &files),
+            demands: Demand::of(&verdicts),
+            files,
+            ..Outcome::new(verdict, message)
+        })
+    }
+
+    /// What was collected of a test that ended so.
+    fn bundles(&self, test: &Test, verdict: Verdict, files: &[VerdictFile]) -> Vec<Bundle> {
         let home = self.dir.evidence(test);
         if !verdict.is_red() && !evidence_always() {
             // A failure that the test was about.
@@ -170,20 +203,18 @@ impl<'a> Runner<'a> {
             files.iter().partition(|file| file.verdict == verdict);
         let told = telling.into_iter().chain(others);
         let told = told.filter_map(|file| file.evidence.clone());
-        let evidence = bundle::folders(told, &home)
+        bundle::folders(told, &home)
             .iter()
             .map(|folder| Bundle::read(folder, &self.dir.path))
-            .collect();
-        Ok(Outcome {
-            verdict,
-            message,
-            place: verdict
-                .is_red()
-                .then(|| place::find(test, &self.request.root, &log))
-                .flatten(),
-            evidence,
-            files,
-        })
+            .collect()
+    }
+
+    /// Has what tests asked for remembered, for the next run.
+    fn remember(&self) {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = prepare::remember(&self.kubenest, self.dir, news.clone()) {
+            eprintln!("warning: {error:#}");
+        }
     }
 
     fn command(&self, test: &Test, log: &Path, verdicts: &Path) -> anyhow::Result<Command> {

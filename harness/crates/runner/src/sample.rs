@@ -47,7 +47,37 @@ fn it_waits() {
 }
 "#;
 
-/// A folder with the workspace `operator`, `endless`, `plain`, `empty` and `kubenest`.
+/// A test that gives its slot up until another has run, as the library does.
+const MAKING: &str = r#"
+use std::path::{Path, PathBuf};
+
+fn slot(word: &str) -> PathBuf {
+    Path::new(&std::env::var("KUBENEST_VERDICTS").unwrap()).join("slot").join(word)
+}
+fn until(path: &Path) {
+    for _ in 0..1200 {
+        if path.exists() {
+            return;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+    panic!("waited 60 s for {}", path.display());
+}
+#[test]
+fn it_makes_what_nobody_prepared() {
+    std::fs::write(slot("given-up-1"), "kind 9").unwrap();
+    until(Path::new("../meanwhile"));
+    std::fs::write(slot("asked-back-1"), "").unwrap();
+    until(&slot("granted-1"));
+}
+#[test]
+fn the_other_runs_meanwhile() {
+    std::fs::write("../meanwhile", "").unwrap();
+}
+"#;
+
+/// A folder with the workspace `operator`, `endless`, `making`, `plain`, `empty` and
+/// `kubenest`.
 pub(crate) struct Sample {
     folder: TempDir,
 }
@@ -60,14 +90,19 @@ impl Sample {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        let members = r#"members = ["operator", "endless", "plain", "empty", "kubenest"]"#;
+        let members =
+            r#"members = ["operator", "endless", "making", "plain", "empty", "kubenest"]"#;
         write(
             "Cargo.toml",
             &format!("[workspace]\nresolver = \"3\"\n{members}\n"),
         );
-        for name in ["operator", "endless", "plain", "empty", "kubenest"] {
+        for name in [
+            "operator", "endless", "making", "plain", "empty", "kubenest",
+        ] {
             let uses = match name {
-                "operator" | "endless" => "[dev-dependencies]\nempty = { path = \"../empty\" }\n",
+                "operator" | "endless" | "making" => {
+                    "[dev-dependencies]\nempty = { path = \"../empty\" }\n"
+                }
                 "empty" => "[dependencies]\nkubenest = { path = \"../kubenest\" }\n",
                 _ => "",
             };
@@ -77,8 +112,9 @@ impl Sample {
         }
         write("operator/tests/on_nodes.rs", TESTS);
         write("endless/tests/endless.rs", ENDLESS);
+        write("making/tests/making.rs", MAKING);
         write("operator/src/lib.rs", "#[test]\nfn it_adds() {}\n");
-        write("program", "#!/bin/sh\necho \"$@\" >>\"${0%/*}/asked\"\n");
+        write("program", include_str!("samples/program.sh"));
         let sample = Self { folder };
         fs::set_permissions(sample.kubenest(), Permissions::from_mode(0o755)).unwrap();
         sample
@@ -88,7 +124,8 @@ impl Sample {
         self.folder.path()
     }
 
-    /// A program that only notes in the file `asked` what it is asked for.
+    /// A program that notes in the file `asked` what it is asked for, and tells of preparing what
+    /// is in the file `events`.
     fn kubenest(&self) -> PathBuf {
         self.folder.path().join("program")
     }

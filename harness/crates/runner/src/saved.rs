@@ -3,7 +3,7 @@
 use kubenest_protocol::Phase;
 use serde::Serialize;
 
-use crate::report::TestReport;
+use crate::test_report::TestReport;
 
 /// One suite's failure, in seconds since the boot began.
 #[derive(Debug, PartialEq, Serialize)]
@@ -49,7 +49,7 @@ fn fold(one: Option<f64>, other: Option<f64>, of: fn(f64, f64) -> f64) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::results;
+    use crate::test_report::tests::results;
 
     #[test]
     fn the_slowest_refusal_stands_beside_the_soonest_failure() {

@@ -4,7 +4,7 @@ use kubenest_protocol::{Verdict, exit};
 use serde::Serialize;
 
 use crate::package::Side;
-use crate::report::TestReport;
+use crate::test_report::TestReport;
 
 /// How many tests ended how.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,7 +86,7 @@ pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::results;
+    use crate::test_report::tests::results;
 
     #[test]
     fn a_broken_set_up_outranks_a_failure() {

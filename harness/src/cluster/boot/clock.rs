@@ -1,8 +1,9 @@
 //! The time that each phase of a boot takes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kubenest_evidence::Subject;
+use kubenest_forge::making;
 
 use crate::cluster::Phase;
 
@@ -10,15 +11,21 @@ use crate::cluster::Phase;
 pub(super) struct Clock {
     pub(super) phases: Vec<Phase>,
     start: Instant,
+    /// When the phase began, what this process had spent without a slot; likewise when the boot did.
+    unprepared: Duration,
+    unprepared_at_first: Duration,
     /// Also receives each phase that ends.
     subject: Option<Subject>,
 }
 
 impl Clock {
     pub(super) fn start() -> Self {
+        let unprepared = making::time_without_slot();
         Self {
             phases: Vec::new(),
             start: Instant::now(),
+            unprepared,
+            unprepared_at_first: unprepared,
             subject: None,
         }
     }
@@ -43,9 +50,19 @@ impl Clock {
         }
     }
 
+    /// What was spent since its start on making what nobody had prepared, in which no phase counts
+    /// it.
+    pub(super) fn unprepared(&self) -> Duration {
+        self.unprepared - self.unprepared_at_first
+    }
+
     /// Ends the step of this name; the next one starts now.
     pub(super) fn lap(&mut self, name: &str) {
-        let seconds = self.start.elapsed().as_secs_f64();
+        let unprepared = making::time_without_slot();
+        let took = self.start.elapsed();
+        let took = took.saturating_sub(unprepared.saturating_sub(self.unprepared));
+        self.unprepared = unprepared;
+        let seconds = took.as_secs_f64();
         tracing::debug!("{name}: {seconds:.2} s");
         let phase = Phase {
             name: name.into(),

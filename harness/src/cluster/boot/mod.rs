@@ -49,6 +49,8 @@ async fn run(spec: ClusterSpec) -> Result<Cluster> {
         site,
         image,
     } = planning::plan(&spec, &mut clock).await?;
+    // What nobody had prepared was made before the boot, so to speak.
+    let started = started + clock.unprepared();
     progress!(
         "booting cluster '{}' ({}, {} nodes)",
         site.name,

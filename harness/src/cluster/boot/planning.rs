@@ -42,7 +42,10 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJo
     let stack = pairs::judge_plan(&plan, &recipe, docker).await?;
     clock.lap("engine");
 
-    let image = NodeImage::ensure(docker, &recipe).await?;
+    let image = match spec.recipe {
+        Some(_) => NodeImage::ensure(docker, &recipe).await?,
+        None => NodeImage::ensure_default(docker, &recipe).await?,
+    };
     // The labels of a whole image tell more than its name.
     plan.runtime = image.runtime;
     pairs::refuse_runtime(&plan, &image.recipe)?;

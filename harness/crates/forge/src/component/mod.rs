@@ -9,13 +9,22 @@ mod make;
 
 use std::path::{Path, PathBuf};
 
-use crate::package::Package;
+use crate::{
+    durations::timed,
+    making::{self, unprepared_in},
+    names,
+    package::Package,
+};
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Error, Result, store::Store};
 use kubenest_recipe::recipe::{Component, GoBuild, Source};
 
 /// Goes into every key; raised when the same component is laid out differently.
 const FORMAT: &str = "kubenest component 1";
+/// The kind of the entries of components in the cache.
+const KIND: &str = "component";
+/// The kind of the entries of programs that tests run.
+const TOOL: &str = "tool";
 
 /// A component's files in the cache. They belong to the cache: read them, never write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,32 +59,46 @@ impl Built {
 /// Input when the source does not hold the component; set-up when it cannot
 /// be fetched or built; refused when it is not what it was pinned to.
 pub async fn provide(component: &Component) -> Result<Built> {
+    making::note(&names::component(component));
+    part(component).await
+}
+
+/// As [`provide`], of what somebody asked for that it is a part of.
+pub(crate) async fn part(component: &Component) -> Result<Built> {
     provide_in(&Store::default_cache(), component).await
 }
 
+/// Whether the cache has a component.
+pub(crate) fn is_made(store: &Store, component: &Component) -> Result<bool> {
+    let (key, _) = key_and_hash(component);
+    Ok(store.get(KIND, &key)?.is_some())
+}
+
+/// Whether the cache has the programs of a Go module.
+pub(crate) fn has_programs(store: &Store, build: &GoBuild) -> Result<bool> {
+    Ok(store.get(TOOL, &programs_key(build))?.is_some())
+}
+
 async fn provide_in(store: &Store, component: &Component) -> Result<Built> {
-    let Component { role, source, .. } = component;
-    // One source is made once for all its roles: a daemon and its shim are one build.
-    let kind = if role.is_os() {
-        role.name()
-    } else {
-        "programs"
-    };
-    let arch = std::env::consts::ARCH;
-    let hash = sha256_hex(format!("{FORMAT}\n{arch}\n{kind}\n{}", source.hash()).as_bytes());
-    let label = label(component);
-    let key = format!("{label}-{}", &hash[..16]);
+    let role = component.role;
+    let (key, hash) = key_and_hash(component);
+    let label = names::label(component);
     let lacking =
         |missing| Error::input(format!("{label} does not hold {}", role.name())).because(missing);
-    let entry = store
-        .entry("component", &key, async |dir| {
-            make::component(&label, component, dir).await?;
-            // Before it is kept: what is asked for later may be another role.
-            layout::check(&dir.join(role.name()), *role).map_err(lacking)
-        })
-        .await?;
+    let entry = match store.get(KIND, &key)? {
+        Some(entry) => entry,
+        None => {
+            let name = names::component(component);
+            let entry = store.entry(KIND, &key, async |dir| {
+                timed(&name, make::component(&label, component, dir)).await?;
+                // Before it is kept: what is asked for later may be another role.
+                layout::check(&dir.join(role.name()), role).map_err(lacking)
+            });
+            unprepared_in(store, &name, entry).await?
+        }
+    };
     let dir = entry.join(role.name());
-    layout::check(&dir, *role).map_err(lacking)?;
+    layout::check(&dir, role).map_err(lacking)?;
     let hash = sha256_hex(format!("{} {hash}", role.name()).as_bytes());
     Ok(Built {
         files: dir.join(layout::NODE),
@@ -84,37 +107,48 @@ async fn provide_in(store: &Store, component: &Component) -> Result<Built> {
     })
 }
 
+/// The name of a component's entry in the cache, and the hash of what it is made of.
+pub(crate) fn key_and_hash(component: &Component) -> (String, String) {
+    // One source is made once for all its roles: a daemon and its shim are one build.
+    let kind = if component.role.is_os() {
+        component.role.name()
+    } else {
+        "programs"
+    };
+    let (arch, source) = (std::env::consts::ARCH, component.source.hash());
+    let hash = sha256_hex(format!("{FORMAT}\n{arch}\n{kind}\n{source}").as_bytes());
+    let key = format!("{}-{}", names::label(component), &hash[..16]);
+    (key, hash)
+}
+
 /// The folder with the programs of a Go module, which are built if they are not in the cache.
 ///
 /// # Errors
 /// They are not in the cache and cannot be built.
 pub async fn programs(store: &Store, build: &GoBuild) -> Result<PathBuf> {
-    // Another tag or stamp makes other programs of the same release.
-    let key = format!("{}-{}", build.name(), &Source::Go(*build).hash()[..16]);
-    let make = async |dir: &Path| make::programs(build, dir).await;
-    store.entry("tool", &key, make).await
+    making::note(&names::build(build));
+    programs_of_part(store, build).await
+}
+
+/// As [`programs`], of what somebody asked for that they are a part of.
+pub(crate) async fn programs_of_part(store: &Store, build: &GoBuild) -> Result<PathBuf> {
+    let name = names::build(build);
+    let key = programs_key(build);
+    if let Some(entry) = store.get(TOOL, &key)? {
+        return Ok(entry);
+    }
+    let make = async |dir: &Path| timed(&name, make::programs(build, dir)).await;
+    unprepared_in(store, &name, store.entry(TOOL, &key, make)).await
+}
+
+/// Another tag or stamp makes other programs of the same release.
+fn programs_key(build: &GoBuild) -> String {
+    format!("{}-{}", build.name(), &Source::Go(*build).hash()[..16])
 }
 
 /// Fetches these packages of a suite of Debian and unpacks them into a folder.
 pub(crate) async fn fetch_packages(suite: &str, packages: &[Package], dir: &Path) -> Result<()> {
     make::packages(suite, packages, dir).await
-}
-
-/// A name for people who look into the cache.
-fn label(component: &Component) -> String {
-    match &component.source {
-        Source::Go(build) => build.name().to_owned(),
-        Source::Debian { suite, .. } if component.role.is_os() => {
-            format!("{}-{suite}", component.role.name())
-        }
-        Source::Debian {
-            packages, version, ..
-        } => {
-            format!("{}-{}", packages[0], version.as_deref().unwrap_or_default())
-        }
-        Source::Archive { .. } => format!("archive-{}", component.role.name()),
-        Source::Folder { .. } => format!("folder-{}", component.role.name()),
-    }
 }
 
 #[cfg(test)]

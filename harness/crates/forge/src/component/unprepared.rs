@@ -28,8 +28,8 @@ fn not_prepared(what: &str) -> Error {
         "{what} is not in the cache, and this test was compiled without what makes it"
     ))
     .cure(
-        "prepare it once with the program `kubenest`: `kubenest image build RECIPE` and \
-         `kubenest engine start`; or let tests make it: the feature `build` of the crate kubenest",
+        "prepare it once with the program `kubenest`: `kubenest prepare NEED`, which has `--list`; \
+         or let tests make it: the feature `build` of the crate kubenest",
     )
 }
 

@@ -32,6 +32,10 @@ pub use self::{
     find::{embedded, find},
     health::Versions,
 };
+pub(crate) use self::{
+    find::{is_shared, named, release_of_settings},
+    packages::PACKAGES,
+};
 use self::{layout::Layout, packages::Binaries};
 use kubenest_base::{
     Context, Error, Result,
@@ -42,6 +46,7 @@ use kubenest_base::{
     store::Store,
     wait::{self, Probe},
 };
+use kubenest_recipe::recipe::GoBuild;
 
 /// Longest start of a daemon until it answers; one that ends is seen at once.
 const START: Duration = Duration::from_secs(180);
@@ -96,6 +101,21 @@ pub struct Engine {
 /// The packages cannot be fetched.
 pub async fn cli() -> Result<PathBuf> {
     Ok(packages::unpack(&Store::default_cache()).await?.cli())
+}
+
+/// Whether the cache has the packages of all engines.
+pub(crate) fn has_packages() -> Result<bool> {
+    packages::are_unpacked(&Store::default_cache())
+}
+
+/// Fetches the packages of all engines.
+pub(crate) async fn fetch_packages() -> Result<()> {
+    packages::unpack(&Store::default_cache()).await.map(drop)
+}
+
+/// The Go module that an engine of this release is built of, if it is.
+pub(crate) fn built_of(release: EngineRelease) -> Result<Option<GoBuild>> {
+    packages::built(release)
 }
 
 impl EngineAddress {

@@ -11,7 +11,7 @@ use kubenest_base::digest::sha256_hex;
 use serde::Deserialize;
 
 use super::layout::Layout;
-use crate::{component, package::Package};
+use crate::{component, durations::timed, making::unprepared_in, package::Package};
 use kubenest_base::{
     Context, Error, Result,
     process::Command,
@@ -21,6 +21,11 @@ use kubenest_base::{
 use kubenest_recipe::recipe::GoBuild;
 
 const PINNED: &str = include_str!("../../data/engine.yaml");
+
+/// The kind of the packages' entry in the cache.
+const KIND: &str = "engine-packages";
+/// The packages of all engines, by name.
+pub(crate) const PACKAGES: &str = "engine embedded";
 
 /// Commands of the `iptables` package that Debian links by update-alternatives.
 const TABLES: [&str; 6] = [
@@ -70,20 +75,33 @@ pub(super) struct Tools {
 /// What the packages and their content take at most.
 const UNPACKED_BYTES: u64 = 1 << 30;
 
+/// The Go module that an engine of this release is built of, if it is.
+pub(super) fn built(release: EngineRelease) -> Result<Option<GoBuild>> {
+    let Built { go, version } = pinned()?.built;
+    match release {
+        EngineRelease::Docker26 => Ok(None),
+        EngineRelease::Docker29 => GoBuild::find(&go, &version).map(Some),
+    }
+}
+
+/// Whether the store has the packages of all engines.
+pub(super) fn are_unpacked(store: &Store) -> Result<bool> {
+    Ok(store.get(KIND, &key()?)?.is_some())
+}
+
 /// All programs of an engine of this release, made if they are not in the store.
 pub(super) async fn provide(store: &Store, release: EngineRelease) -> Result<Binaries> {
     let packages = unpack(store).await?;
-    match release {
-        EngineRelease::Docker26 => Ok(packages),
-        EngineRelease::Docker29 => {
-            let Built { go, version } = pinned()?.built;
-            let built = component::programs(store, &GoBuild::find(&go, &version)?).await?;
-            Ok(Binaries {
-                built: Some(built),
-                ..packages
-            })
-        }
-    }
+    let built = match built(release)? {
+        Some(build) => Some(component::programs_of_part(store, &build).await?),
+        None => None,
+    };
+    Ok(Binaries { built, ..packages })
+}
+
+fn key() -> Result<String> {
+    let sum = sha256_hex(PINNED.as_bytes());
+    Ok(format!("docker-{}-{}", pinned()?.version, &sum[..8]))
 }
 
 fn pinned() -> Result<Pins> {
@@ -92,17 +110,19 @@ fn pinned() -> Result<Pins> {
 
 /// The packages' programs, which is all that is needed but to start a later release.
 pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
-    let pinned = pinned()?;
-    let sum = sha256_hex(PINNED.as_bytes());
-    let key = format!("docker-{}-{}", pinned.version, &sum[..8]);
-    let root = store
-        .entry("engine-packages", &key, async |dir| {
-            store.require_free(UNPACKED_BYTES, "the embedded Docker engine")?;
-            for (suite, packages) in &pinned.suites {
-                component::fetch_packages(suite, packages, dir).await?;
-            }
-            Ok(())
-        })
+    let key = key()?;
+    if let Some(root) = store.get(KIND, &key)? {
+        return Ok(Binaries { root, built: None });
+    }
+    let fetch = async |dir: &Path| {
+        store.require_free(UNPACKED_BYTES, "the embedded Docker engine")?;
+        for (suite, packages) in &pinned()?.suites {
+            component::fetch_packages(suite, packages, dir).await?;
+        }
+        Ok(())
+    };
+    let fetch = async |dir: &Path| timed(PACKAGES, fetch(dir)).await;
+    let root = unprepared_in(store, PACKAGES, store.entry(KIND, &key, fetch))
         .await
         .map_err(|error| {
             let usual = "start a Docker engine and set DOCKER_HOST, or see the cause";

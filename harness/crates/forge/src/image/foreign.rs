@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{NodeImage, VERSIONS};
+use crate::{durations::timed, names};
 use kubenest_base::{Error, Result, progress};
 use kubenest_docker::Docker;
 use kubenest_node::node::Runtime;
@@ -34,7 +35,7 @@ pub(super) async fn ensure(
 ) -> Result<NodeImage> {
     let reference = image.to_string();
     if docker.image(&reference).await?.is_none() {
-        pull(docker, image).await?;
+        timed(&names::image(recipe), pull(docker, image)).await?;
     }
     let found = docker.image(&reference).await?.ok_or_else(|| {
         Error::not_found(format!("the engine has no '{reference}' after pulling it"))

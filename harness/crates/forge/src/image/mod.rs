@@ -31,7 +31,7 @@ pub use self::{
     rootfs::{NETWORK, NETWORK_SCRIPT},
     small::SmallImage,
 };
-use crate::component;
+use crate::{component, durations::timed, engine, making, names};
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Result, lock::FileLock, progress, settings::settings, store::Store};
 use kubenest_docker::{ContainerSpec, Docker, Labels, labels};
@@ -75,12 +75,38 @@ impl NodeImage {
     /// # Errors
     /// A component cannot be had or built, or the engine refuses the image.
     pub async fn ensure(docker: &Docker, recipe: &Recipe) -> Result<Self> {
-        match &recipe.content {
-            Content::Image(image) => foreign::ensure(docker, recipe, image).await,
-            Content::Parts(parts) => ours(docker, recipe, parts)
-                .await
-                .with_context(|| format!("node image of recipe '{}'", recipe.name)),
+        let name = names::node(recipe, engine::named(docker)?);
+        making::note(&name);
+        Self::provide(docker, recipe, &name).await
+    }
+
+    /// As [`ensure`](Self::ensure), of the recipe that [`default_recipe`] gave.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure).
+    pub async fn ensure_default(docker: &Docker, recipe: &Recipe) -> Result<Self> {
+        // The settings may name another node by the next run.
+        let name = names::default_node(engine::named(docker)?);
+        making::note(&name);
+        Self::provide(docker, recipe, &name).await
+    }
+
+    /// Makes the image, which whoever needs it knows by this name.
+    async fn provide(docker: &Docker, recipe: &Recipe, name: &str) -> Result<Self> {
+        let made = async {
+            match &recipe.content {
+                Content::Image(image) => foreign::ensure(docker, recipe, image).await,
+                Content::Parts(parts) => ours(docker, recipe, parts)
+                    .await
+                    .with_context(|| format!("node image of recipe '{}'", recipe.name)),
+            }
+        };
+        let is_there = docker.image(&Self::reference_of(recipe)).await?.is_some();
+        // Filling an engine of its own is what a test does, and not a preparation for it.
+        if is_there || !engine::is_shared(docker)? {
+            return Box::pin(made).await;
         }
+        making::unprepared(name, made).await
     }
 
     /// The image of a recipe's parts, whether the engine has it or not.
@@ -175,7 +201,8 @@ async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeIma
     }
     let start = Instant::now();
     progress!("building node image {} ({reference})", recipe.name);
-    build(docker, recipe, parts, reference).await?;
+    let build = build(docker, recipe, parts, reference);
+    timed(&names::image(recipe), build).await?;
     progress!(
         "built node image {} in {:.1} s",
         recipe.name,
@@ -232,7 +259,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
 async fn base_layers(store: &Store, parts: &Parts) -> Result<Vec<Layer>> {
     let mut layers = Vec::new();
     for part in parts.layered() {
-        let built = component::provide(part).await?;
+        let built = component::part(part).await?;
         let key = format!("{}-{}", part.role.name(), &built.hash[..16]);
         let layer = Layer::cached(store, &key, async |layer| match part.role.is_os() {
             true => layer.archive(&built.rootfs(), |path| Some(path.to_owned())),

@@ -21,19 +21,11 @@ impl NodeImage {
             return Ok(None);
         };
         let image = Self::of_parts(recipe, parts);
+        if !Self::is_in_registry(docker, registry, recipe).await? {
+            return Ok(None);
+        }
         let (repository, tag) = remote(registry, &image.reference)?;
         let remote = format!("{repository}:{tag}");
-        match docker.in_registry(&remote, ANSWER).await {
-            Ok(true) => {}
-            Ok(false) => {
-                progress!("{registry} has no node image {} ({tag})", recipe.name);
-                return Ok(None);
-            }
-            Err(error) => {
-                tracing::warn!("goes on without registry '{registry}': {}", error.report());
-                return Ok(None);
-            }
-        }
         progress!("pulling node image {} from {registry}", recipe.name);
         docker.pull(&remote).await?;
         let pulled = docker.image(&remote).await?;
@@ -50,6 +42,33 @@ impl NodeImage {
             recipe.name
         ))
         .cure("remove it from the registry, or unset KUBENEST_REGISTRY"))
+    }
+
+    /// Whether a registry has the node image of a recipe; no, when it does not answer.
+    ///
+    /// # Errors
+    /// The address is no registry's.
+    pub(crate) async fn is_in_registry(
+        docker: &Docker,
+        registry: &str,
+        recipe: &Recipe,
+    ) -> Result<bool> {
+        let Content::Parts(parts) = &recipe.content else {
+            return Ok(false);
+        };
+        let image = Self::of_parts(recipe, parts);
+        let (repository, tag) = remote(registry, &image.reference)?;
+        let asked = docker
+            .in_registry(&format!("{repository}:{tag}"), ANSWER)
+            .await;
+        match &asked {
+            Ok(true) => {}
+            Ok(false) => progress!("{registry} has no node image {} ({tag})", recipe.name),
+            Err(error) => {
+                tracing::warn!("goes on without registry '{registry}': {}", error.report());
+            }
+        }
+        Ok(asked.unwrap_or(false))
     }
 
     /// Puts a node image that was built here into a registry, `host:port/path`, and returns

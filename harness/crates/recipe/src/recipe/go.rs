@@ -40,10 +40,7 @@ impl GoBuild {
     /// # Errors
     /// Input when there is none; the cure lists the known ones.
     pub fn find(module: &str, version: &str) -> Result<Self> {
-        let found = BUILDS
-            .iter()
-            .find(|(_, build)| build.module == module && build.version == version)
-            .map(|(folder, build)| Self { folder, build });
+        let found = Self::all().find(|go| go.build.module == module && go.build.version == version);
         found.ok_or_else(|| {
             let known: Vec<_> = BUILDS
                 .values()
@@ -54,6 +51,11 @@ impl GoBuild {
                 known.join(", ")
             ))
         })
+    }
+
+    /// All that are kept, by name.
+    pub fn all() -> impl Iterator<Item = Self> {
+        BUILDS.iter().map(|(folder, build)| Self { folder, build })
     }
 
     /// The folder's name, such as `containerd-2.0.2`.

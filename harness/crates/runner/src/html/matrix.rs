@@ -11,7 +11,7 @@ use kubenest_protocol::Verdict;
 use super::{name, row_id, text};
 use crate::failure::{below_side, word};
 use crate::package::{Side, side_name};
-use crate::report::TestReport;
+use crate::test_report::TestReport;
 
 /// How many versions of a suite have a column.
 const COLUMNS: usize = 12;
@@ -267,7 +267,7 @@ impl<'a> State<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::results;
+    use crate::test_report::tests::results;
 
     fn test(name: &str, verdict: Verdict, versions: &[(&str, &str)]) -> TestReport {
         let side = name.split("::").next().unwrap_or_default();

@@ -4,6 +4,8 @@
 //! cannot become part of the page.
 
 mod matrix;
+mod preparing;
+mod span;
 mod table;
 mod timeline;
 
@@ -14,8 +16,9 @@ use kubenest_protocol::{Phase, exit};
 
 use crate::failure;
 use crate::log::tail;
-use crate::report::{Report, TestReport, printable};
+use crate::report::Report;
 use crate::run_dir::RunDir;
+use crate::test_report::{TestReport, printable};
 
 /// The look of the bundles' pages; a file, since the runner does not link the crate that writes those.
 const LOOK: &str = include_str!("../../../evidence/src/page/web/look.css");
@@ -58,6 +61,11 @@ pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
             page,
             "<p class=\"message\">Nothing ran: no test of {asked}.</p>"
         );
+    }
+    for test in &report.tests {
+        if let Some(told) = crate::unprepared::sentence(test) {
+            let _ = writeln!(page, "<p class=\"quiet\">{}.</p>", text(&told));
+        }
     }
     page.push_str(&matrix::section(&report.tests));
     page.push_str(&timeline::section(report));
@@ -102,6 +110,11 @@ fn header(report: &Report) -> String {
     let counts: Vec<_> = counts
         .map(|(word, count)| format!("{count} {word}"))
         .collect();
+    let prepared: f64 = report.preparing.iter().map(|one| one.seconds).sum();
+    let prepared = match prepared > 0.0 {
+        true => format!(", prepared in {}", duration(prepared)),
+        false => String::new(),
+    };
     let class = if report.exit_code == exit::OK {
         "good"
     } else {
@@ -114,7 +127,7 @@ fn header(report: &Report) -> String {
     format!(
         "<header>\n<p><span class=\"badge {class}\">{}</span> \
          <time datetime=\"{}\">{} UTC</time></p>\n<h1>Run {}</h1>\n\
-         <p class=\"quiet\">{} in {} · exit {} · \
+         <p class=\"quiet\">{} in {}{prepared} · exit {} · \
          {red}<a href=\"report.json\">report.json</a> · \
          <a href=\"junit.xml\">junit.xml</a></p>\n</header>\n",
         outcome(report),
@@ -268,7 +281,7 @@ fn name(name: &str) -> String {
 fn legend() -> String {
     let one = |phase: Phase| {
         let name = match phase {
-            Phase::Image => "preparing (image)",
+            Phase::Image => "having the image",
             phase => phase.name(),
         };
         format!("<span class=\"key {phase}\"></span>{name}")

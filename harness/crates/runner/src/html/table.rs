@@ -7,7 +7,7 @@ use kubenest_protocol::Verdict;
 
 use super::{PHASES, legend, link, name, row_id, text};
 use crate::failure::{below_side, word};
-use crate::report::TestReport;
+use crate::test_report::TestReport;
 
 /// Every test. What a test expected and observed stands below its name, so that the name has the
 /// width.

@@ -7,9 +7,12 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use super::{PHASES, duration, legend, row_id, text};
+use super::span::{Span, TRACK, axis, begin_lane};
+use super::{PHASES, duration, legend, preparing, row_id, text};
 use crate::failure::{below_side, word};
-use crate::report::{Report, TestReport};
+use crate::making::Preparation;
+use crate::report::Report;
+use crate::test_report::TestReport;
 
 /// How many lanes are drawn.
 const LANES: usize = 64;
@@ -17,38 +20,45 @@ const LANES: usize = 64;
 const NAMED: f64 = 4.0;
 /// The least percentage of the width at which a bar has parts.
 const PARTED: f64 = 0.4;
-/// Where a bar is in its lane.
-const TRACK: &str = "y=\"16\" height=\"14\"";
-/// At most so many times are marked.
-const TICKS: f64 = 8.0;
-/// Seconds from one mark to the next.
-const STEPS: [u32; 14] = [
-    1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
-];
 
-/// A test and its place in the report.
-type Placed<'a> = (usize, &'a TestReport);
+/// What is drawn of one machine.
+#[derive(Default)]
+struct Machine<'a> {
+    slots: BTreeMap<usize, Vec<Bar<'a>>>,
+    tests: Vec<&'a TestReport>,
+    preparing: Vec<&'a Preparation>,
+}
 
 /// A chart for each machine that ran tests: their clocks and days may differ.
 pub(super) fn section(report: &Report) -> String {
-    let mut machines: BTreeMap<&Path, BTreeMap<usize, Vec<Placed<'_>>>> = BTreeMap::new();
+    let mut machines: BTreeMap<&Path, Machine<'_>> = BTreeMap::new();
     for (at, test) in report.tests.iter().enumerate() {
-        let slots = machines.entry(folder(test)).or_default();
-        slots.entry(test.slot).or_default().push((at, test));
+        let machine = machines.entry(folder(test)).or_default();
+        machine.tests.push(test);
+        for (slot, bar) in bars(at, test) {
+            machine.slots.entry(slot).or_default().push(bar);
+        }
+    }
+    for preparing in &report.preparing {
+        if let Some(machine) = machines.get_mut(preparing.folder.as_path()) {
+            machine.preparing.push(preparing);
+        }
     }
     if machines.is_empty() {
         return String::new();
     }
     let mut page = String::from("<section>\n<h2>Time line</h2>\n");
     let several = machines.len() > 1;
-    let slots: usize = machines.values().map(BTreeMap::len).sum();
+    let slots: usize = machines.values().map(|machine| machine.slots.len()).sum();
     let more = slots.saturating_sub(LANES);
     let mut left = LANES;
-    for (folder, mut slots) in machines {
+    for (folder, mut machine) in machines {
         if left == 0 {
             break;
         }
-        let mut span = Span::of(slots.values().flatten().map(|(_, test)| *test));
+        let mut span = Span::of(machine.tests.iter().copied());
+        let stints = machine.slots.values().flatten();
+        stints.for_each(|bar| span.widen(bar.started, bar.seconds));
         if several {
             let folder = match folder.as_os_str().is_empty() {
                 true => report.run.clone(),
@@ -58,12 +68,16 @@ pub(super) fn section(report: &Report) -> String {
         } else {
             span.widen(report.started, report.seconds);
         }
-        page.push_str("<div class=\"timeline\">\n");
-        for (slot, tests) in slots.iter_mut().take(left) {
-            tests.sort_by_key(|(_, test)| test.started);
-            page.push_str(&lane(*slot, tests, &span));
+        for preparing in &machine.preparing {
+            span.widen(preparing.started, preparing.seconds);
         }
-        left = left.saturating_sub(slots.len());
+        page.push_str("<div class=\"timeline\">\n");
+        page.push_str(&preparing::lanes(&machine.preparing, &machine.tests, &span));
+        for (slot, bars) in machine.slots.iter_mut().take(left) {
+            bars.sort_by_key(|bar| bar.started);
+            page.push_str(&lane(*slot, bars, &span));
+        }
+        left = left.saturating_sub(machine.slots.len());
         page.push_str(&axis(&span));
         page.push_str("</div>\n");
     }
@@ -87,96 +101,81 @@ fn folder(test: &TestReport) -> &Path {
     log.ancestors().nth(3).unwrap_or(Path::new(""))
 }
 
-/// The time that a chart is about.
-struct Span {
-    start: DateTime<Utc>,
+/// A time in which a test had a slot.
+#[derive(Clone, Copy)]
+struct Bar<'a> {
+    /// The test's place in the report.
+    at: usize,
+    test: &'a TestReport,
+    started: DateTime<Utc>,
     seconds: f64,
+    /// It ended in this one.
+    is_last: bool,
 }
 
-impl Span {
-    fn of<'a>(mut tests: impl Iterator<Item = &'a TestReport>) -> Self {
-        let first = tests.next();
-        let mut span = Self {
-            start: first.map(|test| test.started).unwrap_or_default(),
-            seconds: first.map_or(1.0, |test| test.seconds.max(1.0)),
+/// The times of a test, each with its slot.
+fn bars(at: usize, test: &TestReport) -> Vec<(usize, Bar<'_>)> {
+    let whole = Bar {
+        at,
+        test,
+        started: test.started,
+        seconds: test.seconds,
+        is_last: true,
+    };
+    if test.stints.is_empty() {
+        return vec![(test.slot, whole)];
+    }
+    let last = test.stints.len() - 1;
+    let stints = test.stints.iter().enumerate().map(|(number, stint)| {
+        let bar = Bar {
+            started: stint.started,
+            seconds: stint.seconds,
+            is_last: number == last,
+            ..whole
         };
-        tests.for_each(|test| span.widen(test.started, test.seconds));
-        span
-    }
-
-    /// Takes in what began then and took so long.
-    fn widen(&mut self, start: DateTime<Utc>, seconds: f64) {
-        let end = self.seconds.max(self.at(start) + seconds);
-        let earlier = self.at(start).min(0.0);
-        self.start = self.start.min(start);
-        self.seconds = end - earlier;
-    }
-
-    /// Seconds from the start.
-    fn at(&self, time: DateTime<Utc>) -> f64 {
-        let since = time - self.start;
-        since.num_milliseconds() as f64 / 1000.0
-    }
-
-    fn percent(&self, seconds: f64) -> f64 {
-        (seconds / self.seconds * 100.0).clamp(0.0, 100.0)
-    }
-
-    fn step(&self) -> u32 {
-        let wide = |step: &u32| self.seconds / f64::from(*step) <= TICKS;
-        let longer = || (self.seconds / TICKS / 3600.0).ceil() as u32 * 3600;
-        STEPS.into_iter().find(wide).unwrap_or_else(longer)
-    }
-
-    /// The seconds that are marked, the start among them.
-    fn ticks(&self) -> impl Iterator<Item = u32> {
-        let step = self.step();
-        let last = (self.seconds / f64::from(step)).floor() as u32;
-        (0..=last.min(TICKS as u32)).map(move |tick| tick * step)
-    }
+        (stint.slot, bar)
+    });
+    stints.collect()
 }
 
-fn lane(slot: usize, tests: &[Placed<'_>], span: &Span) -> String {
-    let count = match tests.len() {
+fn lane(slot: usize, bars: &[Bar<'_>], span: &Span) -> String {
+    let tests = bars.iter().filter(|bar| bar.is_last).count();
+    let count = match tests {
         1 => "1 test".to_owned(),
         count => format!("{count} tests"),
     };
-    let mut lane = format!(
-        "<div class=\"slot\">slot {slot}</div><svg class=\"lane\" role=\"group\" \
-         aria-label=\"slot {slot}: {count} in {}\">",
-        duration(span.seconds)
-    );
-    for tick in span.ticks() {
-        let x = span.percent(tick.into());
-        let _ = write!(lane, "<line x1=\"{x:.2}%\" x2=\"{x:.2}%\" y2=\"100%\"/>");
-    }
-    for (at, test) in tests {
-        lane.push_str(&bar(*at, test, span));
+    let told = format!("slot {slot}: {count} in {}", duration(span.seconds()));
+    let mut lane = begin_lane(&format!("slot {slot}"), &told, span);
+    for bar in bars {
+        lane.push_str(&draw(bar, span));
     }
     lane + "</svg>\n"
 }
 
 /// One test: its name, where there is room, and below it its time with the parts that are known.
-fn bar(at: usize, test: &TestReport, span: &Span) -> String {
-    let start = span.at(test.started);
-    let (x, width) = (span.percent(start), span.percent(test.seconds));
+fn draw(bar: &Bar<'_>, span: &Span) -> String {
+    let test = bar.test;
+    let start = span.at(bar.started);
+    let (x, width) = (span.percent(start), span.percent(bar.seconds));
     let word = word(test.verdict);
     let from = duration(start);
     let mut told = format!(
         "{word} {}: from {from}, {}",
         test.id(),
-        duration(test.seconds)
+        duration(bar.seconds)
     );
     let phases = test.phase_list();
-    if !phases.is_empty() {
+    if !bar.is_last {
+        told.push_str(", then its slot was another test's");
+    } else if !phases.is_empty() {
         let _ = write!(told, " ({phases})");
     }
     let told = text(&told);
     let class = if test.verdict.is_red() { "bad" } else { "" };
-    let mut bar = format!(
+    let mut drawn = format!(
         "<a href=\"#{}\" aria-label=\"{told}\"><svg class=\"{class}\" x=\"{x:.2}%\" \
          width=\"{:.2}%\"><title>{told}</title>",
-        row_id(at),
+        row_id(bar.at),
         // So much can be seen and pointed at.
         width.max(0.15),
     );
@@ -188,20 +187,20 @@ fn bar(at: usize, test: &TestReport, span: &Span) -> String {
         };
         let name = text(below_side(&test.test, &test.side));
         let _ = write!(
-            bar,
+            drawn,
             "<svg width=\"93%\"><text y=\"11\">{mark}{name}</text></svg>"
         );
     }
-    let _ = write!(bar, "<rect class=\"whole\" {TRACK} width=\"100%\"/>");
-    if width >= PARTED {
-        bar.push_str(&parts(test));
+    let _ = write!(drawn, "<rect class=\"whole\" {TRACK} width=\"100%\"/>");
+    if width >= PARTED && bar.is_last {
+        drawn.push_str(&parts(test, bar.seconds));
     }
-    bar + "</svg></a>"
+    drawn + "</svg></a>"
 }
 
 /// The parts of a test in the order in which they happen. Where several clusters ran side by
 /// side they may come to more than the whole, and are told in proportion.
-fn parts(test: &TestReport) -> String {
+fn parts(test: &TestReport, seconds: f64) -> String {
     let of = |phase| {
         test.phases
             .get(&phase)
@@ -210,7 +209,7 @@ fn parts(test: &TestReport) -> String {
             .max(0.0)
     };
     let sum: f64 = PHASES.into_iter().map(of).sum();
-    let whole = sum.max(test.seconds);
+    let whole = sum.max(seconds);
     let (mut parts, mut left) = (String::new(), 0.0);
     for phase in PHASES {
         let width = of(phase) / whole * 100.0;
@@ -225,42 +224,15 @@ fn parts(test: &TestReport) -> String {
     parts
 }
 
-fn axis(span: &Span) -> String {
-    let mut axis = String::from("<div></div><svg class=\"axis\" aria-hidden=\"true\">");
-    let step = span.step();
-    for tick in span.ticks() {
-        let x = span.percent(tick.into());
-        // The last is not cut off at the edge.
-        let anchor = match x {
-            ..2.0 => "start",
-            95.0.. => "end",
-            _ => "middle",
-        };
-        let _ = write!(
-            axis,
-            "<text x=\"{x:.2}%\" y=\"12\" text-anchor=\"{anchor}\">{}</text>",
-            time(tick, step)
-        );
-    }
-    axis + "</svg>\n"
-}
-
-/// A time in the unit in which the steps are whole.
-fn time(seconds: u32, step: u32) -> String {
-    match step {
-        _ if seconds == 0 => "0".to_owned(),
-        step if step % 60 != 0 => format!("{seconds} s"),
-        step if step % 3600 != 0 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3600),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use kubenest_protocol::{Phase, Verdict};
 
     use super::*;
-    use crate::report::tests::{at, report};
+    use crate::making::{Making, tests::preparation};
+    use crate::report::tests::report;
+    use crate::stay::Stint;
+    use crate::test_report::tests::at;
 
     fn test(slot: usize, started: i64, seconds: f64, verdict: Verdict) -> TestReport {
         TestReport {
@@ -294,6 +266,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_prepared_has_lanes_of_its_own_and_a_test_none_meanwhile() {
+        let mut made = test(1, 0, 12.0, Verdict::Passed);
+        let stint = |slot, second, seconds| Stint {
+            slot,
+            started: at(second),
+            seconds,
+        };
+        made.stints = vec![stint(0, 0, 2.0), stint(1, 32, 10.0)];
+        made.unprepared = vec![Making {
+            name: "kind <0.26.0>".to_owned(),
+            started: at(2),
+            seconds: 30.0,
+            failed: None,
+        }];
+        let mut report = of(vec![made, test(0, 3, 40.0, Verdict::Passed)]);
+        report.preparing = vec![preparation()];
+        insta::assert_snapshot!(section(&report));
+    }
+
+    #[test]
     fn what_ran_on_another_machine_has_a_chart_of_its_own() {
         let mut other = test(0, 90_000, 30.0, Verdict::Passed);
         other.log = "/runs/<b>/logs/image-gc/a.log".to_owned();
@@ -304,23 +296,6 @@ mod tests {
             page.contains("aria-label=\"slot 0: 1 test in 30.0 s\""),
             "{page}"
         );
-    }
-
-    #[test]
-    fn marks_are_few_and_in_a_unit_in_which_they_are_whole() {
-        let marks = |seconds| {
-            let span = Span {
-                start: at(0),
-                seconds,
-            };
-            let ticks: Vec<_> = span.ticks().map(|tick| time(tick, span.step())).collect();
-            ticks.join(", ")
-        };
-        assert_eq!(marks(3.0), "0, 1 s, 2 s, 3 s");
-        assert_eq!(marks(126.75), "0, 20 s, 40 s, 60 s, 80 s, 100 s, 120 s");
-        assert_eq!(marks(1000.0), "0, 5 min, 10 min, 15 min");
-        assert_eq!(marks(20_000.0), "0, 1 h, 2 h, 3 h, 4 h, 5 h");
-        assert_eq!(marks(900_000.0).split(", ").count(), 8);
     }
 
     #[test]

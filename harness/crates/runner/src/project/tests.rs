@@ -20,7 +20,7 @@ fn a_package_is_chosen_by_its_folder_or_its_name() {
     let find = |package: &str| Project::find(Some(&sample.manifest(package)), &offline()).unwrap();
     assert_eq!(names(&find("operator"), &[]).unwrap(), ["operator"]);
     assert_eq!(names(&find("plain"), &["empty"]).unwrap(), ["empty"]);
-    let all = ["empty", "endless", "kubenest", "operator"];
+    let all = ["empty", "endless", "kubenest", "making", "operator"];
     assert_eq!(names(&find("."), &[]).unwrap(), all);
     let below = sample.path().join("operator/src");
     let mut within = find("operator");
@@ -44,7 +44,7 @@ fn one_that_does_not_use_kubenest_is_refused_with_the_cure() {
     assert_eq!(around, names(&project, &["plain"]).unwrap_err());
     insta::assert_snapshot!(
         names(&project, &["oprator"]).unwrap_err(),
-        @r#"there is no package "oprator"; the packages are empty, endless, kubenest, operator, plain"#
+        @r#"there is no package "oprator"; the packages are empty, endless, kubenest, making, operator, plain"#
     );
 }
 

@@ -34,6 +34,7 @@ fn request(root: &Path, package: &str, text: Option<&str>) -> Request {
             }],
             side: None,
         },
+        declares_all: false,
         front: Front {
             again: Box::new(|test| format!("again {}", test.id())),
             clean: "clean",
@@ -95,6 +96,79 @@ fn each_test_ends_with_the_verdict_that_it_left() {
     let again = std::fs::read(latest(&sample).join("report.html")).unwrap();
     assert!(made == again, "report.html differs");
     assert!(latest(&sample).join("junit.xml").is_file());
+}
+
+#[test]
+fn a_test_that_makes_what_nobody_prepared_gives_its_slot_to_another() {
+    let sample = Sample::new();
+    let args = RunArgs {
+        jobs: std::num::NonZeroUsize::new(1),
+        ..RunArgs::default()
+    };
+    let mut request = request(sample.path(), "making", None);
+    for package in &mut request.selection.packages {
+        package.limit = std::time::Duration::from_secs(600);
+    }
+    assert_eq!(run(&request, &args).unwrap(), exit::OK);
+    let report = report_of(&sample);
+    let making = &report["tests"][0];
+    assert_eq!(making["unprepared"][0]["name"], "kind 9");
+    let preparing = making["unprepared"][0]["seconds"].as_f64().unwrap();
+    assert_eq!(making["phases"]["preparing"], preparing);
+    assert_eq!(making["stints"].as_array().unwrap().len(), 2);
+    let stints = making["stints"].as_array().unwrap().iter();
+    let stints: f64 = stints.map(|stint| stint["seconds"].as_f64().unwrap()).sum();
+    let own = making["seconds"].as_f64().unwrap();
+    assert!(
+        (own - stints).abs() < 0.5,
+        "{own} s and {stints} s in slots"
+    );
+    assert!(
+        report["tests"][1].get("stints").is_none(),
+        "it kept its slot"
+    );
+}
+
+#[test]
+fn what_is_prepared_has_its_own_time_in_the_reports() {
+    let sample = Sample::new();
+    let events = sample.path().join("events");
+    let piece = r#"{"name": "kind 9", "how": "Go build", "seconds": 40.0, "measured": false}"#;
+    let plan = format!(
+        r#"{{"event": "plan", "pieces": [{piece}], "seconds": 40.0, "needs": {{}}, "memory": {{"tests": {{}}}}}}"#
+    );
+    let made = r#"{"event": "made", "piece": 0, "seconds": 31.25}"#;
+    let started = r#"{"event": "started", "piece": 0}"#;
+    std::fs::write(&events, format!("{plan}\n{started}\n{made}\n")).unwrap();
+    let run_one = || {
+        let request = request(sample.path(), "operator", Some("it_holds"));
+        run(&request, &RunArgs::default())
+    };
+    assert_eq!(run_one().unwrap(), exit::OK);
+    let report = report_of(&sample);
+    let piece = &report["preparing"][0]["pieces"][0];
+    assert_eq!(
+        (piece["name"].as_str(), piece["seconds"].as_f64()),
+        (Some("kind 9"), Some(31.25))
+    );
+    let junit = std::fs::read_to_string(latest(&sample).join("junit.xml")).unwrap();
+    assert!(junit.contains("kubenest.preparing.seconds"), "{junit}");
+    let asked = std::fs::read_to_string(sample.path().join("asked")).unwrap();
+    assert!(
+        asked.starts_with("prepare --json --for "),
+        "before all else: {asked}"
+    );
+
+    let refused = r#"{"event": "refused", "message": "nothing is named 'x'", "usage": true}"#;
+    std::fs::write(&events, refused).unwrap();
+    let error = run_one().unwrap_err().to_string();
+    assert_eq!(error, "nothing is named 'x'");
+    std::fs::write(&events, refused.replace("true", "false")).unwrap();
+    assert_eq!(
+        run_one().unwrap(),
+        exit::OK,
+        "tests say themselves what they lack"
+    );
 }
 
 #[test]

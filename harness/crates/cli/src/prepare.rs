@@ -1,0 +1,190 @@
+//! `kubenest prepare`: makes what tests need before they run.
+
+use std::{cell::RefCell, fs, future::Future, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Args;
+use kubenest::{ErrorKind, Result};
+use kubenest_base::{Context, settings::settings, store::Store};
+use kubenest_evidence::redact::Redactor;
+use kubenest_forge::prepare::{self, Ended, Preparation};
+use kubenest_protocol::preparing::{DEFAULT, Event, TestNeeds};
+use kubenest_runner::{PreparingView, exit};
+use serde::de::DeserializeOwned;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the view looks whether there is something to say.
+const TICK: Duration = Duration::from_millis(500);
+
+#[derive(Args)]
+pub(crate) struct Prepare {
+    /// What to make: names as `--list` has them [default: the node of specs that name none]
+    #[arg(value_name = "NEED")]
+    needs: Vec<String>,
+    /// Show what can be made
+    #[arg(long)]
+    list: bool,
+    /// Print what happens as JSON, an event a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Make what the tests in this file need, as a runner of tests wrote it
+    #[arg(
+        long = "for",
+        value_name = "FILE",
+        hide = true,
+        conflicts_with = "needs"
+    )]
+    tests: Option<PathBuf>,
+    /// Remember what tests asked for
+    #[arg(long, value_name = "FILE", hide = true, conflicts_with = "needs")]
+    remember: Option<PathBuf>,
+}
+
+pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
+    if prepare.list {
+        print!("{}", list());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(file) = &prepare.remember {
+        prepare::remember(read(file)?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    kubenest_base::parent::watch();
+    let redactor = Redactor::new(settings().redact.as_deref())?;
+    let shown = RefCell::new(Shown {
+        is_json: prepare.json,
+        view: None,
+    });
+    let preparation = match Preparation::of(&prepare.test_needs()?).await {
+        Ok(preparation) => preparation,
+        Err(error) if prepare.json => {
+            let message = redactor.redact(&error.report());
+            let usage = error.kind() == ErrorKind::Input;
+            shown.borrow_mut().take(Event::Refused { message, usage });
+            return Ok(ExitCode::from(if usage {
+                exit::USAGE
+            } else {
+                exit::SETUP_FAILED
+            }));
+        }
+        Err(error) => return Err(error),
+    };
+    shown
+        .borrow_mut()
+        .take(Event::Plan(preparation.plan().clone()));
+    let tell = |mut event| {
+        if let Event::Failed { message, .. } = &mut event {
+            *message = redactor.redact(message);
+        }
+        shown.borrow_mut().take(event);
+    };
+    let ended = ticking(preparation.make(asked_to_end(), tell), || {
+        shown.borrow_mut().tick()
+    });
+    let ended = ended.await;
+    shown.into_inner().end();
+    Ok(ExitCode::from(match ended {
+        Ended::AllMade => exit::OK,
+        Ended::SomeFailed => exit::SETUP_FAILED,
+        Ended::Stopped => {
+            // What was half made is of no use.
+            Store::default_cache().prune_unfinished()?;
+            exit::INTERRUPTED
+        }
+    }))
+}
+
+impl Prepare {
+    fn test_needs(&self) -> Result<TestNeeds> {
+        if let Some(file) = &self.tests {
+            return read(file);
+        }
+        let needs = match self.needs.as_slice() {
+            [] => vec![DEFAULT.to_owned()],
+            needs => needs.to_vec(),
+        };
+        Ok(TestNeeds {
+            tests: [(String::new(), needs)].into(),
+        })
+    }
+}
+
+/// What is shown of what happens.
+struct Shown {
+    is_json: bool,
+    /// For people, once there is something to make.
+    view: Option<PreparingView>,
+}
+
+impl Shown {
+    fn take(&mut self, event: Event) {
+        if self.is_json {
+            let line = serde_json::to_string(&event);
+            println!("{}", line.expect("an event must be plain data"));
+            return;
+        }
+        match (event, &mut self.view) {
+            (Event::Plan(plan), _) if plan.pieces.is_empty() => println!("all of it is there"),
+            (Event::Plan(plan), view) => *view = Some(PreparingView::begin(&plan)),
+            (event, Some(view)) => view.take(&event),
+            (_, None) => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(view) = &mut self.view {
+            view.tick();
+        }
+    }
+
+    fn end(self) {
+        if let Some(view) = self.view {
+            view.end();
+        }
+    }
+}
+
+/// Does the work, and calls `tick` now and then.
+async fn ticking<T>(work: impl Future<Output = T>, mut tick: impl FnMut()) -> T {
+    let mut work = Box::pin(work);
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = ticks.tick() => tick(),
+        }
+    }
+}
+
+/// Ends with the first signal that asks this program to.
+async fn asked_to_end() {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        // Then they end it as they end every program.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+fn read<T: DeserializeOwned>(file: &PathBuf) -> Result<T> {
+    let what = || format!("read '{}'", file.display());
+    let text = fs::read(file).with_context(what)?;
+    serde_json::from_slice(&text).with_context(what)
+}
+
+fn list() -> String {
+    let list = prepare::list();
+    let width = list.iter().map(|(name, _)| name.chars().count()).max();
+    let width = width.unwrap_or_default();
+    let lines = list
+        .iter()
+        .map(|(name, what)| format!("{name:width$}  {what}\n"));
+    lines.collect()
+}

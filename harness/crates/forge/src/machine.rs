@@ -1,0 +1,77 @@
+//! How much this machine can build at a time, in one process and in several.
+
+use kubenest_base::{Result, lock::FileLock, settings::settings};
+
+/// Builds with Go take so much memory each at most, as Kubernetes does.
+const HEAVY_MEMORY: u64 = 4 << 30;
+/// And they use so many cores well.
+const HEAVY_CORES: usize = 4;
+
+/// What pieces are made on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    /// In bytes.
+    pub(crate) memory: u64,
+}
+
+impl Machine {
+    /// This one.
+    pub(crate) fn this() -> Self {
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let available = memory.lines().find_map(|line| {
+            let text = line.strip_prefix("MemAvailable:")?.trim();
+            text.strip_suffix("kB")?.trim().parse::<u64>().ok()
+        });
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: available.unwrap_or_default() << 10,
+        }
+    }
+
+    /// How many pieces are made at a time. What is fetched costs other things than cores, so that
+    /// there is always one beside a build.
+    pub(crate) fn most(self) -> usize {
+        self.cores.max(2)
+    }
+
+    /// How many builds with Go run at a time, each of which uses several cores and much memory.
+    pub(crate) fn most_heavy(self) -> usize {
+        let by_memory = usize::try_from(self.memory / HEAVY_MEMORY).unwrap_or(usize::MAX);
+        (self.cores / HEAVY_CORES).min(by_memory).max(1)
+    }
+}
+
+/// Waits for the turn of a build with Go, in whichever process others build: the builds of all
+/// tests that met what nobody prepared would not fit into this machine.
+pub(crate) async fn turn_to_build() -> Result<FileLock> {
+    let locks = settings().cache.join("locks");
+    let places = (0..Machine::this().most_heavy()).map(|at| locks.join(format!("build-{at}.lock")));
+    let places: Vec<_> = places.collect();
+    for place in &places {
+        if let Some(turn) = FileLock::try_exclusive(place, "a build with Go")? {
+            return Ok(turn);
+        }
+    }
+    let at = std::process::id() as usize % places.len();
+    FileLock::exclusive(&places[at], "a build with Go").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn builds_run_side_by_side_as_far_as_cores_and_memory_go() {
+        let most = |cores, gib: u64| {
+            let memory = gib << 30;
+            let machine = Machine { cores, memory };
+            machine.most_heavy()
+        };
+        assert_eq!(most(2, 64), 1);
+        assert_eq!(most(16, 64), 4);
+        assert_eq!(most(16, 9), 2);
+        assert_eq!(most(16, 1), 1, "one there is always");
+        assert!(Machine::this().memory > 0);
+    }
+}

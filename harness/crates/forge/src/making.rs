@@ -1,0 +1,253 @@
+//! What a test asks for is noted, and while it makes what nobody prepared it holds no slot.
+//!
+//! All of this is for tests that a runner started. Others make what they lack, as ever.
+
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    os::unix::process::parent_id,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kubenest_base::{
+    Result, progress,
+    settings::settings,
+    store::Store,
+    wait::{self, Probe},
+};
+use kubenest_protocol::{Demand, SlotFolder};
+
+/// How long the tests that have all slots may take until one ends.
+const TURN: Duration = Duration::from_secs(3 * 60 * 60);
+
+static ROUNDS: Mutex<Rounds> = Mutex::new(Rounds::new());
+
+/// When this process holds no slot. Pieces that are made at the same time, as those of clusters
+/// that boot together, are one round.
+#[derive(Debug, PartialEq)]
+struct Rounds {
+    /// How many pieces are being made.
+    pieces: usize,
+    /// The last round; they are counted from 1.
+    last: u32,
+    /// When the slot was given up that is not there again.
+    since: Option<Instant>,
+    /// What former rounds took.
+    spent: Duration,
+}
+
+/// Something that is being made by a process without a slot.
+struct Piece {
+    folder: SlotFolder,
+    is_ended: bool,
+}
+
+/// Notes that the test of this process needs what has this name.
+pub fn note(need: &str) {
+    write(need, false);
+}
+
+/// Makes what has this name, which nobody had prepared: meanwhile another test has the slot of
+/// this one. A wait for another process that makes it belongs into `work`.
+///
+/// # Errors
+/// The work's own, or no slot got free for hours.
+pub async fn unprepared<T>(need: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    // Boxed: each future in a future would else double its size, and tests' stacks are small.
+    let work = Box::pin(work);
+    let Some(folder) = slot_folder() else {
+        return work.await;
+    };
+    let piece = Piece::begin(folder, need);
+    let made = work.await;
+    piece.end().await?;
+    made
+}
+
+/// As [`unprepared`], unless the store is a test's own: filling that is what the test does.
+pub(crate) async fn unprepared_in<T>(
+    store: &Store,
+    need: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match store.root() == settings().cache {
+        true => unprepared(need, work).await,
+        false => Box::pin(work).await,
+    }
+}
+
+/// How long this process has held no slot; no part of what its test takes.
+pub fn time_without_slot() -> Duration {
+    rounds().spent_by(Instant::now())
+}
+
+impl Rounds {
+    const fn new() -> Self {
+        Self {
+            pieces: 0,
+            last: 0,
+            since: None,
+            spent: Duration::ZERO,
+        }
+    }
+
+    /// A piece is begun; returns the round, if it begins with that.
+    fn begin(&mut self, now: Instant) -> Option<u32> {
+        self.pieces += 1;
+        if self.pieces > 1 {
+            return None;
+        }
+        self.last += 1;
+        self.since.get_or_insert(now);
+        Some(self.last)
+    }
+
+    /// A piece has ended; returns the round, if it ends with that.
+    fn end(&mut self) -> Option<u32> {
+        self.pieces -= 1;
+        (self.pieces == 0).then_some(self.last)
+    }
+
+    /// There is a slot again, of this round.
+    fn go_on(&mut self, round: u32, now: Instant) {
+        // Else something more is being made by now.
+        if self.pieces == 0 && self.last == round {
+            self.spent = self.spent_by(now);
+            self.since = None;
+        }
+    }
+
+    fn spent_by(&self, now: Instant) -> Duration {
+        self.spent + self.since.map_or(Duration::ZERO, |since| now - since)
+    }
+}
+
+impl Piece {
+    fn begin(folder: SlotFolder, need: &str) -> Self {
+        let begun = rounds().begin(Instant::now());
+        if let Some(round) = begun {
+            // What is made on the way to it is not what the test asked for.
+            write(need, true);
+            progress!("nobody prepared {need}: it is made now, while another test runs");
+            warn(folder.give_up(round, need));
+        }
+        Self {
+            folder,
+            is_ended: false,
+        }
+    }
+
+    /// Waits for a slot, if nothing else is being made.
+    async fn end(mut self) -> Result<()> {
+        self.is_ended = true;
+        let ended = rounds().end();
+        let Some(round) = ended else {
+            return Ok(());
+        };
+        if let Err(error) = self.folder.ask_back(round) {
+            // Nobody would hear it, nor answer.
+            warn(Err(error));
+        } else {
+            let seen = || "other tests have them all".to_owned();
+            let granted = || self.folder.is_granted(round).then_some(());
+            let look = async || Probe::from_option(granted(), seen);
+            wait::until("a slot to go on in", TURN, look).await?;
+        }
+        rounds().go_on(round, Instant::now());
+        Ok(())
+    }
+}
+
+impl Drop for Piece {
+    /// Whoever gave the work up goes on at once.
+    fn drop(&mut self) {
+        if self.is_ended {
+            return;
+        }
+        let ended = rounds().end();
+        if let Some(round) = ended {
+            warn(self.folder.ask_back(round));
+            rounds().go_on(round, Instant::now());
+        }
+    }
+}
+
+fn rounds() -> MutexGuard<'static, Rounds> {
+    ROUNDS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn warn(said: std::io::Result<()>) {
+    if let Err(error) = said {
+        tracing::warn!("cannot speak with the runner of this test: {error}");
+    }
+}
+
+/// Where the runner is spoken to that started this process. A program that a test starts has no
+/// slot of its own to give up.
+fn slot_folder() -> Option<SlotFolder> {
+    let settings = settings();
+    let (runner, _) = settings.parent.as_deref()?.split_once('-')?;
+    let is_ours = runner.parse() == Ok(parent_id());
+    let folder = SlotFolder::of(settings.verdicts.as_deref()?);
+    (is_ours && folder.is_open()).then_some(folder)
+}
+
+fn write(need: &str, made: bool) {
+    static WRITTEN: Mutex<BTreeSet<(String, bool)>> = Mutex::new(BTreeSet::new());
+    let Some(verdicts) = &settings().verdicts else {
+        return;
+    };
+    let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if written.insert((need.to_owned(), made)) {
+        let need = need.to_owned();
+        warn(Demand { need, made }.note(verdicts));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_at_the_same_time_is_one_round() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut rounds = Rounds::new();
+        assert_eq!(rounds.begin(start), Some(1));
+        assert_eq!(rounds.begin(after(1)), None);
+        assert_eq!(rounds.end(), None);
+        assert_eq!(rounds.end(), Some(1));
+        assert_eq!(rounds.spent_by(after(5)), Duration::from_secs(5));
+        rounds.go_on(1, after(6));
+        assert_eq!(rounds.spent_by(after(9)), Duration::from_secs(6));
+        assert_eq!(rounds.begin(after(10)), Some(2));
+        assert_eq!(rounds.spent_by(after(12)), Duration::from_secs(8));
+    }
+
+    #[test]
+    fn a_round_that_begins_before_the_slot_is_there_goes_on_without_one() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut rounds = Rounds::new();
+        rounds.begin(start);
+        assert_eq!(rounds.end(), Some(1));
+        assert_eq!(rounds.begin(after(2)), Some(2));
+        rounds.go_on(1, after(3));
+        assert_eq!(
+            rounds.spent_by(after(4)),
+            Duration::from_secs(4),
+            "all of it"
+        );
+        assert_eq!(rounds.end(), Some(2));
+        rounds.go_on(2, after(5));
+        assert_eq!(rounds.spent_by(after(9)), Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn without_a_runner_what_is_missing_is_made_as_ever() {
+        let made = unprepared("a node image", async { Ok(7) }).await.unwrap();
+        assert_eq!(made, 7);
+        assert_eq!(time_without_slot(), Duration::ZERO);
+    }
+}

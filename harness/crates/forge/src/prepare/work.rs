@@ -1,0 +1,171 @@
+//! Makes the pieces, and tells how that goes on.
+
+use std::{collections::BTreeSet, future::Future, time::Instant};
+
+use kubenest_base::{Error, Result, settings::settings};
+use kubenest_protocol::preparing::{self, Event, Plan, TestNeeds};
+use tokio::task::JoinSet;
+
+use super::{
+    memory,
+    need::Need,
+    pieces::{self, GO, Piece, Pieces, Work},
+    schedule::{Schedule, Task},
+};
+use crate::{
+    component, engine,
+    image::{NodeImage, default_recipe},
+    machine::Machine,
+};
+
+/// What has to be made, planned and not begun.
+pub struct Preparation {
+    pieces: Vec<Piece>,
+    plan: Plan,
+}
+
+/// How making ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// All of it is there.
+    AllMade,
+    /// Something cannot be made.
+    SomeFailed,
+    /// It was to stop.
+    Stopped,
+}
+
+impl Preparation {
+    /// What these tests need and is not there: what is declared for each, narrowed and completed
+    /// by what it asked for in its last run.
+    ///
+    /// # Errors
+    /// A need that is declared means nothing, or there is no engine to look into.
+    pub async fn of(wanted: &TestNeeds) -> Result<Self> {
+        let memory = memory::recall(&settings().cache);
+        let mut plan = Plan::default();
+        let mut texts = BTreeSet::new();
+        for (test, declared) in &wanted.tests {
+            for text in declared {
+                if !plan.needs.contains_key(text) {
+                    let need = Need::parse(text)?;
+                    let names = need.map(|need| need.names()).transpose()?;
+                    plan.needs.insert(text.clone(), names.unwrap_or_default());
+                }
+            }
+            let remembered = memory.tests.get(test);
+            texts.extend(memory::needs_of(declared, remembered));
+            if let Some(remembered) = remembered {
+                plan.memory.tests.insert(test.clone(), remembered.clone());
+            }
+        }
+        let mut pieces = Pieces::new();
+        for text in &texts {
+            // What was asked for once may be gone by now.
+            if let Ok(Some(need)) = Need::parse(text) {
+                pieces.add(&need).await?;
+            }
+        }
+        let pieces = pieces.all;
+        plan.seconds = Schedule::new(tasks(&pieces), Machine::this()).seconds();
+        plan.pieces = pieces.iter().map(told).collect();
+        Ok(Self { pieces, plan })
+    }
+
+    /// What is to be made.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Makes all of it until it is to stop, and tells how that goes on; a piece that fails keeps
+    /// none but those that are made of it from being made.
+    pub async fn make(self, stop: impl Future<Output = ()>, mut tell: impl FnMut(Event)) -> Ended {
+        let mut stop = Box::pin(stop);
+        let mut schedule = Schedule::new(tasks(&self.pieces), Machine::this());
+        let mut work = JoinSet::new();
+        let mut end = Ended::AllMade;
+        loop {
+            while let Some(piece) = schedule.begin() {
+                tell(Event::Started { piece });
+                let making = self.pieces[piece].work.clone();
+                work.spawn(async move {
+                    let begun = Instant::now();
+                    let made = making.run().await;
+                    (piece, begun.elapsed().as_secs_f64(), made)
+                });
+            }
+            let ended = tokio::select! {
+                ended = work.join_next() => ended,
+                () = &mut stop => {
+                    work.shutdown().await;
+                    return Ended::Stopped;
+                }
+            };
+            let Some(ended) = ended else {
+                return end;
+            };
+            let (piece, seconds, made) = ended.expect("making a piece must not panic");
+            let Err(error) = made else {
+                schedule.end(piece);
+                tell(Event::Made { piece, seconds });
+                continue;
+            };
+            end = Ended::SomeFailed;
+            tell(Event::Failed {
+                piece,
+                seconds,
+                message: error.report(),
+            });
+            let name = &self.pieces[piece].name;
+            for piece in schedule.fail(piece) {
+                let lacking = Error::setup(format!("{name}, which it is made of, is not there"));
+                tell(Event::Failed {
+                    piece,
+                    seconds: 0.0,
+                    message: lacking.report(),
+                });
+            }
+        }
+    }
+}
+
+impl Work {
+    async fn run(self) -> Result<()> {
+        match self {
+            Self::Component(component) => component::provide(&component).await.map(drop),
+            Self::Programs(build) => {
+                let store = kubenest_base::store::Store::default_cache();
+                component::programs(&store, &build).await.map(drop)
+            }
+            Self::EnginePackages => engine::fetch_packages().await,
+            Self::Node { recipe, engine } => {
+                let docker = pieces::connect(engine).await?;
+                match recipe {
+                    Some(recipe) => NodeImage::ensure(&docker, &recipe).await.map(drop),
+                    None => {
+                        let recipe = default_recipe(&docker).await?;
+                        NodeImage::ensure_default(&docker, &recipe).await.map(drop)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn tasks(pieces: &[Piece]) -> Vec<Task> {
+    let task = |piece: &Piece| Task {
+        seconds: piece.seconds,
+        is_heavy: piece.how == GO,
+        after: piece.after.clone(),
+    };
+    pieces.iter().map(task).collect()
+}
+
+fn told(piece: &Piece) -> preparing::Piece {
+    preparing::Piece {
+        name: piece.name.clone(),
+        how: piece.how.to_owned(),
+        seconds: piece.seconds,
+        measured: piece.is_measured,
+    }
+}

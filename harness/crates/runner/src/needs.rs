@@ -1,0 +1,114 @@
+//! What a package's manifest says that its tests need: the table `[package.metadata.kubenest]`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::Context;
+use kubenest_protocol::preparing::DEFAULT;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The table's name.
+const TABLE: &str = "kubenest";
+
+/// What the tests of a package need to be there before they run, by the names of
+/// `kubenest prepare --list`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Needs {
+    /// What all of them need.
+    #[serde(default)]
+    needs: Option<Vec<String>>,
+    /// What those need besides whose name, such as `file::module::test`, contains a text.
+    #[serde(default)]
+    tests: BTreeMap<String, Vec<String>>,
+}
+
+impl Needs {
+    /// Of a package's metadata; recipe files are named from its folder.
+    ///
+    /// # Errors
+    /// The table says something that means nothing.
+    pub fn of(metadata: &Value, folder: &Path) -> anyhow::Result<Self> {
+        let table = metadata.get(TABLE).cloned();
+        let table = table.unwrap_or_else(|| Value::Object(Default::default()));
+        let mut needs: Self =
+            serde_json::from_value(table).with_context(|| format!("[package.metadata.{TABLE}]"))?;
+        let all = needs.needs.iter_mut().chain(needs.tests.values_mut());
+        for need in all.flatten() {
+            if need.ends_with(".yaml") || need.ends_with(".yml") {
+                *need = folder.join(&*need).display().to_string();
+            }
+        }
+        Ok(needs)
+    }
+
+    /// What one test needs. A test for which nothing is declared needs the default node.
+    pub(crate) fn of_test(&self, target: &str, name: &str) -> Vec<String> {
+        let name = format!("{target}::{name}");
+        let own = self.tests.iter().filter(|(text, _)| name.contains(*text));
+        let own: Vec<_> = own.map(|(_, needs)| needs).collect();
+        if self.needs.is_none() && own.is_empty() {
+            return vec![DEFAULT.to_owned()];
+        }
+        let all = self.needs.iter().chain(own).flatten();
+        let all: BTreeSet<_> = all.cloned().collect();
+        all.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn needs(table: Value) -> Needs {
+        Needs::of(&json!({ "kubenest": table }), Path::new("/p")).unwrap()
+    }
+
+    #[test]
+    fn what_is_declared_for_all_and_for_some_adds_up() {
+        let needs = needs(json!({
+            "needs": ["b"],
+            "tests": {"affected::": ["a", "b"], "regression::": ["c"]},
+        }));
+        assert_eq!(
+            needs.of_test("regression", "affected::is_lost"),
+            ["a", "b", "c"]
+        );
+        assert_eq!(needs.of_test("other", "fixed::is_kept"), ["b"]);
+    }
+
+    #[test]
+    fn a_test_for_which_nothing_is_declared_needs_the_default_node() {
+        assert_eq!(Needs::default().of_test("a", "b"), ["default"]);
+        let some = needs(json!({"tests": {"affected::": ["a"]}}));
+        assert_eq!(some.of_test("a", "affected::b"), ["a"]);
+        assert_eq!(some.of_test("a", "fixed::b"), ["default"]);
+        let none = needs(json!({"needs": []}));
+        assert!(none.of_test("a", "b").is_empty(), "that is declared");
+        let other = Needs::of(&json!({"suite": {}}), Path::new("/p")).unwrap();
+        assert_eq!(other, Needs::default());
+        assert_eq!(Needs::of(&Value::Null, Path::new("/p")).unwrap(), other);
+    }
+
+    #[test]
+    fn a_recipe_file_is_named_from_the_package() {
+        let needs = needs(json!({"needs": ["nodes/crio.yaml", "kind 0.27.0"]}));
+        assert_eq!(
+            needs.of_test("a", "b"),
+            ["/p/nodes/crio.yaml", "kind 0.27.0"]
+        );
+    }
+
+    #[test]
+    fn a_key_that_means_nothing_is_named() {
+        let error = Needs::of(&json!({"kubenest": {"need": ["a"]}}), Path::new("/p")).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("metadata.kubenest") && error.contains("`need`"),
+            "{error}"
+        );
+    }
+}

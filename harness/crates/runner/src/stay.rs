@@ -1,0 +1,240 @@
+//! The slot of one running test, which may give it up while it makes what nobody prepared.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use kubenest_protocol::SlotFolder;
+use serde::{Deserialize, Serialize};
+
+use crate::making::Making;
+use crate::slots::Slots;
+
+/// The most that making is not counted against a test's limit: one that never ends is stopped.
+const MOST_UNCOUNTED: Duration = Duration::from_secs(60 * 60);
+
+/// A time that a test had a slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stint {
+    pub(crate) slot: usize,
+    pub(crate) started: DateTime<Utc>,
+    pub(crate) seconds: f64,
+}
+
+/// What became of a test's slot.
+#[derive(Debug, Default)]
+pub(crate) struct StayLog {
+    /// The times that it had one, in order.
+    pub(crate) stints: Vec<Stint>,
+    /// What it made in between.
+    pub(crate) made: Vec<Making>,
+}
+
+/// A running test's slot.
+pub(crate) struct Stay<'a> {
+    slots: &'a Slots,
+    folder: SlotFolder,
+    /// The round in which the test gives its slot up next, or has.
+    round: u32,
+    place: Place,
+    since: Instant,
+    started: DateTime<Utc>,
+    past: StayLog,
+    uncounted: Duration,
+}
+
+/// Where a test is.
+#[derive(Debug, Clone)]
+enum Place {
+    In(usize),
+    Away(String),
+    Wanting(String),
+    Gone,
+}
+
+impl<'a> Stay<'a> {
+    /// Begins in this slot; the test will speak in a folder beside its verdicts.
+    ///
+    /// # Errors
+    /// The folder cannot be made; the slot is free again.
+    pub(crate) fn begin(slots: &'a Slots, slot: usize, verdicts: &Path) -> std::io::Result<Self> {
+        let stay = Self {
+            slots,
+            folder: SlotFolder::of(verdicts),
+            round: 1,
+            place: Place::In(slot),
+            since: Instant::now(),
+            started: Utc::now(),
+            past: StayLog::default(),
+            uncounted: Duration::ZERO,
+        };
+        stay.folder.open()?;
+        Ok(stay)
+    }
+
+    /// Hears what the test says of its slot. Returns how long it has had none so far, which does
+    /// not count against its limit.
+    pub(crate) fn look(&mut self) -> Duration {
+        match self.place.clone() {
+            Place::In(slot) => {
+                if let Some(what) = self.folder.given_up(self.round) {
+                    self.slots.give_up(slot);
+                    self.move_to(Place::Away(what));
+                }
+            }
+            Place::Away(what) => {
+                if self.folder.is_asked_back(self.round) {
+                    self.slots.want_back();
+                    // It is one time without a slot.
+                    self.place = Place::Wanting(what);
+                    return self.look();
+                }
+            }
+            Place::Wanting(_) => {
+                if let Some(slot) = self.slots.take_back() {
+                    self.move_to(Place::In(slot));
+                    // A test that cannot be told waits in vain, and is stopped in time.
+                    self.folder.grant(self.round).ok();
+                    self.round += 1;
+                }
+            }
+            Place::Gone => {}
+        }
+        let now = match self.place {
+            Place::Away(_) | Place::Wanting(_) => self.since.elapsed(),
+            Place::In(_) | Place::Gone => Duration::ZERO,
+        };
+        (self.uncounted + now).min(MOST_UNCOUNTED)
+    }
+
+    /// What the test makes, or has made and waits for a slot since.
+    pub(crate) fn making(&self) -> Option<&str> {
+        match &self.place {
+            Place::Away(what) | Place::Wanting(what) => Some(what),
+            Place::In(_) | Place::Gone => None,
+        }
+    }
+
+    /// The test has ended.
+    pub(crate) fn end(mut self) -> StayLog {
+        self.leave();
+        std::mem::take(&mut self.past)
+    }
+
+    fn leave(&mut self) {
+        match &self.place {
+            Place::In(slot) => self.slots.leave(*slot),
+            Place::Away(_) => self.slots.leave_without(false),
+            Place::Wanting(_) => self.slots.leave_without(true),
+            Place::Gone => return,
+        }
+        self.move_to(Place::Gone);
+    }
+
+    fn move_to(&mut self, place: Place) {
+        let seconds = (self.since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        let started = self.started;
+        match std::mem::replace(&mut self.place, place) {
+            Place::In(slot) => self.past.stints.push(Stint {
+                slot,
+                started,
+                seconds,
+            }),
+            Place::Away(name) | Place::Wanting(name) => {
+                self.uncounted += self.since.elapsed();
+                self.past.made.push(Making {
+                    name,
+                    started,
+                    seconds,
+                    failed: None,
+                });
+            }
+            Place::Gone => {}
+        }
+        (self.since, self.started) = (Instant::now(), Utc::now());
+    }
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_makes_something_has_no_slot_and_takes_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = Slots::new(2);
+        let never = || false;
+        let slot = slots.take(never).unwrap();
+        let mut stay = Stay::begin(&slots, slot, folder.path()).unwrap();
+        let test = SlotFolder::of(folder.path());
+        assert_eq!(stay.look(), Duration::ZERO);
+
+        test.give_up(1, "kind 0.27.0").unwrap();
+        stay.look();
+        assert_eq!(stay.making(), Some("kind 0.27.0"));
+        let others = [slots.take(never).unwrap(), slots.take(never).unwrap()];
+        assert_eq!(others, [0, 1], "its own among them");
+
+        test.ask_back(1).unwrap();
+        assert!(stay.look() > Duration::ZERO);
+        assert!(!test.is_granted(1), "there is none");
+        slots.leave(1);
+        stay.look();
+        assert!(test.is_granted(1));
+        assert_eq!(stay.making(), None);
+        let uncounted = stay.look();
+        assert_eq!(stay.look(), uncounted, "it has a slot again");
+
+        let stays = stay.end();
+        let places: Vec<_> = stays.stints.iter().map(|stint| stint.slot).collect();
+        assert_eq!(places, [0, 1]);
+        assert_eq!(stays.made.len(), 1, "waiting is a part of it");
+        assert_eq!(stays.made[0].name, "kind 0.27.0");
+        assert_eq!(slots.take(never), Some(1));
+    }
+
+    #[test]
+    fn what_was_made_between_two_looks_is_heard_in_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = Slots::new(1);
+        let slot = slots.take(|| false).unwrap();
+        let mut stay = Stay::begin(&slots, slot, folder.path()).unwrap();
+        let test = SlotFolder::of(folder.path());
+        for round in 1..=2 {
+            test.give_up(round, "a").unwrap();
+            test.ask_back(round).unwrap();
+            stay.look();
+            stay.look();
+            assert!(test.is_granted(round));
+        }
+        assert_eq!(stay.end().made.len(), 2);
+    }
+
+    #[test]
+    fn a_test_that_ends_while_it_makes_something_leaves_all_slots() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = Slots::new(1);
+        for round in ["making", "wanting"] {
+            let slot = slots.take(|| false).unwrap();
+            let verdicts = folder.path().join(round);
+            let mut stay = Stay::begin(&slots, slot, &verdicts).unwrap();
+            let test = SlotFolder::of(&verdicts);
+            test.give_up(1, "a").unwrap();
+            stay.look();
+            if round == "wanting" {
+                let other = slots.take(|| false).unwrap();
+                test.ask_back(1).unwrap();
+                stay.look();
+                slots.leave(other);
+            }
+            assert_eq!(stay.end().made.len(), 1);
+        }
+        assert_eq!(slots.take(|| false), Some(0));
+    }
+}
