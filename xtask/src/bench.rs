@@ -11,17 +11,3 @@ pub(crate) fn run(workspace: &Workspace, example: &str, args: &[String]) -> anyh
     command.args(["run", "--package", "kubenest", "--example", example, "--"]);
     Ok(program::exit_code(process::run(command.args(args))?))
 }
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    /// No other build would notice that one is missing.
-    #[test]
-    fn the_benchmark_programs_exist() {
-        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../harness/examples");
-        for program in ["bench_boot", "bench_images"] {
-            assert!(examples.join(program).with_extension("rs").is_file());
-        }
-    }
-}
