@@ -2,6 +2,7 @@
 
 mod fields;
 mod patch;
+mod tuning;
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -67,6 +68,8 @@ pub(super) struct Documents<'a> {
     pub token: &'a str,
     /// The kubelets are told to run on cgroup v1, which they refuse by themselves since 1.35.
     pub allow_cgroup_v1: bool,
+    /// kubeadm's defaults are changed where a test's cluster boots faster without them.
+    pub tuned: bool,
     /// The user's changes, in order.
     pub patches: &'a [Value],
 }
@@ -210,6 +213,8 @@ impl Documents<'_> {
 
     fn write(&self, documents: Vec<Value>) -> Result<String> {
         let api = self.api();
+        let tuning = self.tuned.then(|| tuning::patches(api));
+        let patches = tuning.iter().flatten().chain(self.patches);
         let mut text = String::new();
         for mut document in documents {
             let kind = document["kind"].clone();
@@ -221,7 +226,7 @@ impl Documents<'_> {
             if kind == "KubeletConfiguration" && self.allow_cgroup_v1 {
                 document["failCgroupV1"] = json!(false);
             }
-            for patch in self.patches.iter().filter(|patch| patch["kind"] == kind) {
+            for patch in patches.clone().filter(|patch| patch["kind"] == kind) {
                 patch::apply(&mut document, patch);
             }
             if api == Api::V1beta3 {

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) addresses: Addresses,
     /// How its nodes become a cluster.
     pub(super) bring_up: BringUp,
+    /// kubeadm's defaults are changed where a test's cluster boots faster without them.
+    pub(super) tuned: bool,
     /// Changes of the documents that kubeadm reads, in order.
     pub(super) kubeadm_patches: Vec<Value>,
     /// Changes of containerd's configuration, in order.
@@ -56,6 +58,7 @@ impl Plan {
             nodes: spec.nodes.clone(),
             addresses,
             bring_up: BringUp::Kubeadm,
+            tuned: spec.tuned,
             kubeadm_patches: spec.kubeadm_patches.clone(),
             containerd_patches: spec.containerd_patches.clone(),
             expected: spec.expected.clone(),
@@ -104,6 +107,7 @@ mod tests {
             key(RECIPE, |spec| {
                 spec.with_containerd_patch("[plugins.a]\nb = 1")
             }),
+            key(RECIPE, |spec| Ok(spec.as_kubeadm())),
             key(RECIPE, |spec| Ok(spec.with_image_volumes())),
             key(RECIPE, |spec| spec.with_kind_loader("0.27.0")),
             key(RECIPE, |spec| spec.with_cri_client("0.30.0")),

@@ -42,6 +42,8 @@ pub struct ClusterSpec {
     pub(super) cri_client: Option<Version>,
     pub(super) keep: Option<bool>,
     pub(super) lifetime: Option<Duration>,
+    /// kubeadm's defaults are changed where a boot is faster without them.
+    pub(super) tuned: bool,
     /// The kubelets may delete what they were asked to.
     pub(super) collecting: bool,
     /// A test wants to see the refusal.
@@ -143,6 +145,7 @@ impl ClusterSpec {
             cri_client: None,
             keep: None,
             lifetime: None,
+            tuned: true,
             collecting: false,
             to_be_refused: false,
         }
@@ -196,6 +199,18 @@ impl ClusterSpec {
         }
         self.kubeadm_patches.push(patch);
         Ok(self)
+    }
+
+    /// Leaves etcd, the keys and kube-proxy as kubeadm sets them up by itself, for tests that are
+    /// about that.
+    ///
+    /// Otherwise a boot takes keys of P-256 and not of RSA, an etcd that elects itself at once and
+    /// does not wait for the disk, and a kube-proxy that does not pause between two changes. A
+    /// [patch](Self::with_kubeadm_patch) can take back each of them by itself.
+    #[must_use]
+    pub fn as_kubeadm(mut self) -> Self {
+        self.tuned = false;
+        self
     }
 
     /// Merges TOML into the nodes' containerd configuration.

@@ -44,6 +44,7 @@ async fn run_kubeadm(
         addresses: plan.addresses,
         token: &bootstrap_token(),
         allow_cgroup_v1: pairs::judge_kubernetes(plan, kubernetes, inventory.docker()).await?,
+        tuned: plan.tuned,
         patches: &plan.kubeadm_patches,
     };
     steps::init::run(control_plane, &documents).await?;

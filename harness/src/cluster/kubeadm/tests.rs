@@ -11,6 +11,7 @@ fn documents<'a>(kubernetes: &'a str, patches: &'a [Value]) -> Documents<'a> {
         addresses: Addresses::at_depth(0).unwrap(),
         token: "abcdef.0123456789abcdef",
         allow_cgroup_v1: false,
+        tuned: false,
         patches,
     }
 }
@@ -46,6 +47,51 @@ fn the_runtime_and_the_subnets_are_those_of_the_plan() {
     );
     assert!(text.contains("podSubnet: 10.245.0.0/16"), "{text}");
     assert!(text.contains("serviceSubnet: 10.97.0.0/16"), "{text}");
+}
+
+#[test]
+fn a_boot_is_tuned_in_words_that_its_kubeadm_reads_and_the_user_has_the_last_one() {
+    let text = |kubernetes, tuned, patches: &[Value]| {
+        let documents = Documents {
+            tuned,
+            ..documents(kubernetes, patches)
+        };
+        documents.init([10, 0, 0, 2].into()).unwrap()
+    };
+    let has = |text: &str, words: &[&str]| words.iter().all(|words| text.contains(words));
+    let newer = text("1.32.1", true, &[]);
+    assert!(
+        has(
+            &newer,
+            &["encryptionAlgorithm: ECDSA-P256", "minSyncPeriod: 0s"]
+        ),
+        "{newer}"
+    );
+    let older = text("1.30.8", true, &[]);
+    assert!(
+        has(&older, &["PublicKeysECDSA: true", "unsafe-no-fsync: "]),
+        "{older}"
+    );
+    assert!(!older.contains("encryptionAlgorithm"), "{older}");
+    let plain = text("1.32.1", false, &[]);
+    assert!(!has(&plain, &["encryptionAlgorithm"]) && !has(&plain, &["unsafe-no-fsync"]));
+    let rsa = read("{kind: ClusterConfiguration, encryptionAlgorithm: RSA-4096}").unwrap();
+    let asked = text("1.32.1", true, &[rsa]);
+    assert!(
+        has(
+            &asked,
+            &["encryptionAlgorithm: RSA-4096", "unsafe-no-fsync"]
+        ),
+        "{asked}"
+    );
+    for minor in [30, 32, 37] {
+        let release = Version::new(1, minor, 0);
+        let tuning = tuning::patches(Api::of(&release));
+        assert!(
+            check_fit(&tuning, &release).is_ok(),
+            "{release} would drop a part of it"
+        );
+    }
 }
 
 #[test]
