@@ -22,7 +22,7 @@ use bench::{Options, median};
 use clap::Parser;
 use kubenest::{Cluster, ClusterSpec, engine::Docker, node::FileEntry, telemetry};
 use kubenest_base::digest::{Sha256, hex, sha256_hex};
-use kubenest_base::{process::Command, settings::settings};
+use kubenest_base::process::Command;
 use kubenest_docker::Labels;
 use kubenest_fixtures::{cri_client::CriClient, kind::Kind};
 use kubenest_forge::{engine, image::architecture};
@@ -242,7 +242,7 @@ impl Bench {
         let nodes = self.cluster.nodes().iter().map(|node| node.name());
         let mut command = Command::new("sh")
             .args(["-c", SCRIPT, "sh"])
-            .arg(engine::cli().await?)
+            .arg(engine::cli(kubenest::settings()).await?)
             .arg(&image.name)
             .args(nodes);
         for (name, value) in self.docker.endpoint().variables() {
@@ -281,7 +281,7 @@ impl Bench {
 
 impl Image {
     fn new(sizes: &[usize]) -> Result<Self> {
-        let folder = tempfile::tempdir_in(&settings().cache)?;
+        let folder = tempfile::tempdir_in(&kubenest::settings().cache)?;
         let mut layers = Vec::new();
         for (at, size) in sizes.iter().enumerate() {
             layers.push(Layer::new(folder.path(), at, *size)?);
@@ -312,7 +312,7 @@ impl Image {
             .collect();
         let config = json!({
             "os": "linux", "architecture": architecture(),
-            "config": {"Labels": Labels::new("small-image").map()},
+            "config": {"Labels": Labels::new("small-image", &kubenest::settings().run).map()},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
         let config = config.to_string();

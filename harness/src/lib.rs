@@ -42,6 +42,7 @@
 
 mod case;
 pub mod cluster;
+mod settings;
 mod verdict;
 pub mod wait;
 
@@ -50,14 +51,9 @@ pub use cluster::{Cluster, ClusterSpec, NodeSpec};
 pub use k8s_openapi;
 pub use kube;
 #[doc(inline)]
-pub use kubenest_base::{Error, ErrorKind, Origin, Result, telemetry};
+pub use kubenest_base::{Error, ErrorKind, Origin, Result};
+pub use settings::{engine, settings, telemetry};
 pub use verdict::skip;
-
-/// The Docker engine that the settings select.
-pub mod engine {
-    pub use kubenest_docker::Docker;
-    pub use kubenest_forge::engine::find;
-}
 
 /// The evidence that is kept of a failure.
 pub mod evidence {

@@ -15,7 +15,7 @@ use std::{
 
 use kubenest_protocol::{Phase, Verdict, VerdictFile};
 
-use kubenest_base::{Context, Error, Result, file, settings::settings};
+use kubenest_base::{Context, Error, Result, file};
 use kubenest_evidence as evidence;
 
 /// A verdict on this thread's test, with all other fields empty.
@@ -60,10 +60,10 @@ pub fn skip(reason: &str) {
 
 /// Writes a verdict without secrets to the folder in the settings, if there is one.
 pub(crate) fn leave(file: &VerdictFile) {
-    let Some(folder) = &settings().verdicts else {
+    let Some(folder) = &crate::settings().verdicts else {
         return;
     };
-    let written = evidence::redactor().and_then(|redactor| {
+    let written = evidence::redactor(crate::settings()).and_then(|redactor| {
         let redact = |text: &Option<String>| text.as_deref().map(|text| redactor.redact(text));
         let file = VerdictFile {
             expected: redact(&file.expected),

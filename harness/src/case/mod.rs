@@ -24,8 +24,7 @@ use tempfile::TempDir;
 use self::gate::Place;
 pub(crate) use self::gate::Running;
 use crate::{Cluster, verdict};
-use kubenest_base::{Context, ErrorKind, Result, progress, settings::settings, wait};
-use kubenest_docker::Labels;
+use kubenest_base::{Context, ErrorKind, Result, progress, wait};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::objects;
@@ -133,7 +132,10 @@ impl Cluster {
         let kept_for = match &body_result {
             Ok(Ok(_)) => {
                 record.verdict = Verdict::Passed;
-                settings().evidence_always.then_some("asked for")
+                self.docker()
+                    .settings()
+                    .evidence_always
+                    .then_some("asked for")
             }
             Ok(Err(error)) => {
                 record.verdict = outcome::verdict_of(error);
@@ -213,7 +215,7 @@ impl Cluster {
         let place = self.enter().await?;
         let mut namespace = Namespace::default();
         namespace.metadata.generate_name = Some("case-".into());
-        let labels = Labels::new("case").cluster(self.name()).map();
+        let labels = self.docker().labels("case").cluster(self.name()).map();
         namespace.metadata.labels = Some(labels.into_iter().filter(is_label).collect());
         let api = Api::<Namespace>::all(self.client());
         let (params, what) = (PostParams::default(), || {

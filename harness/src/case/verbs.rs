@@ -146,7 +146,7 @@ impl<'a> Case<'a> {
     /// # }
     /// ```
     pub async fn evidence(&self) -> Result<Bundle> {
-        let home = evidence::temporary_home()?;
+        let home = evidence::temporary_home(self.cluster.docker().settings())?;
         let (expected, observed) = self.observed.borrow().clone().unzip();
         let why = Occasion {
             expected,

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use kubenest_base::{Context, Result, file, settings::settings};
+use kubenest_base::{Context, Result, file, settings::Settings};
 use kubenest_docker::{Docker, Liveness, Owner, labels};
 
 /// Whose it is, beside the kubeconfig.
@@ -28,22 +28,27 @@ struct Maker {
 }
 
 /// The folder of a cluster's own files.
-pub(super) fn path(name: &str) -> PathBuf {
-    home().join(name)
+pub(super) fn path(settings: &Settings, name: &str) -> PathBuf {
+    home(settings).join(name)
 }
 
-fn home() -> PathBuf {
-    settings().cache.join("clusters")
+fn home(settings: &Settings) -> PathBuf {
+    settings.cache.join("clusters")
 }
 
 /// The cluster's kubeconfig.
-pub(super) fn kubeconfig(name: &str) -> PathBuf {
-    path(name).join("kubeconfig")
+pub(super) fn kubeconfig(settings: &Settings, name: &str) -> PathBuf {
+    path(settings, name).join("kubeconfig")
 }
 
 /// Makes the folder, for its user only, and notes who may end the cluster.
-pub(super) fn make(name: &str, owner: &Owner, docker: &Docker) -> Result<PathBuf> {
-    let folder = path(name);
+pub(super) fn make(
+    settings: &Settings,
+    name: &str,
+    owner: &Owner,
+    docker: &Docker,
+) -> Result<PathBuf> {
+    let folder = path(settings, name);
     let mut builder = fs::DirBuilder::new();
     builder
         .recursive(true)
@@ -75,7 +80,18 @@ pub async fn forget_dead(engines: &[Docker]) -> Result<Vec<String>> {
         .iter()
         .map(|docker| docker.endpoint().to_string())
         .collect();
-    forget_in(&home(), &asked, &there)
+    let homes: BTreeSet<PathBuf> = engines
+        .iter()
+        .map(|docker| home(docker.settings()))
+        .collect();
+    let (mut gone, mut ended) = (Vec::new(), Ok(()));
+    for home in homes {
+        match forget_in(&home, &asked, &there) {
+            Ok(names) => gone.extend(names),
+            Err(error) => ended = ended.and(Err(error)),
+        }
+    }
+    ended.map(|()| gone)
 }
 
 fn forget_in(
@@ -143,6 +159,17 @@ fn is_gone(owner: Liveness, age: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_has_its_folder_in_the_cache_of_its_own_settings() {
+        let in_cache = |cache: &str| {
+            let mut settings = Settings::from_env();
+            settings.cache = cache.into();
+            kubeconfig(&settings, "c")
+        };
+        assert_eq!(in_cache("/one"), Path::new("/one/clusters/c/kubeconfig"));
+        assert_eq!(in_cache("/two"), Path::new("/two/clusters/c/kubeconfig"));
+    }
 
     fn set(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()

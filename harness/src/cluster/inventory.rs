@@ -8,7 +8,7 @@ use std::{
 use futures::future::join_all;
 
 use super::{folder, kubeconfig, site::Site, tunnel::Tunnel};
-use kubenest_base::{Context, Error, Result, process::quote, progress, settings::settings};
+use kubenest_base::{Context, Error, Result, process::quote, progress};
 use kubenest_docker::{
     Docker, Guard, Saving, Ward,
     labels::{BOOT, BootId, CLUSTER, OWNER},
@@ -149,10 +149,10 @@ impl Inventory {
 
     /// Has the death of this process watched, before anything else is made.
     pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
-        let Some(subject) = self.subject.as_ref().filter(|_| !settings().keep) else {
+        let Some(subject) = self.subject.as_ref().filter(|_| !self.site.settings.keep) else {
             return Ok(());
         };
-        let folder = evidence::notebook_folder(&self.site.name)?;
+        let folder = evidence::notebook_folder(&self.site.settings, &self.site.name)?;
         let saving = Saving {
             folder: &folder,
             script: evidence::LOOK,
@@ -165,7 +165,7 @@ impl Inventory {
         let guard = Guard::start_saving(&self.site.docker, image, &ward, Some(saving)).await;
         if !guard.as_ref().is_ok_and(Guard::saves) {
             subject.end_notebook();
-            evidence::remove_empty_notebook(&self.site.name);
+            evidence::remove_empty_notebook(&self.site.settings, &self.site.name);
         }
         self.guard = Some(guard?);
         Ok(())
@@ -187,7 +187,7 @@ impl Inventory {
         if self.booted {
             self.site.keep
         } else {
-            settings().keep
+            self.site.settings.keep
         }
     }
 
@@ -204,7 +204,12 @@ impl Inventory {
         let name = format!("kubenest-{}", self.site.name);
         let labels = self.site.labels("network", &self.boot).map();
         self.network = Some(self.site.docker.create_network(&name, labels).await?);
-        folder::make(&self.site.name, &self.site.owner, &self.site.docker)?;
+        folder::make(
+            &self.site.settings,
+            &self.site.name,
+            &self.site.owner,
+            &self.site.docker,
+        )?;
         Ok(name)
     }
 
@@ -215,7 +220,8 @@ impl Inventory {
     pub(super) async fn leave(&mut self) -> Result<String> {
         let hint = self.hint();
         if let Some(tunnel) = &self.tunnel
-            && let Err(error) = kubeconfig::point_at(&self.site.name, tunnel.published)
+            && let Err(error) =
+                kubeconfig::point_at(&self.site.settings, &self.site.name, tunnel.published)
         {
             tracing::warn!("{}", error.report());
         }
@@ -242,7 +248,7 @@ impl Inventory {
     }
 
     fn hint(&self) -> String {
-        let kubeconfig = folder::kubeconfig(&self.site.name);
+        let kubeconfig = folder::kubeconfig(&self.site.settings, &self.site.name);
         let engine: String = self
             .site
             .docker
@@ -297,7 +303,7 @@ impl Inventory {
         let mut failed = failed.or_else(|| removed.into_iter().find_map(Result::err));
         if let Some(network) = &self.network {
             let removed = self.site.docker.remove_network(network).await;
-            std::fs::remove_dir_all(folder::path(&self.site.name)).ok();
+            std::fs::remove_dir_all(folder::path(&self.site.settings, &self.site.name)).ok();
             // A container that is left holds it: that one is the cause.
             failed = failed.or(removed.err());
         }
@@ -331,7 +337,7 @@ impl Inventory {
             subject.forget();
         }
         if self.guarded {
-            evidence::remove_empty_notebook(&self.site.name);
+            evidence::remove_empty_notebook(&self.site.settings, &self.site.name);
         }
         self.containers.clear();
         self.network = None;

@@ -8,7 +8,7 @@ use kube::{
 };
 
 use super::{STEP, folder};
-use kubenest_base::{Context, Error, Result, wait};
+use kubenest_base::{Context, Error, Result, settings::Settings, wait};
 use kubenest_node::node::Node;
 
 /// Where kubeadm leaves the administrator's.
@@ -25,16 +25,16 @@ pub(super) async fn read(control_plane: &Node) -> Result<String> {
 }
 
 /// Points the cluster's own file at another port of this host.
-pub(super) fn point_at(name: &str, port: u16) -> Result<()> {
-    let path = folder::kubeconfig(name);
+pub(super) fn point_at(settings: &Settings, name: &str, port: u16) -> Result<()> {
+    let path = folder::kubeconfig(settings, name);
     let text = fs::read_to_string(&path).with_context(|| format!("read '{}'", path.display()))?;
-    write(name, &text, port).map(drop)
+    write(settings, name, &text, port).map(drop)
 }
 
 /// Points a kubeconfig at this port of 127.0.0.1 and writes it to the cluster's own file.
-pub(super) fn write(name: &str, text: &str, port: u16) -> Result<PathBuf> {
+pub(super) fn write(settings: &Settings, name: &str, text: &str, port: u16) -> Result<PathBuf> {
     let text = on_host(text, name, port)?;
-    let path = folder::kubeconfig(name);
+    let path = folder::kubeconfig(settings, name);
     let what = || format!("write '{}'", path.display());
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);

@@ -263,7 +263,7 @@ pub async fn remove(docker: &Docker, name: &str) -> Result<()> {
                 .cure("`kubenest list` shows those there are"),
         );
     }
-    std::fs::remove_dir_all(folder::path(name)).ok();
+    std::fs::remove_dir_all(folder::path(docker.settings(), name)).ok();
     Ok(())
 }
 

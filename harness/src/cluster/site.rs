@@ -1,16 +1,17 @@
 //! Where a cluster stands, and who may end it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use kubenest_base::{Result, random, settings::settings};
+use kubenest_base::{Result, random, settings::Settings};
 use kubenest_docker::{Docker, Labels, Owner, labels::BootId};
-use kubenest_forge::engine;
 
 use super::{ClusterSpec, addresses::Addresses};
 
 /// Where a cluster stands, and who may end it: all that its plan leaves open.
 #[derive(Debug, Clone)]
 pub(super) struct Site {
+    /// Those of the engine that it stands on.
+    pub(super) settings: Arc<Settings>,
     /// The engine that has its containers.
     pub(super) docker: Docker,
     /// Who may end it: without that one it is swept.
@@ -28,19 +29,30 @@ pub(super) struct Site {
 impl Site {
     /// The site that a spec asks for; an engine on which no node runs is refused.
     pub(super) async fn of(spec: &ClusterSpec) -> Result<Self> {
+        let settings = Self::settings_of(spec);
         let docker = match &spec.docker {
             Some(docker) => docker.clone(),
-            None => engine::find().await?,
+            None => kubenest_forge::engine::find(settings).await?,
         };
         docker.nature().await?.require_nodes_can_run()?;
         Ok(Self {
+            settings: Arc::clone(settings),
             docker,
             owner: Owner::current().clone(),
             depth: 0,
             name: spec.name.clone().unwrap_or_else(random_name),
-            keep: spec.keep.unwrap_or(settings().keep),
+            keep: spec.keep.unwrap_or(settings.keep),
             lifetime: spec.lifetime,
         })
+    }
+
+    /// The settings that the boot of a spec goes by: those of the engine that it names, else this
+    /// process's own.
+    pub(super) fn settings_of(spec: &ClusterSpec) -> &Arc<Settings> {
+        match &spec.docker {
+            Some(docker) => docker.settings(),
+            None => crate::settings(),
+        }
     }
 
     /// The addresses within it, which no cluster around it has.
@@ -53,7 +65,9 @@ impl Site {
 
     /// The labels of a thing of this role that a boot of the cluster makes.
     pub(super) fn labels(&self, role: &str, boot: &BootId) -> Labels {
-        let labels = Labels::new(role)
+        let labels = self
+            .docker
+            .labels(role)
             .owner(&self.owner)
             .cluster(&self.name)
             .boot(boot)

@@ -76,7 +76,7 @@ impl Built {
         fs::write(self.folder().join("top"), format!("{text}\n"))?;
         let folder = self.folder().to_str().context("a strange path")?;
         // Set all labels: those inherited from the base image would be wrong.
-        let mut labels = Labels::new("small-image").map();
+        let mut labels = Labels::new("small-image", &kubenest::settings().run).map();
         labels.insert(labels::NAME.to_owned(), name.to_owned());
         let labels = labels
             .iter()

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use kubenest_base::store::Store;
 use kubenest_forge::component;
 use kubenest_recipe::recipe::{Component, Role, Source};
 
@@ -28,7 +29,9 @@ impl Faketime {
                 sha256: None,
             },
         };
-        let rootfs = component::provide(&os).await?.rootfs();
+        let rootfs = component::provide(&Store::of(kubenest::settings()), &os)
+            .await?
+            .rootfs();
         for entry in tar::Archive::new(File::open(rootfs)?).entries()? {
             let mut entry = entry?;
             if entry.path()?.ends_with(LIBRARY) {

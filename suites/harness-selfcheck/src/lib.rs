@@ -13,7 +13,10 @@ use std::{
     fs,
     future::Future,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -28,7 +31,7 @@ use kubenest::{
 use kubenest_base::{
     lock::FileLock,
     process::Command,
-    settings::{EngineRelease, settings},
+    settings::{EngineRelease, Settings},
     store::Store,
 };
 use kubenest_docker::{
@@ -59,12 +62,16 @@ pub struct OwnEngine {
 }
 
 impl OwnEngine {
-    /// Claims the folder for this test. The engine is of this release, with programs from this
-    /// store.
-    pub async fn claim(release: EngineRelease, programs: Store, name: &str) -> Result<Self> {
-        let folder = settings().cache.join("engine-tests").join(name);
+    /// Claims the folder for this test. The engine is of this release, with programs from the cache
+    /// of these settings.
+    pub async fn claim(
+        release: EngineRelease,
+        settings: &Arc<Settings>,
+        name: &str,
+    ) -> Result<Self> {
+        let folder = kubenest::settings().cache.join("engine-tests").join(name);
         let lock = FileLock::exclusive(&folder.with_extension("lock"), name).await?;
-        let engine = Engine::open(&folder, release, programs)?;
+        let engine = Engine::open(&folder, release, settings)?;
         engine.stop().await?;
         fs::remove_dir_all(&folder)?;
         fs::create_dir(&folder)?;
@@ -108,12 +115,16 @@ pub async fn with_own_engine<F: Future<Output = Result<()>> + 'static>(
         .name()
         .unwrap_or("a-test")
         .replace("::", "-");
-    let own = OwnEngine::claim(EngineRelease::Docker26, Store::default_cache(), &test).await?;
+    let own = OwnEngine::claim(EngineRelease::Docker26, kubenest::settings(), &test).await?;
     let tasks = LocalSet::new();
     let engine = own.engine.clone();
     let body = tasks.spawn_local(async move {
         let socket = engine.ensure().await?.socket;
-        let docker = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
+        let docker = Docker::at(
+            &Endpoint::unix(socket, Origin::Embedded),
+            kubenest::settings(),
+        )
+        .await?;
         body(engine, docker).await
     });
     let ended = own.run(tasks.run_until(body)).await?;
@@ -127,7 +138,7 @@ pub async fn with_own_engine<F: Future<Output = Result<()>> + 'static>(
 
 /// Runs the `docker` command, which shares no code with kubenest, on an engine.
 pub async fn docker(engine: &Docker, args: &[&str]) -> Result<String> {
-    let mut command = Command::new(engine::cli().await?).args(args);
+    let mut command = Command::new(engine::cli(kubenest::settings()).await?).args(args);
     for (name, value) in engine.endpoint().variables() {
         command = command.env(name, value);
     }
@@ -224,7 +235,9 @@ pub async fn os_image(engine: &Docker) -> Result<String> {
     let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
         bail!("'{RECIPE}' has no parts")
     };
-    let rootfs = component::provide(&parts.os).await?.rootfs();
+    let rootfs = component::provide(&Store::of(kubenest::settings()), &parts.os)
+        .await?
+        .rootfs();
     let rootfs = rootfs.to_str().context("the cache has a strange path")?;
     docker(engine, &["import", rootfs, "selfcheck/os:1"]).await?;
     Ok("selfcheck/os:1".to_owned())

@@ -62,7 +62,11 @@ impl Proxy {
             broken,
             refused,
             task,
-            engine: Docker::at(&Endpoint::unix(path, Origin::Embedded)).await?,
+            engine: Docker::at(
+                &Endpoint::unix(path, Origin::Embedded),
+                kubenest::settings(),
+            )
+            .await?,
         })
     }
 

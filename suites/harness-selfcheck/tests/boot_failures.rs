@@ -11,7 +11,7 @@ use kubenest::{
     recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
-use kubenest_base::{process::Command, settings::settings};
+use kubenest_base::process::Command;
 
 /// A boot that cannot succeed must end within this time; kubeadm alone would wait four minutes.
 const SOON: Duration = Duration::from_secs(200);
@@ -119,7 +119,7 @@ async fn a_second_boot_of_the_same_name_is_refused_and_the_first_is_unharmed() -
         guard.is_some_and(|guard| guard.running),
         "its guard is gone"
     );
-    let known = settings()
+    let known = kubenest::settings()
         .cache
         .join("killed")
         .join(&name)
@@ -282,7 +282,7 @@ async fn wait_for_part(engine: &Docker, cluster: &str, part: &str) -> kubenest::
 
 async fn assert_nothing_is_left(engine: &Docker, cluster: &str) -> Result<()> {
     assert_eq!(remains_of(engine, cluster).await?, Vec::<String>::new());
-    let folder = settings().cache.join("clusters").join(cluster);
+    let folder = kubenest::settings().cache.join("clusters").join(cluster);
     assert!(!folder.exists(), "'{}' is left", folder.display());
     Ok(())
 }

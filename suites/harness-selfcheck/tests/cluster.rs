@@ -29,7 +29,7 @@ use kubenest::{
     recipe::Recipe,
     wait::Probe,
 };
-use kubenest_base::{process::Command, settings::settings, wait};
+use kubenest_base::{process::Command, store::Store, wait};
 use kubenest_docker::{Scope, sweep};
 use kubenest_fixtures::registry::LocalRegistry;
 use kubenest_forge::component;
@@ -294,13 +294,22 @@ async fn kubectl(case: &Case<'_>, args: &[&str]) -> Result<String> {
 
 async fn check_kubeconfig(cluster: &Cluster) -> Result<()> {
     let path = cluster.kubeconfig();
-    assert!(path.starts_with(settings().cache.join("clusters").join(cluster.name())));
+    assert!(
+        path.starts_with(
+            kubenest::settings()
+                .cache
+                .join("clusters")
+                .join(cluster.name())
+        )
+    );
     assert_eq!(fs::metadata(path)?.permissions().mode() & 0o777, 0o600);
 
     let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
         anyhow::bail!("'{RECIPE}' has no parts")
     };
-    let files = component::provide(&parts.kubernetes).await?.files;
+    let files = component::provide(&Store::of(kubenest::settings()), &parts.kubernetes)
+        .await?
+        .files;
     let kubectl = Command::new(files.join("usr/local/bin/kubectl"));
     let nodes = kubectl
         .arg("--kubeconfig")
@@ -321,7 +330,7 @@ async fn check_kubeconfig(cluster: &Cluster) -> Result<()> {
 
 /// Inode, time and content of the user's own kubeconfig, which must not change.
 fn users_kubeconfig() -> Option<(u64, i64, Vec<u8>)> {
-    let path = settings()
+    let path = kubenest::settings()
         .docker
         .home
         .as_deref()
@@ -356,7 +365,10 @@ async fn check_listeners_are_on_loopback(cluster: &Cluster) -> Result<()> {
             "{port}: {listeners:?}"
         );
     }
-    let cache = settings().cache.to_str().context("a strange path")?;
+    let cache = kubenest::settings()
+        .cache
+        .to_str()
+        .context("a strange path")?;
     for Listener { at, command } in &listeners {
         let ours = ours.contains(&at.port()) || command.contains(cache);
         assert!(!ours || at.ip().is_loopback(), "{at}: {command}");

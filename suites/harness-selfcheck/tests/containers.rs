@@ -91,7 +91,10 @@ async fn a_sweep_removes_what_a_killed_process_left_and_nothing_else() -> Result
 async fn kept_things_are_only_removed_by_cluster_name() -> Result<()> {
     on_own_engine(|engine| async move {
         let image = SmallImage::load(&engine, "keep").await?;
-        let mut kept = Labels::new("selfcheck").cluster("c").keep(true).map();
+        let mut kept = Labels::new("selfcheck", &kubenest::settings().run)
+            .cluster("c")
+            .keep(true)
+            .map();
         // As if created by an ended process of this machine since its last boot.
         let place = kept[labels::OWNER].rsplit_once('/').unwrap().0.to_owned();
         kept.insert(labels::OWNER.into(), format!("{place}/4194305-1"));
@@ -181,7 +184,10 @@ async fn a_released_guard_removes_nothing_and_a_dropped_one_removes_its_cluster(
             ("twin-box", "c", &other),
         ];
         for (name, cluster, boot) in boxes {
-            let labels = Labels::new("selfcheck").cluster(cluster).boot(boot).map();
+            let labels = Labels::new("selfcheck", &kubenest::settings().run)
+                .cluster(cluster)
+                .boot(boot)
+                .map();
             engine
                 .run(&ContainerSpec {
                     name: name.into(),

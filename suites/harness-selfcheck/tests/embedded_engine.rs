@@ -9,12 +9,16 @@ use std::{
     fs,
     future::Future,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use harness_selfcheck::OwnEngine;
 use kubenest::wait::{self, Probe};
-use kubenest_base::{process::Command, settings::EngineRelease, store::Store};
+use kubenest_base::{
+    process::Command,
+    settings::{EngineRelease, Settings},
+};
 use kubenest_forge::engine::{self, Engine, State};
 
 /// Runs `body` with an engine that is not running yet, and always stops the engine afterwards.
@@ -22,19 +26,19 @@ async fn with_engine<F>(name: &str, body: impl FnOnce(Engine) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    with_engine_of(EngineRelease::Docker26, Store::default_cache(), name, body).await;
+    with_engine_of(EngineRelease::Docker26, kubenest::settings(), name, body).await;
 }
 
-/// As [`with_engine`], of this release, with the engine's programs from this store.
+/// As [`with_engine`], of this release, with the engine's programs from the cache of these settings.
 async fn with_engine_of<F>(
     release: EngineRelease,
-    programs: Store,
+    settings: &Arc<Settings>,
     name: &str,
     body: impl FnOnce(Engine) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
 {
-    let own = OwnEngine::claim(release, programs, name).await.unwrap();
+    let own = OwnEngine::claim(release, settings, name).await.unwrap();
     let engine = &own.engine;
     let result = own.run(tokio::spawn(body(engine.clone()))).await.unwrap();
     let stopped = engine.stop().await;
@@ -50,9 +54,11 @@ async fn with_engine_of<F>(
 #[tokio::test]
 async fn starts_from_an_empty_cache() {
     let cache = tempfile::tempdir().unwrap();
-    let packages = Store::open(cache.path());
+    let mut settings = Settings::clone(kubenest::settings());
+    settings.cache = cache.path().to_owned();
+    let settings = Arc::new(settings);
     let release = EngineRelease::Docker26;
-    with_engine_of(release, packages, "empty-cache", |engine| async move {
+    with_engine_of(release, &settings, "empty-cache", |engine| async move {
         assert_eq!(engine.status().await.state, State::Stopped);
         let address = engine.ensure().await.unwrap();
         let State::Running(versions) = engine.status().await.state else {
@@ -141,8 +147,8 @@ async fn stop_removes_a_killed_engine() {
 
 #[tokio::test]
 async fn stop_removes_a_killed_docker_29() {
-    let (release, store) = (EngineRelease::Docker29, Store::default_cache());
-    with_engine_of(release, store, "stop-29", check_stop_removes_everything).await;
+    let (release, settings) = (EngineRelease::Docker29, kubenest::settings());
+    with_engine_of(release, settings, "stop-29", check_stop_removes_everything).await;
 }
 
 /// Checks that stopping a busy engine removes everything, even after its daemons were killed.
@@ -288,7 +294,7 @@ async fn leaves_docker0_alone() {
 /// Starts a container that runs until it is killed; returns its id and the /proc folder of its
 /// first process.
 async fn start_sleeper(engine: &Engine) -> (String, PathBuf) {
-    let image = Command::new(engine::cli().await.unwrap())
+    let image = Command::new(engine::cli(kubenest::settings()).await.unwrap())
         .env("DOCKER_HOST", engine.address().docker_host())
         .args(["import", "-"])
         .stdin_bytes([0; 1024])
@@ -312,7 +318,7 @@ async fn start_sleeper(engine: &Engine) -> (String, PathBuf) {
 }
 
 async fn docker(engine: &Engine, args: &[&str]) -> String {
-    let docker = Command::new(engine::cli().await.unwrap())
+    let docker = Command::new(engine::cli(kubenest::settings()).await.unwrap())
         .env("DOCKER_HOST", engine.address().docker_host())
         .args(args);
     docker.run().await.unwrap().stdout.trim().to_owned()
@@ -459,7 +465,7 @@ async fn traces(engine: &Engine) -> Vec<String> {
 
 /// The machine's iptables rules that contain a word, in both of the kernel's backends.
 async fn rules(word: &str) -> Vec<String> {
-    let cli = engine::cli().await.unwrap();
+    let cli = engine::cli(kubenest::settings()).await.unwrap();
     let usr = cli.ancestors().nth(2).unwrap();
     let libraries = fs::read_dir(usr.join("lib"))
         .unwrap()

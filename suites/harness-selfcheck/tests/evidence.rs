@@ -148,10 +148,7 @@ impl BreakingProcess {
             }
         })
         .await?;
-        let raw = kubenest_base::settings::settings()
-            .cache
-            .join("killed")
-            .join(&self.name);
+        let raw = kubenest::settings().cache.join("killed").join(&self.name);
         assert!(!raw.exists(), "'{}' is left", raw.display());
         Ok(())
     }
@@ -415,7 +412,7 @@ async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result
     breaking.child.kill().await?;
     let bundle = wait::until("evidence", SOON, async || {
         // Another process may have finished the evidence first.
-        let (_, finished) = evidence::finish().await;
+        let (_, finished) = evidence::finish(kubenest::settings()).await;
         match (finished, breaking.bundles()) {
             (Err(error), _) => Probe::Failed(error),
             (_, Ok(mut found)) if !found.is_empty() => Probe::Ready(found.remove(0)),
@@ -445,7 +442,7 @@ async fn a_process_ended_by_sigkill_leaves_evidence_and_nothing_else() -> Result
 
 /// All files and folders in the cache with a cluster's name, except in engines and built entries.
 fn find_in_cache(name: &str) -> Result<Vec<PathBuf>> {
-    let cache = &kubenest_base::settings::settings().cache;
+    let cache = &kubenest::settings().cache;
     let mut found = Vec::new();
     for entry in fs::read_dir(cache)? {
         let path = entry?.path();

@@ -67,7 +67,7 @@ async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Resul
 }
 
 async fn origin(store: &'static str, release: EngineRelease) -> Result<ImageOrigin> {
-    let docker = kubenest_forge::engine::embedded(release).await?;
+    let docker = kubenest_forge::engine::embedded(release, kubenest::settings()).await?;
     let containerd_store = docker.info().await?.containerd_store;
     ensure!(containerd_store == (store == "containerd"), "{store}");
     let name = format!("matrix-{store}-{}", unique_name());

@@ -107,7 +107,8 @@ async fn check_loads(case: &Case<'_>, pin: Pin) -> Result<Built> {
 /// The other kind of engine: boots a cluster on it, and loads images from its store.
 #[tokio::test]
 async fn docker_29_with_containerds_image_store() -> Result<()> {
-    let engine = kubenest_forge::engine::embedded(EngineRelease::Docker29).await?;
+    let engine =
+        kubenest_forge::engine::embedded(EngineRelease::Docker29, kubenest::settings()).await?;
     let info = engine.info().await?;
     ensure!(
         info.containerd_store && info.version.starts_with("29."),
@@ -298,7 +299,7 @@ async fn remote_engine(docker: &Docker) -> Result<Docker> {
     });
     let address = Address::Tcp { host, tls: None };
     let origin = Origin::Variable;
-    Ok(Docker::at(&Endpoint { address, origin }).await?)
+    Ok(Docker::at(&Endpoint { address, origin }, kubenest::settings()).await?)
 }
 
 /// Loads an image from a registry by digest, and runs a pod by the same reference.

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use harness_selfcheck::{RECIPE, docker, on_own_engine};
 use kubenest::{engine::Docker, recipe::Recipe};
+use kubenest_base::store::Store;
 use kubenest_docker::{ContainerSpec, Labels, Scope, sweep};
 use kubenest_forge::component;
 use kubenest_recipe::recipe::Content;
@@ -25,7 +26,7 @@ async fn a_container_of_testcontainers_outlives_every_sweep() -> Result<()> {
         let own = ContainerSpec {
             name: "own".into(),
             image,
-            labels: Labels::new("node").map(),
+            labels: Labels::new("node", &kubenest::settings().run).map(),
             cmd: ["/bin/busybox", "sleep", "600"].map(str::to_owned).to_vec(),
             ..ContainerSpec::default()
         };
@@ -48,7 +49,9 @@ async fn busybox(engine: &Docker) -> Result<String> {
     let Content::Parts(parts) = Recipe::named(RECIPE)?.content else {
         anyhow::bail!("'{RECIPE}' has no parts")
     };
-    let rootfs = component::provide(&parts.proxy_os).await?.rootfs();
+    let rootfs = component::provide(&Store::of(kubenest::settings()), &parts.proxy_os)
+        .await?
+        .rootfs();
     let rootfs = rootfs.to_str().context("the cache has a strange path")?;
     docker(engine, &["import", rootfs, "selfcheck/busybox:1"]).await?;
     Ok("selfcheck/busybox:1".to_owned())

@@ -198,7 +198,11 @@ async fn living_owners_are_spared_after_a_restart_of_the_engine() -> Result<()> 
         handle.stop().await?;
         dead.kill().await?;
         let socket = handle.ensure().await?.socket;
-        let engine = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
+        let engine = Docker::at(
+            &Endpoint::unix(socket, Origin::Embedded),
+            kubenest::settings(),
+        )
+        .await?;
 
         let before = everything_in(&engine).await?;
         assert!(before.contains(&"dead-box".to_owned()), "{before:?}");
@@ -290,7 +294,9 @@ async fn a_guard_does_not_take_errors_of_the_engine_for_an_empty_list() -> Resul
         let names = ["c-box".to_owned()];
         let ward = Ward::new("c", &boot).containers(&names);
         let guard = Guard::start(&proxy.engine, &os, &ward).await?;
-        let labels = Labels::new("selfcheck").cluster("c").boot(&boot);
+        let labels = Labels::new("selfcheck", &kubenest::settings().run)
+            .cluster("c")
+            .boot(&boot);
         let node = ContainerSpec {
             name: "c-box".into(),
             image: image.reference().into(),

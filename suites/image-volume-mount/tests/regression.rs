@@ -27,7 +27,6 @@ mod affected {
         recipe::{NodeImage, Recipe},
         skip,
     };
-    use kubenest_base::settings::settings;
     use kubenest_fixtures::cluster;
     use kubenest_fixtures::cri_client::CriClient;
     use kubenest_health::health;
@@ -109,7 +108,7 @@ mod affected {
     /// Needs a recipe with the runtime cri-o, whose programs are in no package registry.
     #[tokio::test]
     async fn an_old_client_asks_cri_o_for_an_empty_host_path() -> anyhow::Result<()> {
-        let Some(recipe) = &settings().crio else {
+        let Some(recipe) = &kubenest::settings().crio else {
             skip("no CRI-O given (set KUBENEST_CRIO to a recipe file with `runtime: cri-o`)");
             return Ok(());
         };

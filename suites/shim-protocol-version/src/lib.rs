@@ -14,6 +14,7 @@ use kubenest::{
     telemetry,
     wait::{self, Probe},
 };
+use kubenest_base::store::Store;
 use kubenest_forge::component;
 use kubenest_recipe::recipe::{Component, Content, RuntimeParts};
 
@@ -63,7 +64,7 @@ pub async fn boot_with(recipe: &str, containerd: &str) -> Result<Cluster> {
 /// PATH, from its boot on.
 pub async fn spec_with_another_shim(recipe: &str, release: &str) -> Result<ClusterSpec> {
     let (_, shim) = daemon_and_shim(release)?;
-    let shim = component::provide(&shim).await?;
+    let shim = component::provide(&Store::of(kubenest::settings()), &shim).await?;
     let folder = shim.files.join("usr/local/bin").display().to_string();
     // The first folder in the PATH of systemd's services.
     let node = NodeSpec::control_plane().with_read_only_mount(folder, "/usr/local/sbin");
@@ -214,7 +215,7 @@ fn daemon_and_shim(release: &str) -> Result<(Component, Component)> {
 
 /// A program of a component, as a file in a folder of a node.
 async fn program(component: &Component, name: &str, folder: &str) -> Result<FileEntry> {
-    let built = component::provide(component).await?;
+    let built = component::provide(&Store::of(kubenest::settings()), component).await?;
     let file = built.files.join("usr/local/bin").join(name);
     let content = std::fs::read(&file).with_context(|| file.display().to_string())?;
     let mut file = FileEntry::new(format!("{folder}/{name}"), content);

@@ -11,16 +11,16 @@ use rustix::{
 };
 
 use crate::liveness::Process;
-use crate::settings::settings;
+use crate::settings::Settings;
 
 /// The exit code that shells report for a killed program.
 const KILLED: i32 = 137;
 
 /// Starts to watch the process that `KUBENEST_PARENT` names, once; does nothing if it is not set.
-pub fn watch() {
+pub fn watch(settings: &Settings) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let Some((pid, start)) = settings().parent.as_deref().and_then(parse) else {
+        let Some((pid, start)) = settings.parent.as_deref().and_then(parse) else {
             return;
         };
         thread::spawn(move || {

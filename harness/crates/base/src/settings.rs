@@ -7,7 +7,6 @@ use std::{
     ffi::OsString,
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    sync::OnceLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -20,6 +19,11 @@ use crate::{Error, Result, random};
 pub struct RunId(String);
 
 impl RunId {
+    /// A run that nothing else belongs to.
+    pub fn random() -> Self {
+        Self(new_run())
+    }
+
     /// The identifier as text; letters, digits and dashes.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -134,15 +138,6 @@ pub struct Settings {
     refused: Option<(String, String)>,
 }
 
-/// The settings of this process; read from the environment on first use.
-pub fn settings() -> &'static Settings {
-    static SETTINGS: OnceLock<Settings> = OnceLock::new();
-    SETTINGS.get_or_init(|| {
-        let account = User::from_uid(geteuid()).ok().flatten();
-        Settings::from_vars(std::env::vars_os(), account.map(|user| user.dir))
-    })
-}
-
 /// No folder can be made below it, so nothing is cached by accident.
 const NOWHERE: &str = "/dev/null/kubenest";
 
@@ -178,6 +173,13 @@ const KNOWN: [&str; 15] = [
 const PATIENCE: RangeInclusive<f64> = 0.5..=20.0;
 
 impl Settings {
+    /// Reads the environment of this process. Each reading without `KUBENEST_RUN` makes up another
+    /// run: a program reads once and hands the settings on.
+    pub fn from_env() -> Self {
+        let account = User::from_uid(geteuid()).ok().flatten();
+        Self::from_vars(std::env::vars_os(), account.map(|user| user.dir))
+    }
+
     /// Refuses unusable settings, and a cache that other users can write to.
     ///
     /// # Errors

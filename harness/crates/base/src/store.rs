@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Context, Error, Result, file,
     lock::FileLock,
-    settings::{settings, trust},
+    settings::{Settings, trust},
 };
 
 /// Name of the list of files in a finished entry.
@@ -47,9 +47,9 @@ struct Manifest {
 }
 
 impl Store {
-    /// The store in the cache folder of the settings.
-    pub fn default_cache() -> Self {
-        Self::open(&settings().cache)
+    /// The store in the cache folder of these settings.
+    pub fn of(settings: &Settings) -> Self {
+        Self::open(&settings.cache)
     }
 
     /// The store in this folder.

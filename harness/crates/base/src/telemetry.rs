@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::settings::settings;
+use crate::settings::Settings;
 
 /// kube's client logs each call that a starting API server refuses, so it is silent.
 const DEFAULT_FILTER: &str = "warn,kubenest::progress=info,kube_client=off,kube_runtime=error";
@@ -16,17 +16,16 @@ const WITHOUT_PROGRESS: &str = "warn,kube_client=off,kube_runtime=error";
 ///
 /// Shows progress lines and warnings by default. `KUBENEST_LOG` sets levels by target, separated by
 /// commas, for example `info,kubenest=debug`.
-pub fn start() {
-    start_with(DEFAULT_FILTER);
+pub fn start(settings: &Settings) {
+    start_with(settings, DEFAULT_FILTER);
 }
 
 /// As [`start`], without the progress lines.
-pub fn start_without_progress() {
-    start_with(WITHOUT_PROGRESS);
+pub fn start_without_progress(settings: &Settings) {
+    start_with(settings, WITHOUT_PROGRESS);
 }
 
-fn start_with(filter: &str) {
-    let settings = settings();
+fn start_with(settings: &Settings, filter: &str) {
     let usual = || levels(filter);
     let asked = settings.log.as_deref().map(str::parse::<Targets>);
     let (filter, wrong) = match asked {

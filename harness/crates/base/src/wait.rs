@@ -20,7 +20,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 
 pub use self::patience::with_factor;
-pub use self::patience::{Patience, patience, scaled};
+pub use self::patience::{Patience, patience, scaled, set_patience};
 use self::{machine::Sample, patience::factor};
 use crate::{Error, Result};
 

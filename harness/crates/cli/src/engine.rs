@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use kubenest::{Result, engine::Docker};
-use kubenest_base::settings::{EngineChoice, settings};
+use kubenest_base::settings::EngineChoice;
 use kubenest_docker::discover::{Endpoint, Origin, discover};
 use kubenest_forge::engine::{Engine as Embedded, State};
 
@@ -20,8 +20,9 @@ pub(crate) enum Engine {
 
 pub(crate) async fn run(command: Engine) -> Result<()> {
     // Those there are, and the one that would be taken.
-    let chosen = Embedded::embedded(settings().engine.release())?;
-    let engines = Embedded::all()?;
+    let settings = kubenest::settings();
+    let chosen = Embedded::embedded(settings.engine.release(), settings)?;
+    let engines = Embedded::all(settings)?;
     match command {
         Engine::Start => println!("{}", chosen.ensure().await?.docker_host()),
         Engine::Status => {
@@ -46,7 +47,7 @@ pub(crate) async fn run(command: Engine) -> Result<()> {
 /// The engines that run, without starting one: the user's own if it would be taken, and the
 /// embedded ones unless they never are. Beside them the first error of those that do not answer.
 pub(crate) async fn running() -> (Vec<Docker>, Result<()>) {
-    let settings = settings();
+    let settings = kubenest::settings();
     let mut endpoints = Vec::new();
     let mut ended = Ok(());
     if !matches!(settings.engine, EngineChoice::Embedded(_)) {
@@ -56,7 +57,7 @@ pub(crate) async fn running() -> (Vec<Docker>, Result<()>) {
         }
     }
     if settings.engine != EngineChoice::Host {
-        match Embedded::all() {
+        match Embedded::all(settings) {
             Ok(engines) => {
                 for engine in engines {
                     let status = engine.status().await;
@@ -70,7 +71,7 @@ pub(crate) async fn running() -> (Vec<Docker>, Result<()>) {
     }
     let mut found = Vec::new();
     for endpoint in endpoints {
-        match Docker::at(&endpoint).await {
+        match Docker::at(&endpoint, settings).await {
             Ok(docker) => found.push(docker),
             Err(error) => ended = ended.and(Err(error)),
         }

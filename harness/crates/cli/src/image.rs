@@ -7,7 +7,6 @@ use kubenest::{
     Error, Result,
     recipe::{NodeImage, Recipe},
 };
-use kubenest_base::settings::settings;
 
 #[derive(Subcommand)]
 pub(crate) enum Image {
@@ -43,7 +42,7 @@ pub(crate) async fn run(command: Image) -> Result<()> {
             }
         }
         Image::Push { recipes } => {
-            let registry = settings().registry.as_deref().ok_or_else(|| {
+            let registry = kubenest::settings().registry.as_deref().ok_or_else(|| {
                 Error::input("no registry is set").cure("KUBENEST_REGISTRY=host:port/path")
             })?;
             for name in recipes {

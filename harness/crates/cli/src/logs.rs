@@ -21,7 +21,7 @@ pub(crate) struct Logs {
 
 pub(crate) async fn run(logs: &Logs) -> Result<()> {
     if logs.killed {
-        let (kept, ended) = evidence::finish().await;
+        let (kept, ended) = evidence::finish(kubenest::settings()).await;
         kept.iter().for_each(|kept| println!("{kept}"));
         return ended;
     }

@@ -24,7 +24,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use kubenest::{ErrorKind, Result, telemetry};
 use kubenest_base::Context;
-use kubenest_base::{settings::settings, store::Store};
+use kubenest_base::store::Store;
 use kubenest_diagnosis as diagnosis;
 use kubenest_docker as docker;
 use kubenest_docker::Scope;
@@ -190,7 +190,9 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         // People see that in a view.
-        Command::Prepare(prepare) if !prepare.json => telemetry::start_without_progress(),
+        Command::Prepare(prepare) if !prepare.json => {
+            kubenest_base::telemetry::start_without_progress(kubenest::settings());
+        }
         _ => telemetry::start(),
     }
     diagnosis::speak_of(diagnosis::Surface::Program);
@@ -212,7 +214,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
         command,
         Command::Diagnose(_) | Command::Doctor { .. } | Command::Report(_)
     ) {
-        settings().check()?;
+        kubenest::settings().check()?;
     }
     match command {
         Command::Up(up) => cluster::up(up).await?,
@@ -237,7 +239,7 @@ async fn dispatch(command: Command) -> Result<ExitCode> {
 }
 
 async fn host_report(json: bool) -> Result<ExitCode> {
-    let report = doctor::examine().await;
+    let report = doctor::examine(kubenest::settings()).await;
     if json {
         println!("{}", json_of(&report)?);
     } else {
@@ -253,14 +255,15 @@ async fn host_report(json: bool) -> Result<ExitCode> {
 /// Does all its parts, whatever becomes of the others, and fails by the first error. What guards
 /// saved comes first: a sweep would end those that are still saving.
 async fn clean(all: bool, run: Option<&str>) -> Result<()> {
-    let (kept, mut ended) = evidence::finish().await;
+    let settings = kubenest::settings();
+    let (kept, mut ended) = evidence::finish(settings).await;
     kept.iter().for_each(|kept| println!("{kept}"));
-    match evidence::prune() {
+    match evidence::prune(settings) {
         Ok(pruned) if pruned.is_empty() => {}
         Ok(pruned) => println!("removed {} folders of evidence", pruned.len()),
         Err(error) => ended = ended.and(Err(error)),
     }
-    match Store::default_cache().prune_unfinished() {
+    match Store::of(settings).prune_unfinished() {
         Ok(unfinished) => unfinished.iter().for_each(|left| {
             println!("removed {}, which a killed build left", left.display());
         }),
@@ -300,7 +303,7 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
 
 /// Writes standard input, or a file in its own place, without what is secret.
 fn redact(file: Option<&Path>) -> Result<()> {
-    let redactor = Redactor::new(settings().redact.as_deref())?;
+    let redactor = Redactor::new(kubenest::settings().redact.as_deref())?;
     match file {
         Some(path) => {
             let text = fs::read(path).with_context(|| format!("read '{}'", path.display()))?;

@@ -4,7 +4,7 @@ use std::{cell::RefCell, fs, future::Future, path::PathBuf, process::ExitCode, t
 
 use clap::Args;
 use kubenest::{ErrorKind, Result};
-use kubenest_base::{Context, settings::settings, store::Store};
+use kubenest_base::{Context, store::Store};
 use kubenest_evidence::redact::Redactor;
 use kubenest_forge::prepare::{self, Ended, Preparation};
 use kubenest_protocol::preparing::{DEFAULT, Event, TestNeeds};
@@ -44,17 +44,18 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
         print!("{}", list());
         return Ok(ExitCode::SUCCESS);
     }
+    let settings = kubenest::settings();
     if let Some(file) = &prepare.remember {
-        prepare::remember(read(file)?).await?;
+        prepare::remember(settings, read(file)?).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    kubenest_base::parent::watch();
-    let redactor = Redactor::new(settings().redact.as_deref())?;
+    kubenest_base::parent::watch(settings);
+    let redactor = Redactor::new(settings.redact.as_deref())?;
     let shown = RefCell::new(Shown {
         is_json: prepare.json,
         view: None,
     });
-    let preparation = match Preparation::of(&prepare.test_needs()?).await {
+    let preparation = match Preparation::of(settings, &prepare.test_needs()?).await {
         Ok(preparation) => preparation,
         Err(error) if prepare.json => {
             let message = redactor.redact(&error.report());
@@ -87,7 +88,7 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
         Ended::SomeFailed => exit::SETUP_FAILED,
         Ended::Stopped => {
             // What was half made is of no use.
-            Store::default_cache().prune_unfinished()?;
+            Store::of(settings).prune_unfinished()?;
             exit::INTERRUPTED
         }
     }))

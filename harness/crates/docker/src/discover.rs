@@ -10,6 +10,7 @@ use std::{
     io::ErrorKind::PermissionDenied,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,11 @@ use super::{
     Docker,
     client::{Client, NEVER},
 };
-use kubenest_base::{Error, Result, settings::DockerEnv, wait};
+use kubenest_base::{
+    Error, Result,
+    settings::{DockerEnv, Settings},
+    wait,
+};
 
 const SYSTEM_SOCKET: &str = "/var/run/docker.sock";
 
@@ -135,11 +140,11 @@ impl fmt::Display for Origin {
 }
 
 impl Docker {
-    /// The engine that listens at `endpoint`.
+    /// The engine that listens at `endpoint`, for a user with these settings.
     ///
     /// # Errors
     /// It does not answer; the error says who named it.
-    pub async fn at(endpoint: &Endpoint) -> Result<Self> {
+    pub async fn at(endpoint: &Endpoint, settings: &Arc<Settings>) -> Result<Self> {
         let (timeout, version) = (NEVER, bollard::API_DEFAULT_VERSION);
         let address = endpoint.to_string();
         let raw = match &endpoint.address {
@@ -162,6 +167,7 @@ impl Docker {
             .map(|raw: bollard::Docker| Self {
                 raw: Client::new(raw),
                 endpoint: endpoint.clone(),
+                settings: Arc::clone(settings),
             })
             .map_err(|cause| endpoint.silent(cause))
     }

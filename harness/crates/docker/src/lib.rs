@@ -12,7 +12,10 @@ mod network;
 mod ownership;
 mod registry;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 pub use container::{ContainerSpec, ContainerState};
 pub use exec::demux;
@@ -27,13 +30,14 @@ pub use ownership::{
 };
 
 use self::{discover::Endpoint, explain::Explain};
-use kubenest_base::Result;
+use kubenest_base::{Result, settings::Settings};
 
 /// A Docker engine that answered.
 #[derive(Debug, Clone)]
 pub struct Docker {
     raw: client::Client,
     endpoint: Endpoint,
+    settings: Arc<Settings>,
 }
 
 /// What an engine says of itself.
@@ -62,6 +66,16 @@ impl Docker {
     /// Where the engine listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// The settings of whoever uses the engine by this handle.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Labels of a thing of this role that this process makes in its run.
+    pub fn labels(&self, role: impl Into<String>) -> Labels {
+        Labels::new(role, &self.settings.run)
     }
 
     /// What the engine says of itself.

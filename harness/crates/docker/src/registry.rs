@@ -11,7 +11,6 @@ use super::{Docker, explain::Explain, is_gone};
 use kubenest_base::{
     Context, Error, Result,
     reference::{Parts, parts},
-    settings::settings,
     wait,
 };
 
@@ -35,7 +34,7 @@ impl Docker {
         reference: &str,
         deadline: Duration,
     ) -> Result<Option<String>> {
-        let login = credentials::of(&settings().docker, reference).await;
+        let login = credentials::of(&self.settings().docker, reference).await;
         let asked = self.raw().inspect_registry_image(reference, login);
         let what = || format!("ask the registry for '{reference}'");
         let asked = wait::within("the registry's answer", deadline, async { Ok(asked.await) });
@@ -59,7 +58,7 @@ impl Docker {
             tag: (!name.contains([':', '@'])).then(|| "latest".to_owned()),
             ..Default::default()
         };
-        let login = credentials::of(&settings().docker, reference).await;
+        let login = credentials::of(&self.settings().docker, reference).await;
         let mut answers = Box::pin(self.raw().create_image(Some(options), login));
         while let Some(answer) = answers.next().await {
             answer.explain(what)?;
@@ -82,7 +81,7 @@ impl Docker {
             let what = format!("image '{reference}' has no tag to be pushed by");
             return Err(Error::input(what));
         };
-        let login = credentials::of(&settings().docker, reference).await;
+        let login = credentials::of(&self.settings().docker, reference).await;
         let options = PushImageOptions {
             tag: Some(tag.to_owned()),
             platform: None,

@@ -16,6 +16,7 @@ use super::{
     labels::BootId,
     *,
 };
+use kubenest_base::settings::RunId;
 use kubenest_base::wait::with_factor;
 use kubenest_base::{Context, ErrorKind, Result};
 
@@ -81,6 +82,7 @@ fn docker(socket: &Path) -> Docker {
     Docker {
         raw: Client::new(raw),
         endpoint: Endpoint::unix(socket, Origin::Variable),
+        settings: Settings::from_env().into(),
     }
 }
 
@@ -101,7 +103,7 @@ fn calls<'a>(docker: &'a Docker, place: &'a Path) -> Vec<Call<'a>> {
     fs::write(&file, "tar").unwrap();
     let (archive, copy) = (file.clone(), place.join("copy.tar"));
     calls! {
-        "at": Docker::at(docker.endpoint()),
+        "at": Docker::at(docker.endpoint(), docker.settings()),
         "info": docker.info(),
         "image": docker.image("a"),
         "load_archive": docker.load_archive(&archive),
@@ -201,4 +203,23 @@ async fn a_command_without_end_is_cut_off_and_its_last_line_told() {
         error.report(),
         @"run `kubeadm init --config /kind/kubeadm.conf` in 'a-control-plane': waited 180.0 s for its end; last seen: [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez"
     );
+}
+
+#[test]
+fn two_handles_of_one_engine_may_have_settings_of_their_own() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("engine.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let one = docker(&socket);
+    let mut settings = Settings::from_env();
+    settings.run = RunId::random();
+    let other = Docker {
+        settings: settings.into(),
+        ..one.clone()
+    };
+    for docker in [&one, &other] {
+        let labels = docker.labels("node").map();
+        assert_eq!(labels[labels::RUN], docker.settings().run.as_str());
+    }
+    assert_ne!(one.settings().run, other.settings().run);
 }

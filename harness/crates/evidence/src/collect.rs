@@ -16,7 +16,7 @@ use super::{
     subject::Subject,
     writer::write,
 };
-use kubenest_base::{Result, settings::settings, wait};
+use kubenest_base::{Result, wait};
 use kubenest_docker::Docker;
 use kubenest_node::node::{Node, Role};
 
@@ -40,7 +40,9 @@ pub(super) async fn collect(
         about.cluster.home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
     }
     let mut found = gather(subject.docker(), &about, patience).await;
-    if let Some(lock) = settings()
+    if let Some(lock) = subject
+        .docker()
+        .settings()
         .lock
         .as_deref()
         .and_then(|path| std::fs::read(path).ok())

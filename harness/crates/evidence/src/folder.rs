@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::{home::home, page::FileLink, part::PartId};
-use kubenest_base::{Context, Result, file};
+use kubenest_base::{Context, Result, file, settings::Settings};
 
 /// A file in each folder that was made here; a folder without it is never removed.
 pub(super) const MARK: &str = ".kubenest-evidence";
@@ -101,8 +101,8 @@ fn make_folders(folder: &Path) -> io::Result<()> {
 
 /// A folder for bundles that is removed with them when it is dropped. It is where other bundles
 /// are, so that it is pruned if this process is killed, under a name that says that nothing failed.
-pub fn temporary_home() -> Result<TempDir> {
-    let home = home();
+pub fn temporary_home(settings: &Settings) -> Result<TempDir> {
+    let home = home(settings);
     let make = || {
         fs::create_dir_all(&home)?;
         let mut aside = tempfile::Builder::new();

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use kubenest_base::settings::settings;
+use kubenest_base::settings::Settings;
 
 /// Where bundles go: where the setting says, else below the nearest `target`, else in the
 /// cache.
-pub(super) fn home() -> PathBuf {
-    let settings = settings();
+pub(super) fn home(settings: &Settings) -> PathBuf {
     if let Some(folder) = &settings.evidence {
         return std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
     }

@@ -25,6 +25,7 @@ use super::{
 use kubenest_base::liveness::Process;
 use kubenest_base::{
     Error, Result,
+    settings::Settings,
     wait::{self, Probe},
 };
 use kubenest_docker::{Liveness, Owner, demux};
@@ -36,11 +37,11 @@ const TAKEN: &str = "taken-";
 /// How long a guard may take to save.
 const SAVING: Duration = Duration::from_secs(30);
 
-/// Makes bundles of what guards saved of processes that are gone. Where one cannot be written, the
-/// others are all the same, and what was saved of it stays. The first error comes beside the
-/// bundles.
-pub async fn finish() -> (Vec<Bundle>, Result<()>) {
-    finish_in(&home()).await
+/// Makes bundles of what guards saved, in the settings' cache, of processes that are gone. Where
+/// one cannot be written, the others are all the same, and what was saved of it stays. The first
+/// error comes beside the bundles.
+pub async fn finish(settings: &Settings) -> (Vec<Bundle>, Result<()>) {
+    finish_in(&home(settings)).await
 }
 
 async fn finish_in(home: &Path) -> (Vec<Bundle>, Result<()>) {
@@ -103,14 +104,14 @@ fn give_back(taken: &Path, error: Error) -> Error {
 
 /// Removes what nobody could finish in so long, such as what was saved before this machine's
 /// last boot. Returns what it removed.
-pub(super) fn prune(age: Duration) -> Vec<PathBuf> {
+pub(super) fn prune(settings: &Settings, age: Duration) -> Vec<PathBuf> {
     let old = |folder: &PathBuf| {
         let made = fs::symlink_metadata(folder).and_then(|found| found.modified());
         made.is_ok_and(|made| made.elapsed().is_ok_and(|since| since > age))
             && liveness_of_owner(folder) != Some(Liveness::Alive)
             && fs::remove_dir_all(folder).is_ok()
     };
-    folders(&home()).filter(old).collect()
+    folders(&home(settings)).filter(old).collect()
 }
 
 fn folders(home: &Path) -> impl Iterator<Item = PathBuf> {

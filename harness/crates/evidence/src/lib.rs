@@ -4,7 +4,7 @@
 //! nodes go, all they say is written to a folder, redacted, cut to the test's own time, with a
 //! page that shows it. What cannot be had is named there; it never costs the rest.
 //!
-//! [`settings`](kubenest_base::settings) say where (`KUBENEST_EVIDENCE`) and what is kept out
+//! [`Settings`] say where (`KUBENEST_EVIDENCE`) and what is kept out
 //! (`KUBENEST_REDACT`).
 
 mod bundle;
@@ -30,7 +30,7 @@ mod writer;
 use std::path::Path;
 
 use self::collect::{PATIENCE, collect};
-use kubenest_base::{Result, settings::settings};
+use kubenest_base::{Result, settings::Settings};
 use kubenest_docker::Docker;
 use kubenest_node::node;
 
@@ -51,7 +51,7 @@ pub use self::{
 };
 
 /// Collects evidence of a cluster by its name, kubenest's or kind's, whoever made it. The bundle
-/// goes into a folder in `home`, or where the settings say.
+/// goes into a folder in `home`, or where the settings of `docker` say.
 ///
 /// # Errors
 /// There is no such cluster, or the bundle cannot be written.
@@ -66,8 +66,8 @@ pub async fn of_cluster(docker: &Docker, cluster: &str, home: Option<&Path>) -> 
 ///
 /// # Errors
 /// `KUBENEST_REDACT` has one that is no regular expression.
-pub fn check() -> Result<()> {
-    redact::Redactor::new(settings().redact.as_deref()).map(drop)
+pub fn check(settings: &Settings) -> Result<()> {
+    redact::Redactor::new(settings.redact.as_deref()).map(drop)
 }
 
 /// Collects evidence of a cluster or a case, also where nothing failed.

@@ -13,7 +13,7 @@ use super::{
 };
 use kubenest_base::{Error, Result, wait};
 use kubenest_diagnosis::clean;
-use kubenest_docker::{ContainerSpec, Docker, Labels, labels::BOOT};
+use kubenest_docker::{ContainerSpec, Docker, labels::BOOT};
 use kubenest_node::node::Runtime;
 
 /// What runs in a node.
@@ -153,7 +153,7 @@ impl Beside<'_> {
         let name = format!("{}-reader-{}-{count}", self.node, std::process::id());
         let start = async {
             let about = self.docker.inspect(self.node).await?;
-            let mut labels = Labels::new("reader").cluster(self.cluster).map();
+            let mut labels = self.docker.labels("reader").cluster(self.cluster).map();
             let boot = about["Config"]["Labels"][BOOT].as_str();
             labels.extend(boot.map(|boot| (BOOT.to_owned(), boot.to_owned())));
             let reader = ContainerSpec {

@@ -14,7 +14,7 @@ use std::{
 use serde_json::json;
 
 use super::notes::{Notes, Step};
-use kubenest_base::{Context, Result, file, settings::settings};
+use kubenest_base::{Context, Result, file, settings::Settings};
 
 /// What the process knew, but for the steps.
 const KNOWN: &str = "known.json";
@@ -25,8 +25,8 @@ const STEPS: &str = "steps.jsonl";
 
 /// The folder of a cluster's notebook, which a guard saves to; it is made. Until the guard has
 /// its name, what is in there may be another cluster's of the same name.
-pub fn notebook_folder(cluster: &str) -> Result<PathBuf> {
-    let folder = folder(cluster);
+pub fn notebook_folder(settings: &Settings, cluster: &str) -> Result<PathBuf> {
+    let folder = folder(settings, cluster);
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder
@@ -37,29 +37,31 @@ pub fn notebook_folder(cluster: &str) -> Result<PathBuf> {
 
 /// Empties the [folder](notebook_folder) of a cluster: what is in there is of an earlier cluster of
 /// its name.
-pub(super) fn prepare(cluster: &str) -> Result<()> {
-    fs::remove_dir_all(folder(cluster)).ok();
-    notebook_folder(cluster)?;
+pub(super) fn prepare(settings: &Settings, cluster: &str) -> Result<()> {
+    fs::remove_dir_all(folder(settings, cluster)).ok();
+    notebook_folder(settings, cluster)?;
     Ok(())
 }
 
 /// Removes the folder of a notebook into which nothing was written.
-pub fn remove_empty_notebook(cluster: &str) {
-    fs::remove_dir(folder(cluster)).ok();
+pub fn remove_empty_notebook(settings: &Settings, cluster: &str) {
+    fs::remove_dir(folder(settings, cluster)).ok();
 }
 
 /// Writes down what is known of a cluster that has a notebook.
-pub(super) fn note(notes: &Notes) {
-    write_to(&notes.cluster.name, |folder| write_notes(folder, notes));
+pub(super) fn note(settings: &Settings, notes: &Notes) {
+    write_to(settings, &notes.cluster.name, |folder| {
+        write_notes(folder, notes)
+    });
 }
 
 /// Adds a step to those that are written down.
-pub(super) fn note_step(cluster: &str, step: &Step) {
-    write_to(cluster, |folder| add_step(folder, step));
+pub(super) fn note_step(settings: &Settings, cluster: &str, step: &Step) {
+    write_to(settings, cluster, |folder| add_step(folder, step));
 }
 
-fn write_to(cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
-    let folder = folder(cluster);
+fn write_to(settings: &Settings, cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
+    let folder = folder(settings, cluster);
     if !folder.is_dir() {
         return;
     }
@@ -109,17 +111,17 @@ pub(super) fn read_notes(folder: &Path) -> Option<Notes> {
 }
 
 /// Removes the notebook: from now on a guard saves nothing of this cluster.
-pub(super) fn forget(cluster: &str) {
-    fs::remove_dir_all(folder(cluster)).ok();
+pub(super) fn forget(settings: &Settings, cluster: &str) {
+    fs::remove_dir_all(folder(settings, cluster)).ok();
 }
 
 /// Where the notebooks are.
-pub(super) fn home() -> PathBuf {
-    settings().cache.join("killed")
+pub(super) fn home(settings: &Settings) -> PathBuf {
+    settings.cache.join("killed")
 }
 
-fn folder(cluster: &str) -> PathBuf {
-    home().join(cluster)
+fn folder(settings: &Settings, cluster: &str) -> PathBuf {
+    home(settings).join(cluster)
 }
 
 #[cfg(test)]
@@ -134,6 +136,28 @@ mod tests {
             case: String::new(),
             text: format!("step\n{at_us}"),
         }
+    }
+
+    #[test]
+    fn clusters_of_one_name_in_two_caches_have_a_notebook_each() {
+        let caches = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [one, other] = caches.each_ref().map(|cache| {
+            let mut settings = Settings::from_env();
+            settings.cache = cache.path().to_owned();
+            settings
+        });
+        let mut notes = Notes::default();
+        notes.cluster.name = "c".into();
+        for (settings, test) in [(&one, "a"), (&other, "b")] {
+            prepare(settings, "c").unwrap();
+            notes.cluster.test = test.into();
+            note(settings, &notes);
+        }
+        let test_in = |settings| Some(without_steps(&folder(settings, "c"))?.cluster.test);
+        assert_eq!(test_in(&one).as_deref(), Some("a"));
+        forget(&one, "c");
+        assert_eq!(test_in(&one), None);
+        assert_eq!(test_in(&other).as_deref(), Some("b"));
     }
 
     #[test]

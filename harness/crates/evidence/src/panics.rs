@@ -1,17 +1,28 @@
 //! What a panic says, without secrets: it goes to a log that others read.
 
-use std::{any::Any, panic, sync::Once, thread};
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    panic,
+    sync::{Mutex, Once, PoisonError},
+    thread,
+};
 
-use super::secrets::redactor;
+use super::secrets::with_patterns;
+use kubenest_base::settings::Settings;
 
-/// Has panics of this process printed without secrets from now on; a panic without any is printed
-/// as before.
-pub(super) fn redact() {
+/// The patterns of all settings that this process uses: a panic does not say whose it is.
+static PATTERNS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Has panics of this process printed without secrets, those by these settings too, from now on; a
+/// panic without any is printed as before.
+pub(super) fn redact(settings: &Settings) {
     static ONCE: Once = Once::new();
     // A thread that panics cannot change what panics do.
     if thread::panicking() {
         return;
     }
+    patterns(settings.redact.clone());
     ONCE.call_once(|| {
         let usual = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -23,9 +34,17 @@ pub(super) fn redact() {
     });
 }
 
+/// Adds patterns, and returns all that are known.
+fn patterns(added: Option<String>) -> String {
+    let mut known = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
+    known.extend(added);
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    known.join("\n")
+}
+
 /// The redacted words, if there is a secret in them.
 fn redacted_if_secret(words: &str) -> Option<String> {
-    let shown = redactor().map(|redactor| redactor.redact(words));
+    let shown = with_patterns(Some(&patterns(None))).map(|redactor| redactor.redact(words));
     let shown = shown.unwrap_or_else(|_| "its words cannot be redacted".to_owned());
     (shown != words).then_some(shown)
 }
@@ -62,12 +81,16 @@ mod tests {
     #[ignore = "run by the test below"]
     fn one_that_says_a_secret() {
         learn(BTreeSet::from(["Zx9!,correct-horse".to_owned()]));
-        redact();
-        panic!("EMP-42 said Zx9!,correct-horse and token=abc");
+        let own = Settings::from_env();
+        let mut other = own.clone();
+        other.redact = Some("DEP-[0-9]+".into());
+        redact(&own);
+        redact(&other);
+        panic!("EMP-42 of DEP-7 said Zx9!,correct-horse and token=abc");
     }
 
     #[tokio::test]
-    async fn a_panic_is_printed_without_secrets() {
+    async fn a_panic_is_printed_without_what_any_settings_hide() {
         let own = std::env::current_exe().unwrap();
         let name = "panics::tests::one_that_says_a_secret";
         let run = Command::new(own).args([name, "--exact", "--ignored"]);
@@ -77,7 +100,8 @@ mod tests {
             .await
             .unwrap();
         let said = output.stdout + &output.stderr;
-        let words = "[redacted by rule] said [redacted secret] and token=[redacted secret]\n";
+        let words = "[redacted by rule] of [redacted by rule] said [redacted secret] and \
+                     token=[redacted secret]\n";
         assert!(
             said.contains(&format!("thread '{name}' panicked at ")),
             "{said}"

@@ -7,23 +7,23 @@ use std::{
 };
 
 use super::{folder::MARK, home::home, killed};
-use kubenest_base::{Context, Result, settings::settings};
+use kubenest_base::{Context, Result, settings::Settings};
 
 /// Bundles that `kubenest clean` leaves, the newest.
 pub const KEPT_BUNDLES: usize = 50;
 /// Days after which it removes a bundle.
 pub const KEPT_DAYS: u64 = 14;
 
-/// Removes bundles beyond [`KEPT_BUNDLES`] and [`KEPT_DAYS`] from where this process would
-/// write them and from the cache, and what is left there of killed processes. Returns what it
-/// removed.
+/// Removes bundles beyond [`KEPT_BUNDLES`] and [`KEPT_DAYS`] from where a process with these
+/// settings would write them and from the cache, and what is left there of killed processes.
+/// Returns what it removed.
 ///
 /// # Errors
 /// A folder cannot be removed.
-pub fn prune() -> Result<Vec<PathBuf>> {
+pub fn prune(settings: &Settings) -> Result<Vec<PathBuf>> {
     let age = Duration::from_secs(KEPT_DAYS * 24 * 3600);
-    let mut removed = killed::prune(age);
-    let mut homes = vec![home(), settings().cache.join("evidence")];
+    let mut removed = killed::prune(settings, age);
+    let mut homes = vec![home(settings), settings.cache.join("evidence")];
     homes.dedup();
     for home in homes {
         removed.extend(prune_folder(&home, KEPT_BUNDLES, age)?);

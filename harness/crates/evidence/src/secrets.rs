@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::redact::{Redactor, secrets_in};
-use kubenest_base::{Result, settings::settings};
+use kubenest_base::{Result, settings::Settings};
 
 /// The values of all Secrets that this process saw; they are never written down.
 static SECRETS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -28,7 +28,12 @@ pub fn hide<'a>(documents: impl IntoIterator<Item = &'a serde_json::Value>) {
 ///
 /// # Errors
 /// `KUBENEST_REDACT` has one that is no regular expression.
-pub fn redactor() -> Result<Redactor> {
+pub fn redactor(settings: &Settings) -> Result<Redactor> {
+    with_patterns(settings.redact.as_deref())
+}
+
+/// A redactor of all that this process knows to be secret, and of these patterns.
+pub(super) fn with_patterns(patterns: Option<&str>) -> Result<Redactor> {
     let known = learn(BTreeSet::new());
-    Ok(Redactor::new(settings().redact.as_deref())?.hiding(&known))
+    Ok(Redactor::new(patterns)?.hiding(&known))
 }

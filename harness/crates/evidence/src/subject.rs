@@ -15,7 +15,7 @@ use super::{
     notes::{About, CaseNotes, ClusterNotes, Notes, Step, kept_folder},
     panics,
 };
-use kubenest_base::{Result, settings::settings};
+use kubenest_base::{Result, settings::Settings};
 use kubenest_docker::{Docker, Owner};
 use kubenest_recipe::recipe::Versions;
 
@@ -47,21 +47,22 @@ impl Subject {
     /// [forgotten](Subject::forget).
     pub fn new(docker: &Docker, cluster: &str, nodes: &[String]) -> Self {
         let subject = Self::of(docker, cluster, nodes);
-        panics::redact();
+        panics::redact(docker.settings());
         lock(&LIVE).push(subject.clone());
         subject
     }
 
     /// A cluster that somebody else made.
     pub(super) fn of(docker: &Docker, cluster: &str, nodes: &[String]) -> Self {
+        let settings = docker.settings();
         let cluster = ClusterNotes {
             name: cluster.to_owned(),
             test: test_of_thread(),
             owner: Owner::current().to_string(),
             process: std::process::id(),
             nodes: nodes.to_vec(),
-            redact: settings().redact.clone(),
-            home: home(),
+            redact: settings.redact.clone(),
+            home: home(settings),
             ..ClusterNotes::default()
         };
         let notes = Notes {
@@ -117,9 +118,9 @@ impl Subject {
     /// The notebook cannot be written.
     pub fn begin_notebook(&self) -> Result<()> {
         let mut known = lock(&self.known);
-        notebook::prepare(&known.notes.cluster.name)?;
+        notebook::prepare(self.settings(), &known.notes.cluster.name)?;
         known.has_notebook = true;
-        notebook::note(&known.notes);
+        notebook::note(self.settings(), &known.notes);
         Ok(())
     }
 
@@ -127,7 +128,7 @@ impl Subject {
     pub fn end_notebook(&self) {
         let mut known = lock(&self.known);
         if std::mem::take(&mut known.has_notebook) {
-            notebook::forget(&known.notes.cluster.name);
+            notebook::forget(self.settings(), &known.notes.cluster.name);
         }
     }
 
@@ -208,6 +209,10 @@ impl Subject {
         &self.docker
     }
 
+    fn settings(&self) -> &Settings {
+        self.docker.settings()
+    }
+
     /// What a bundle of it is about.
     pub(super) fn about(&self) -> About {
         let notes = &lock(&self.known).notes;
@@ -227,7 +232,7 @@ impl Subject {
         };
         let mut known = lock(&self.known);
         if known.has_notebook {
-            notebook::note_step(&known.notes.cluster.name, &step);
+            notebook::note_step(self.settings(), &known.notes.cluster.name, &step);
         }
         known.notes.steps.push(step);
     }
@@ -237,7 +242,7 @@ impl Subject {
         let mut known = lock(&self.known);
         change(&mut known.notes);
         if known.has_notebook {
-            notebook::note(&known.notes);
+            notebook::note(self.settings(), &known.notes);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::package::Package;
 use kubenest_base::digest::sha256_hex;
 
 use kubenest_base::{
-    Context, Error, Result, lock::FileLock, process::Command, progress, settings::settings,
+    Context, Error, Result, lock::FileLock, process::Command, progress, store::Store,
 };
 
 /// Debian's signing keys on a Debian machine.
@@ -31,12 +31,12 @@ const LISTS_AGE: Duration = Duration::from_secs(24 * 3600);
 /// # Errors
 /// No apt or no Debian mirror on this machine, a package the suite has not, a sum that
 /// is not the pinned one.
-pub async fn fetch(suite: &str, packages: &[Package], into: &Path) -> Result<()> {
+pub async fn fetch(store: &Store, suite: &str, packages: &[Package], into: &Path) -> Result<()> {
     let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
     if let Some(name) = names.iter().find(|name| !is_package_name(name)) {
         return Err(Error::input(format!("'{name}' is no Debian package name")));
     }
-    let area = Area::new(suite)?;
+    let area = Area::new(store, suite)?;
     let _lock = FileLock::exclusive(&area.root.join("lock"), &format!("apt for {suite}")).await?;
     let start = Instant::now();
     let fresh = area.refresh_if_old().await?;
@@ -102,7 +102,7 @@ struct Area {
 }
 
 impl Area {
-    fn new(suite: &str) -> Result<Self> {
+    fn new(store: &Store, suite: &str) -> Result<Self> {
         if suite.is_empty()
             || !suite
                 .bytes()
@@ -110,7 +110,7 @@ impl Area {
         {
             return Err(Error::input(format!("'{suite}' is no Debian suite")));
         }
-        let root = settings().cache.join("apt").join(suite);
+        let root = store.root().join("apt").join(suite);
         // apt's configuration has no escape for a quote.
         if root.to_string_lossy().contains(['"', '\n']) {
             return Err(Error::input(format!(

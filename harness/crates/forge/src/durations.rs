@@ -8,16 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kubenest_base::{Context, Error, Result, file, lock::FileLock, settings::settings};
+use kubenest_base::{Context, Error, Result, file, lock::FileLock};
 
 /// The file, in the cache: seconds by the name of what was made.
 const FILE: &str = "durations.json";
 
-/// Does the work that makes what has this name, and remembers how long it took.
-pub(crate) async fn timed<T>(name: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+/// Does the work that makes what has this name, and remembers in the cache how long it took.
+pub(crate) async fn timed<T>(
+    cache: &Path,
+    name: &str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let begun = Instant::now();
     let made = Box::pin(work).await?;
-    if let Err(error) = remember(&settings().cache, name, begun.elapsed()).await {
+    if let Err(error) = remember(cache, name, begun.elapsed()).await {
         // It is there, which is what counts.
         tracing::warn!("{}", error.report());
     }

@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use crate::image::NodeImage;
 use kubenest_base::digest::sha256_hex;
-use kubenest_base::{Context, Error, Result, file, lock::FileLock, settings::settings};
+use kubenest_base::{Context, Error, Result, file, lock::FileLock, settings::Settings};
 use kubenest_docker::Docker;
 use kubenest_recipe::recipe::{Component, Content, GoBuild, Recipe, Source};
 
@@ -105,19 +105,20 @@ impl LockedComponent {
 /// # Errors
 /// Refused, with the difference, when it has something else; input when it is no lock file.
 pub async fn hold_image(docker: &Docker, recipe: &Recipe, image: &NodeImage) -> Result<()> {
-    let Some(path) = &settings().lock else {
+    let settings = docker.settings();
+    let Some(path) = &settings.lock else {
         return Ok(());
     };
     let made_of = MadeOf::of(docker, recipe, image).await?;
-    hold_in(path, "node", &image.recipe, &made_of).await
+    hold_in(settings, path, "node", &image.recipe, &made_of).await
 }
 
 /// As [`hold_image`], for what the running nodes say of themselves.
 ///
 /// # Errors
 /// As [`hold_image`], or the API server does not answer.
-pub async fn hold_running(client: &Client, image: &NodeImage) -> Result<()> {
-    let Some(path) = &settings().lock else {
+pub async fn hold_running(settings: &Settings, client: &Client, image: &NodeImage) -> Result<()> {
+    let Some(path) = &settings.lock else {
         return Ok(());
     };
     let nodes = Api::<Node>::all(client.clone());
@@ -131,18 +132,19 @@ pub async fn hold_running(client: &Client, image: &NodeImage) -> Result<()> {
             runtime: info.container_runtime_version,
             os: info.os_image,
         };
-        hold_in(path, "running", &image.recipe, &running).await?;
+        hold_in(settings, path, "running", &image.recipe, &running).await?;
     }
     Ok(())
 }
 
 /// As [`hold_image`], for a tool built from a locked Go module.
-pub async fn hold_tool(build: &GoBuild) -> Result<()> {
-    let Some(path) = &settings().lock else {
+pub async fn hold_tool(settings: &Settings, build: &GoBuild) -> Result<()> {
+    let Some(path) = &settings.lock else {
         return Ok(());
     };
     let source = Source::Go(*build).hash();
     hold_in(
+        settings,
         path,
         "tool",
         build.name(),
@@ -151,11 +153,17 @@ pub async fn hold_tool(build: &GoBuild) -> Result<()> {
     .await
 }
 
-async fn hold_in(path: &Path, section: &str, name: &str, what: &impl Serialize) -> Result<()> {
+async fn hold_in(
+    settings: &Settings,
+    path: &Path,
+    section: &str,
+    name: &str,
+    what: &impl Serialize,
+) -> Result<()> {
     let whole = std::path::absolute(path).with_context(|| format!("find '{}'", path.display()))?;
     // Not beside it: that folder is the user's.
     let guard = sha256_hex(whole.as_os_str().as_encoded_bytes()) + ".lock";
-    let guard = settings().cache.join("locks").join(guard);
+    let guard = settings.cache.join("locks").join(guard);
     let _lock = FileLock::exclusive(&guard, "the lock file").await?;
     hold(path, section, name, what)
 }

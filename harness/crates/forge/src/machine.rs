@@ -1,6 +1,6 @@
 //! How much this machine can build at a time, in one process and in several.
 
-use kubenest_base::{Result, lock::FileLock, settings::settings};
+use kubenest_base::{Result, lock::FileLock, store::Store};
 
 /// Builds with Go take so much memory each at most, as Kubernetes does.
 const HEAVY_MEMORY: u64 = 4 << 30;
@@ -42,10 +42,10 @@ impl Machine {
     }
 }
 
-/// Waits for the turn of a build with Go, in whichever process others build: the builds of all
+/// Waits for the turn of a build with Go, in whichever process others build for this cache: the builds of all
 /// tests that met what nobody prepared would not fit into this machine.
-pub(crate) async fn turn_to_build() -> Result<FileLock> {
-    let locks = settings().cache.join("locks");
+pub(crate) async fn turn_to_build(store: &Store) -> Result<FileLock> {
+    let locks = store.root().join("locks");
     let places = (0..Machine::this().most_heavy()).map(|at| locks.join(format!("build-{at}.lock")));
     let places: Vec<_> = places.collect();
     for place in &places {

@@ -6,13 +6,14 @@ use std::{
     collections::BTreeSet,
     future::Future,
     os::unix::process::parent_id,
-    sync::{Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use kubenest_base::{
     Result, progress,
-    settings::settings,
+    settings::Settings,
     store::Store,
     wait::{self, Probe},
 };
@@ -21,7 +22,18 @@ use kubenest_protocol::{Demand, SlotFolder};
 /// How long the tests that have all slots may take until one ends.
 const TURN: Duration = Duration::from_secs(3 * 60 * 60);
 
+/// The runner that started this process.
+static RUNNER: OnceLock<Runner> = OnceLock::new();
+
 static ROUNDS: Mutex<Rounds> = Mutex::new(Rounds::new());
+
+/// What settings tell of the runner that started a process.
+struct Runner {
+    parent: Option<String>,
+    verdicts: Option<PathBuf>,
+    /// The cache that it prepares things in.
+    cache: PathBuf,
+}
 
 /// When this process holds no slot. Pieces that are made at the same time, as those of clusters
 /// that boot together, are one round.
@@ -41,6 +53,17 @@ struct Rounds {
 struct Piece {
     folder: SlotFolder,
     is_ended: bool,
+}
+
+/// Has this process speak with the runner that its settings name, if they name one. A process has
+/// one runner: later calls change nothing.
+pub fn meet_runner(settings: &Settings) {
+    let runner = Runner {
+        parent: settings.parent.clone(),
+        verdicts: settings.verdicts.clone(),
+        cache: settings.cache.clone(),
+    };
+    RUNNER.set(runner).ok();
 }
 
 /// Notes that the test of this process needs what has this name.
@@ -71,7 +94,8 @@ pub(crate) async fn unprepared_in<T>(
     need: &str,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    match store.root() == settings().cache {
+    let is_shared = RUNNER.get().is_some_and(|it| store.root() == it.cache);
+    match is_shared {
         true => unprepared(need, work).await,
         false => Box::pin(work).await,
     }
@@ -186,16 +210,16 @@ fn warn(said: std::io::Result<()>) {
 /// Where the runner is spoken to that started this process. A program that a test starts has no
 /// slot of its own to give up.
 fn slot_folder() -> Option<SlotFolder> {
-    let settings = settings();
-    let (runner, _) = settings.parent.as_deref()?.split_once('-')?;
-    let is_ours = runner.parse() == Ok(parent_id());
-    let folder = SlotFolder::of(settings.verdicts.as_deref()?);
+    let runner = RUNNER.get()?;
+    let (process, _) = runner.parent.as_deref()?.split_once('-')?;
+    let is_ours = process.parse() == Ok(parent_id());
+    let folder = SlotFolder::of(runner.verdicts.as_deref()?);
     (is_ours && folder.is_open()).then_some(folder)
 }
 
 fn write(need: &str, made: bool) {
     static WRITTEN: Mutex<BTreeSet<(String, bool)>> = Mutex::new(BTreeSet::new());
-    let Some(verdicts) = &settings().verdicts else {
+    let Some(verdicts) = RUNNER.get().and_then(|runner| runner.verdicts.as_ref()) else {
         return;
     };
     let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);

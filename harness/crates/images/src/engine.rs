@@ -146,8 +146,9 @@ async fn save(
     } else {
         // Names of entries say nothing of what is in them: all must be at hand at once.
         let reader = SyncIoBridge::new(StreamReader::new(stream));
+        let scratch = docker.settings().cache.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let archive = Archive::index(unpacked(reader)?, place.as_ref())?;
+            let archive = Archive::index(unpacked(reader, &scratch)?, place.as_ref())?;
             saved::read_one(Box::new(archive), &platform)
         });
         read.await.context("read an image")??

@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::manifest::{JSON_LIMIT, broken};
-use kubenest_base::{Context, Error, Result, settings::settings};
+use kubenest_base::{Context, Error, Result};
 
 /// A reader of one file.
 pub(super) type Reader<'a> = Box<dyn Read + Send + 'a>;
@@ -89,8 +89,9 @@ const ENTRY_LIMIT: usize = 100_000;
 const LINK_LIMIT: usize = 8;
 
 impl Archive {
-    /// Reads the table of contents. A gzipped archive is unpacked into an unnamed file first.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Reads the table of contents. A gzipped archive is unpacked into an unnamed file in `scratch`
+    /// first.
+    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self> {
         let what = || format!("open '{}'", path.display());
         let file = File::open(path).map_err(|cause| {
             Error::input(what())
@@ -116,7 +117,7 @@ impl Archive {
             );
         }
         let file = match compression(&magic) {
-            "+gzip" => unpacked(MultiGzDecoder::new(BufReader::new(file)))
+            "+gzip" => unpacked(MultiGzDecoder::new(BufReader::new(file)), scratch)
                 .with_context(|| format!("unpack '{}'", path.display()))?,
             _ => file,
         };
@@ -327,9 +328,8 @@ fn target(folder: &Path, link: &Path) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// What a reader gives, in a file without a name that is gone when it is closed.
-pub(super) fn unpacked(mut reader: impl Read) -> Result<File> {
-    let folder = &settings().cache;
+/// What a reader gives, in a file of this folder without a name that is gone when it is closed.
+pub(super) fn unpacked(mut reader: impl Read, folder: &Path) -> Result<File> {
     let trouble = |cause: io::Error| {
         Error::setup(format!("write a scratch file in '{}'", folder.display()))
             .because(cause)

@@ -198,7 +198,8 @@ impl<'a> Images<'a> {
                 engine::load(self.docker, &targets, &reference, name.as_ref()).await?
             }
             Place::Archive(path) => {
-                let open = move || Ok(Box::new(Archive::open(&path)?) as Box<dyn Files>);
+                let scratch = self.docker.settings().cache.clone();
+                let open = move || Ok(Box::new(Archive::open(&path, &scratch)?) as Box<dyn Files>);
                 from_files(&targets, &platform, name.as_ref(), open).await?
             }
             Place::Layout(path) => {

@@ -58,6 +58,8 @@ pub(super) enum Piece {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) node: String,
+    /// Those of what a load makes in it.
+    labels: Labels,
     pub(super) platform: Platform,
     store: ImageStore,
     cri: Cri,
@@ -128,6 +130,7 @@ impl Target {
             })?;
         Ok(Self {
             node: name.to_owned(),
+            labels: node.docker().labels("image-load"),
             platform,
             store: daemon.image_store(),
             pins: heeds_pins(&daemon.version().await?),
@@ -208,7 +211,7 @@ impl Target {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (owner, count) = (Owner::current(), COUNT.fetch_add(1, Ordering::Relaxed));
         let id = format!("kubenest-{}-{count}", owner.to_string().replace('/', "-"));
-        let labels = Labels::new("image-load").lifetime(LEASE).map();
+        let labels = self.labels.clone().lifetime(LEASE).map();
         Ok(Session {
             target: self,
             store: self

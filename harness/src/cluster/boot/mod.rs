@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use kubenest_base::{
     Error, ErrorKind, Origin, Result, parent, progress,
-    settings::settings,
     wait::{self, Deadline},
 };
 use kubenest_diagnosis as diagnosis;
@@ -21,14 +20,15 @@ use kubenest_evidence as evidence;
 use kubenest_evidence::{Bundle, Occasion};
 
 use self::{clock::Clock, planning::BootJob};
-use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory};
+use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory, site::Site};
 use crate::{case::Running, verdict};
 
 /// Boots a cluster that was checked. What was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
-    settings().check()?;
-    evidence::check()?;
-    parent::watch();
+    let settings = Site::settings_of(&spec);
+    settings.check()?;
+    evidence::check(settings)?;
+    parent::watch(crate::settings());
     evidence::watch();
     // One that a test boots on the way is no question of its own.
     let booted = run(spec).await.map_err(|error| error.of(Origin::Harness));

@@ -28,7 +28,7 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJo
     let site = Site::of(spec).await?;
     let docker = &site.docker;
     // The sweep would end guards that are still saving.
-    let (_, finished) = evidence::finish().await;
+    let (_, finished) = evidence::finish(&site.settings).await;
     // What others left in the way of their own removal is no reason not to boot.
     let swept = sweep(docker, Scope::DeadOwners).await.map(drop);
     for error in [finished, swept].into_iter().filter_map(Result::err) {

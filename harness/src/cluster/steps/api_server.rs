@@ -44,7 +44,7 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
         let read = kubeconfig::read(node).await;
         // It may be there in part only.
         Probe::from_result(read.and_then(|admin| {
-            let path = kubeconfig::write(name, &admin, port)?;
+            let path = kubeconfig::write(node.docker().settings(), name, &admin, port)?;
             Ok((admin, path))
         }))
     });
@@ -73,7 +73,7 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
         "127.0.0.1:{port} is on the engine's machine: the API server is reached through '{node}'"
     );
     let tunnel = Tunnel::open(node, port).await?;
-    kubeconfig::write(name, &admin, tunnel.port)?;
+    kubeconfig::write(node.docker().settings(), name, &admin, tunnel.port)?;
     let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
     let client = clients.here();
     let what = "the API server to be ready, through its node";

@@ -27,7 +27,11 @@ async fn main() -> Result<()> {
     let [socket, cluster, image, seconds, more @ ..] = args.as_slice() else {
         bail!("doomed SOCKET CLUSTER IMAGE SECONDS [GUARD-IMAGE [CACHE]]");
     };
-    let engine = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
+    let engine = Docker::at(
+        &Endpoint::unix(socket, Origin::Embedded),
+        kubenest::settings(),
+    )
+    .await?;
     let boot = BootId::random();
     let (owner, _holder) = match more.get(1) {
         Some(cache) => {
@@ -42,7 +46,7 @@ async fn main() -> Result<()> {
         Some(image) => Some(Guard::start(&engine, image, &ward).await?),
         None => None,
     };
-    let labels = Labels::new("selfcheck")
+    let labels = Labels::new("selfcheck", &kubenest::settings().run)
         .owner(&owner)
         .cluster(cluster)
         .boot(&boot)

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use kubenest_base::{process::Command, settings::EngineRelease, store::Store};
+use kubenest_base::{process::Command, settings::EngineRelease};
 use kubenest_forge::engine::Engine;
 use serde_json::json;
 
@@ -19,7 +19,7 @@ async fn main() -> Result<()> {
     mount_own_sys(&folder.join("groups")).await?;
     let engine = |name: &str| {
         let home = folder.join(name);
-        Engine::open(&home, EngineRelease::Docker26, Store::default_cache())
+        Engine::open(&home, EngineRelease::Docker26, kubenest::settings())
     };
     let (one, other) = (engine("one")?, engine("other")?);
     fs::write("/proc/sys/net/ipv4/ip_forward", "0")?;
@@ -87,7 +87,7 @@ async fn print_state(step: &str) -> Result<()> {
 
 /// Runs the iptables of the engines' own packages.
 async fn iptables(arguments: &[&str]) -> Result<String> {
-    let cli = kubenest_forge::engine::cli().await?;
+    let cli = kubenest_forge::engine::cli(kubenest::settings()).await?;
     let usr = cli.ancestors().nth(2).context("the packages' usr")?;
     let libraries = fs::read_dir(usr.join("lib"))?.flatten();
     let libraries = libraries

@@ -22,7 +22,11 @@ async fn main() -> Result<()> {
         [socket, run] => (socket, Scope::Run(run)),
         _ => bail!("sweeping SOCKET [RUN]"),
     };
-    let engine = Docker::at(&Endpoint::unix(socket, Origin::Embedded)).await?;
+    let engine = Docker::at(
+        &Endpoint::unix(socket, Origin::Embedded),
+        kubenest::settings(),
+    )
+    .await?;
     let removed = sweep(&engine, scope).await?;
     for name in [removed.containers, removed.networks, removed.volumes].concat() {
         println!("{name}");

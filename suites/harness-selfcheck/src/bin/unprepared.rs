@@ -10,6 +10,6 @@ use kubenest_recipe::recipe::GoBuild;
 async fn main() -> Result<()> {
     telemetry::start();
     let build = GoBuild::find("kubenest/pause", "3.10")?;
-    component::programs(&Store::default_cache(), &build).await?;
+    component::programs(&Store::of(kubenest::settings()), &build).await?;
     Ok(())
 }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use super::machine::{Sample, load, processors};
-use crate::settings::settings;
 
 /// The benchmark reads this many random bytes, which takes an ordinary machine at most so long. The
 /// kernel computes them, so this program's optimization level does not matter.
@@ -30,16 +29,21 @@ pub struct Patience {
     pub reason: String,
 }
 
-/// The factor of this process: `KUBENEST_PATIENCE`, else measured on first use.
+static PATIENCE: OnceLock<Patience> = OnceLock::new();
+
+/// Has every deadline of this process multiplied by `factor`, as `KUBENEST_PATIENCE` says, unless a
+/// deadline ran before.
+pub fn set_patience(factor: f64) {
+    let patience = Patience {
+        factor,
+        reason: "set by KUBENEST_PATIENCE".into(),
+    };
+    PATIENCE.set(patience).ok();
+}
+
+/// The factor of this process: the one that was [set](set_patience), else measured on first use.
 pub fn patience() -> &'static Patience {
-    static PATIENCE: OnceLock<Patience> = OnceLock::new();
-    PATIENCE.get_or_init(|| match settings().patience {
-        Some(factor) => Patience {
-            factor,
-            reason: "set by KUBENEST_PATIENCE".into(),
-        },
-        None => Machine::now().patience(),
-    })
+    PATIENCE.get_or_init(|| Machine::now().patience())
 }
 
 tokio::task_local! {

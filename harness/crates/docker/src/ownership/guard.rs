@@ -123,6 +123,7 @@ impl Guard {
     ) -> Result<Self> {
         let usual = Path::new(ENGINE_SIDE_SOCKET);
         let near = docker.socket().unwrap_or(usual);
+        let own = || docker.labels(GUARD);
         let what = || format!("start the guard of cluster '{}'", ward.cluster);
         let lease = match &ward.owner {
             Owner::Process(_) => None,
@@ -133,7 +134,7 @@ impl Guard {
             lease: lease.as_deref(),
         };
         if docker.socket().is_some() && !folders.is_empty() {
-            let body = body(image, ward, near, folders)?;
+            let body = body(own(), image, ward, near, folders)?;
             let nothing = || Ok(());
             let prepare = saving.map_or(&nothing as _, |saving| saving.prepare);
             match Self::start_with(docker, &ward.guard_name(), body, prepare).await {
@@ -147,7 +148,7 @@ impl Guard {
             }
         }
         let start = async |socket| {
-            let body = body(image, ward, socket, Folders::default())?;
+            let body = body(own(), image, ward, socket, Folders::default())?;
             Self::start_with(docker, &ward.guard_name(), body, &|| Ok(())).await
         };
         let error = match start(near).await {
@@ -313,7 +314,9 @@ fn bind(from: &Path, to: &str) -> Mount {
     }
 }
 
+/// `own` are the labels of the guard itself, but for whose it is and what it watches over.
 fn body(
+    own: Labels,
     image: &str,
     ward: &Ward<'_>,
     socket: &Path,
@@ -325,7 +328,7 @@ fn body(
         (CLUSTER, ward.cluster.to_owned()),
         (BOOT, ward.boot.as_str().to_owned()),
     ]);
-    let own = Labels::new(GUARD).owner(&ward.owner);
+    let own = own.owner(&ward.owner);
     let mut own = own.cluster(ward.cluster).boot(ward.boot).map();
     own.extend(name_label([OWNER.to_owned()].iter(), &name));
     let label = want.iter().map(|(key, value)| format!("{key}={value}"));
@@ -387,6 +390,8 @@ fn body(
 
 #[cfg(test)]
 mod tests {
+    use kubenest_base::settings::Settings;
+
     use super::*;
     use crate::ownership::{
         labels::NAME,
@@ -394,7 +399,8 @@ mod tests {
     };
 
     fn body_of_ward(ward: &Ward<'_>, folders: Folders<'_>) -> ContainerCreateBody {
-        body("image", ward, Path::new("/run/e.sock"), folders).unwrap()
+        let own = Labels::new(GUARD, &Settings::from_env().run);
+        body(own, "image", ward, Path::new("/run/e.sock"), folders).unwrap()
     }
 
     fn body_of(boot: &BootId) -> ContainerCreateBody {

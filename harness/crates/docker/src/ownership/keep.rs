@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bollard::{models::VolumeCreateRequest, query_parameters::ListVolumesOptions};
 
-use super::labels::{BOOT, BootId, CLUSTER, KEPT, Labels, ROLE};
+use super::labels::{BOOT, BootId, CLUSTER, KEPT, ROLE};
 use crate::{Docker, explain::Explain};
 use kubenest_base::Result;
 
@@ -16,7 +16,7 @@ impl Docker {
     /// The engine refuses.
     pub async fn keep_cluster(&self, cluster: &str, boot: &BootId) -> Result<()> {
         let name = format!("kubenest-{cluster}-kept-{}", boot.as_str());
-        let labels = Labels::new(KEPT).cluster(cluster).boot(boot);
+        let labels = self.labels(KEPT).cluster(cluster).boot(boot);
         let request = VolumeCreateRequest {
             name: Some(name.clone()),
             labels: Some(labels.map()),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::owner::Owner;
-use kubenest_base::{random, settings::settings};
+use kubenest_base::{random, settings::RunId};
 
 /// Who may end a thing: an [`Owner`] as text.
 pub const OWNER: &str = "dev.kubenest.owner";
@@ -64,6 +64,7 @@ impl BootId {
 /// The labels of one thing to be made.
 #[derive(Debug, Clone)]
 pub struct Labels {
+    run: RunId,
     owner: Owner,
     role: String,
     cluster: Option<String>,
@@ -73,9 +74,10 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Labels of a thing of this role that belongs to this process and run.
-    pub fn new(role: impl Into<String>) -> Self {
+    /// Labels of a thing of this role that belongs to this process, in this run.
+    pub fn new(role: impl Into<String>, run: &RunId) -> Self {
         Self {
+            run: run.clone(),
             owner: Owner::current().clone(),
             role: role.into(),
             cluster: None,
@@ -126,7 +128,7 @@ impl Labels {
         let expires = now.saturating_add(self.lifetime.as_secs());
         let mut map = HashMap::from([
             (OWNER.to_owned(), self.owner.to_string()),
-            (RUN.to_owned(), settings().run.as_str().to_owned()),
+            (RUN.to_owned(), self.run.as_str().to_owned()),
             (ROLE.to_owned(), self.role.clone()),
             (CREATED.to_owned(), now.to_string()),
             (EXPIRES.to_owned(), expires.to_string()),
@@ -162,23 +164,29 @@ pub fn unix_now() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use kubenest_base::settings::Settings;
+
     use super::*;
+
+    fn node() -> Labels {
+        Labels::new("node", &Settings::from_env().run)
+    }
 
     #[test]
     fn labels_say_whose_what_and_how_long() {
-        let map = Labels::new("node").cluster("a").map();
+        let map = node().cluster("a").map();
         assert_eq!(map[OWNER], Owner::current().to_string());
         assert_eq!((map[ROLE].as_str(), map[CLUSTER].as_str()), ("node", "a"));
         let number = |key: &str| map[key].parse::<u64>().unwrap();
         assert_eq!(number(EXPIRES) - number(CREATED), 7200);
         assert_eq!(map[KEEP], "false");
-        assert_eq!(Labels::new("node").keep(true).map()[KEEP], "true");
+        assert_eq!(node().keep(true).map()[KEEP], "true");
     }
 
     #[test]
     fn a_name_is_given_to_what_is_ours() {
         let label = Some((NAME.to_owned(), "c-worker".to_owned()));
-        let ours = Labels::new("node").map();
+        let ours = node().map();
         assert_eq!(name_label(ours.keys(), "c-worker"), label);
         let strangers = HashMap::from([("maintainer".to_owned(), "me".to_owned())]);
         assert_eq!(name_label(strangers.keys(), "c-worker"), None);
@@ -186,12 +194,7 @@ mod tests {
 
     #[test]
     fn two_boots_of_one_name_have_numbers_of_their_own() {
-        let labels = || {
-            Labels::new("node")
-                .cluster("a")
-                .boot(&BootId::random())
-                .map()
-        };
+        let labels = || node().cluster("a").boot(&BootId::random()).map();
         assert_ne!(labels()[BOOT], labels()[BOOT]);
     }
 }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kubenest_base::{Error, Result, progress};
+use kubenest_base::{Error, Result, progress, store::Store};
 use kubenest_recipe::recipe::{Component, GoBuild, Source};
 
 use super::layout;
@@ -22,25 +22,35 @@ use crate::package::Package;
 /// How often a long step says that it is still at work.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
-/// Makes a component in its folder of the cache.
-pub(super) async fn component(label: &str, component: &Component, dir: &Path) -> Result<()> {
+/// Makes a component in its folder of the cache, which is the store's.
+pub(super) async fn component(
+    store: &Store,
+    label: &str,
+    component: &Component,
+    dir: &Path,
+) -> Result<()> {
     progress!("{label}: {}", intent(&component.source));
     let started = Instant::now();
-    watched(label, write(component, dir)).await?;
+    watched(label, write(store, component, dir)).await?;
     progress!("{label}: done in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 
 /// Builds the programs of a Go module into a folder.
-pub(super) async fn programs(build: &GoBuild, dir: &Path) -> Result<()> {
+pub(super) async fn programs(store: &Store, build: &GoBuild, dir: &Path) -> Result<()> {
     let name = build.name();
     progress!("{name}: building with Go; takes minutes the first time");
-    watched(name, go::build(build, dir)).await
+    watched(name, go::build(store, build, dir)).await
 }
 
 /// Fetches these packages of a suite of Debian and unpacks them into a folder.
-pub(super) async fn packages(suite: &str, packages: &[Package], dir: &Path) -> Result<()> {
-    crate::debian::fetch(suite, packages, dir).await
+pub(super) async fn packages(
+    store: &Store,
+    suite: &str,
+    packages: &[Package],
+    dir: &Path,
+) -> Result<()> {
+    crate::debian::fetch(store, suite, packages, dir).await
 }
 
 /// Says every so often that a long step is still at work.
@@ -68,7 +78,7 @@ fn intent(source: &Source) -> String {
     }
 }
 
-async fn write(component: &Component, dir: &Path) -> Result<()> {
+async fn write(store: &Store, component: &Component, dir: &Path) -> Result<()> {
     let Component { role, source, .. } = component;
     // Below the entry, so that a build cut short is swept away with it.
     let scratch = tempfile::tempdir_in(dir).map_err(|cause| {
@@ -77,7 +87,7 @@ async fn write(component: &Component, dir: &Path) -> Result<()> {
     let tree = scratch.path();
     match source {
         Source::Go(build) => {
-            go::build(build, tree).await?;
+            go::build(store, build, tree).await?;
             place::programs(tree, dir)
         }
         Source::Archive { url, sha256 } => {
@@ -99,7 +109,7 @@ async fn write(component: &Component, dir: &Path) -> Result<()> {
             suite, packages, ..
         } if role.is_os() => {
             let out = dir.join(role.name()).join(layout::ROOTFS);
-            debian::bootstrap(*role, suite, packages, tree, &out).await
+            debian::bootstrap(store, *role, suite, packages, tree, &out).await
         }
         Source::Debian {
             suite,
@@ -108,7 +118,7 @@ async fn write(component: &Component, dir: &Path) -> Result<()> {
             sha256,
         } => {
             let first = (version.clone(), sha256.clone());
-            debian::unpack(suite, packages, first, tree).await?;
+            debian::unpack(store, suite, packages, first, tree).await?;
             place::programs(tree, dir)
         }
     }

@@ -52,20 +52,15 @@ impl Built {
     }
 }
 
-/// Gives a component's files: from the cache, or made now while other
+/// Gives a component's files: from the store, or made now while other
 /// processes that want the same wait.
 ///
 /// # Errors
 /// Input when the source does not hold the component; set-up when it cannot
 /// be fetched or built; refused when it is not what it was pinned to.
-pub async fn provide(component: &Component) -> Result<Built> {
+pub async fn provide(store: &Store, component: &Component) -> Result<Built> {
     making::note(&names::component(component));
-    part(component).await
-}
-
-/// As [`provide`], of what somebody asked for that it is a part of.
-pub(crate) async fn part(component: &Component) -> Result<Built> {
-    provide_in(&Store::default_cache(), component).await
+    part(store, component).await
 }
 
 /// Whether the cache has a component.
@@ -79,7 +74,8 @@ pub(crate) fn has_programs(store: &Store, build: &GoBuild) -> Result<bool> {
     Ok(store.get(TOOL, &programs_key(build))?.is_some())
 }
 
-async fn provide_in(store: &Store, component: &Component) -> Result<Built> {
+/// As [`provide`], of what somebody asked for that it is a part of.
+pub(crate) async fn part(store: &Store, component: &Component) -> Result<Built> {
     let role = component.role;
     let (key, hash) = key_and_hash(component);
     let label = names::label(component);
@@ -90,7 +86,12 @@ async fn provide_in(store: &Store, component: &Component) -> Result<Built> {
         None => {
             let name = names::component(component);
             let entry = store.entry(KIND, &key, async |dir| {
-                timed(&name, make::component(&label, component, dir)).await?;
+                timed(
+                    store.root(),
+                    &name,
+                    make::component(store, &label, component, dir),
+                )
+                .await?;
                 // Before it is kept: what is asked for later may be another role.
                 layout::check(&dir.join(role.name()), role).map_err(lacking)
             });
@@ -137,7 +138,8 @@ pub(crate) async fn programs_of_part(store: &Store, build: &GoBuild) -> Result<P
     if let Some(entry) = store.get(TOOL, &key)? {
         return Ok(entry);
     }
-    let make = async |dir: &Path| timed(&name, make::programs(build, dir)).await;
+    let make =
+        async |dir: &Path| timed(store.root(), &name, make::programs(store, build, dir)).await;
     unprepared_in(store, &name, store.entry(TOOL, &key, make)).await
 }
 
@@ -147,8 +149,13 @@ fn programs_key(build: &GoBuild) -> String {
 }
 
 /// Fetches these packages of a suite of Debian and unpacks them into a folder.
-pub(crate) async fn fetch_packages(suite: &str, packages: &[Package], dir: &Path) -> Result<()> {
-    make::packages(suite, packages, dir).await
+pub(crate) async fn fetch_packages(
+    store: &Store,
+    suite: &str,
+    packages: &[Package],
+    dir: &Path,
+) -> Result<()> {
+    make::packages(store, suite, packages, dir).await
 }
 
 #[cfg(test)]

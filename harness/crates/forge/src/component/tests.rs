@@ -41,8 +41,8 @@ async fn one_source_serves_a_daemon_and_its_shim() {
         ..daemon.clone()
     };
     let (daemon, shim) = (
-        provide_in(&store, &daemon).await.unwrap(),
-        provide_in(&store, &shim).await.unwrap(),
+        part(&store, &daemon).await.unwrap(),
+        part(&store, &shim).await.unwrap(),
     );
     let bin = |built: &Built| {
         let mut names: Vec<_> = built
@@ -69,9 +69,7 @@ async fn one_source_serves_a_daemon_and_its_shim() {
 async fn a_source_without_the_component_says_what_it_lacks() {
     let cache = tempfile::tempdir().unwrap();
     let (_place, cni) = folder(Role::Cni, &["bridge", "host-local", "loopback"]);
-    let error = provide_in(&Store::open(cache.path()), &cni)
-        .await
-        .unwrap_err();
+    let error = part(&Store::open(cache.path()), &cni).await.unwrap_err();
     assert_eq!(error.kind(), kubenest_base::ErrorKind::Input);
     assert!(
         error
@@ -95,13 +93,13 @@ async fn what_an_error_asked_for_helps() {
             ..runc.clone()
         }
     };
-    let error = provide_in(&store, &with_mode(0o644)).await.unwrap_err();
+    let error = part(&store, &with_mode(0o644)).await.unwrap_err();
     assert!(error.cure_text().unwrap().contains("chmod +x"), "{error:?}");
     let left = fs::read_dir(cache.path().join("component"))
         .unwrap()
         .count();
     assert_eq!(left, 0, "what lacks its program is not kept");
-    provide_in(&store, &with_mode(0o755)).await.unwrap();
+    part(&store, &with_mode(0o755)).await.unwrap();
 }
 
 #[tokio::test]
@@ -111,13 +109,13 @@ async fn a_folder_that_changes_is_never_kept_under_the_hash_it_had() {
     let (place, runc) = folder(Role::Runc, &["runc"]);
     let file = place.path().join("runc");
     fs::write(&file, "of another build").unwrap();
-    let error = provide_in(&store, &runc).await.unwrap_err();
+    let error = part(&store, &runc).await.unwrap_err();
     assert!(
         error.to_string().contains("changed while it was taken"),
         "{error:?}"
     );
     fs::write(&file, "runc").unwrap();
-    let built = provide_in(&store, &runc).await.unwrap();
+    let built = part(&store, &runc).await.unwrap();
     let program = built.files.join("usr/local/sbin/runc");
     assert_eq!(fs::read_to_string(program).unwrap(), "runc");
     assert_eq!(
@@ -133,13 +131,13 @@ async fn half_a_cri_o_names_the_other_half() {
     let store = Store::open(cache.path());
     for (given, lacking) in [("pinns", "crio"), ("crio", "pinns")] {
         let (_place, crio) = folder(Role::Crio, &[given]);
-        let error = provide_in(&store, &crio).await.unwrap_err();
+        let error = part(&store, &crio).await.unwrap_err();
         assert_eq!(error.kind(), kubenest_base::ErrorKind::Input);
         let wanted = format!("no executable file named '{lacking}'");
         assert!(error.report().contains(&wanted), "{error:?}");
     }
     let (_place, crio) = folder(Role::Crio, &["bin/crio", "bin/pinns", "bin/conmon"]);
-    let built = provide_in(&store, &crio).await.unwrap();
+    let built = part(&store, &crio).await.unwrap();
     let bin = built.files.join("usr/local/bin");
     assert!(bin.join("crio").is_file() && !bin.join("conmon").exists());
 }
@@ -148,8 +146,6 @@ async fn half_a_cri_o_names_the_other_half() {
 async fn two_files_of_one_name_are_refused() {
     let cache = tempfile::tempdir().unwrap();
     let (_place, runc) = folder(Role::Runc, &["a/runc", "b/runc"]);
-    let error = provide_in(&Store::open(cache.path()), &runc)
-        .await
-        .unwrap_err();
+    let error = part(&Store::open(cache.path()), &runc).await.unwrap_err();
     assert!(error.report().contains("are both 'runc'"), "{error:?}");
 }

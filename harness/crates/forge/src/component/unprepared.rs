@@ -3,23 +3,23 @@
 
 use std::path::Path;
 
-use kubenest_base::{Error, Result};
+use kubenest_base::{Error, Result, store::Store};
 use kubenest_recipe::recipe::{Component, GoBuild};
 
 use crate::package::Package;
 
 #[expect(clippy::unused_async, reason = "called as what it stands in for")]
-pub(super) async fn component(label: &str, _: &Component, _: &Path) -> Result<()> {
+pub(super) async fn component(_: &Store, label: &str, _: &Component, _: &Path) -> Result<()> {
     Err(not_prepared(label))
 }
 
 #[expect(clippy::unused_async, reason = "called as what it stands in for")]
-pub(super) async fn programs(build: &GoBuild, _: &Path) -> Result<()> {
+pub(super) async fn programs(_: &Store, build: &GoBuild, _: &Path) -> Result<()> {
     Err(not_prepared(build.name()))
 }
 
 #[expect(clippy::unused_async, reason = "called as what it stands in for")]
-pub(super) async fn packages(suite: &str, _: &[Package], _: &Path) -> Result<()> {
+pub(super) async fn packages(_: &Store, suite: &str, _: &[Package], _: &Path) -> Result<()> {
     Err(not_prepared(&format!("what is wanted of Debian {suite}")))
 }
 
@@ -46,7 +46,7 @@ mod tests {
             panic!("it must be made of parts")
         };
         let store = Store::open(cache.path());
-        let error = super::super::provide_in(&store, &parts.kubernetes)
+        let error = super::super::part(&store, &parts.kubernetes)
             .await
             .unwrap_err();
         insta::assert_snapshot!(error.report());

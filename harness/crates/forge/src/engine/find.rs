@@ -1,8 +1,10 @@
 //! The engine to use: the one that Docker's own clients would use, else the embedded one.
 
+use std::sync::Arc;
+
 use kubenest_base::{
     Error, Result,
-    settings::{EngineChoice, EngineRelease, settings},
+    settings::{EngineChoice, EngineRelease, Settings},
 };
 use kubenest_docker::{
     Docker,
@@ -12,44 +14,44 @@ use kubenest_docker::{
 use super::Engine;
 use crate::{making, names};
 
-/// The engine that Docker's own clients would use; without one, the embedded engine.
+/// The engine that Docker's own clients would use; without one, the embedded engine. What is
+/// done with it goes by the same settings.
 ///
 /// # Errors
 /// An engine was named and does not answer, or there is none and none can be brought.
-pub async fn find() -> Result<Docker> {
-    let settings = settings();
+pub async fn find(settings: &Arc<Settings>) -> Result<Docker> {
     settings.check()?;
     if !matches!(settings.engine, EngineChoice::Embedded(_)) {
         if let Some(endpoint) = discover(&settings.docker)? {
-            return Docker::at(&endpoint).await;
+            return Docker::at(&endpoint, settings).await;
         }
         if settings.engine == EngineChoice::Host {
             return Err(Error::setup("there is no Docker engine on this machine")
                 .cure("start one, or unset KUBENEST_ENGINE to have one brought"));
         }
     }
-    start(settings.engine.release()).await
+    start(settings.engine.release(), settings).await
 }
 
 /// The embedded engine of this release, started if it does not run.
 ///
 /// # Errors
 /// It cannot be had or started on this machine.
-pub async fn embedded(release: EngineRelease) -> Result<Docker> {
-    if Some(release) != release_of_settings()? {
+pub async fn embedded(release: EngineRelease, settings: &Arc<Settings>) -> Result<Docker> {
+    if Some(release) != release_of_settings(settings)? {
         making::note(&names::engine(release));
     }
-    start(release).await
+    start(release, settings).await
 }
 
-async fn start(release: EngineRelease) -> Result<Docker> {
-    let address = Engine::embedded(release)?.ensure().await?;
-    Docker::at(&Endpoint::unix(address.socket, Origin::Embedded)).await
+async fn start(release: EngineRelease, settings: &Arc<Settings>) -> Result<Docker> {
+    let address = Engine::embedded(release, settings)?.ensure().await?;
+    let endpoint = Endpoint::unix(address.socket, Origin::Embedded);
+    Docker::at(&endpoint, settings).await
 }
 
 /// The embedded engine that [`find`] gives, if it gives one.
-pub(crate) fn release_of_settings() -> Result<Option<EngineRelease>> {
-    let settings = settings();
+pub(crate) fn release_of_settings(settings: &Settings) -> Result<Option<EngineRelease>> {
     Ok(match settings.engine {
         EngineChoice::Embedded(release) => Some(release),
         EngineChoice::Host => None,
@@ -66,7 +68,8 @@ pub(crate) fn named(docker: &Docker) -> Result<Option<EngineRelease>> {
     let Some(release) = shared_embedded(docker)? else {
         return Ok(None);
     };
-    Ok(Some(release).filter(|release| Some(*release) != release_of_settings().ok().flatten()))
+    let found = release_of_settings(docker.settings()).ok().flatten();
+    Ok(Some(release).filter(|release| Some(*release) != found))
 }
 
 /// Whether the engine is one for all tests, and not a test's own.
@@ -80,7 +83,7 @@ fn shared_embedded(docker: &Docker) -> Result<Option<EngineRelease>> {
     let (Origin::Embedded, Some(socket)) = (&endpoint.origin, endpoint.socket()) else {
         return Ok(None);
     };
-    let shared = Engine::all()?;
+    let shared = Engine::all(docker.settings())?;
     let shared = shared
         .iter()
         .find(|engine| engine.address().socket == socket);

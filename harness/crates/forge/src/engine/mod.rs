@@ -25,6 +25,7 @@ mod remains;
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -42,7 +43,7 @@ use kubenest_base::{
     lock::FileLock,
     process::{Command, last_lines},
     progress,
-    settings::{EngineRelease, settings},
+    settings::{EngineRelease, Settings},
     store::Store,
     wait::{self, Probe},
 };
@@ -92,25 +93,25 @@ pub struct Status {
 pub struct Engine {
     release: EngineRelease,
     layout: Layout,
-    programs: Store,
+    settings: Arc<Settings>,
 }
 
 /// The `docker` command that goes with the engines; fetched if need be, not started.
 ///
 /// # Errors
 /// The packages cannot be fetched.
-pub async fn cli() -> Result<PathBuf> {
-    Ok(packages::unpack(&Store::default_cache()).await?.cli())
+pub async fn cli(settings: &Settings) -> Result<PathBuf> {
+    Ok(packages::unpack(settings).await?.cli())
 }
 
 /// Whether the cache has the packages of all engines.
-pub(crate) fn has_packages() -> Result<bool> {
-    packages::are_unpacked(&Store::default_cache())
+pub(crate) fn has_packages(store: &Store) -> Result<bool> {
+    packages::are_unpacked(store)
 }
 
 /// Fetches the packages of all engines.
-pub(crate) async fn fetch_packages() -> Result<()> {
-    packages::unpack(&Store::default_cache()).await.map(drop)
+pub(crate) async fn fetch_packages(settings: &Settings) -> Result<()> {
+    packages::unpack(settings).await.map(drop)
 }
 
 /// The Go module that an engine of this release is built of, if it is.
@@ -130,32 +131,32 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::open`], or the cache is not this user's alone.
-    pub fn embedded(release: EngineRelease) -> Result<Self> {
-        settings().check()?;
-        Self::open(&shared_folder(release), release, Store::default_cache())
+    pub fn embedded(release: EngineRelease, settings: &Arc<Settings>) -> Result<Self> {
+        settings.check()?;
+        Self::open(&shared_folder(release, settings), release, settings)
     }
 
     /// The engines that were ever started from the settings' cache, and do not have to run.
     ///
     /// # Errors
     /// As [`Engine::open`].
-    pub fn all() -> Result<Vec<Self>> {
+    pub fn all(settings: &Arc<Settings>) -> Result<Vec<Self>> {
         [EngineRelease::Docker26, EngineRelease::Docker29]
             .into_iter()
-            .filter(|release| shared_folder(*release).is_dir())
-            .map(Self::embedded)
+            .filter(|release| shared_folder(*release, settings).is_dir())
+            .map(|release| Self::embedded(release, settings))
             .collect()
     }
 
-    /// The engine that lives in `folder`, with its programs in this store.
+    /// The engine that lives in `folder`, with its programs in the settings' cache.
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn open(folder: &Path, release: EngineRelease, programs: Store) -> Result<Self> {
+    pub fn open(folder: &Path, release: EngineRelease, settings: &Arc<Settings>) -> Result<Self> {
         Ok(Self {
             release,
             layout: Layout::of(folder)?,
-            programs,
+            settings: Arc::clone(settings),
         })
     }
 
@@ -187,7 +188,7 @@ impl Engine {
             return Ok(self.address());
         }
         let start = Instant::now();
-        let binaries = packages::provide(&self.programs, self.release).await?;
+        let binaries = packages::provide(&self.settings, self.release).await?;
         remains::clear(&self.layout, &binaries).await?;
         progress!("starting the embedded Docker engine");
         if let Err(error) = self.start(&binaries).await {
@@ -212,7 +213,7 @@ impl Engine {
         if !remains::any(&self.layout)? {
             return Ok(());
         }
-        let binaries = packages::unpack(&self.programs).await?;
+        let binaries = packages::unpack(&self.settings).await?;
         remains::end_daemon(&self.layout).await;
         remains::clear(&self.layout, &binaries).await
     }
@@ -295,8 +296,8 @@ impl Engine {
     }
 }
 
-fn shared_folder(release: EngineRelease) -> PathBuf {
-    settings().cache.join(match release {
+fn shared_folder(release: EngineRelease, settings: &Settings) -> PathBuf {
+    settings.cache.join(match release {
         EngineRelease::Docker26 => "engine",
         EngineRelease::Docker29 => "engine-29",
     })
@@ -349,8 +350,8 @@ mod tests {
     fn starting_can_be_spawned() {
         fn sendable(_: impl Send) {}
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path());
-        let engine = Engine::open(folder.path(), EngineRelease::Docker29, store).unwrap();
+        let settings = Settings::from_env().into();
+        let engine = Engine::open(folder.path(), EngineRelease::Docker29, &settings).unwrap();
         sendable(engine.ensure());
         sendable(engine.stop());
     }

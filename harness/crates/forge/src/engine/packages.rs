@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
 };
@@ -15,7 +15,7 @@ use crate::{component, durations::timed, making::unprepared_in, package::Package
 use kubenest_base::{
     Context, Error, Result,
     process::Command,
-    settings::{EngineRelease, settings},
+    settings::{EngineRelease, Settings},
     store::Store,
 };
 use kubenest_recipe::recipe::GoBuild;
@@ -60,6 +60,8 @@ pub(super) struct Binaries {
     root: PathBuf,
     /// Folder of those that come before the packages'.
     built: Option<PathBuf>,
+    /// `PATH`, by which the machine's own are found.
+    path: OsString,
 }
 
 /// Networking programs: the machine's own, which an engine already there uses too, else
@@ -89,11 +91,11 @@ pub(super) fn are_unpacked(store: &Store) -> Result<bool> {
     Ok(store.get(KIND, &key()?)?.is_some())
 }
 
-/// All programs of an engine of this release, made if they are not in the store.
-pub(super) async fn provide(store: &Store, release: EngineRelease) -> Result<Binaries> {
-    let packages = unpack(store).await?;
+/// All programs of an engine of this release, made if they are not in the cache.
+pub(super) async fn provide(settings: &Settings, release: EngineRelease) -> Result<Binaries> {
+    let packages = unpack(settings).await?;
     let built = match built(release)? {
-        Some(build) => Some(component::programs_of_part(store, &build).await?),
+        Some(build) => Some(component::programs_of_part(&Store::of(settings), &build).await?),
         None => None,
     };
     Ok(Binaries { built, ..packages })
@@ -109,19 +111,25 @@ fn pinned() -> Result<Pins> {
 }
 
 /// The packages' programs, which is all that is needed but to start a later release.
-pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
+pub(super) async fn unpack(settings: &Settings) -> Result<Binaries> {
+    let store = &Store::of(settings);
     let key = key()?;
+    let of = |root| Binaries {
+        root,
+        built: None,
+        path: settings.path.clone(),
+    };
     if let Some(root) = store.get(KIND, &key)? {
-        return Ok(Binaries { root, built: None });
+        return Ok(of(root));
     }
     let fetch = async |dir: &Path| {
         store.require_free(UNPACKED_BYTES, "the embedded Docker engine")?;
         for (suite, packages) in &pinned()?.suites {
-            component::fetch_packages(suite, packages, dir).await?;
+            component::fetch_packages(store, suite, packages, dir).await?;
         }
         Ok(())
     };
-    let fetch = async |dir: &Path| timed(PACKAGES, fetch(dir)).await;
+    let fetch = async |dir: &Path| timed(store.root(), PACKAGES, fetch(dir)).await;
     let root = unprepared_in(store, PACKAGES, store.entry(KIND, &key, fetch))
         .await
         .map_err(|error| {
@@ -131,7 +139,7 @@ pub(super) async fn unpack(store: &Store) -> Result<Binaries> {
                 .cure(cure)
                 .because(error)
         })?;
-    Ok(Binaries { root, built: None })
+    Ok(of(root))
 }
 
 impl Binaries {
@@ -155,8 +163,8 @@ impl Binaries {
     /// Finds the networking programs; links to unpacked ones go to `<run>/bin`.
     pub(super) async fn tools(&self, run: &Path) -> Result<Tools> {
         let env = self.library_env()?;
-        let ip = on_machine("ip").unwrap_or_else(|| self.root.join("bin/ip"));
-        if let Some(iptables) = on_machine("iptables") {
+        let ip = on_machine("ip", &self.path).unwrap_or_else(|| self.root.join("bin/ip"));
+        if let Some(iptables) = on_machine("iptables", &self.path) {
             let env = if ip.starts_with(&self.root) {
                 env
             } else {
@@ -235,7 +243,7 @@ impl Tools {
             path.push(dir);
             path.push(":");
         }
-        path.push(&settings().path);
+        path.push(&binaries.path);
         path.push(":/usr/sbin:/usr/bin:/sbin:/bin:");
         path.push(layout.run.join("bin"));
         let (mark, run) = layout.mark();
@@ -254,9 +262,9 @@ fn with_env(command: Command, env: &[(&'static str, OsString)]) -> Command {
 }
 
 /// A program of the machine; the system folders count even if `PATH` lacks them.
-fn on_machine(name: &str) -> Option<PathBuf> {
+fn on_machine(name: &str, path: &OsStr) -> Option<PathBuf> {
     let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
-    std::env::split_paths(&settings().path)
+    std::env::split_paths(path)
         .chain(system)
         .map(|dir| dir.join(name))
         .find(|path| path.is_absolute() && path.is_file())

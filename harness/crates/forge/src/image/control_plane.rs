@@ -12,7 +12,7 @@ use kubenest_recipe::recipe::Parts;
 
 /// The images that a node carries, as kubeadm names them.
 pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec>> {
-    let kubernetes = component::part(&parts.kubernetes).await?;
+    let kubernetes = component::part(store, &parts.kubernetes).await?;
     let version = &parts.kubernetes.version;
     let mut images = Vec::new();
     for name in [
@@ -22,7 +22,7 @@ pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec
     ] {
         images.push(program(store, &kubernetes, name, &format!("{name}:v{version}")).await?);
     }
-    let proxy_os = component::part(&parts.proxy_os).await?;
+    let proxy_os = component::part(store, &parts.proxy_os).await?;
     let mut proxy = program(
         store,
         &kubernetes,
@@ -37,7 +37,7 @@ pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec
     proxy.layers.insert(0, userland.await?);
     images.push(proxy);
 
-    let etcd = component::part(&parts.etcd).await?;
+    let etcd = component::part(store, &parts.etcd).await?;
     images.push(
         program(
             store,
@@ -47,12 +47,12 @@ pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec
         )
         .await?,
     );
-    let coredns = component::part(&parts.coredns).await?;
+    let coredns = component::part(store, &parts.coredns).await?;
     let reference = format!("coredns/coredns:v{}", parts.coredns.version);
     let mut image = program(store, &coredns, "coredns", &reference).await?;
     image.entrypoint = vec!["/coredns".into()];
     images.push(image);
-    let pause = component::part(&parts.pause).await?;
+    let pause = component::part(store, &parts.pause).await?;
     let reference = format!("pause:{}", parts.pause.version);
     let mut image = program(store, &pause, "pause", &reference).await?;
     image.entrypoint = vec!["/pause".into()];

@@ -35,7 +35,12 @@ pub(super) async fn ensure(
 ) -> Result<NodeImage> {
     let reference = image.to_string();
     if docker.image(&reference).await?.is_none() {
-        timed(&names::image(recipe), pull(docker, image)).await?;
+        timed(
+            &docker.settings().cache,
+            &names::image(recipe),
+            pull(docker, image),
+        )
+        .await?;
     }
     let found = docker.image(&reference).await?.ok_or_else(|| {
         Error::not_found(format!("the engine has no '{reference}' after pulling it"))

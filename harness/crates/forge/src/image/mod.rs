@@ -33,8 +33,8 @@ pub use self::{
 };
 use crate::{component, durations::timed, engine, making, names};
 use kubenest_base::digest::sha256_hex;
-use kubenest_base::{Context, Result, lock::FileLock, progress, settings::settings, store::Store};
-use kubenest_docker::{ContainerSpec, Docker, Labels, labels};
+use kubenest_base::{Context, Result, lock::FileLock, progress, store::Store};
+use kubenest_docker::{ContainerSpec, Docker, labels};
 use kubenest_node::node::{self, Node, RUNTIME, Runtime};
 pub use kubenest_recipe::recipe::{
     Content, Parts, Recipe, RuntimeParts, RuntimeSettings, Versions,
@@ -127,7 +127,7 @@ impl NodeImage {
     /// There is a container of that name, or the node ends at once.
     pub async fn start(&self, docker: &Docker, name: &str) -> Result<Node> {
         let spec = ContainerSpec {
-            labels: Labels::new("node").map(),
+            labels: docker.labels("node").map(),
             network: Some("bridge".into()),
             ..self.machine(name)
         };
@@ -186,7 +186,8 @@ async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeIma
     if docker.image(reference).await?.is_some() {
         return Ok(image);
     }
-    let lock = settings()
+    let lock = docker
+        .settings()
         .cache
         .join("locks")
         .join(format!("image-{}.lock", tag(recipe, parts)));
@@ -194,7 +195,7 @@ async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeIma
     if docker.image(reference).await?.is_some() {
         return Ok(image);
     }
-    if let Some(registry) = &settings().registry
+    if let Some(registry) = &docker.settings().registry
         && let Some(image) = NodeImage::pull(docker, registry, recipe).await?
     {
         return Ok(image);
@@ -202,7 +203,7 @@ async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeIma
     let start = Instant::now();
     progress!("building node image {} ({reference})", recipe.name);
     let build = build(docker, recipe, parts, reference);
-    timed(&names::image(recipe), build).await?;
+    timed(&docker.settings().cache, &names::image(recipe), build).await?;
     progress!(
         "built node image {} in {:.1} s",
         recipe.name,
@@ -217,7 +218,7 @@ fn tag(recipe: &Recipe, parts: &Parts) -> String {
 }
 
 async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str) -> Result<()> {
-    let store = Store::default_cache();
+    let store = Store::of(docker.settings());
     store.require_free(BUILD_BYTES, "building a node image")?;
     let mut layers = base_layers(&store, parts).await?;
     let images = control_plane::images(&store, parts).await?;
@@ -235,7 +236,8 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
     );
     let preload = preload::layer(docker, &store, &preload_key, &layers, parts, &images).await?;
     layers.push(preload);
-    let mut labels: BTreeMap<String, String> = Labels::new(labels::NODE_IMAGE)
+    let mut labels: BTreeMap<String, String> = docker
+        .labels(labels::NODE_IMAGE)
         .keep(true)
         .map()
         .into_iter()
@@ -259,7 +261,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
 async fn base_layers(store: &Store, parts: &Parts) -> Result<Vec<Layer>> {
     let mut layers = Vec::new();
     for part in parts.layered() {
-        let built = component::part(part).await?;
+        let built = component::part(store, part).await?;
         let key = format!("{}-{}", part.role.name(), &built.hash[..16]);
         let layer = Layer::cached(store, &key, async |layer| match part.role.is_os() {
             true => layer.archive(&built.rootfs(), |path| Some(path.to_owned())),

@@ -18,7 +18,7 @@ use kubenest_base::{
     store::Store,
     wait::{self, Probe},
 };
-use kubenest_docker::{ContainerSpec, Docker, Labels};
+use kubenest_docker::{ContainerSpec, Docker};
 use kubenest_node::node::Runtime;
 use kubenest_recipe::recipe::{Parts, RuntimeParts};
 
@@ -99,7 +99,7 @@ impl Base {
         let spec = ImageSpec {
             tags: vec![reference.clone()],
             layers: layers.to_vec(),
-            labels: Labels::new("base-image").map().into_iter().collect(),
+            labels: docker.labels("base-image").map().into_iter().collect(),
             ..ImageSpec::default()
         };
         spec.load(docker).await?;
@@ -130,7 +130,7 @@ async fn fill(
     let spec = ContainerSpec {
         name: name.to_owned(),
         image: base.to_owned(),
-        labels: Labels::new("preload").map(),
+        labels: docker.labels("preload").map(),
         entrypoint: Some(entrypoint),
         privileged: true,
         // Not on the container's own file system: overlayfs does not stack on itself.

@@ -9,7 +9,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use kubenest_base::{Context, Error, Result, file, progress, settings::settings};
+use kubenest_base::{Context, Error, Result, file, progress, settings::Settings};
 use kubenest_docker::{Docker, discover::Origin};
 use kubenest_recipe::{compat, recipe::Recipe};
 
@@ -50,7 +50,8 @@ struct Choice {
 /// # Errors
 /// The settings name no recipe and no image by digest, or the written choice is damaged.
 pub async fn default_recipe(docker: &Docker) -> Result<Recipe> {
-    if let Some(node) = &settings().node {
+    let settings = docker.settings();
+    if let Some(node) = &settings.node {
         return recipe_of(node).context("KUBENEST_NODE");
     }
     // The embedded engine is for machines without Docker, which as a rule are cut off from
@@ -62,14 +63,14 @@ pub async fn default_recipe(docker: &Docker) -> Result<Recipe> {
     let default = DefaultNode {
         published: published.to_owned(),
         recipe: RECIPE.to_owned(),
-        record: settings().cache.join("node-default.json"),
+        record: settings.cache.join("node-default.json"),
     };
     default.resolve(docker).await
 }
 
 /// As [`default_recipe`], without asking anybody: what a boot would most likely take.
-pub fn likely_recipe(engine: Option<&Origin>) -> Result<Recipe> {
-    match &settings().node {
+pub fn likely_recipe(settings: &Settings, engine: Option<&Origin>) -> Result<Recipe> {
+    match &settings.node {
         Some(node) => recipe_of(node).context("KUBENEST_NODE"),
         None if engine == Some(&Origin::Embedded) => Recipe::named(RECIPE),
         None => recipe_of(compat::default_node(&KIND).expect("the table must have the release")),
@@ -83,7 +84,7 @@ impl DefaultNode {
     /// The written choice is damaged, or cannot be written.
     pub async fn resolve(&self, docker: &Docker) -> Result<Recipe> {
         let path = self.record.display();
-        let run = settings().run.as_str();
+        let run = docker.settings().run.as_str();
         if let Some(choice) = self.recorded_choice(run)? {
             return recipe_of(&choice.node)
                 .with_context(|| format!("the default node in '{path}'"));

@@ -11,7 +11,7 @@ use super::{
 use crate::component;
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Error, Result, store::Store};
-use kubenest_docker::{Docker, FileEntry, Labels};
+use kubenest_docker::{Docker, FileEntry};
 use kubenest_recipe::recipe::{Content, Recipe};
 
 /// The recipe whose userland the program is taken from.
@@ -37,7 +37,7 @@ impl SmallImage {
     /// # Errors
     /// The program cannot be had, or the engine refuses the image.
     pub async fn load(docker: &Docker, mark: &str) -> Result<Self> {
-        let store = Store::default_cache();
+        let store = Store::of(docker.settings());
         let busybox = busybox(&store).await?;
         let text = text(&store, mark).await?;
         let hash = hash(mark);
@@ -45,7 +45,7 @@ impl SmallImage {
         let spec = ImageSpec {
             tags: vec![reference.clone()],
             layers: vec![busybox, text],
-            labels: Labels::new("small-image").map().into_iter().collect(),
+            labels: docker.labels("small-image").map().into_iter().collect(),
             entrypoint: vec!["/bin/busybox".into()],
             ..ImageSpec::default()
         };
@@ -105,10 +105,10 @@ impl SmallImage {
 
 /// The least that can be imported, as a docker-archive: an image of a text and no program,
 /// with an id that no other reference has.
-pub async fn tiny_archive(reference: &str) -> Result<Vec<u8>> {
+pub async fn tiny_archive(store: &Store, reference: &str) -> Result<Vec<u8>> {
     let spec = ImageSpec {
         tags: vec![reference.to_owned()],
-        layers: vec![text(&Store::default_cache(), "tiny").await?],
+        layers: vec![text(store, "tiny").await?],
         labels: [("dev.kubenest.name".to_owned(), reference.to_owned())].into(),
         ..ImageSpec::default()
     };
@@ -132,7 +132,7 @@ async fn busybox(store: &Store) -> Result<Layer> {
     let Content::Parts(parts) = Recipe::named(DONOR)?.content else {
         return Err(Error::input(format!("recipe '{DONOR}' has no parts")));
     };
-    let userland = component::provide(&parts.proxy_os).await?;
+    let userland = component::provide(store, &parts.proxy_os).await?;
     let key = format!("busybox-{}", &userland.hash[..16]);
     Layer::cached(store, &key, async |layer| {
         layer.archive(&userland.rootfs(), |path| {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use kubenest_base::{Context, Result, file, lock::FileLock, settings::settings};
+use kubenest_base::{Context, Result, file, lock::FileLock, settings::Settings};
 use kubenest_protocol::preparing::{LastRun, Memory};
 
 const FILE: &str = "asked.json";
@@ -16,8 +16,8 @@ const FILE: &str = "asked.json";
 ///
 /// # Errors
 /// The cache cannot be written.
-pub async fn remember(news: Memory) -> Result<()> {
-    remember_in(&settings().cache, news).await
+pub async fn remember(settings: &Settings, news: Memory) -> Result<()> {
+    remember_in(&settings.cache, news).await
 }
 
 /// All that is remembered; nothing, where the file cannot be read.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use kubenest_base::{
     Error, Result,
-    settings::{EngineRelease, settings},
+    settings::{EngineRelease, Settings},
+    store::Store,
 };
 use kubenest_docker::discover::Origin;
 use kubenest_protocol::preparing::DEFAULT;
@@ -40,7 +41,7 @@ impl Need {
     ///
     /// # Errors
     /// There is nothing of that name; the cure lists what there is.
-    pub fn parse(text: &str) -> Result<Option<Self>> {
+    pub fn parse(settings: &Settings, text: &str) -> Result<Option<Self>> {
         let text = text.trim();
         if let Some((node, word)) = text.split_once(names::ON) {
             let engine = release(word).ok_or_else(|| unknown(text))?;
@@ -56,7 +57,7 @@ impl Need {
             return debian(packages).ok_or_else(|| unknown(text)).map(Some);
         }
         if text == CRI_O {
-            let recipe = settings().crio.as_deref().map(Recipe::file).transpose()?;
+            let recipe = settings.crio.as_deref().map(Recipe::file).transpose()?;
             return Ok(recipe.map(|recipe| Self::node(Some(recipe))));
         }
         if let Some(recipe) = recipe(text) {
@@ -87,16 +88,16 @@ impl Need {
     ///
     /// # Errors
     /// The settings name no node.
-    pub fn names(&self) -> Result<Vec<String>> {
+    pub fn names(&self, settings: &Settings) -> Result<Vec<String>> {
         Ok(match self {
             Self::Node { recipe, engine } => {
                 let mut names = match recipe {
                     None => vec![names::default_node(*engine)],
                     Some(recipe) => vec![names::node(recipe, *engine)],
                 };
-                let embedded = engine.or(engine::release_of_settings()?);
+                let embedded = engine.or(engine::release_of_settings(settings)?);
                 let origin = embedded.map(|_| Origin::Embedded);
-                let likely = || image::likely_recipe(origin.as_ref());
+                let likely = || image::likely_recipe(settings, origin.as_ref());
                 let recipe = recipe.clone().map_or_else(likely, Ok)?;
                 if let Content::Parts(parts) = &recipe.content {
                     names.extend(parts.components().map(names::component));
@@ -193,13 +194,12 @@ fn debian(text: &str) -> Option<Need> {
 }
 
 /// Whether an engine of this release has all its programs.
-pub(super) fn engine_is_made(release: EngineRelease) -> Result<bool> {
-    let store = kubenest_base::store::Store::default_cache();
+pub(super) fn engine_is_made(store: &Store, release: EngineRelease) -> Result<bool> {
     let is_built = match engine::built_of(release)? {
-        Some(build) => crate::component::has_programs(&store, &build)?,
+        Some(build) => crate::component::has_programs(store, &build)?,
         None => true,
     };
-    Ok(is_built && engine::has_packages()?)
+    Ok(is_built && engine::has_packages(store)?)
 }
 
 #[cfg(test)]
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Need {
-        Need::parse(text).unwrap().unwrap()
+        Need::parse(&Settings::from_env(), text).unwrap().unwrap()
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
             "os-bookworm",
             "debian bookworm docker-registry iptables",
         ] {
-            assert_eq!(parse(text).names().unwrap()[0], text);
+            assert_eq!(parse(text).names(&Settings::from_env()).unwrap()[0], text);
         }
         assert_eq!(parse("kind-0.27.0"), parse("kind 0.27.0"));
         assert!(matches!(parse("kubernetes 1.32.1"), Need::Component(_)));
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn whoever_needs_a_node_image_has_its_parts() {
         let names = parse("skew-1.7.24-shim-2.0.2 on embedded-29")
-            .names()
+            .names(&Settings::from_env())
             .unwrap();
         for name in [
             "containerd 2.0.2",
@@ -253,7 +253,7 @@ mod tests {
             "engine x",
             "debian x",
         ] {
-            let error = Need::parse(text).unwrap_err();
+            let error = Need::parse(&Settings::from_env(), text).unwrap_err();
             assert!(error.to_string().contains(text), "{error}");
             let cure = error.cure_text().unwrap();
             for name in ["kind 0.27.0", "v1.32.1-containerd-2.0.2", "default"] {

@@ -1,10 +1,10 @@
 //! From needs to the pieces that have to be made for them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kubenest_base::{
     Result,
-    settings::{EngineRelease, settings},
+    settings::{EngineRelease, Settings},
     store::Store,
 };
 use kubenest_docker::{Docker, discover::Origin};
@@ -45,6 +45,7 @@ pub(super) enum Work {
 
 /// The pieces so far, each once.
 pub(super) struct Pieces {
+    settings: Arc<Settings>,
     pub(super) all: Vec<Piece>,
     store: Store,
     durations: BTreeMap<String, f64>,
@@ -53,12 +54,12 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    pub(super) fn new() -> Self {
-        let cache = &settings().cache;
+    pub(super) fn new(settings: &Arc<Settings>) -> Self {
         Self {
+            settings: Arc::clone(settings),
             all: Vec::new(),
-            store: Store::open(cache),
-            durations: durations::remembered(cache),
+            store: Store::of(settings),
+            durations: durations::remembered(&settings.cache),
             engines: Vec::new(),
         }
     }
@@ -80,7 +81,7 @@ impl Pieces {
             (Some(recipe), _) => recipe.clone(),
             (None, Some(docker)) => default_recipe(docker).await?,
             // Only an embedded engine can be missing.
-            (None, None) => likely_recipe(Some(&Origin::Embedded))?,
+            (None, None) => likely_recipe(&self.settings, Some(&Origin::Embedded))?,
         };
         if let Some(docker) = &docker
             && docker
@@ -93,13 +94,13 @@ impl Pieces {
         let missing = match engine {
             _ if docker.is_some() => None,
             Some(release) => Some(release),
-            None => engine::release_of_settings()?,
+            None => engine::release_of_settings(&self.settings)?,
         };
         let mut after = match missing {
             Some(release) => self.engine(release)?,
             None => Vec::new(),
         };
-        let how = match (&known.content, &settings().registry, &docker) {
+        let how = match (&known.content, &self.settings.registry, &docker) {
             (Content::Image(_), ..) => "pulled",
             // Whether the registry has it can only an engine ask that is there.
             (_, Some(_), None) => "pulled or built",
@@ -130,11 +131,11 @@ impl Pieces {
         }
         let release = match engine {
             Some(release) => Some(release),
-            None => engine::release_of_settings()?,
+            None => engine::release_of_settings(&self.settings)?,
         };
         let docker = match release {
-            Some(release) if !engine_is_made(release)? => None,
-            _ => Some(connect(engine).await?),
+            Some(release) if !engine_is_made(&self.store, release)? => None,
+            _ => Some(connect(&self.settings, engine).await?),
         };
         self.engines.push((engine, docker.clone()));
         Ok(docker)
@@ -142,7 +143,7 @@ impl Pieces {
 
     fn engine(&mut self, release: EngineRelease) -> Result<Vec<usize>> {
         let mut needed = Vec::new();
-        if !engine::has_packages()? {
+        if !engine::has_packages(&self.store)? {
             let name = PACKAGES.to_owned();
             needed.push(self.push(name, PACKAGES, PACKAGED, Work::EnginePackages, vec![]));
         }
@@ -211,10 +212,13 @@ pub(super) const GO: &str = "Go build";
 const PACKAGED: &str = "Debian packages";
 
 /// The engine of this release, or that of the settings; started if it does not run.
-pub(super) async fn connect(engine: Option<EngineRelease>) -> Result<Docker> {
+pub(super) async fn connect(
+    settings: &Arc<Settings>,
+    engine: Option<EngineRelease>,
+) -> Result<Docker> {
     match engine {
-        Some(release) => engine::embedded(release).await,
-        None => engine::find().await,
+        Some(release) => engine::embedded(release, settings).await,
+        None => engine::find(settings).await,
     }
 }
 
@@ -259,6 +263,7 @@ mod tests {
     fn a_piece_is_there_once_and_its_time_is_what_it_took_here() {
         let folder = tempfile::tempdir().unwrap();
         let mut pieces = Pieces {
+            settings: Settings::from_env().into(),
             all: vec![],
             store: Store::open(folder.path()),
             durations: [("kind 0.27.0".to_owned(), 31.5)].into(),

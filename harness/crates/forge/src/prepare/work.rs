@@ -1,8 +1,8 @@
 //! Makes the pieces, and tells how that goes on.
 
-use std::{collections::BTreeSet, future::Future, time::Instant};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Instant};
 
-use kubenest_base::{Error, Result, settings::settings};
+use kubenest_base::{Error, Result, settings::Settings, store::Store};
 use kubenest_protocol::preparing::{self, Event, Plan, TestNeeds};
 use tokio::task::JoinSet;
 
@@ -20,6 +20,7 @@ use crate::{
 
 /// What has to be made, planned and not begun.
 pub struct Preparation {
+    settings: Arc<Settings>,
     pieces: Vec<Piece>,
     plan: Plan,
 }
@@ -41,15 +42,15 @@ impl Preparation {
     ///
     /// # Errors
     /// A need that is declared means nothing, or there is no engine to look into.
-    pub async fn of(wanted: &TestNeeds) -> Result<Self> {
-        let memory = memory::recall(&settings().cache);
+    pub async fn of(settings: &Arc<Settings>, wanted: &TestNeeds) -> Result<Self> {
+        let memory = memory::recall(&settings.cache);
         let mut plan = Plan::default();
         let mut texts = BTreeSet::new();
         for (test, declared) in &wanted.tests {
             for text in declared {
                 if !plan.needs.contains_key(text) {
-                    let need = Need::parse(text)?;
-                    let names = need.map(|need| need.names()).transpose()?;
+                    let need = Need::parse(settings, text)?;
+                    let names = need.map(|need| need.names(settings)).transpose()?;
                     plan.needs.insert(text.clone(), names.unwrap_or_default());
                 }
             }
@@ -59,17 +60,21 @@ impl Preparation {
                 plan.memory.tests.insert(test.clone(), remembered.clone());
             }
         }
-        let mut pieces = Pieces::new();
+        let mut pieces = Pieces::new(settings);
         for text in &texts {
             // What was asked for once may be gone by now.
-            if let Ok(Some(need)) = Need::parse(text) {
+            if let Ok(Some(need)) = Need::parse(settings, text) {
                 pieces.add(&need).await?;
             }
         }
         let pieces = pieces.all;
         plan.seconds = Schedule::new(tasks(&pieces), Machine::this()).seconds();
         plan.pieces = pieces.iter().map(told).collect();
-        Ok(Self { pieces, plan })
+        Ok(Self {
+            settings: Arc::clone(settings),
+            pieces,
+            plan,
+        })
     }
 
     /// What is to be made.
@@ -88,9 +93,10 @@ impl Preparation {
             while let Some(piece) = schedule.begin() {
                 tell(Event::Started { piece });
                 let making = self.pieces[piece].work.clone();
+                let settings = Arc::clone(&self.settings);
                 work.spawn(async move {
                     let begun = Instant::now();
-                    let made = making.run().await;
+                    let made = making.run(&settings).await;
                     (piece, begun.elapsed().as_secs_f64(), made)
                 });
             }
@@ -130,16 +136,19 @@ impl Preparation {
 }
 
 impl Work {
-    async fn run(self) -> Result<()> {
+    async fn run(self, settings: &Arc<Settings>) -> Result<()> {
         match self {
-            Self::Component(component) => component::provide(&component).await.map(drop),
+            Self::Component(component) => {
+                let store = Store::of(settings);
+                component::provide(&store, &component).await.map(drop)
+            }
             Self::Programs(build) => {
-                let store = kubenest_base::store::Store::default_cache();
+                let store = Store::of(settings);
                 component::programs(&store, &build).await.map(drop)
             }
-            Self::EnginePackages => engine::fetch_packages().await,
+            Self::EnginePackages => engine::fetch_packages(settings).await,
             Self::Node { recipe, engine } => {
-                let docker = pieces::connect(engine).await?;
+                let docker = pieces::connect(settings, engine).await?;
                 match recipe {
                     Some(recipe) => NodeImage::ensure(&docker, &recipe).await.map(drop),
                     None => {

@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -21,17 +22,16 @@ use super::{
     facts::{Cgroups, Disk, Engine, Facts, Inotifies, Iptables, Machine},
     quotas::INSTANCES_FLOOR,
 };
-use kubenest_base::{Result, process::Command, settings::settings, wait::patience};
+use kubenest_base::{Result, process::Command, settings::Settings, wait::patience};
 use kubenest_docker::{Docker, discover::Origin};
 use kubenest_forge::image;
 use kubenest_recipe::compat::Stack;
 
 impl Facts {
-    pub(super) async fn collect() -> Self {
-        let settings = settings();
-        let docker = kubenest_forge::engine::find().await;
+    pub(super) async fn collect(settings: &Arc<Settings>) -> Self {
+        let docker = kubenest_forge::engine::find(settings).await;
         let origin = docker.as_ref().ok().map(|docker| &docker.endpoint().origin);
-        let machine = Machine::collect(origin).await;
+        let machine = Machine::collect(settings, origin).await;
         let mut folders = vec![settings.cache.clone()];
         let engine = match docker {
             Ok(docker) => match Engine::ask(&docker).await {
@@ -90,13 +90,13 @@ impl Disk {
 }
 
 impl Machine {
-    async fn collect(engine: Option<&Origin>) -> Self {
+    async fn collect(settings: &Settings, engine: Option<&Origin>) -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let number = |path: &str| number(Path::new(path));
         let root = Path::new("/");
         Self {
             cgroups: Cgroups::of(Path::new("/sys/fs/cgroup")),
-            default_kubernetes: default_kubernetes(engine),
+            default_kubernetes: default_kubernetes(settings, engine),
             status: read("/proc/self/status"),
             inotify: inotifies(),
             user: geteuid().as_raw(),
@@ -122,8 +122,8 @@ fn number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn default_kubernetes(engine: Option<&Origin>) -> Option<Version> {
-    let stack = Stack::of(&image::likely_recipe(engine).ok()?);
+fn default_kubernetes(settings: &Settings, engine: Option<&Origin>) -> Option<Version> {
+    let stack = Stack::of(&image::likely_recipe(settings, engine).ok()?);
     stack.kubernetes.or_else(|| tagged(&stack.node_image?))
 }
 

@@ -10,9 +10,11 @@ mod kernel;
 mod network;
 mod quotas;
 
+use std::sync::Arc;
+
 use self::facts::Facts;
 use crate::health::{Outcome, Report};
-use kubenest_base::wait::Patience;
+use kubenest_base::{settings::Settings, wait::Patience};
 
 type Judge = fn(&Facts) -> Outcome;
 
@@ -42,10 +44,10 @@ const LINUX_CHECKS: [(&str, Judge); 10] = [
     ("modules", kernel::modules),
 ];
 
-/// Checks this machine and the engine that a boot would take; starts the embedded engine if that
+/// Checks this machine and the engine that a boot with these settings would take; starts the embedded engine if that
 /// is the one.
-pub async fn examine() -> Report {
-    judge(&Facts::collect().await)
+pub async fn examine(settings: &Arc<Settings>) -> Report {
+    judge(&Facts::collect(settings).await)
 }
 
 fn judge(facts: &Facts) -> Report {

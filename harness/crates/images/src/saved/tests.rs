@@ -1,6 +1,7 @@
 //! Small real archives, whole and broken.
 
 use std::{
+    env,
     io::{Cursor, Write},
     path::Path,
 };
@@ -260,11 +261,15 @@ fn a_gzipped_archive_is_read_too() {
     }
     let bytes = builder.into_inner().unwrap().finish().unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let (images, saved) = read(Box::new(Archive::open(&path).unwrap()), &node()).unwrap();
+    let (images, saved) = read(
+        Box::new(Archive::open(&path, &env::temp_dir()).unwrap()),
+        &node(),
+    )
+    .unwrap();
     assert_eq!(bytes_of(&saved, &images[0].layers[0]), b"lower");
 
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    let error = Archive::open(&path).unwrap_err();
+    let error = Archive::open(&path, &env::temp_dir()).unwrap_err();
     assert!(error.report().contains("cut off or corrupt"), "{error:?}");
 }

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::tether::tethered;
 use crate::{debian, package::Package};
-use kubenest_base::{Context, Error, Result, process::Command};
+use kubenest_base::{Context, Error, Result, process::Command, store::Store};
 use kubenest_recipe::recipe::Role;
 
 /// The suite whose mmdebstrap makes root file systems, of any suite.
@@ -21,6 +21,7 @@ const LINK_IPTABLES: &str = include_str!("link-iptables.sh");
 /// Unpacks packages below `out` and keeps what can be a program; `first` is the
 /// pinned version and sum of the first.
 pub(super) async fn unpack(
+    store: &Store,
     suite: &str,
     packages: &[String],
     first: (Option<String>, Option<String>),
@@ -30,7 +31,7 @@ pub(super) async fn unpack(
     if let Some(package) = wanted.first_mut() {
         (package.version, package.sha256) = first;
     }
-    debian::fetch(suite, &wanted, out).await?;
+    debian::fetch(store, suite, &wanted, out).await?;
     for aside in ["etc", "usr/share"] {
         let path = out.join(aside);
         if path.exists() {
@@ -42,6 +43,7 @@ pub(super) async fn unpack(
 
 /// Makes the tar of a root file system with mmdebstrap, which is fetched and not installed.
 pub(super) async fn bootstrap(
+    store: &Store,
     role: Role,
     suite: &str,
     packages: &[String],
@@ -50,7 +52,7 @@ pub(super) async fn bootstrap(
 ) -> Result<()> {
     let tool = scratch.join("mmdebstrap");
     fs::create_dir(&tool).with_context(|| format!("make '{}'", tool.display()))?;
-    debian::fetch(MMDEBSTRAP_SUITE, &[package("mmdebstrap")], &tool).await?;
+    debian::fetch(store, MMDEBSTRAP_SUITE, &[package("mmdebstrap")], &tool).await?;
     let parent = out.parent().expect("a tar must have a folder");
     fs::create_dir_all(parent).with_context(|| format!("make '{}'", parent.display()))?;
     // kube-proxy needs programs and their libraries, no system around them; such

@@ -4,13 +4,13 @@ use std::{fs, path::Path};
 
 use super::tether::tethered;
 use crate::machine::turn_to_build;
-use kubenest_base::{Context, Error, Result};
+use kubenest_base::{Context, Error, Result, store::Store};
 use kubenest_recipe::recipe::GoBuild;
 
 /// Builds all programs of `build` into `out`, in one call: they share most of
 /// their compilation.
-pub(super) async fn build(build: &GoBuild, out: &Path) -> Result<()> {
-    let _turn = turn_to_build().await?;
+pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<()> {
+    let _turn = turn_to_build(store).await?;
     // Beside the programs, with a name that no program has.
     let module = out.join("module.src");
     fs::create_dir(&module).with_context(|| format!("make '{}'", module.display()))?;

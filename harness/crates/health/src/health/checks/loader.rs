@@ -13,6 +13,7 @@ use crate::health::{
 };
 use kubenest_base::{
     Result,
+    store::Store,
     wait::{self, Probe},
 };
 use kubenest_forge::image;
@@ -91,7 +92,7 @@ pub(in crate::health) async fn import(node: &Node, snapshotter: &Fact<String>) -
     let snapshotter = require(snapshotter)?;
     let tried = async {
         let name = unused_name("kubenest.local/loader:");
-        let archive = image::tiny_archive(&name).await?;
+        let archive = image::tiny_archive(&Store::of(node.docker().settings()), &name).await?;
         let cri = node.cri().await?;
         let attempt = attempt(node, &cri, snapshotter, &name, archive);
         let ended = wait::within("an import", PATIENCE, attempt).await;
