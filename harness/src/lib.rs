@@ -74,7 +74,7 @@ pub mod images {
 /// Nodes: machines with services, files and a container runtime.
 pub mod node {
     pub use kubenest_docker::{ExecOutput, FileEntry};
-    pub use kubenest_node::node::{Node, NodeStream, Role};
+    pub use kubenest_node::node::{Node, NodeStream, Role, Runtime};
 
     /// The container runtime of a node, with the calls that the kubelet makes.
     pub mod cri {
