@@ -1,4 +1,4 @@
-//! What a test asked for while it ran, by which its next run is prepared.
+//! What a test asked for while it ran. The runner prepares the next run of the test by it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// The file's name, beside the verdict files; a line for each thing.
+/// Name of the file, which stands beside the verdict files. Each line of it is one demand.
 const FILE: &str = "asked.jsonl";
 
 /// One thing that a test asked for.
@@ -14,32 +14,33 @@ const FILE: &str = "asked.jsonl";
 pub struct Demand {
     /// Its name, as `kubenest prepare` takes it.
     pub need: String,
-    /// The test had to make it, since nobody had.
+    /// Whether the test had to make the thing itself, since nobody had prepared it.
     pub made: bool,
 }
 
 impl Demand {
-    /// Adds it to what the test of this folder of verdicts asked for. Several processes may.
+    /// Adds the demand to those of the test whose verdict files are in `verdicts`. Several
+    /// processes may add demands at the same time.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn note(&self, verdicts: &Path) -> io::Result<()> {
         fs::create_dir_all(verdicts)?;
         let path = verdicts.join(FILE);
         let mut file = File::options().create(true).append(true).open(path)?;
-        // In one call: lines of several processes do not mix.
+        // One call writes the whole line, so that the lines of several processes do not mix.
         file.write_all(format!("{}\n", serde_json::to_string(self)?).as_bytes())
     }
 
-    /// What the test of this folder of verdicts asked for, each thing once; of one that it made
-    /// that is said. A line that was cut short by a kill is left out.
+    /// The demands of the test whose verdict files are in `verdicts`, each thing once; `made` holds
+    /// if any demand for the thing says so. A line that a kill cut short is left out.
     pub fn of(verdicts: &Path) -> Vec<Self> {
         let text = fs::read_to_string(verdicts.join(FILE)).unwrap_or_default();
         let lines = text.lines();
         let mut all: Vec<Self> = lines
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect();
-        // What was made stands first among those of one name.
+        // Among demands of one name the made one comes first, and so is the one that stays.
         all.sort_by(|a, b| (&a.need, b.made).cmp(&(&b.need, a.made)));
         all.dedup_by(|later, first| later.need == first.need);
         all

@@ -12,5 +12,5 @@ pub const NOTHING_RAN: u8 = 4;
 pub const TEST_FAILED: u8 = 100;
 /// The set-up failed; nothing is known about the behaviour under test.
 pub const SETUP_FAILED: u8 = 105;
-/// Interrupted, as a shell says it of Ctrl-C.
+/// The run was interrupted; the code is the one that a shell gives for Ctrl-C.
 pub const INTERRUPTED: u8 = 130;

@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-/// Version of the format; raised when readers of `index.json` have to change.
+/// Version of the format. It is raised when programs that read `index.json` have to change.
 pub const SCHEMA: u32 = 1;
 
 /// The summary of a bundle.

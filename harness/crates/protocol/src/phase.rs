@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// Making what nobody had prepared, and waiting for a slot to go on in.
+    /// Making what nobody had prepared, and then waiting for a slot.
     Preparing,
-    /// Getting the node image; without a runner it is built if need be.
+    /// Getting the node image. Without a runner this includes building the image if it is missing.
     Image,
     /// Booting the cluster.
     Boot,
@@ -28,7 +28,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// All of them, in order.
+    /// All phases, in order.
     pub const ALL: [Self; 8] = [
         Self::Preparing,
         Self::Image,
@@ -40,7 +40,7 @@ impl Phase {
         Self::Shown,
     ];
 
-    /// Its name in files and for people.
+    /// The phase's name in files and for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Preparing => "preparing",

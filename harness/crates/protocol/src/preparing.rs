@@ -1,35 +1,35 @@
-//! What `kubenest prepare` and a runner of tests tell each other: what tests need, what of it has
-//! to be made, and how that goes on.
+//! What `kubenest prepare` and a test runner tell each other: what tests need, what has to be made
+//! for that, and how far the making is.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The need for the node of specs that name none.
+/// The need for the node that a spec gets when it names none.
 pub const DEFAULT: &str = "default";
 
-/// Tests by name, as `package::file::module::test`, and what each needs: a file that the runner
-/// hands to `kubenest prepare --for`.
+/// The needs of tests. The runner writes them to a file and hands it to `kubenest prepare --for`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TestNeeds {
-    /// What is declared for each test.
+    /// The declared needs of each test, by the test's name `package::file::module::test`.
     pub tests: BTreeMap<String, Vec<String>>,
 }
 
-/// What each of some tests asked for in a run: a file that the runner hands to
-/// `kubenest prepare --remember`, and the memory of that in the cache.
+/// What tests asked for in their last runs. The runner writes the news to a file and hands it to
+/// `kubenest prepare --remember`; the cache holds the memory of all tests in the same form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
-    /// By the name of the test.
+    /// The last run of each test, by the test's name.
     pub tests: BTreeMap<String, LastRun>,
 }
 
-/// What one test asked for.
+/// What one test asked for in its last run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRun {
-    /// What was declared for it then. Once something else is, it holds beside what was asked for.
+    /// The needs that were declared for the test at that time. When the declared needs have changed
+    /// since, the test gets them in addition to what it asked for.
     pub declared: Vec<String>,
-    /// What it asked for.
+    /// The needs that the test asked for.
     pub asked: Vec<String>,
 }
 
@@ -37,28 +37,28 @@ pub struct LastRun {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
-    /// Nothing is made: a need means nothing, or what there is cannot be looked at.
+    /// Nothing is made, because a need is unknown or the engine or the cache cannot be read.
     Refused {
         /// Why, and the cure.
         message: String,
-        /// The needs are wrong, not the machine.
+        /// Whether the needs are wrong; otherwise the machine is.
         usage: bool,
     },
-    /// What is to be made; always the first.
+    /// What is to be made; always the first event.
     Plan(Plan),
-    /// A piece is begun.
+    /// The making of a piece has begun.
     Started {
         /// Its place in the plan.
         piece: usize,
     },
-    /// A piece is there.
+    /// A piece has been made.
     Made {
         /// Its place in the plan.
         piece: usize,
         /// How long it took.
         seconds: f64,
     },
-    /// A piece cannot be made, or something that it is made of.
+    /// A piece, or something that it is made of, cannot be made.
     Failed {
         /// Its place in the plan.
         piece: usize,
@@ -72,13 +72,13 @@ pub enum Event {
 /// What is to be made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What has to be made, in about the order in which it is.
+    /// The pieces, in about the order in which they are made.
     pub pieces: Vec<Piece>,
-    /// About how long all of it takes, in seconds; several are made at a time.
+    /// About how many seconds the making of all pieces takes; several are made at a time.
     pub seconds: f64,
-    /// What each need that was declared stands for: what a test may ask for that has it.
+    /// For each declared need, the names that a test with this need may ask for.
     pub needs: BTreeMap<String, Vec<String>>,
-    /// What is remembered of the tests.
+    /// What the cache remembers of these tests.
     pub memory: Memory,
 }
 
@@ -89,9 +89,10 @@ pub struct Piece {
     pub name: String,
     /// How it is made, such as `Go build`.
     pub how: String,
-    /// About how long that takes, in seconds.
+    /// About how many seconds the making takes.
     pub seconds: f64,
-    /// It was measured here once, and not guessed by its kind.
+    /// Whether `seconds` was measured on this machine; otherwise it is a guess by the kind of the
+    /// piece.
     pub measured: bool,
 }
 

@@ -1,78 +1,80 @@
-//! How a test gives up its slot while it makes what nobody prepared, and takes one again.
+//! How a test gives up its slot while it makes what nobody prepared, and gets a slot again.
 //!
-//! The runner starts so many tests at a time as it has slots. A test that has to build a node
-//! image first would hold one for minutes in which it tests nothing. It tells by files in a folder,
-//! one a word, numbered by the round; none is ever removed, so that neither side can miss one.
+//! The runner starts as many tests at a time as it has slots. A test that has to build a node image
+//! first would hold a slot for minutes in which it tests nothing. So the test and the runner
+//! exchange words through files in a folder: one file for each word, numbered by the round. No file
+//! is ever removed, so that neither side can miss a word.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folder's name, beside the verdict files. It is there where a runner heeds it.
+/// Name of the folder, which stands beside the verdict files. The folder exists only if a runner
+/// reads it.
 const FOLDER: &str = "slot";
 
-/// The folder in which a test and its runner speak of the test's slot.
+/// The folder through which a test and its runner speak about the test's slot.
 #[derive(Debug, Clone)]
 pub struct SlotFolder {
     path: PathBuf,
 }
 
 impl SlotFolder {
-    /// The one in a test's folder of verdicts.
+    /// The slot folder of the test whose verdict files are in `verdicts`.
     pub fn of(verdicts: &Path) -> Self {
         Self {
             path: verdicts.join(FOLDER),
         }
     }
 
-    /// The runner: makes the folder, by which the test knows that it is heard.
+    /// For the runner: makes the folder, which tells the test that a runner reads it.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be made.
     pub fn open(&self) -> io::Result<()> {
         fs::create_dir_all(&self.path)
     }
 
-    /// The test: whether a runner heeds what is said.
+    /// For the test: whether a runner reads the folder.
     pub fn is_open(&self) -> bool {
         self.path.is_dir()
     }
 
-    /// The test: gives its slot up, to make this.
+    /// For the test: gives up its slot in order to make `what`.
     ///
     /// # Errors
-    /// The word cannot be written.
+    /// The file cannot be written.
     pub fn give_up(&self, round: u32, what: &str) -> io::Result<()> {
         self.say("given-up", round, what)
     }
 
-    /// The test: wants a slot again.
+    /// For the test: asks for a slot again.
     ///
     /// # Errors
-    /// The word cannot be written.
+    /// The file cannot be written.
     pub fn ask_back(&self, round: u32) -> io::Result<()> {
         self.say("asked-back", round, "")
     }
 
-    /// The runner: lets the test go on.
+    /// For the runner: lets the test go on.
     ///
     /// # Errors
-    /// The word cannot be written.
+    /// The file cannot be written.
     pub fn grant(&self, round: u32) -> io::Result<()> {
         self.say("granted", round, "")
     }
 
-    /// The runner: what the test gave its slot up for in this round, if it did.
+    /// For the runner: what the test makes in this round, if it has given up its slot.
     pub fn given_up(&self, round: u32) -> Option<String> {
         fs::read_to_string(self.word("given-up", round)).ok()
     }
 
-    /// The runner: whether the test wants a slot again.
+    /// For the runner: whether the test asks for a slot again.
     pub fn is_asked_back(&self, round: u32) -> bool {
         self.word("asked-back", round).exists()
     }
 
-    /// The test: whether it may go on.
+    /// For the test: whether it may go on.
     pub fn is_granted(&self, round: u32) -> bool {
         self.word("granted", round).exists()
     }
@@ -81,7 +83,7 @@ impl SlotFolder {
         self.path.join(format!("{word}-{round}"))
     }
 
-    /// Whoever sees the file sees all of it.
+    /// Renames a finished file into place, so that a reader never sees half of the text.
     fn say(&self, word: &str, round: u32, text: &str) -> io::Result<()> {
         let half = self.path.join(format!(".{word}-{round}"));
         fs::write(&half, text)?;

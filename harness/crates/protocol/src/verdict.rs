@@ -41,7 +41,7 @@ pub struct VerdictFile {
     pub test: String,
     /// How the case or the boot ended.
     pub verdict: Verdict,
-    /// The cluster it is about, if one had booted.
+    /// The cluster of the case or boot, if the cluster had booted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// Random id of that cluster's boot, by which all cases on it share the boot's time.
@@ -53,7 +53,7 @@ pub struct VerdictFile {
     /// What the test expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// What it saw.
+    /// What the test observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<String>,
     /// Why it did not pass.
