@@ -1,8 +1,8 @@
-//! Debian packages of any suite, unpacked into a folder; nothing is installed.
+//! Unpacks Debian packages of any suite into a folder; installs nothing.
 //!
-//! apt runs on a private folder in the cache (its own lists, its own sources), with the
-//! mirror and the proxy the machine's own apt uses. Debian's keys verify the index, the
-//! index verifies each package, and a pinned package is checked against its own sum too.
+//! apt runs on a private folder in the cache (its own lists, its own sources), with the mirror and
+//! the proxy of the machine's own apt. Debian's keys verify the index, the index verifies each
+//! package, and a pinned package is also checked against its own checksum.
 
 use std::{
     borrow::Cow,
@@ -20,17 +20,17 @@ use kubenest_base::{
     Context, Error, Result, lock::FileLock, process::Command, progress, store::Store,
 };
 
-/// Debian's signing keys on a Debian machine.
+/// The file with Debian's signing keys on a Debian machine.
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Package lists older than this are fetched again before they are used.
 const LISTS_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// Downloads packages of a suite and unpacks them, one over the other, below `into`.
+/// Downloads packages of a suite and unpacks them, one on top of the other, below `into`.
 ///
 /// # Errors
-/// No apt or no Debian mirror on this machine, a package the suite has not, a sum that
-/// is not the pinned one.
+/// This machine has no apt or no Debian mirror, the suite lacks a package, or a checksum is not the
+/// pinned one.
 pub async fn fetch(store: &Store, suite: &str, packages: &[Package], into: &Path) -> Result<()> {
     let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
     if let Some(name) = names.iter().find(|name| !is_package_name(name)) {
@@ -41,7 +41,7 @@ pub async fn fetch(store: &Store, suite: &str, packages: &[Package], into: &Path
     let start = Instant::now();
     let fresh = area.refresh_if_old().await?;
     let files = match area.download(packages, &names).await {
-        // Old lists name files the mirror has replaced since.
+        // Old lists may name files that the mirror has replaced since.
         Err(_) if !fresh => {
             area.refresh().await?;
             area.download(packages, &names).await?
@@ -64,11 +64,10 @@ pub async fn fetch(store: &Store, suite: &str, packages: &[Package], into: &Path
     Ok(())
 }
 
-/// The address of the Debian archive this machine's apt uses, such as to give to
-/// mmdebstrap.
+/// The address of the Debian archive that this machine's apt uses, for example for mmdebstrap.
 ///
 /// # Errors
-/// No apt, or no Debian archive among its sources.
+/// The machine has no apt, or its sources contain no Debian archive.
 pub(crate) async fn mirror() -> Result<String> {
     let format = "$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT)";
     let targets = Command::new("apt-get")
@@ -81,8 +80,8 @@ pub(crate) async fn mirror() -> Result<String> {
         .ok_or_else(|| no_debian("apt's sources name no Debian archive"))
 }
 
-/// The release of Debian that `/etc/os-release` tells of; another distribution's codename is
-/// that of an archive of its own, and counts for nothing.
+/// The Debian codename in `/etc/os-release`. The codename of another distribution names a release
+/// of that distribution's archive, so it does not count.
 fn debian_codename(os_release: &str) -> &str {
     let field = |name: &str| {
         let mut lines = os_release.lines();
@@ -95,7 +94,7 @@ fn debian_codename(os_release: &str) -> &str {
     }
 }
 
-/// An apt of its own: sources, lists and cache of one suite.
+/// A private apt: sources, lists and cache of one suite.
 struct Area {
     root: PathBuf,
     suite: String,
@@ -111,7 +110,7 @@ impl Area {
             return Err(Error::input(format!("'{suite}' is no Debian suite")));
         }
         let root = store.root().join("apt").join(suite);
-        // apt's configuration has no escape for a quote.
+        // apt's configuration cannot escape a quote.
         if root.to_string_lossy().contains(['"', '\n']) {
             return Err(Error::input(format!(
                 "the path '{}' has a quote",
@@ -128,7 +127,7 @@ impl Area {
         self.root.join("apt.conf")
     }
 
-    /// Fetches the lists if there are none or only old ones; true if it did.
+    /// Fetches the lists if there are none or they are old; returns whether it fetched them.
     async fn refresh_if_old(&self) -> Result<bool> {
         let age = fs::metadata(self.root.join("fresh"))
             .and_then(|stamp| stamp.modified())
@@ -172,7 +171,7 @@ impl Area {
         self.write("fresh", "")
     }
 
-    /// Downloads the packages; their files stay until they are forgotten.
+    /// Downloads the packages; their files stay until `forget_files`.
     async fn download(&self, packages: &[Package], names: &[&str]) -> Result<Vec<PathBuf>> {
         self.forget_files()?;
         self.make("debs")?;
@@ -181,7 +180,11 @@ impl Area {
         let mut download = self.apt("apt-get", &["download"]);
         let mut versions = Vec::new();
         for package in packages {
-            let version = choose(&available(&table, &package.name), package, &self.suite)?;
+            let version = choose(
+                &available_versions(&table, &package.name),
+                package,
+                &self.suite,
+            )?;
             download = download.arg(format!("{}={version}", package.name));
             versions.push(version);
         }
@@ -228,8 +231,8 @@ fn no_debian(why: &str) -> Error {
         .cure("use a Debian machine, or add a Debian archive to apt's sources and its keyring")
 }
 
-/// apt's configuration on top of the machine's own, which may name a proxy. The
-/// machine's hooks are left out: they would touch the machine's own apt cache.
+/// Private apt configuration on top of the machine's own, which may name a proxy. It disables the
+/// machine's hooks, which would change the machine's own apt cache.
 fn apt_conf(root: &Path) -> String {
     let mut text = String::from("#clear APT::Update;\n#clear DPkg;\n");
     let root = root.to_string_lossy();
@@ -255,7 +258,7 @@ fn apt_conf(root: &Path) -> String {
     text
 }
 
-/// The archive among apt's index targets: lines of creator, address, release, component.
+/// The archive in apt's list of index targets, with lines of creator, address, release, component.
 fn archive_of(targets: &str, codename: &str) -> Option<String> {
     let releases = [
         codename,
@@ -274,8 +277,8 @@ fn archive_of(targets: &str, codename: &str) -> Option<String> {
     })
 }
 
-/// The versions of a package in the table `apt-cache madison` prints, best first.
-fn available(table: &str, name: &str) -> Vec<String> {
+/// The versions of a package in the table that `apt-cache madison` prints, best first.
+fn available_versions(table: &str, name: &str) -> Vec<String> {
     table
         .lines()
         .filter_map(|line| {
@@ -313,7 +316,7 @@ fn choose(available: &[String], package: &Package, suite: &str) -> Result<String
     )))
 }
 
-/// A Debian version without its last part, the packaging's own revision.
+/// A Debian version without its last part, which is the revision of the packaging.
 fn upstream(version: &str) -> &str {
     version
         .rsplit_once('-')
@@ -328,7 +331,7 @@ fn is_package_name(name: &str) -> bool {
         && name.bytes().all(fine)
 }
 
-/// The file `apt-get download` made; its name has the colon of an epoch escaped.
+/// The file that `apt-get download` made; the colon of an epoch is escaped in its name.
 fn deb_file(dir: &Path, name: &str, version: &str) -> Result<PathBuf> {
     let start = deb_start(name, version);
     let files = fs::read_dir(dir).with_context(|| format!("read '{}'", dir.display()))?;
@@ -346,7 +349,7 @@ fn file_name(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// Compares a file with the package's pinned sum, if it is the file that was pinned.
+/// Checks a file against the package's pinned checksum, if the file has the pinned version.
 fn verify(package: &Package, file: &Path) -> Result<()> {
     let (Some(version), Some(wanted)) = (&package.version, &package.sha256) else {
         return Ok(());
@@ -383,8 +386,12 @@ containerd | 1.7.24~ds1-6+deb13u2 | mirror trixie/main amd64 Packages
         }
     }
 
-    fn chosen(name: &str, version: Option<&str>) -> Result<String> {
-        choose(&available(TABLE, name), &package(name, version), "trixie")
+    fn choose_version(name: &str, version: Option<&str>) -> Result<String> {
+        choose(
+            &available_versions(TABLE, name),
+            &package(name, version),
+            "trixie",
+        )
     }
 
     #[test]
@@ -408,13 +415,13 @@ Packages mirror/debian/ bookworm main
 
     #[test]
     fn a_rebuild_of_the_pinned_upstream_version_is_taken() {
-        let version = chosen("containerd", Some("1.7.24~ds1-6+deb13u1")).unwrap();
+        let version = choose_version("containerd", Some("1.7.24~ds1-6+deb13u1")).unwrap();
         assert_eq!(version, "1.7.24~ds1-6+deb13u2");
     }
 
     #[test]
     fn another_upstream_version_is_not() {
-        let error = chosen("containerd", Some("1.7.23~ds1-1")).unwrap_err();
+        let error = choose_version("containerd", Some("1.7.23~ds1-1")).unwrap_err();
         assert_eq!(
             error.to_string(),
             "Debian trixie has containerd 1.7.24~ds1-6+deb13u2, not 1.7.23~ds1-1"
@@ -423,8 +430,8 @@ Packages mirror/debian/ bookworm main
 
     #[test]
     fn without_a_version_the_suites_own_is_taken() {
-        assert_eq!(chosen("tini", None).unwrap(), "0.19.0-3+b8");
-        let error = chosen("cri-tools", None).unwrap_err();
+        assert_eq!(choose_version("tini", None).unwrap(), "0.19.0-3+b8");
+        let error = choose_version("cri-tools", None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "Debian trixie has no package 'cri-tools'"
@@ -456,7 +463,7 @@ Packages mirror/debian/ bookworm main
         tini.sha256 = Some("00".into());
         let error = verify(&tini, &file).unwrap_err();
         assert!(error.to_string().ends_with(", not 00"), "{error}");
-        // "x" by sha256sum.
+        // The sha256 of "x".
         let sum = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
         tini.sha256 = Some(sum.into());
         verify(&tini, &file).unwrap();

@@ -1,4 +1,4 @@
-//! How long things took to be made here, remembered in the cache for the next estimate.
+//! How long it took to make things on this machine, kept in the cache for the next estimate.
 
 use std::{
     collections::BTreeMap,
@@ -10,10 +10,10 @@ use std::{
 
 use kubenest_base::{Context, Error, Result, file, lock::FileLock};
 
-/// The file, in the cache: seconds by the name of what was made.
+/// The file in the cache: seconds by the name of the thing.
 const FILE: &str = "durations.json";
 
-/// Does the work that makes what has this name, and remembers in the cache how long it took.
+/// Does the work that makes the thing with this name, and stores in the cache how long it took.
 pub(crate) async fn timed<T>(
     cache: &Path,
     name: &str,
@@ -22,13 +22,13 @@ pub(crate) async fn timed<T>(
     let begun = Instant::now();
     let made = Box::pin(work).await?;
     if let Err(error) = remember(cache, name, begun.elapsed()).await {
-        // It is there, which is what counts.
+        // The thing itself has been made, which matters more than its duration.
         tracing::warn!("{}", error.report());
     }
     Ok(made)
 }
 
-/// What is remembered in a cache. A file that cannot be read remembers nothing.
+/// The durations in a cache; none if the file cannot be read.
 pub(crate) fn remembered(cache: &Path) -> BTreeMap<String, f64> {
     let text = fs::read(path(cache)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
@@ -38,7 +38,7 @@ async fn remember(cache: &Path, name: &str, took: Duration) -> Result<()> {
     let lock = cache.join("locks").join("durations.lock");
     let _lock = FileLock::exclusive(&lock, "the durations").await?;
     let mut all = remembered(cache);
-    // Tenths of a second are more than any estimate can use.
+    // No estimate needs more than tenths of a second.
     all.insert(name.to_owned(), (took.as_secs_f64() * 10.0).round() / 10.0);
     let text = serde_json::to_vec_pretty(&all).context("write the durations")?;
     file::write(&path(cache), text)

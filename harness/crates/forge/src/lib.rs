@@ -1,4 +1,4 @@
-//! Makes what nodes run on and are made of: components, node images, Docker engines.
+//! Makes what nodes run on and what they are made from: components, node images, Docker engines.
 
 pub mod component;
 #[cfg(feature = "build")]

@@ -1,8 +1,8 @@
-//! `kubenest.lock`: every component of the nodes that ran, by version and hash, so that a run
-//! can be repeated exactly and a drift is seen.
+//! `kubenest.lock`: every component of the nodes in a run, by version and hash, so that the run can
+//! be repeated exactly and a difference is noticed.
 //!
-//! `KUBENEST_LOCK` names the file. What it holds is demanded of every boot: a node that is made
-//! of something else is refused, with the difference. What it does not hold yet is added.
+//! `KUBENEST_LOCK` names the file. Every boot has to match its content: a node that is made from
+//! something else is refused, and the error names the difference. Content that is missing is added.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -22,7 +22,7 @@ const HEADER: &str = "\
 # anything else is refused. Remove a table to accept what is there instead.
 ";
 
-/// What a node is made of.
+/// What a node is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MadeOf {
     /// The image's digest, or the hash of its recipe.
@@ -35,23 +35,24 @@ pub struct MadeOf {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct LockedComponent {
     version: String,
-    /// sha256 of where it comes from: a Go module's locked build, an archive, a folder.
+    /// sha256 of the component's source: a Go module's locked build, an archive, a folder.
     source: String,
-    /// sha256 of its layer in the node image; what is inside the preloaded images has none.
+    /// sha256 of the component's layer in the node image; `None` for content of the preloaded
+    /// images.
     #[serde(skip_serializing_if = "Option::is_none")]
     layer: Option<String>,
 }
 
-/// What a running node says of itself.
+/// What a running node reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Running {
+struct RunningNode {
     kubelet: String,
     runtime: String,
     os: String,
 }
 
 impl MadeOf {
-    /// What this image is made of.
+    /// Describes what this image is made from.
     ///
     /// # Errors
     /// The engine does not answer.
@@ -66,7 +67,7 @@ impl MadeOf {
             Content::Parts(parts) => parts,
         };
         let found = docker.image(&image.reference).await?;
-        // In the order in which the image was put together; see the module `image`.
+        // The layers are in the order in which the module `image` puts them together.
         let mut layers = found.map(|found| found.layers).unwrap_or_default();
         layers.reverse();
         let mut component = BTreeMap::new();
@@ -99,11 +100,12 @@ impl LockedComponent {
     }
 }
 
-/// Demands that the lock file, if the settings name one, has this image for the node of that
-/// name; a name that it does not have yet is added.
+/// Checks that the lock file, if the settings name one, has this image for the node with this name.
+/// A name that is missing in the file is added.
 ///
 /// # Errors
-/// Refused, with the difference, when it has something else; input when it is no lock file.
+/// Refused, with the difference, when the file has another image; input when the file is no lock
+/// file.
 pub async fn hold_image(docker: &Docker, recipe: &Recipe, image: &NodeImage) -> Result<()> {
     let settings = docker.settings();
     let Some(path) = &settings.lock else {
@@ -113,7 +115,7 @@ pub async fn hold_image(docker: &Docker, recipe: &Recipe, image: &NodeImage) -> 
     hold_in(settings, path, "node", &image.recipe, &made_of).await
 }
 
-/// As [`hold_image`], for what the running nodes say of themselves.
+/// As [`hold_image`], for what the running nodes report about themselves.
 ///
 /// # Errors
 /// As [`hold_image`], or the API server does not answer.
@@ -127,7 +129,7 @@ pub async fn hold_running(settings: &Settings, client: &Client, image: &NodeImag
         let Some(info) = node.status.and_then(|status| status.node_info) else {
             continue;
         };
-        let running = Running {
+        let running = RunningNode {
             kubelet: info.kubelet_version,
             runtime: info.container_runtime_version,
             os: info.os_image,
@@ -137,7 +139,7 @@ pub async fn hold_running(settings: &Settings, client: &Client, image: &NodeImag
     Ok(())
 }
 
-/// As [`hold_image`], for a tool built from a locked Go module.
+/// As [`hold_image`], for a tool that is built from a locked Go module.
 pub async fn hold_tool(settings: &Settings, build: &GoBuild) -> Result<()> {
     let Some(path) = &settings.lock else {
         return Ok(());
@@ -161,7 +163,7 @@ async fn hold_in(
     what: &impl Serialize,
 ) -> Result<()> {
     let whole = std::path::absolute(path).with_context(|| format!("find '{}'", path.display()))?;
-    // Not beside it: that folder is the user's.
+    // The lock is not beside the lock file, since that folder belongs to the user.
     let guard = sha256_hex(whole.as_os_str().as_encoded_bytes()) + ".lock";
     let guard = settings.cache.join("locks").join(guard);
     let _lock = FileLock::exclusive(&guard, "the lock file").await?;
@@ -176,7 +178,7 @@ fn hold(path: &Path, section: &str, name: &str, what: &impl Serialize) -> Result
         .entry(section)
         .or_insert_with(|| Table::new().into())
         .as_table_mut();
-    let known = known.ok_or_else(|| damaged(path))?;
+    let known = known.ok_or_else(|| damage_error(path))?;
     if let Some(old) = known.get(name) {
         let drift = diff(name, old, &new);
         if drift.is_empty() {
@@ -198,19 +200,21 @@ fn hold(path: &Path, section: &str, name: &str, what: &impl Serialize) -> Result
 
 fn read(path: &Path) -> Result<Table> {
     match fs::read_to_string(path) {
-        Ok(text) => text.parse().map_err(|cause| damaged(path).because(cause)),
+        Ok(text) => text
+            .parse()
+            .map_err(|cause| damage_error(path).because(cause)),
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(Table::new()),
         Err(cause) => Err(cause).with_context(|| format!("read '{}'", path.display())),
     }
 }
 
-fn damaged(path: &Path) -> Error {
+fn damage_error(path: &Path) -> Error {
     let shown = path.display();
     Error::input(format!("'{shown}' is no lock file of kubenest's"))
         .cure("name another file in KUBENEST_LOCK, or remove this one")
 }
 
-/// Every leaf that differs, as `where: old -> new`.
+/// Every leaf that differs, in the form `where: old -> new`.
 fn diff(at: &str, old: &Value, new: &Value) -> Vec<String> {
     if let (Value::Table(old), Value::Table(new)) = (old, new) {
         let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
@@ -222,8 +226,8 @@ fn diff(at: &str, old: &Value, new: &Value) -> Vec<String> {
                 let at = format!("{at}.{key}");
                 match (old.get(key), new.get(key)) {
                     (Some(old), Some(new)) => diff(&at, old, new),
-                    (Some(old), None) => diff(&at, old, &nothing_like(old)),
-                    (None, Some(new)) => diff(&at, &nothing_like(new), new),
+                    (Some(old), None) => diff(&at, old, &empty_like(old)),
+                    (None, Some(new)) => diff(&at, &empty_like(new), new),
                     (None, None) => Vec::new(),
                 }
             })
@@ -235,8 +239,8 @@ fn diff(at: &str, old: &Value, new: &Value) -> Vec<String> {
     vec![format!("{at}: {old} -> {new}")]
 }
 
-/// So that of a table each leaf is named.
-fn nothing_like(value: &Value) -> Value {
+/// An empty value of the same shape, so that `diff` names each leaf of a table.
+fn empty_like(value: &Value) -> Value {
     match value {
         Value::Table(_) => Table::new().into(),
         _ => "nothing".into(),

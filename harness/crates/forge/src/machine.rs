@@ -1,22 +1,22 @@
-//! How much this machine can build at a time, in one process and in several.
+//! How many builds this machine can run at a time, in one process and across processes.
 
 use kubenest_base::{Result, lock::FileLock, store::Store};
 
-/// Builds with Go take so much memory each at most, as Kubernetes does.
+/// A Go build takes this much memory at most, as that of Kubernetes does.
 const HEAVY_MEMORY: u64 = 4 << 30;
-/// And they use so many cores well.
+/// A Go build makes good use of this many cores.
 const HEAVY_CORES: usize = 4;
 
-/// What pieces are made on.
+/// The resources of the machine on which pieces are made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
-    /// In bytes.
+    /// Memory in bytes.
     pub(crate) memory: u64,
 }
 
 impl Machine {
-    /// This one.
+    /// The resources of this machine.
     pub(crate) fn this() -> Self {
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let available = memory.lines().find_map(|line| {
@@ -29,21 +29,21 @@ impl Machine {
         }
     }
 
-    /// How many pieces are made at a time. What is fetched costs other things than cores, so that
-    /// there is always one beside a build.
+    /// How many pieces are made at a time. A download needs few cores, so there is always room for
+    /// one beside a build.
     pub(crate) fn most(self) -> usize {
         self.cores.max(2)
     }
 
-    /// How many builds with Go run at a time, each of which uses several cores and much memory.
+    /// How many Go builds run at a time; each uses several cores and much memory.
     pub(crate) fn most_heavy(self) -> usize {
         let by_memory = usize::try_from(self.memory / HEAVY_MEMORY).unwrap_or(usize::MAX);
         (self.cores / HEAVY_CORES).min(by_memory).max(1)
     }
 }
 
-/// Waits for the turn of a build with Go, in whichever process others build for this cache: the builds of all
-/// tests that met what nobody prepared would not fit into this machine.
+/// Waits for the turn of a Go build, among all processes that build for this cache: this machine
+/// could not run the builds of all tests that need something unprepared at once.
 pub(crate) async fn turn_to_build(store: &Store) -> Result<FileLock> {
     let locks = store.root().join("locks");
     let places = (0..Machine::this().most_heavy()).map(|at| locks.join(format!("build-{at}.lock")));

@@ -1,6 +1,7 @@
-//! What a test asks for is noted, and while it makes what nobody prepared it holds no slot.
+//! Notes what a test asks for, and gives up the test's slot while the test makes something
+//! unprepared.
 //!
-//! All of this is for tests that a runner started. Others make what they lack, as ever.
+//! This applies only to tests that a runner started. Other tests just make what they lack.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +20,7 @@ use kubenest_base::{
 };
 use kubenest_protocol::{Demand, SlotFolder};
 
-/// How long the tests that have all slots may take until one ends.
+/// How long a test waits for a slot at most, while tests have all slots and none of them ends.
 const TURN: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// The runner that started this process.
@@ -27,36 +28,36 @@ static RUNNER: OnceLock<Runner> = OnceLock::new();
 
 static ROUNDS: Mutex<Rounds> = Mutex::new(Rounds::new());
 
-/// What settings tell of the runner that started a process.
+/// What the settings say about the runner that started this process.
 struct Runner {
     parent: Option<String>,
     verdicts: Option<PathBuf>,
-    /// The cache that it prepares things in.
+    /// The cache in which the runner prepares things.
     cache: PathBuf,
 }
 
-/// When this process holds no slot. Pieces that are made at the same time, as those of clusters
-/// that boot together, are one round.
+/// The times during which this process holds no slot. Pieces that are made at the same time, as for
+/// clusters that boot together, form one round.
 #[derive(Debug, PartialEq)]
 struct Rounds {
     /// How many pieces are being made.
     pieces: usize,
-    /// The last round; they are counted from 1.
+    /// The number of the last round; rounds are counted from 1.
     last: u32,
-    /// When the slot was given up that is not there again.
+    /// When the slot was given up, if the process has not got it back.
     since: Option<Instant>,
-    /// What former rounds took.
+    /// How long earlier rounds took.
     spent: Duration,
 }
 
-/// Something that is being made by a process without a slot.
+/// Something that this process makes without a slot.
 struct Piece {
     folder: SlotFolder,
     is_ended: bool,
 }
 
-/// Has this process speak with the runner that its settings name, if they name one. A process has
-/// one runner: later calls change nothing.
+/// Connects this process to the runner that the settings name, if they name one. A process has one
+/// runner, so later calls change nothing.
 pub fn meet_runner(settings: &Settings) {
     let runner = Runner {
         parent: settings.parent.clone(),
@@ -66,18 +67,19 @@ pub fn meet_runner(settings: &Settings) {
     RUNNER.set(runner).ok();
 }
 
-/// Notes that the test of this process needs what has this name.
+/// Notes that the test of this process needs the thing with this name.
 pub fn note(need: &str) {
     write(need, false);
 }
 
-/// Makes what has this name, which nobody had prepared: meanwhile another test has the slot of
-/// this one. A wait for another process that makes it belongs into `work`.
+/// Makes the thing with this name, which nobody had prepared; another test has the slot of this one
+/// meanwhile. If another process is making the thing, the wait for it belongs into `work`.
 ///
 /// # Errors
-/// The work's own, or no slot got free for hours.
+/// The error of the work, or no slot became free for hours.
 pub async fn unprepared<T>(need: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    // Boxed: each future in a future would else double its size, and tests' stacks are small.
+    // The future is boxed, because nesting it would double its size each time, and tests' stacks
+    // are small.
     let work = Box::pin(work);
     let Some(folder) = slot_folder() else {
         return work.await;
@@ -88,7 +90,8 @@ pub async fn unprepared<T>(need: &str, work: impl Future<Output = Result<T>>) ->
     made
 }
 
-/// As [`unprepared`], unless the store is a test's own: filling that is what the test does.
+/// As [`unprepared`], but keeps the slot if the store is a test's own: filling it is what the test
+/// does.
 pub(crate) async fn unprepared_in<T>(
     store: &Store,
     need: &str,
@@ -101,7 +104,7 @@ pub(crate) async fn unprepared_in<T>(
     }
 }
 
-/// How long this process has held no slot; no part of what its test takes.
+/// How long this process has held no slot, which does not count as the time of its test.
 pub fn time_without_slot() -> Duration {
     rounds().spent_by(Instant::now())
 }
@@ -116,7 +119,7 @@ impl Rounds {
         }
     }
 
-    /// A piece is begun; returns the round, if it begins with that.
+    /// Registers the start of a piece; returns the round if a new round begins.
     fn begin(&mut self, now: Instant) -> Option<u32> {
         self.pieces += 1;
         if self.pieces > 1 {
@@ -127,15 +130,15 @@ impl Rounds {
         Some(self.last)
     }
 
-    /// A piece has ended; returns the round, if it ends with that.
+    /// Registers the end of a piece; returns the round if the round ends.
     fn end(&mut self) -> Option<u32> {
         self.pieces -= 1;
         (self.pieces == 0).then_some(self.last)
     }
 
-    /// There is a slot again, of this round.
+    /// Registers that the process has a slot again after this round.
     fn go_on(&mut self, round: u32, now: Instant) {
-        // Else something more is being made by now.
+        // Otherwise another piece is already being made.
         if self.pieces == 0 && self.last == round {
             self.spent = self.spent_by(now);
             self.since = None;
@@ -151,7 +154,7 @@ impl Piece {
     fn begin(folder: SlotFolder, need: &str) -> Self {
         let begun = rounds().begin(Instant::now());
         if let Some(round) = begun {
-            // What is made on the way to it is not what the test asked for.
+            // Things that are made on the way to it are not what the test asked for.
             write(need, true);
             progress!("nobody prepared {need}: it is made now, while another test runs");
             warn(folder.give_up(round, need));
@@ -162,7 +165,7 @@ impl Piece {
         }
     }
 
-    /// Waits for a slot, if nothing else is being made.
+    /// Waits for a slot, unless another piece is still being made.
     async fn end(mut self) -> Result<()> {
         self.is_ended = true;
         let ended = rounds().end();
@@ -170,7 +173,7 @@ impl Piece {
             return Ok(());
         };
         if let Err(error) = self.folder.ask_back(round) {
-            // Nobody would hear it, nor answer.
+            // Without the file the runner would not know of the wait and would never answer.
             warn(Err(error));
         } else {
             let seen = || "other tests have them all".to_owned();
@@ -184,7 +187,7 @@ impl Piece {
 }
 
 impl Drop for Piece {
-    /// Whoever gave the work up goes on at once.
+    /// If the work was cancelled, the test goes on at once without a slot.
     fn drop(&mut self) {
         if self.is_ended {
             return;
@@ -207,8 +210,8 @@ fn warn(said: std::io::Result<()>) {
     }
 }
 
-/// Where the runner is spoken to that started this process. A program that a test starts has no
-/// slot of its own to give up.
+/// The folder through which this process speaks to the runner that started it. A program that a
+/// test starts has no slot of its own to give up.
 fn slot_folder() -> Option<SlotFolder> {
     let runner = RUNNER.get()?;
     let (process, _) = runner.parent.as_deref()?.split_once('-')?;

@@ -1,4 +1,4 @@
-//! The names of what can be made, as `kubenest prepare` and the manifests of tests have them.
+//! The names of what can be made, as `kubenest prepare` and manifests use them.
 
 use std::path::Path;
 
@@ -6,22 +6,22 @@ use kubenest_base::settings::EngineRelease;
 use kubenest_protocol::preparing::DEFAULT;
 use kubenest_recipe::recipe::{Component, Content, GoBuild, Recipe, Role, Source};
 
-/// What stands between a node and the engine that it is wanted in.
+/// The text between a node and the engine that should have it.
 pub(crate) const ON: &str = " on ";
 
-/// A recipe's node image, such as `v1.32.1-containerd-2.0.2`; one in an engine that has to be
-/// named, such as `v1.32.1-containerd-2.0.2 on embedded-29`.
+/// A recipe's node image, such as `v1.32.1-containerd-2.0.2`; with an engine that has to be named,
+/// such as `v1.32.1-containerd-2.0.2 on embedded-29`.
 pub fn node(recipe: &Recipe, engine: Option<EngineRelease>) -> String {
     in_engine(recipe_name(recipe), engine)
 }
 
-/// The node image of specs that name none.
+/// The node image for specs that name none.
 pub fn default_node(engine: Option<EngineRelease>) -> String {
     in_engine(DEFAULT.to_owned(), engine)
 }
 
-/// A component, such as `containerd 2.0.2`, `os-bookworm`, or
-/// `debian bookworm docker-registry iptables` of one that is in no recipe.
+/// A component, such as `containerd 2.0.2` or `os-bookworm`; a component of no recipe is named by
+/// its packages, such as `debian bookworm docker-registry iptables`.
 pub fn component(component: &Component) -> String {
     match &component.source {
         Source::Go(go) => build(go),
@@ -47,7 +47,7 @@ pub fn engine(release: EngineRelease) -> String {
     format!("engine {}", engine_word(release))
 }
 
-/// An embedded engine as `KUBENEST_ENGINE` names it.
+/// An embedded engine in the form of `KUBENEST_ENGINE`.
 pub(crate) fn engine_word(release: EngineRelease) -> &'static str {
     match release {
         EngineRelease::Docker26 => "embedded",
@@ -55,12 +55,12 @@ pub(crate) fn engine_word(release: EngineRelease) -> &'static str {
     }
 }
 
-/// A node image as a thing that takes time, in whichever engine.
+/// A node image as an entry in the durations, whichever engine has it.
 pub(crate) fn image(recipe: &Recipe) -> String {
     format!("node image {}", recipe_name(recipe))
 }
 
-/// A component's name for people who look into the cache.
+/// The name of a component for people who look into the cache.
 pub(crate) fn label(component: &Component) -> String {
     match &component.source {
         Source::Go(build) => build.name().to_owned(),
@@ -93,7 +93,8 @@ fn is_of_a_recipe(component: &Component) -> bool {
     all_components().any(|known| known == *component)
 }
 
-/// A file by its whole path, from wherever it was named.
+/// The name of a recipe; a recipe file is named by its absolute path, which is the same in every
+/// folder.
 fn recipe_name(recipe: &Recipe) -> String {
     let path = Path::new(&recipe.name);
     let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml");

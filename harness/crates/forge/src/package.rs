@@ -1,4 +1,4 @@
-//! A Debian package, as the pinned lists name it.
+//! A Debian package in the form of the pinned lists.
 
 use serde::Deserialize;
 
@@ -8,11 +8,11 @@ use serde::Deserialize;
 pub struct Package {
     /// Its name.
     pub name: String,
-    /// Exact version; a rebuild of the same upstream version is taken when Debian has
-    /// replaced it. `None`: the suite's own.
+    /// Exact version. A rebuild of the same upstream version is accepted when Debian has replaced
+    /// it. `None` for the version of the suite.
     #[serde(default)]
     pub version: Option<String>,
-    /// Sum of the amd64 file of exactly this version.
+    /// sha256 of the amd64 file of exactly this version.
     #[serde(default)]
     pub sha256: Option<String>,
 }

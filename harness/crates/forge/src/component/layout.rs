@@ -1,13 +1,13 @@
-//! Which programs a component consists of, and where each has its place.
+//! The programs that each component consists of, and the place of each program.
 
 use std::path::Path;
 
 use kubenest_base::{Error, Result};
 use kubenest_recipe::recipe::Role;
 
-/// The folder of what goes into the node, below a role's own.
+/// The folder of a role's files that go into the node, inside the role's own folder.
 pub(super) const NODE: &str = "node";
-/// The tar of a root file system, below a role's own.
+/// The tar of a root file system, inside the role's own folder.
 pub(super) const ROOTFS: &str = "rootfs.tar";
 
 /// A program with the component it belongs to and the folder it goes to,
@@ -16,7 +16,7 @@ pub(super) struct Program {
     pub(super) name: &'static str,
     pub(super) role: Role,
     pub(super) folder: &'static str,
-    /// Left out by builds that do not need it.
+    /// Builds that do not need this program leave it out.
     pub(super) optional: bool,
 }
 
@@ -60,7 +60,7 @@ pub(super) const PROGRAMS: [Program; 25] = [
     Program::new("pinns", Role::Crio, NODE_BIN),
     Program::new("conmon", Role::Conmon, NODE_BIN),
     Program::new("crun", Role::Crun, NODE_BIN),
-    // Found before the OS's own, which is in /usr/sbin.
+    // This folder comes before /usr/sbin, where the OS has its own runc.
     Program::new("runc", Role::Runc, "node/usr/local/sbin"),
     Program::new("bridge", Role::Cni, CNI_BIN),
     Program::new("host-local", Role::Cni, CNI_BIN),
@@ -91,7 +91,7 @@ impl Program {
     }
 }
 
-/// Checks that a role's folder holds all that belongs to it.
+/// Checks that a role's folder holds every program of the role.
 pub(super) fn check(dir: &Path, role: Role) -> Result<()> {
     let missing = |what: &str| {
         Error::input(format!("no executable file named '{what}'"))

@@ -1,4 +1,4 @@
-//! Makes what the cache does not have: builds it, fetches it, or takes it from a folder.
+//! Makes what the cache lacks: builds it, fetches it, or copies it from a folder.
 
 mod archive;
 mod debian;
@@ -19,10 +19,10 @@ use kubenest_recipe::recipe::{Component, GoBuild, Source};
 use super::layout;
 use crate::package::Package;
 
-/// How often a long step says that it is still at work.
+/// How often a long step logs that it is still at work.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
 
-/// Makes a component in its folder of the cache, which is the store's.
+/// Makes a component in the folder of its cache entry.
 pub(super) async fn component(
     store: &Store,
     label: &str,
@@ -31,7 +31,7 @@ pub(super) async fn component(
 ) -> Result<()> {
     progress!("{label}: {}", intent(&component.source));
     let started = Instant::now();
-    watched(label, write(store, component, dir)).await?;
+    log_while_running(label, write(store, component, dir)).await?;
     progress!("{label}: done in {:.1} s", started.elapsed().as_secs_f64());
     Ok(())
 }
@@ -40,7 +40,7 @@ pub(super) async fn component(
 pub(super) async fn programs(store: &Store, build: &GoBuild, dir: &Path) -> Result<()> {
     let name = build.name();
     progress!("{name}: building with Go; takes minutes the first time");
-    watched(name, go::build(store, build, dir)).await
+    log_while_running(name, go::build(store, build, dir)).await
 }
 
 /// Fetches these packages of a suite of Debian and unpacks them into a folder.
@@ -53,8 +53,8 @@ pub(super) async fn packages(
     crate::debian::fetch(store, suite, packages, dir).await
 }
 
-/// Says every so often that a long step is still at work.
-async fn watched(label: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
+/// Runs a long step and logs regularly that it is still at work.
+async fn log_while_running(label: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
     let started = tokio::time::Instant::now();
     let mut signs = tokio::time::interval_at(started + SIGN_OF_LIFE, SIGN_OF_LIFE);
     let mut work = pin!(work);
@@ -80,7 +80,7 @@ fn intent(source: &Source) -> String {
 
 async fn write(store: &Store, component: &Component, dir: &Path) -> Result<()> {
     let Component { role, source, .. } = component;
-    // Below the entry, so that a build cut short is swept away with it.
+    // The folder is inside the entry, so that the sweep of an interrupted build removes it too.
     let scratch = tempfile::tempdir_in(dir).map_err(|cause| {
         Error::setup(format!("cannot write '{}'", dir.display())).because(cause)
     })?;

@@ -19,27 +19,28 @@ use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Error, Result, store::Store};
 use kubenest_recipe::recipe::{Component, GoBuild, Source};
 
-/// Goes into every key; raised when the same component is laid out differently.
+/// A part of every key; raised when the same component is laid out in another way.
 const FORMAT: &str = "kubenest component 1";
-/// The kind of the entries of components in the cache.
+/// The kind of cache entries that hold components.
 const KIND: &str = "component";
-/// The kind of the entries of programs that tests run.
+/// The kind of cache entries that hold programs for tests.
 const TOOL: &str = "tool";
 
-/// A component's files in the cache. They belong to the cache: read them, never write.
+/// A component's files in the cache. They belong to the cache, so only read them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
-    /// What goes into the node, laid out as below its root; may not exist when
-    /// nothing does, as for etcd.
+    /// Files for the node, laid out as below the node's root. The folder does not exist when there
+    /// are none, as for etcd.
     pub files: PathBuf,
-    /// Names the content, for image layers: two builds of one hash are interchangeable.
+    /// The hash of what the files are made from, for keys of image layers: two builds with one hash
+    /// are interchangeable.
     pub hash: String,
     dir: PathBuf,
 }
 
 impl Built {
-    /// What goes into the container image of that name (`kube-apiserver`, `etcd`, …),
-    /// laid out as below its root.
+    /// Files for the container image with this name (`kube-apiserver`, `etcd`, …), laid out as
+    /// below the image's root.
     #[must_use]
     pub fn image_root(&self, image: &str) -> PathBuf {
         self.dir.join("images").join(image)
@@ -52,12 +53,12 @@ impl Built {
     }
 }
 
-/// Gives a component's files: from the store, or made now while other
-/// processes that want the same wait.
+/// Returns a component's files from the store, or makes them now; other processes that want the
+/// same component wait for that.
 ///
 /// # Errors
-/// Input when the source does not hold the component; set-up when it cannot
-/// be fetched or built; refused when it is not what it was pinned to.
+/// Input when the source does not hold the component; set-up when the component cannot be fetched
+/// or built; refused when it differs from what is pinned.
 pub async fn provide(store: &Store, component: &Component) -> Result<Built> {
     making::note(&names::component(component));
     part(store, component).await
@@ -74,7 +75,7 @@ pub(crate) fn has_programs(store: &Store, build: &GoBuild) -> Result<bool> {
     Ok(store.get(TOOL, &programs_key(build))?.is_some())
 }
 
-/// As [`provide`], of what somebody asked for that it is a part of.
+/// As [`provide`], for a component that is part of something else that was asked for.
 pub(crate) async fn part(store: &Store, component: &Component) -> Result<Built> {
     let role = component.role;
     let (key, hash) = key_and_hash(component);
@@ -92,7 +93,8 @@ pub(crate) async fn part(store: &Store, component: &Component) -> Result<Built> 
                     make::component(store, &label, component, dir),
                 )
                 .await?;
-                // Before it is kept: what is asked for later may be another role.
+                // All roles are checked before the entry is kept, since a later call may ask for
+                // another role.
                 layout::check(&dir.join(role.name()), role).map_err(lacking)
             });
             unprepared_in(store, &name, entry).await?
@@ -108,9 +110,9 @@ pub(crate) async fn part(store: &Store, component: &Component) -> Result<Built> 
     })
 }
 
-/// The name of a component's entry in the cache, and the hash of what it is made of.
+/// The name of a component's entry in the cache, and the hash of what the component is made from.
 pub(crate) fn key_and_hash(component: &Component) -> (String, String) {
-    // One source is made once for all its roles: a daemon and its shim are one build.
+    // One source is made once for all its roles: a daemon and its shim come from one build.
     let kind = if component.role.is_os() {
         component.role.name()
     } else {
@@ -122,16 +124,16 @@ pub(crate) fn key_and_hash(component: &Component) -> (String, String) {
     (key, hash)
 }
 
-/// The folder with the programs of a Go module, which are built if they are not in the cache.
+/// The folder with the programs of a Go module; builds them if they are not in the cache.
 ///
 /// # Errors
-/// They are not in the cache and cannot be built.
+/// The programs are not in the cache and cannot be built.
 pub async fn programs(store: &Store, build: &GoBuild) -> Result<PathBuf> {
     making::note(&names::build(build));
     programs_of_part(store, build).await
 }
 
-/// As [`programs`], of what somebody asked for that they are a part of.
+/// As [`programs`], for programs that are part of something else that was asked for.
 pub(crate) async fn programs_of_part(store: &Store, build: &GoBuild) -> Result<PathBuf> {
     let name = names::build(build);
     let key = programs_key(build);
@@ -143,7 +145,7 @@ pub(crate) async fn programs_of_part(store: &Store, build: &GoBuild) -> Result<P
     unprepared_in(store, &name, store.entry(TOOL, &key, make)).await
 }
 
-/// Another tag or stamp makes other programs of the same release.
+/// The key includes tags and stamps, since they make different programs of the same release.
 fn programs_key(build: &GoBuild) -> String {
     format!("{}-{}", build.name(), &Source::Go(*build).hash()[..16])
 }

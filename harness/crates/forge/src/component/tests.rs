@@ -1,11 +1,11 @@
-//! What a folder, taken as a component, comes to in the cache.
+//! Tests: how a folder that is used as a component ends up in the cache.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
 use kubenest_recipe::recipe::Role;
 
-/// A folder with these executable files, as a component of that role.
+/// A folder with these executable files, as a component of this role.
 fn folder(role: Role, names: &[&str]) -> (tempfile::TempDir, Component) {
     let place = tempfile::tempdir().unwrap();
     for name in names {

@@ -1,5 +1,5 @@
-//! Stands in for what makes components where that is not compiled in: what the cache does not
-//! have is an error that names the cure.
+//! Replaces `make` where that is not compiled in: anything that the cache lacks is an error that
+//! names the cure.
 
 use std::path::Path;
 

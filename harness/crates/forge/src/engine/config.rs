@@ -15,17 +15,18 @@ pub(super) fn daemon_config(layout: &Layout, pool: &Pool, binaries: &Binaries) -
         "containerd-namespace": layout.namespace(),
         "bridge": layout.bridge(),
         "default-address-pools": [{ "base": pool.to_string(), "size": 24 }],
-        // Without it a daemon with address pools deletes docker0, whosever it is.
+        // Without this a daemon with address pools deletes docker0, even if another engine owns it.
         "live-restore": true,
         "iptables": false,
         "ip6tables": false,
-        // The daemon would have the machine forward everybody's packets: see `forwarding`.
+        // Otherwise the daemon would make the machine forward everybody's packets; see
+        // `forwarding`.
         "ip-forward": false,
         "userland-proxy-path": binaries.proxy(),
-        // systemd's driver would put containers in slices shared with other engines.
+        // The systemd driver would put containers into slices that other engines share.
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
         "cgroup-parent": format!("/{}", layout.cgroup()),
-        // Debian's runc does not know them.
+        // Debian's runc does not support them.
         "features": { "time-namespaces": false },
     })
 }

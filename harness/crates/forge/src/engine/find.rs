@@ -14,11 +14,11 @@ use kubenest_docker::{
 use super::Engine;
 use crate::{making, names};
 
-/// The engine that Docker's own clients would use; without one, the embedded engine. What is
-/// done with it goes by the same settings.
+/// The engine that Docker's own clients would use, or else the embedded engine. The connection
+/// keeps these settings for everything that is done through it.
 ///
 /// # Errors
-/// An engine was named and does not answer, or there is none and none can be brought.
+/// A named engine does not answer, or there is no engine and none can be started.
 pub async fn find(settings: &Arc<Settings>) -> Result<Docker> {
     settings.check()?;
     if !matches!(settings.engine, EngineChoice::Embedded(_)) {
@@ -36,7 +36,7 @@ pub async fn find(settings: &Arc<Settings>) -> Result<Docker> {
 /// The embedded engine of this release, started if it does not run.
 ///
 /// # Errors
-/// It cannot be had or started on this machine.
+/// The engine cannot be fetched, built or started on this machine.
 pub async fn embedded(release: EngineRelease, settings: &Arc<Settings>) -> Result<Docker> {
     if Some(release) != release_of_settings(settings)? {
         making::note(&names::engine(release));
@@ -50,7 +50,7 @@ async fn start(release: EngineRelease, settings: &Arc<Settings>) -> Result<Docke
     Docker::at(&endpoint, settings).await
 }
 
-/// The embedded engine that [`find`] gives, if it gives one.
+/// The embedded engine that [`find`] would return, if it would return one.
 pub(crate) fn release_of_settings(settings: &Settings) -> Result<Option<EngineRelease>> {
     Ok(match settings.engine {
         EngineChoice::Embedded(release) => Some(release),
@@ -62,8 +62,8 @@ pub(crate) fn release_of_settings(settings: &Settings) -> Result<Option<EngineRe
     })
 }
 
-/// The embedded engine of the settings' cache that this connection leads to, if that is not
-/// the one that [`find`] gives: a need has to name it.
+/// The embedded engine of this connection, if [`find`] would return another one, so that a need has
+/// to name the engine. Only engines in the settings' cache count.
 pub(crate) fn named(docker: &Docker) -> Result<Option<EngineRelease>> {
     let Some(release) = shared_embedded(docker)? else {
         return Ok(None);
@@ -72,7 +72,7 @@ pub(crate) fn named(docker: &Docker) -> Result<Option<EngineRelease>> {
     Ok(Some(release).filter(|release| Some(*release) != found))
 }
 
-/// Whether the engine is one for all tests, and not a test's own.
+/// Whether all tests share the engine, so that it is not one test's own.
 pub(crate) fn is_shared(docker: &Docker) -> Result<bool> {
     let is_own = docker.endpoint().origin == Origin::Embedded && shared_embedded(docker)?.is_none();
     Ok(!is_own)

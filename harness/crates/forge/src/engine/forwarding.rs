@@ -1,10 +1,11 @@
 //! Forwarding of IPv4 packets, without which containers reach nothing beyond the machine.
 //!
-//! A machine that forwards is a router between all its networks. Where it did not before, it
-//! forwards only what a rule accepts, such as those for the engines' ranges, and that is put back
-//! with the last engine. Forwarding of IPv6 is never touched: the engines' networks have none.
+//! A machine that forwards is a router between all its networks. If the machine did not forward
+//! before, it now forwards only what a rule accepts, such as the rules for the engines' ranges, and
+//! the end of the last engine restores the former state. Forwarding of IPv6 is never touched,
+//! because the engines' networks have no IPv6.
 //!
-//! Callers hold the machine's lock.
+//! Callers hold the machine-wide lock.
 
 use std::{
     fs,
@@ -19,31 +20,32 @@ use kubenest_base::{Context, Error, Result, file};
 
 const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
 
-/// Accepts what only crosses a bridge: the kernel may show that to iptables, too, and pods'
-/// addresses are in no engine's range.
+/// The chain that accepts packets which only cross a bridge: the kernel may show these to iptables
+/// too, and the addresses of pods are in no engine's range.
 const BRIDGED: &str = "KUBENEST-BRIDGED";
 
-/// What the machine did with packets before an engine of ours came.
+/// What the machine did with packets before one of our engines started.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Former {
-    /// What becomes of a packet that no rule decides on.
+struct FormerRules {
+    /// The fate of a packet that no rule decides on.
     policy: String,
-    /// All rules of FORWARD but ours.
+    /// All rules of FORWARD except ours.
     rules: Vec<String>,
 }
 
-/// Has the machine forward packets, the engines' alone if it forwarded none.
+/// Makes the machine forward packets; only the engines' own, if it forwarded none before.
 pub(super) async fn open(tools: &Tools) -> Result<()> {
     let note = note()?;
     if !note.exists() {
         if is_on()? {
             return Ok(());
         }
-        let former = serde_json::to_vec(&former(tools).await?).context("write FORWARD's rules")?;
+        let former =
+            serde_json::to_vec(&former_rules(tools).await?).context("write FORWARD's rules")?;
         file::write(&note, former)?;
     }
     if !listing(tools).await?.contains(BRIDGED) {
-        // One that was left by a start cut short is used again.
+        // A start that was interrupted may have left the chain, which is then used again.
         chain(tools, ["-N", BRIDGED]).await.ok();
         chain(tools, ["-F", BRIDGED]).await?;
         accept_bridged(tools).await?;
@@ -53,7 +55,7 @@ pub(super) async fn open(tools: &Tools) -> Result<()> {
     switch("1")
 }
 
-/// Puts back what [`open`] changed, unless somebody has come to need it.
+/// Undoes the changes of [`open`], unless somebody else has come to depend on them.
 pub(super) async fn close(tools: &Tools) -> Result<()> {
     let note = note()?;
     let text = match fs::read(&note) {
@@ -61,9 +63,9 @@ pub(super) async fn close(tools: &Tools) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error).with_context(|| format!("read '{}'", note.display())),
     };
-    let before: Former =
+    let before: FormerRules =
         serde_json::from_slice(&text).with_context(|| format!("read '{}'", note.display()))?;
-    if former(tools).await?.rules != before.rules {
+    if former_rules(tools).await?.rules != before.rules {
         tracing::warn!(
             "the machine goes on forwarding what its iptables rules accept: others than ours have \
              come to FORWARD since the embedded engine was started"
@@ -90,7 +92,7 @@ async fn accept_bridged(tools: &Tools) -> Result<()> {
     {
         return Ok(());
     }
-    // A kernel without that match: by the names that Docker gives to bridges.
+    // A kernel without that match gets rules for the names that Docker gives to bridges.
     let named = ["-i", "br-+", "-o", "br-+", "-j", "ACCEPT"];
     tools
         .iptables()
@@ -109,26 +111,26 @@ async fn listing(tools: &Tools) -> Result<String> {
     Ok(tools.iptables().args(["-S", "FORWARD"]).run().await?.stdout)
 }
 
-async fn former(tools: &Tools) -> Result<Former> {
+async fn former_rules(tools: &Tools) -> Result<FormerRules> {
     Ok(parse_rules(&listing(tools).await?))
 }
 
-/// What `iptables -S FORWARD` says, without the rules of our engines.
-fn parse_rules(listing: &str) -> Former {
+/// The former rules in the output of `iptables -S FORWARD`, without those of our engines.
+fn parse_rules(listing: &str) -> FormerRules {
     let policy = listing
         .lines()
         .find_map(|line| line.strip_prefix("-P FORWARD "));
     let rules = listing
         .lines()
         .filter(|line| line.starts_with("-A ") && !line.contains("-j KUBENEST-"));
-    Former {
+    FormerRules {
         policy: policy.unwrap_or("ACCEPT").to_owned(),
         rules: rules.map(str::to_owned).collect(),
     }
 }
 
-/// The file that says what was there before, of this network namespace; it goes with the
-/// machine's settings when that is restarted.
+/// The file with the former state of this network namespace. It is in a folder that a restart of
+/// the machine clears, as it clears the state itself.
 fn note() -> Result<PathBuf> {
     let namespace = fs::read_link("/proc/self/ns/net").context("look at the network namespace")?;
     let digits = namespace.to_string_lossy();

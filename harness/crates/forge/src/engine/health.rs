@@ -1,4 +1,4 @@
-//! Asks a daemon whether it, and its containerd, answer.
+//! Asks a daemon whether it answers and whether it reaches its containerd.
 
 use std::{path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use kubenest_base::{Context, Error, Result, wait};
 
-/// Longest wait for an answer: a daemon that is only slow must not be taken for a broken one.
+/// Longest wait for an answer. It is long so that a slow daemon is not taken for a broken one.
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// The versions of a running engine.
@@ -38,13 +38,13 @@ struct Component {
     version: String,
 }
 
-/// Healthy means that the daemon answers and reaches its containerd.
+/// Checks that the daemon is healthy: it answers, and it reaches its containerd.
 pub(super) async fn check(socket: &Path) -> Result<Versions> {
     get(socket, "/_ping").await?;
     versions(&get(socket, "/version").await?)
 }
 
-/// One request by HTTP/1.0, whose answer ends with the connection.
+/// Makes one request with HTTP/1.0, where the end of the connection ends the answer.
 async fn get(socket: &Path, path: &str) -> Result<Vec<u8>> {
     let name = || format!("ask the Docker daemon at '{}' for {path}", socket.display());
     let answer = wait::within("the Docker daemon's answer", ANSWER, async {
@@ -71,7 +71,7 @@ fn body(answer: &[u8]) -> Option<&[u8]> {
     ok.then(|| &answer[head + 4..])
 }
 
-/// The daemon leaves containerd out of its components when it does not answer.
+/// The versions in the daemon's answer. The daemon leaves out containerd when that does not answer.
 fn versions(answer: &[u8]) -> Result<Versions> {
     let answer: VersionAnswer =
         serde_json::from_slice(answer).context("read the Docker daemon's version")?;

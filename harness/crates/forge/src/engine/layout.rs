@@ -1,4 +1,4 @@
-//! Where an engine keeps its things, and how they are called.
+//! Paths and names of everything that belongs to one engine.
 
 use std::{
     fs,
@@ -8,21 +8,22 @@ use std::{
 use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Result};
 
-/// How the names of engines' bridges begin.
+/// Prefix of the names of the engines' bridges.
 const BRIDGE: &str = "kn-";
 
-/// The names of one engine's things.
+/// Paths and names of one engine.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    /// Eight hex digits that tell this engine's things from another's.
+    /// Eight hex digits that distinguish this engine's names from another engine's.
     pub(super) id: String,
-    /// Lasting: images, containers, log.
+    /// The lasting folder: images, containers, log.
     pub(super) home: PathBuf,
-    /// For the running engine only; short, as a socket's path has at most 108 bytes.
+    /// The folder for the time while the engine runs. Its path is short, because a socket's path
+    /// has at most 108 bytes.
     pub(super) run: PathBuf,
 }
 
-/// Whether an interface of that name is the bridge of an engine of kubenest's.
+/// Whether an interface with this name is the bridge of a kubenest engine.
 pub(super) fn is_bridge(name: &str) -> bool {
     let id = name.strip_prefix(BRIDGE).unwrap_or_default();
     id.len() == 8 && id.bytes().all(|b| b.is_ascii_hexdigit())
@@ -32,7 +33,7 @@ impl Layout {
     pub(super) fn of(folder: &Path) -> Result<Self> {
         let make = || format!("make '{}'", folder.display());
         fs::create_dir_all(folder).with_context(make)?;
-        // One folder is one engine, by whatever links it is reached.
+        // One folder is one engine, even if several links lead to it.
         let home = folder.canonicalize().with_context(make)?;
         let id = sha256_hex(home.as_os_str().as_encoded_bytes())[..8].to_owned();
         let run = PathBuf::from(format!("/run/kubenest-{id}"));
@@ -47,12 +48,12 @@ impl Layout {
         self.home.join("dockerd.log")
     }
 
-    /// File that names the address range of the last start.
+    /// The file with the address range of the last start.
     pub(super) fn pool(&self) -> PathBuf {
         self.home.join("pool")
     }
 
-    /// File that has what was mounted on the machine before this start.
+    /// The file with the machine's mounts from before this start.
     pub(super) fn former_mounts(&self) -> PathBuf {
         self.run.join("former-mounts")
     }
@@ -73,19 +74,20 @@ impl Layout {
         format!("KUBENEST-{}", self.id)
     }
 
-    /// Parent of all containers' cgroups. "docker" is in the name because node images
-    /// look for it to tell that they run in a container of Docker.
+    /// Parent of all containers' cgroups. "docker" is in the name because node images look for it
+    /// to recognise that they run in a Docker container.
     pub(super) fn cgroup(&self) -> String {
         format!("docker-kubenest-{}", self.id)
     }
 
-    /// Where containerd keeps what is this engine's. An engine takes the system's containerd
-    /// where one runs, and another engine's things there are none of its business.
+    /// The containerd namespace of this engine. Where the system's containerd runs, the engine uses
+    /// that, and must not touch what other engines keep there.
     pub(super) fn namespace(&self) -> String {
         format!("kubenest-{}", self.id)
     }
 
-    /// Variable that all processes of the engine have, and by which they are found.
+    /// The variable that all processes of the engine have in their environment; it is how they are
+    /// found.
     pub(super) fn mark(&self) -> (&'static str, &Path) {
         ("KUBENEST_ENGINE_RUN", &self.run)
     }

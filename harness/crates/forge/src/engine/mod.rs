@@ -1,15 +1,15 @@
 //! The embedded Docker engine: started on demand where a machine has none.
 //!
-//! It is Debian's own, or Docker 29 built with Go ([`EngineRelease`]), with a data folder, a
-//! socket, a bridge and an address range of its own. It never touches an engine that is already
-//! there, nor does one of the two the other:
-//! instead of Docker's iptables chains, which two engines would fight over, it has one
-//! chain that lets its address range out. What that costs: a user network with a
-//! subnet outside the range has no way out, and published ports go through Docker's
-//! userland proxy. Where the machine did not forward packets, it forwards this engine's alone
-//! while the engine runs. What the user has mounted in its folder stays mounted.
+//! The engine is Debian's own, or Docker 29 built with Go ([`EngineRelease`]), with a data folder,
+//! a socket, a bridge and an address range of its own. It never touches another engine on the
+//! machine, and the two embedded ones never touch each other. Docker's iptables chains would be a
+//! conflict between two engines, so the engine has one chain instead, which lets its address range
+//! out. This has a price: a user network with a subnet outside the range has no way out, and
+//! published ports go through Docker's userland proxy. If the machine did not forward packets, it
+//! forwards only this engine's packets while the engine runs. What the user has mounted in the
+//! engine's folder stays mounted.
 //!
-//! One engine serves all processes that use the same cache. It outlives them and runs
+//! One engine serves all processes that use the same cache. It outlives these processes and runs
 //! until [`Engine::stop`].
 
 mod config;
@@ -49,11 +49,12 @@ use kubenest_base::{
 };
 use kubenest_recipe::recipe::GoBuild;
 
-/// Longest start of a daemon until it answers; one that ends is seen at once.
+/// Longest time from the start of a daemon to its first answer; a daemon that ends is noticed at
+/// once.
 const START: Duration = Duration::from_secs(180);
 
-/// Longest time a running daemon gets to come back by itself: it restarts a dead
-/// containerd after some 12 s, on a busy machine later. What comes next ends its containers.
+/// Longest time that a running daemon gets to recover by itself. It restarts a dead containerd
+/// after some 12 s, on a busy machine later. The next step would end its containers.
 const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Where a running engine listens.
@@ -67,20 +68,20 @@ pub struct EngineAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
-    /// No process of it runs.
+    /// No process of the engine runs.
     Stopped,
-    /// It answers, and so does its containerd.
+    /// The engine answers, and so does its containerd.
     Running(Versions),
-    /// Processes of it run, but it does not work; the text says what was seen.
+    /// Processes of the engine run, but it does not work; the text says what was seen.
     Broken(String),
 }
 
 /// An engine and where it keeps its things.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// What it is doing.
+    /// What the engine is doing.
     pub state: State,
-    /// Where it listens while it runs.
+    /// Where the engine listens while it runs.
     pub address: EngineAddress,
     /// Folder of its images, containers and log.
     pub folder: PathBuf,
@@ -96,7 +97,8 @@ pub struct Engine {
     settings: Arc<Settings>,
 }
 
-/// The `docker` command that goes with the engines; fetched if need be, not started.
+/// The `docker` command that belongs to the engines; fetched if it is missing. No engine is
+/// started.
 ///
 /// # Errors
 /// The packages cannot be fetched.
@@ -114,7 +116,7 @@ pub(crate) async fn fetch_packages(settings: &Settings) -> Result<()> {
     packages::unpack(settings).await.map(drop)
 }
 
-/// The Go module that an engine of this release is built of, if it is.
+/// The Go module that an engine of this release is built from; `None` for Debian's own.
 pub(crate) fn built_of(release: EngineRelease) -> Result<Option<GoBuild>> {
     packages::built(release)
 }
@@ -127,7 +129,7 @@ impl EngineAddress {
 }
 
 impl Engine {
-    /// The engine of this release in the settings' cache, shared by all who use that.
+    /// The engine of this release in the settings' cache, which all users of that cache share.
     ///
     /// # Errors
     /// As [`Engine::open`], or the cache is not this user's alone.
@@ -136,7 +138,7 @@ impl Engine {
         Self::open(&shared_folder(release, settings), release, settings)
     }
 
-    /// The engines that were ever started from the settings' cache, and do not have to run.
+    /// The engines that were ever started from the settings' cache, whether they run or not.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -148,7 +150,7 @@ impl Engine {
             .collect()
     }
 
-    /// The engine that lives in `folder`, with its programs in the settings' cache.
+    /// The engine in `folder`, whose programs are in the settings' cache.
     ///
     /// # Errors
     /// The folder cannot be made.
@@ -160,7 +162,7 @@ impl Engine {
         })
     }
 
-    /// Its release.
+    /// The release of the engine.
     pub fn release(&self) -> EngineRelease {
         self.release
     }
@@ -172,17 +174,17 @@ impl Engine {
         }
     }
 
-    /// Starts the engine if it does not run; clears away what a killed one left and
-    /// starts anew if it is broken. Concurrent callers, in any process, get one engine.
+    /// Starts the engine if it does not run. Removes what a killed engine left, and restarts a
+    /// broken one. Concurrent callers, in any process, get the same engine.
     ///
     /// # Errors
     /// This machine cannot run it (the cure names `DOCKER_HOST`), or the daemon does not
     /// get healthy (with the last lines of its log).
     pub async fn ensure(&self) -> Result<EngineAddress> {
-        if healthy(&self.layout).await.is_ok() {
+        if wait_until_healthy(&self.layout).await.is_ok() {
             return Ok(self.address());
         }
-        supported()?;
+        check_support()?;
         let _lock = self.lock("start the engine").await?;
         if self.recovers().await {
             return Ok(self.address());
@@ -202,13 +204,13 @@ impl Engine {
         Ok(self.address())
     }
 
-    /// Stops the engine wholly: its containers, daemons, mounts, bridges and iptables
-    /// chains are gone; its images and volumes stay. Does nothing if nothing is there.
+    /// Stops the engine completely: its containers, daemons, mounts, bridges and iptables chains
+    /// are gone, its images and volumes stay. Does nothing if nothing of the engine is there.
     ///
     /// # Errors
-    /// A process or a mount of it cannot be ended.
+    /// A process or a mount of the engine cannot be removed.
     pub async fn stop(&self) -> Result<()> {
-        supported()?;
+        check_support()?;
         let _lock = self.lock("stop the engine").await?;
         if !remains::any(&self.layout)? {
             return Ok(());
@@ -220,7 +222,7 @@ impl Engine {
 
     /// What the engine is doing.
     pub async fn status(&self) -> Status {
-        let state = match healthy(&self.layout).await {
+        let state = match wait_until_healthy(&self.layout).await {
             Ok(versions) => State::Running(versions),
             Err(_) if remains::processes(&self.layout).is_empty() => State::Stopped,
             Err(error) => State::Broken(error.report()),
@@ -237,22 +239,24 @@ impl Engine {
         FileLock::exclusive(&self.layout.home.join("lock"), what).await
     }
 
-    /// A daemon that runs may be starting, or bringing its containerd back: its
-    /// containers live on when it is given the time.
+    /// Waits for a daemon that may be starting, or restarting its containerd: given the time, its
+    /// containers survive.
     async fn recovers(&self) -> bool {
         let layout = &self.layout;
         if remains::daemon_runs(layout) {
             progress!("waiting for the embedded Docker engine, which runs but does not work yet");
         }
-        wait::until("the engine to recover", RECOVERY, async || {
-            match healthy(layout).await {
+        wait::until(
+            "the engine to recover",
+            RECOVERY,
+            async || match wait_until_healthy(layout).await {
                 Ok(_) => Probe::Ready(()),
                 Err(error) if layout.pool().exists() && remains::daemon_runs(layout) => {
                     Probe::Pending(error.report())
                 }
                 Err(error) => Probe::Failed(error),
-            }
-        })
+            },
+        )
         .await
         .is_ok()
     }
@@ -277,13 +281,13 @@ impl Engine {
             daemon = daemon.env(name, value);
         }
         daemon.detach(&log).await?;
-        // In the middle of its exec a process has no environment to be known by, but it has not
-        // said anything yet either.
+        // During its exec a process has no environment by which it could be recognised; but then it
+        // has not written to the log yet.
         let silent = || fs::metadata(&log).is_ok_and(|log| log.len() == 0);
         wait::until(
             "the embedded Docker engine",
             START,
-            async || match healthy(layout).await {
+            async || match wait_until_healthy(layout).await {
                 Ok(_) => Probe::Ready(()),
                 Err(error) if silent() || remains::daemon_runs(layout) => {
                     Probe::Pending(error.report())
@@ -292,7 +296,7 @@ impl Engine {
             },
         )
         .await
-        .map_err(|error| with_log(error, &log))
+        .map_err(|error| add_log(error, &log))
     }
 }
 
@@ -303,7 +307,7 @@ fn shared_folder(release: EngineRelease, settings: &Settings) -> PathBuf {
     })
 }
 
-async fn healthy(layout: &Layout) -> Result<Versions> {
+async fn wait_until_healthy(layout: &Layout) -> Result<Versions> {
     let versions = health::check(&layout.socket()).await?;
     if !layout.pool().exists() {
         let home = layout.home.display();
@@ -314,8 +318,8 @@ async fn healthy(layout: &Layout) -> Result<Versions> {
     Ok(versions)
 }
 
-/// Fails with the cure where the embedded engine cannot run.
-fn supported() -> Result<()> {
+/// Returns an error with the cure where the embedded engine cannot run.
+fn check_support() -> Result<()> {
     let cannot = |why: &str| {
         Err(
             Error::setup(format!("the embedded Docker engine cannot run: {why}"))
@@ -331,7 +335,7 @@ fn supported() -> Result<()> {
     Ok(())
 }
 
-fn with_log(error: Error, log: &Path) -> Error {
+fn add_log(error: Error, log: &Path) -> Error {
     let text = fs::read_to_string(log).unwrap_or_default();
     Error::setup(format!(
         "the embedded Docker engine did not start; last of '{}':\n{}",
@@ -345,7 +349,7 @@ fn with_log(error: Error, log: &Path) -> Error {
 mod tests {
     use super::*;
 
-    /// Compiles only if the engine can be started from a task of its own.
+    /// Compiles only if the engine can be started from a spawned task.
     #[test]
     fn starting_can_be_spawned() {
         fn sendable(_: impl Send) {}

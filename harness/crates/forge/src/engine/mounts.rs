@@ -1,4 +1,4 @@
-//! The engine's mounts, told from those that were there before it.
+//! Separates the engine's mounts from those that were there before the engine started.
 
 use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt, path::PathBuf};
 
@@ -10,26 +10,26 @@ use kubenest_base::{Context, Result};
 /// One line of `/proc/self/mountinfo`.
 #[derive(Debug, PartialEq, Eq)]
 struct Mount {
-    /// Its number, which no other mount of the machine has meanwhile.
+    /// The mount's id, which no other mount of the machine has at the same time.
     id: Vec<u8>,
     point: PathBuf,
 }
 
-/// Writes down what is mounted in the engine's folders before it starts: a disk for its images,
-/// say, which the user put there and which stays.
+/// Records the mounts in the engine's folders before the engine starts: the user may have mounted a
+/// disk there for the images, and that mount stays.
 pub(super) fn note(layout: &Layout) -> Result<()> {
     let path = layout.former_mounts();
     fs::write(&path, table()?).with_context(|| format!("write '{}'", path.display()))
 }
 
-/// Undoes what the engine mounted, and nothing else.
+/// Unmounts what the engine mounted, and nothing else.
 pub(super) fn undo(layout: &Layout) -> Result<()> {
-    // It is made before anything is mounted, and removed when all is undone.
+    // The run folder is made before the first mount, and removed after the last unmount.
     if !layout.run.exists() {
         return Ok(());
     }
     let former = fs::read(layout.former_mounts()).ok();
-    for point in own(&table()?, former.as_deref(), layout) {
+    for point in own_mounts(&table()?, former.as_deref(), layout) {
         umount2(&point, MntFlags::MNT_DETACH)
             .with_context(|| format!("unmount '{}'", point.display()))?;
     }
@@ -40,9 +40,9 @@ fn table() -> Result<Vec<u8>> {
     fs::read("/proc/self/mountinfo").context("list mounts")
 }
 
-/// The points of the engine's own mounts, last mounted first. `former` is the table before it
-/// started; an engine of an earlier release of kubenest has left none.
-fn own(table: &[u8], former: Option<&[u8]>, layout: &Layout) -> Vec<PathBuf> {
+/// The mount points of the engine's own mounts, last mounted first. `former` is the table from
+/// before the start, which engines of an earlier kubenest did not record.
+fn own_mounts(table: &[u8], former: Option<&[u8]>, layout: &Layout) -> Vec<PathBuf> {
     let former = former.map(mounts);
     let is_own = |mount: &Mount| {
         if mount.point.starts_with(&layout.run) {
@@ -62,14 +62,14 @@ fn mounts(table: &[u8]) -> Vec<Mount> {
     let mount = |line: &[u8]| {
         let mut fields = line.split(|b| *b == b' ');
         let id = fields.next()?.to_vec();
-        let point = unescaped(fields.nth(3)?);
+        let point = unescape(fields.nth(3)?);
         Some(Mount { id, point })
     };
     lines.filter_map(mount).collect()
 }
 
-/// The kernel writes space, tab, newline and backslash of a path as octal numbers.
-fn unescaped(field: &[u8]) -> PathBuf {
+/// Decodes a path: the kernel writes space, tab, newline and backslash as octal numbers.
+fn unescape(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {
@@ -92,14 +92,14 @@ mod tests {
 
     use super::*;
 
-    /// A disk of the user's for the engine, one for its volumes, and a neighbour.
+    /// A disk that the user mounted for the engine, one for its volumes, and a mount beside them.
     const FORMER: &str = "\
 22 1 0:5 / / rw - ext4 /dev/a rw
 30 22 0:6 / /c/engine rw - ext4 /dev/b rw
 31 30 0:7 / /c/engine/data/volumes rw - ext4 /dev/c rw
 32 22 0:8 / /c/engine-other rw - tmpfs tmpfs rw
 ";
-    /// What the daemon mounts: its data on itself, containers' roots, namespaces.
+    /// What the daemon mounts: its data folder on itself, roots of containers, namespaces.
     const RUNNING: &str = "\
 40 30 0:6 /data /c/engine/data rw - ext4 /dev/b rw
 41 40 0:9 / /c/engine/data/overlay2/with\\040space/merged rw - overlay overlay rw
@@ -113,7 +113,7 @@ mod tests {
             run: "/run/k".into(),
         };
         let table = [FORMER, RUNNING].concat();
-        own(table.as_bytes(), former.map(str::as_bytes), &layout)
+        own_mounts(table.as_bytes(), former.map(str::as_bytes), &layout)
     }
 
     #[test]
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_path_without_escapes_stays() {
-        assert_eq!(unescaped(b"/a\\134b"), Path::new("/a\\b"));
-        assert_eq!(unescaped(b"/a\\"), Path::new("/a\\"));
-        assert_eq!(unescaped("/ü".as_bytes()), Path::new("/ü"));
+        assert_eq!(unescape(b"/a\\134b"), Path::new("/a\\b"));
+        assert_eq!(unescape(b"/a\\"), Path::new("/a\\"));
+        assert_eq!(unescape("/ü".as_bytes()), Path::new("/ü"));
     }
 }

@@ -1,5 +1,5 @@
-//! The engine's network on the machine: an address range that is free, a bridge for
-//! containers that name no network, and one iptables chain that lets the range out.
+//! The engine's network on the machine: a free address range, a bridge for containers that name no
+//! network, and one iptables chain that lets the range out.
 
 use std::{fmt, fs, net::Ipv4Addr, path::Path};
 
@@ -12,11 +12,11 @@ use super::{
 };
 use kubenest_base::{Context, Error, Result, lock::FileLock};
 
-/// Held from the look at the machine's routes until the bridge's own route is there, and while
-/// the machine's forwarding is changed.
+/// A lock for the whole machine. It is held from reading the machine's routes until the bridge has
+/// its own route, and while the machine's forwarding is changed.
 const MACHINE_LOCK: &str = "/run/kubenest-network.lock";
 
-/// Where the chain is called from.
+/// The tables and chains that call the engine's chain.
 const HOOKS: [(&str, &str); 2] = [("filter", "FORWARD"), ("nat", "POSTROUTING")];
 
 /// A range of 2^16 addresses, named by its first two bytes.
@@ -29,7 +29,7 @@ struct Route {
 }
 
 impl Pool {
-    /// The address of the default bridge, which has the range's first /24.
+    /// The address of the default bridge, which has the first /24 of the range.
     fn gateway(self) -> String {
         format!("{}.{}.0.1/24", self.0, self.1)
     }
@@ -47,7 +47,7 @@ impl fmt::Display for Pool {
     }
 }
 
-/// Makes the bridge and the chain; returns the range.
+/// Makes the bridge and the chain, and returns the address range.
 pub(super) async fn set_up(layout: &Layout, tools: &Tools) -> Result<Pool> {
     let pool = add_bridge(layout, tools).await?;
     let (chain, range) = (layout.chain(), pool.to_string());
@@ -57,7 +57,8 @@ pub(super) async fn set_up(layout: &Layout, tools: &Tools) -> Result<Pool> {
         for rule in rules(table, &range) {
             iptables().args(["-A", &chain]).args(rule).run().await?;
         }
-        // First, as another engine sets the policy of the hook to drop.
+        // The rule is inserted at the top, because another engine may set the chain's policy to
+        // drop.
         iptables().args(["-I", hook, "-j", &chain]).run().await?;
     }
     let _lock = FileLock::exclusive(Path::new(MACHINE_LOCK), "forward packets").await?;
@@ -96,7 +97,7 @@ pub(super) async fn tear_down(layout: &Layout, tools: &Tools) -> Result<()> {
     forwarding::close(tools).await
 }
 
-/// Whether the bridge of an engine of kubenest's is there, whoever's it is.
+/// Whether the bridge of any kubenest engine exists.
 fn any_engine() -> Result<bool> {
     let entries = fs::read_dir("/sys/class/net").context("list network interfaces")?;
     let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -110,7 +111,7 @@ async fn add_bridge(layout: &Layout, tools: &Tools) -> Result<Pool> {
         .args(["-j", "-4", "route", "show", "table", "all"])
         .run()
         .await?;
-    // Networks made in an earlier life have addresses of the range of that life.
+    // Networks that an earlier run of the engine made have addresses from the range of that run.
     let file = layout.pool();
     let last = fs::read_to_string(&file).unwrap_or_default();
     let pool = free_pool(&layout.id, last.trim(), &routed_ranges(&routes.stdout)?)?;
@@ -134,8 +135,8 @@ async fn add_bridge(layout: &Layout, tools: &Tools) -> Result<Pool> {
     Ok(pool)
 }
 
-/// What the chain says of the range. Nobody from outside gets in unasked: containers
-/// are reached from this machine, or through published ports.
+/// The chain's rules for the range. Nobody from outside gets in unasked: containers are reached
+/// from this machine, or through published ports.
 fn rules<'a>(table: &str, range: &'a str) -> Vec<Vec<&'a str>> {
     if table == "nat" {
         return vec![vec!["-s", range, "!", "-d", range, "-j", "MASQUERADE"]];
@@ -148,9 +149,8 @@ fn rules<'a>(table: &str, range: &'a str) -> Vec<Vec<&'a str>> {
     ]
 }
 
-/// The ranges to choose from, in an order that differs from engine to engine. Those
-/// Docker, Kubernetes and its network plug-ins use unless told otherwise are not among
-/// them, or come last.
+/// The ranges to choose from, in an order that differs between engines. Ranges that Docker,
+/// Kubernetes and its network plug-ins use by default are not among them, or come last.
 fn candidates(id: &str) -> Vec<Pool> {
     let mut pools: Vec<Pool> = (208..=223).map(|second| Pool(10, second)).collect();
     let start = u64::from_str_radix(id, 16).unwrap_or(0) % 16;
@@ -173,12 +173,12 @@ fn free_pool(id: &str, last: &str, taken: &[(Ipv4Addr, u32)]) -> Result<Pool> {
     })
 }
 
-/// The destinations of the machine's routes in `ip -j route`'s answer.
+/// The destinations of the machine's routes in the output of `ip -j route`.
 fn routed_ranges(routes: &str) -> Result<Vec<(Ipv4Addr, u32)>> {
     let routes: Vec<Route> = serde_json::from_str(routes).context("read the machine's routes")?;
     let destination = |route: &Route| {
         let (address, prefix) = route.dst.split_once('/').unwrap_or((&route.dst, "32"));
-        // "default" is no address, and overlaps nothing in particular.
+        // "default" is no address, and would overlap every range.
         Some((address.parse().ok()?, prefix.parse().ok()?))
     };
     Ok(routes
@@ -188,7 +188,7 @@ fn routed_ranges(routes: &str) -> Result<Vec<(Ipv4Addr, u32)>> {
         .collect())
 }
 
-/// The engine's bridges: its default one, and those its network database names.
+/// The engine's bridges: its default bridge, and those in its network database.
 pub(super) fn bridges(layout: &Layout) -> Result<Vec<String>> {
     let folder = Path::new("/sys/class/net");
     let entries = fs::read_dir(folder).context("list network interfaces")?;

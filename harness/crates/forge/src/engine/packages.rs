@@ -1,4 +1,4 @@
-//! The engine's programs, in the cache: Debian packages unpacked, and what Go builds.
+//! The engine's programs in the cache: unpacked Debian packages, and programs built with Go.
 
 use std::{
     collections::BTreeMap,
@@ -22,12 +22,12 @@ use kubenest_recipe::recipe::GoBuild;
 
 const PINNED: &str = include_str!("../../data/engine.yaml");
 
-/// The kind of the packages' entry in the cache.
+/// The kind of the cache entry with the packages.
 const KIND: &str = "engine-packages";
-/// The packages of all engines, by name.
+/// The name that stands for the packages of all engines.
 pub(crate) const PACKAGES: &str = "engine embedded";
 
-/// Commands of the `iptables` package that Debian links by update-alternatives.
+/// Commands of the `iptables` package; Debian makes their links with update-alternatives.
 const TABLES: [&str; 6] = [
     "iptables",
     "iptables-save",
@@ -41,45 +41,45 @@ const TABLES: [&str; 6] = [
 #[serde(deny_unknown_fields)]
 struct Pins {
     version: String,
-    built: Built,
+    built: GoModule,
     suites: BTreeMap<String, Vec<Package>>,
 }
 
-/// A Go module.
+/// The Go module of an engine.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Built {
+struct GoModule {
     go: String,
     version: String,
 }
 
-/// The programs.
+/// The programs of an engine.
 #[derive(Debug, Clone)]
 pub(super) struct Binaries {
-    /// The unpacked packages.
+    /// The folder of the unpacked packages.
     root: PathBuf,
-    /// Folder of those that come before the packages'.
+    /// The folder of built programs, which take precedence over the packages' programs.
     built: Option<PathBuf>,
-    /// `PATH`, by which the machine's own are found.
+    /// `PATH`, in which the machine's own programs are found.
     path: OsString,
 }
 
-/// Networking programs: the machine's own, which an engine already there uses too, else
+/// Networking programs: the machine's own, which an engine already on the machine uses too, or else
 /// the unpacked ones.
 #[derive(Debug, Clone)]
 pub(super) struct Tools {
     ip: PathBuf,
     iptables: PathBuf,
-    /// Variables the unpacked ones among them need.
+    /// Variables that the unpacked programs need.
     env: Vec<(&'static str, OsString)>,
 }
 
-/// What the packages and their content take at most.
+/// Disk space that the packages and their content take at most.
 const UNPACKED_BYTES: u64 = 1 << 30;
 
-/// The Go module that an engine of this release is built of, if it is.
+/// The Go module that an engine of this release is built from; `None` for Debian's own.
 pub(super) fn built(release: EngineRelease) -> Result<Option<GoBuild>> {
-    let Built { go, version } = pinned()?.built;
+    let GoModule { go, version } = pins()?.built;
     match release {
         EngineRelease::Docker26 => Ok(None),
         EngineRelease::Docker29 => GoBuild::find(&go, &version).map(Some),
@@ -91,7 +91,7 @@ pub(super) fn are_unpacked(store: &Store) -> Result<bool> {
     Ok(store.get(KIND, &key()?)?.is_some())
 }
 
-/// All programs of an engine of this release, made if they are not in the cache.
+/// All programs of an engine of this release; made if they are not in the cache.
 pub(super) async fn provide(settings: &Settings, release: EngineRelease) -> Result<Binaries> {
     let packages = unpack(settings).await?;
     let built = match built(release)? {
@@ -103,14 +103,14 @@ pub(super) async fn provide(settings: &Settings, release: EngineRelease) -> Resu
 
 fn key() -> Result<String> {
     let sum = sha256_hex(PINNED.as_bytes());
-    Ok(format!("docker-{}-{}", pinned()?.version, &sum[..8]))
+    Ok(format!("docker-{}-{}", pins()?.version, &sum[..8]))
 }
 
-fn pinned() -> Result<Pins> {
+fn pins() -> Result<Pins> {
     serde_saphyr::from_str(PINNED).context("read engine.yaml")
 }
 
-/// The packages' programs, which is all that is needed but to start a later release.
+/// The programs of the packages, which are enough for everything but the start of a later release.
 pub(super) async fn unpack(settings: &Settings) -> Result<Binaries> {
     let store = &Store::of(settings);
     let key = key()?;
@@ -124,7 +124,7 @@ pub(super) async fn unpack(settings: &Settings) -> Result<Binaries> {
     }
     let fetch = async |dir: &Path| {
         store.require_free(UNPACKED_BYTES, "the embedded Docker engine")?;
-        for (suite, packages) in &pinned()?.suites {
+        for (suite, packages) in &pins()?.suites {
             component::fetch_packages(store, suite, packages, dir).await?;
         }
         Ok(())
@@ -160,7 +160,7 @@ impl Binaries {
         self.root.join("usr/bin/docker")
     }
 
-    /// Finds the networking programs; links to unpacked ones go to `<run>/bin`.
+    /// Finds the networking programs; links to unpacked programs go to `<run>/bin`.
     pub(super) async fn tools(&self, run: &Path) -> Result<Tools> {
         let env = self.library_env()?;
         let ip = on_machine("ip", &self.path).unwrap_or_else(|| self.root.join("bin/ip"));
@@ -189,7 +189,8 @@ impl Binaries {
         })
     }
 
-    /// The kernel may have nf_tables, the older ip_tables, or both.
+    /// The iptables variant that works here: the kernel may have nf_tables, the older ip_tables, or
+    /// both.
     async fn working_variant(&self, env: &[(&'static str, OsString)]) -> Result<&'static str> {
         let mut last = None;
         for variant in ["nft", "legacy"] {
@@ -208,7 +209,7 @@ impl Binaries {
     fn library_env(&self) -> Result<Vec<(&'static str, OsString)>> {
         let lib = self.root.join("usr/lib");
         let entries = fs::read_dir(&lib).with_context(|| format!("read '{}'", lib.display()))?;
-        // The folder is named after the architecture.
+        // The name of the folder depends on the architecture.
         let arch = entries
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.join("xtables").is_dir())
@@ -226,12 +227,12 @@ impl Tools {
         with_env(Command::new(&self.ip), &self.env)
     }
 
-    /// Waits for the lock that all users of iptables share.
+    /// An `iptables` command that waits for the lock which all users of iptables share.
     pub(super) fn iptables(&self) -> Command {
         with_env(Command::new(&self.iptables), &self.env).arg("-w")
     }
 
-    /// The variables of the daemon. It runs `iptables` inside containers' networks.
+    /// The daemon's variables. The daemon runs `iptables` inside the networks of containers.
     pub(super) fn daemon_env(
         &self,
         binaries: &Binaries,
@@ -248,7 +249,7 @@ impl Tools {
         path.push(layout.run.join("bin"));
         let (mark, run) = layout.mark();
         let mut env = vec![("PATH", path), (mark, run.into())];
-        // The machine's iptables must not load the unpacked libraries.
+        // The machine's own iptables must not load the unpacked libraries.
         if self.iptables.starts_with(&layout.run) {
             env.extend(self.env.iter().cloned());
         }
@@ -261,7 +262,7 @@ fn with_env(command: Command, env: &[(&'static str, OsString)]) -> Command {
         .fold(command, |command, (name, value)| command.env(name, value))
 }
 
-/// A program of the machine; the system folders count even if `PATH` lacks them.
+/// A program of the machine. System folders are searched even if `PATH` lacks them.
 fn on_machine(name: &str, path: &OsStr) -> Option<PathBuf> {
     let system = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from);
     std::env::split_paths(path)
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned() {
-        let pinned = pinned().unwrap();
+        let pinned = pins().unwrap();
         GoBuild::find(&pinned.built.go, &pinned.built.version).unwrap();
         for package in pinned.suites.values().flatten() {
             let sum = package.sha256.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Finds and ends all that is left of an engine, however it ended: processes, mounts,
+//! Finds and removes everything that is left of an engine, however it ended: processes, mounts,
 //! control groups, sockets, its network.
 
 use std::{
@@ -21,13 +21,13 @@ use kubenest_base::{
     wait::{self, Probe},
 };
 
-/// Longest wait for processes and control groups to be gone.
+/// Longest wait for the end of processes and control groups.
 const GONE: Duration = Duration::from_secs(20);
 
-/// Longest time for killing containers, which a restart policy may bring back.
+/// Longest time for killing containers; a restart policy may start them again.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Where containerd's shims listen, whatever engine they belong to.
+/// Prefix of the addresses on which containerd's shims of every engine listen.
 const SHIMS: &str = "unix:///run/containerd/s/";
 
 /// A process of the engine.
@@ -41,22 +41,22 @@ pub(super) struct Process {
 enum Role {
     /// The Docker daemon.
     Daemon,
-    /// containerd, a shim, a proxy.
+    /// A containerd, a shim or a proxy.
     Attendant,
-    /// Runs in a container.
+    /// A process inside a container.
     Contained,
 }
 
-/// Kills the containers and asks the daemon to end. What does not, or not in time, is
-/// left to [`clear`].
+/// Kills the containers and asks the daemon to end. Whatever does not end in time is left to
+/// [`clear`].
 pub(super) async fn end_daemon(layout: &Layout) {
-    // The daemon tidies up after containers that end before it does.
+    // The daemon cleans up after containers that end before the daemon itself.
     let contained = wait::until("the containers to end", GRACE, async || {
         let left = signal(&processes(layout), Role::Contained, Signal::SIGKILL);
         Probe::from_option((left == 0).then_some(()), || format!("{left} processes"))
     });
     contained.await.ok();
-    // Once only: to the third signal it ends without tidying up.
+    // One signal only, because the daemon ends without cleaning up at the third one.
     signal(&processes(layout), Role::Daemon, Signal::SIGTERM);
     let daemon = wait::until("the Docker daemon to end", GONE, async || {
         Probe::from_option((!daemon_runs(layout)).then_some(()), || {
@@ -66,8 +66,7 @@ pub(super) async fn end_daemon(layout: &Layout) {
     daemon.await.ok();
 }
 
-/// Ends everything of the engine that is there; nothing is there afterwards but its
-/// lasting folder.
+/// Removes everything of the engine except its lasting folder.
 pub(super) async fn clear(layout: &Layout, binaries: &Binaries) -> Result<()> {
     end_processes(layout).await?;
     remove_shim_sockets(layout);
@@ -88,7 +87,7 @@ pub(super) fn any(layout: &Layout) -> Result<bool> {
     Ok(layout.run.exists() || !processes(layout).is_empty() || bridges()?)
 }
 
-/// All processes of the engine: daemons and shims carry its mark in their environment,
+/// All processes of the engine: daemons and shims have its mark in their environment, processes of
 /// containers run in its control group.
 pub(super) fn processes(layout: &Layout) -> Vec<Process> {
     let (name, run) = layout.mark();
@@ -99,7 +98,7 @@ pub(super) fn processes(layout: &Layout) -> Vec<Process> {
         let read = |file| fs::read(folder.join(file)).unwrap_or_default();
         let marked = read("environ").split(|b| *b == 0).any(|v| v == mark);
         let role = match read("comm").trim_ascii() {
-            // setsid becomes bash, and that the daemon.
+            // setsid turns into bash by exec, and bash into the daemon.
             b"dockerd" | b"setsid" | b"bash" if marked => Role::Daemon,
             _ if marked => Role::Attendant,
             _ if String::from_utf8_lossy(&read("cgroup")).contains(&group) => Role::Contained,
@@ -119,8 +118,8 @@ pub(super) fn daemon_runs(layout: &Layout) -> bool {
     processes(layout).iter().any(|p| p.role == Role::Daemon)
 }
 
-/// A process that only waits to be collected by its parent; of `/proc/<pid>/stat`, the
-/// state comes after the name in brackets.
+/// Whether a process has ended and only waits for its parent to collect it. In `/proc/<pid>/stat`
+/// the state follows the name in brackets.
 fn is_dead(stat: &[u8]) -> bool {
     let state = stat
         .iter()
@@ -129,7 +128,7 @@ fn is_dead(stat: &[u8]) -> bool {
     !matches!(state, Some(state) if !b"ZX".contains(state))
 }
 
-/// Kills until none is left, as those killed last may have started others.
+/// Kills until no process is left, because a process may start others before it dies.
 async fn end_processes(layout: &Layout) -> Result<()> {
     wait::until("the engine's processes to end", GONE, async || {
         let left = processes(layout);
@@ -145,15 +144,15 @@ async fn end_processes(layout: &Layout) -> Result<()> {
 fn signal(processes: &[Process], role: Role, signal: Signal) -> usize {
     let mut count = 0;
     for process in processes.iter().filter(|process| process.role == role) {
-        // One that ended by itself meanwhile is as good.
+        // The process may have ended by itself in the meantime, which is just as good.
         kill(process.pid, signal).ok();
         count += 1;
     }
     count
 }
 
-/// A shim that was killed leaves its socket in a folder shared by all engines; the
-/// container's own folder says which it is.
+/// Removes the sockets of killed shims. They are in a folder that all engines share, so the folder
+/// of each container tells which socket is the engine's.
 fn remove_shim_sockets(layout: &Layout) {
     let tasks = layout
         .exec()
@@ -168,7 +167,7 @@ fn remove_shim_sockets(layout: &Layout) {
     }
 }
 
-/// What containerd notes of a shim: in 1.x its address, in 2.x that in JSON.
+/// The shim's address in containerd's notes: a plain text in 1.x, JSON in 2.x.
 fn shim_address(task: &Path) -> Option<String> {
     fs::read_to_string(task.join("address")).ok().or_else(|| {
         let noted = fs::read(task.join("bootstrap.json")).ok()?;
@@ -177,8 +176,8 @@ fn shim_address(task: &Path) -> Option<String> {
     })
 }
 
-/// Control groups, in each hierarchy of version 1 or the one of version 2. The kernel
-/// takes a moment to let go of those whose processes just died.
+/// Removes the engine's control groups, in each hierarchy of version 1 or in the one of version 2.
+/// The kernel needs a moment before it releases a group whose processes have just died.
 async fn remove_control_groups(layout: &Layout) {
     let root = Path::new("/sys/fs/cgroup");
     let hierarchies = fs::read_dir(root)

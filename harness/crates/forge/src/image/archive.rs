@@ -1,4 +1,4 @@
-//! Images as docker-archives: layers and a configuration, streamed, never held in memory.
+//! Writes images as docker-archives: layers and a configuration, streamed and never held in memory.
 
 use std::{
     collections::BTreeMap,
@@ -13,22 +13,22 @@ use kubenest_base::digest::sha256_hex;
 use kubenest_base::{Context, Error, Result};
 use kubenest_docker::{Docker, labels};
 
-/// An image to be made of layers.
+/// The layers and the configuration of an image.
 #[derive(Debug, Clone, Default)]
 pub struct ImageSpec {
     /// References, `name:tag`.
     pub tags: Vec<String>,
-    /// Bottom first.
+    /// The layers, bottom first.
     pub layers: Vec<Layer>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Entry point.
     pub entrypoint: Vec<String>,
-    /// The signal that ends its first process well; the engine's default when empty.
+    /// The signal that asks its first process to end; the engine's default when empty.
     pub stop_signal: String,
 }
 
-/// This machine's architecture, as images name it.
+/// This machine's architecture in the notation of images.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -38,7 +38,7 @@ pub fn architecture() -> &'static str {
 }
 
 impl ImageSpec {
-    /// The configuration, which is what an image's id is the sha256 of.
+    /// The configuration, whose sha256 is the id of the image.
     fn config(&self) -> Vec<u8> {
         let diff_ids: Vec<&str> = self.layers.iter().map(|l| l.diff_id.as_str()).collect();
         let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -74,7 +74,8 @@ impl ImageSpec {
         });
         let stream = tokio_util::io::ReaderStream::with_capacity(reader, 1 << 18);
         let loaded = docker.load_stream(stream).await;
-        // An engine that gives up closes the pipe: its own words say more than ours.
+        // An engine that gives up closes the pipe, and its own error says more than the broken
+        // pipe.
         match packing.await.context("pack an image")? {
             Err(error) if loaded.is_ok() => Err(error),
             _ => loaded,

@@ -1,4 +1,4 @@
-//! The container images of the control plane, made of a recipe's own programs.
+//! The container images of the control plane, made from a recipe's own programs.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::component::{self, Built};
 use kubenest_base::{Result, store::Store};
 use kubenest_recipe::recipe::Parts;
 
-/// The images that a node carries, as kubeadm names them.
+/// The images that a node carries, under the names that kubeadm uses.
 pub(crate) async fn images(store: &Store, parts: &Parts) -> Result<Vec<ImageSpec>> {
     let kubernetes = component::part(store, &parts.kubernetes).await?;
     let version = &parts.kubernetes.version;
@@ -64,7 +64,7 @@ async fn program(store: &Store, built: &Built, name: &str, reference: &str) -> R
     let key = format!("{name}-{}", &built.hash[..16]);
     let root = built.image_root(name);
     let layer = Layer::cached(store, &key, async |layer: &mut LayerWriter| {
-        // Programs write to /tmp; kubeadm mounts what else they need.
+        // The programs write to /tmp; kubeadm mounts everything else that they need.
         layer.folder("tmp", 0o1777)?;
         layer.tree(Path::new(&root))
     });

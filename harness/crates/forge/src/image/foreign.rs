@@ -1,4 +1,4 @@
-//! Whole node images, taken from their registry as they are: by digest, whatever the tag says.
+//! Whole node images, pulled unchanged from a registry by digest, whatever the tag now means.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use kubenest_docker::Docker;
 use kubenest_node::node::Runtime;
 use kubenest_recipe::recipe::{ImageRef, Recipe};
 
-/// How long a registry may take to say what a tag holds.
+/// How long a registry may take to say which digest a tag has.
 const ANSWER: Duration = Duration::from_secs(10);
 
 impl NodeImage {
-    /// The digest that the tag of a pinned reference names by now, if that is another one: the
-    /// tag was pushed again. `None` also when it has no tag, or no digest.
+    /// The digest that the tag of a pinned reference has now, if it is another one: somebody has
+    /// pushed the tag again. `None` also when the reference has no tag, or no digest.
     ///
     /// # Errors
     /// The registry does not answer.
@@ -27,7 +27,7 @@ impl NodeImage {
     }
 }
 
-/// The image, from the engine or else from its registry.
+/// Makes sure that the engine has the image, by pulling it if it does not.
 pub(super) async fn ensure(
     docker: &Docker,
     recipe: &Recipe,
@@ -45,7 +45,7 @@ pub(super) async fn ensure(
     let found = docker.image(&reference).await?.ok_or_else(|| {
         Error::not_found(format!("the engine has no '{reference}' after pulling it"))
     })?;
-    // An engine that looks at the tag only would give whatever it has under that.
+    // An engine that looks only at the tag would return whatever image has that tag.
     if let Some(digest) = image.digest()
         && !found.digests.iter().any(|known| known.ends_with(digest))
     {

@@ -1,4 +1,4 @@
-//! Layers: tar archives of one purpose, made once, named by what they are made of.
+//! Layers: tar archives of one purpose each, made once, with keys that say what they are made from.
 
 use std::{
     fs::{self, File},
@@ -16,24 +16,24 @@ use kubenest_docker::FileEntry;
 /// A layer in the cache.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// The uncompressed tar.
+    /// Path of the uncompressed tar.
     pub tar: PathBuf,
-    /// `sha256:…` of that tar.
+    /// Digest of that tar, `sha256:…`.
     pub diff_id: String,
 }
 
-/// Writes one layer; everything belongs to root and is as old as the epoch, so that the
-/// same content is the same layer on every machine.
+/// Writes one layer. Every entry belongs to root and has the time of the epoch, so that the same
+/// content gives the same layer on every machine.
 pub struct LayerWriter {
     builder: Builder<HashWriter<BufWriter<File>>>,
     folder: PathBuf,
 }
 
 impl Layer {
-    /// The layer of this key, written by `write` if it is not in the cache yet.
+    /// The layer with this key; `write` writes it if it is not in the cache yet.
     ///
     /// # Errors
-    /// The writer's own, or a full disk.
+    /// The error of `write`, or a full disk.
     pub async fn cached(
         store: &Store,
         key: &str,
@@ -54,7 +54,7 @@ impl Layer {
         })
     }
 
-    /// Bytes of the tar.
+    /// Size of the tar in bytes.
     pub(crate) fn size(&self) -> Result<u64> {
         Ok(fs::metadata(&self.tar).context("look at a layer")?.len())
     }
@@ -72,8 +72,8 @@ impl LayerWriter {
         })
     }
 
-    /// A folder for what is needed only until the layer is written. It is below the unfinished
-    /// entry, and goes with that when the build is killed.
+    /// A folder for files that are needed only until the layer is written. It is inside the
+    /// unfinished entry, so that it is removed with the entry if the build is killed.
     pub(crate) fn scratch(&self) -> Result<tempfile::TempDir> {
         tempfile::tempdir_in(&self.folder)
             .with_context(|| format!("make a scratch folder in '{}'", self.folder.display()))
@@ -138,8 +138,9 @@ impl LayerWriter {
             .with_context(|| format!("add folder '{name}' to a layer"))
     }
 
-    /// Adds the entries of another tar, each under the name that `rename` gives it;
-    /// entries without one are left out. Device nodes are left out: the engine makes its own.
+    /// Adds the entries of another tar, each under the name that `rename` returns. An entry for
+    /// which `rename` returns `None` is left out, and so are device nodes, since the engine makes
+    /// its own.
     pub fn archive(&mut self, tar: &Path, rename: impl Fn(&Path) -> Option<PathBuf>) -> Result<()> {
         let what = || format!("copy '{}' into a layer", tar.display());
         let file = File::open(tar).with_context(what)?;
@@ -193,7 +194,7 @@ impl LayerWriter {
     }
 }
 
-/// Extended attributes of an entry: overlayfs marks whiteouts and opaque folders by them.
+/// The extended attributes of an entry; overlayfs marks whiteouts and opaque folders with them.
 fn extended(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Vec<(String, Vec<u8>)>> {
     let Some(extensions) = entry.pax_extensions()? else {
         return Ok(Vec::new());
@@ -220,7 +221,7 @@ fn header(mode: u32, size: u64) -> Header {
     header
 }
 
-/// Passes bytes on and keeps their sha256.
+/// Passes bytes on and computes their sha256.
 struct HashWriter<W> {
     inner: W,
     hash: Sha256,

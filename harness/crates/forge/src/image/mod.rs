@@ -1,8 +1,8 @@
-//! Node images: made of a recipe's components, layer by layer, and named by its hash.
+//! Node images: built from a recipe's components, layer by layer, and named by the recipe's hash.
 //!
-//! Bottom to top: the OS, Kubernetes, containerd, the shim, the files that make it a
-//! node, and the images it starts with. Each layer is in the cache under what it is made
-//! of, so that another containerd under the same Kubernetes costs seconds.
+//! Bottom to top: the OS, Kubernetes, containerd, the shim, the files that make it a node, and the
+//! images that a node starts with. The cache keeps each layer under a key that says what it is made
+//! from, so that another containerd under the same Kubernetes costs seconds.
 
 mod archive;
 mod control_plane;
@@ -43,7 +43,7 @@ pub use kubenest_recipe::recipe::{
 /// Repository of the node images built here; the tag is the recipe's hash.
 pub const REPOSITORY: &str = "kubenest/node";
 
-/// What the layers of one node image, and the engine's copy of them, take at most.
+/// Disk space that the layers of one node image and the engine's copy of them take at most.
 const BUILD_BYTES: u64 = 4 << 30;
 
 /// Label with the recipe's name.
@@ -57,59 +57,61 @@ const VERSIONS: &str = "dev.kubenest.versions";
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NodeImage {
-    /// By which the engine knows it.
+    /// The name of the image in the engine.
     pub reference: String,
-    /// The recipe's name, or the reference it was asked for by.
+    /// The name of the recipe, or the reference that was asked for.
     pub recipe: String,
-    /// What it is made of.
+    /// The versions of its parts.
     pub versions: Versions,
-    /// What runs the containers of its nodes.
+    /// The runtime of its nodes.
     pub runtime: Runtime,
-    /// How that is set up; unknown of a foreign image.
+    /// The settings of the runtime; unknown for a foreign image.
     pub settings: Option<RuntimeSettings>,
 }
 
 impl NodeImage {
-    /// The node image of a recipe: the engine's own, else a registry's, else built now.
+    /// The node image of a recipe: the engine's own, or else a registry's, or else built now.
     ///
     /// # Errors
-    /// A component cannot be had or built, or the engine refuses the image.
+    /// A component cannot be fetched or built, or the engine refuses the image.
     pub async fn ensure(docker: &Docker, recipe: &Recipe) -> Result<Self> {
         let name = names::node(recipe, engine::named(docker)?);
         making::note(&name);
         Self::provide(docker, recipe, &name).await
     }
 
-    /// As [`ensure`](Self::ensure), of the recipe that [`default_recipe`] gave.
+    /// As [`ensure`](Self::ensure), for the recipe that [`default_recipe`] returned.
     ///
     /// # Errors
     /// As [`ensure`](Self::ensure).
     pub async fn ensure_default(docker: &Docker, recipe: &Recipe) -> Result<Self> {
-        // The settings may name another node by the next run.
+        // The settings may choose another node in the next run, so note the need under the name of
+        // the default node.
         let name = names::default_node(engine::named(docker)?);
         making::note(&name);
         Self::provide(docker, recipe, &name).await
     }
 
-    /// Makes the image, which whoever needs it knows by this name.
+    /// Makes sure that the engine has the image; `name` is the need that is noted for it.
     async fn provide(docker: &Docker, recipe: &Recipe, name: &str) -> Result<Self> {
         let made = async {
             match &recipe.content {
                 Content::Image(image) => foreign::ensure(docker, recipe, image).await,
-                Content::Parts(parts) => ours(docker, recipe, parts)
+                Content::Parts(parts) => own_image(docker, recipe, parts)
                     .await
                     .with_context(|| format!("node image of recipe '{}'", recipe.name)),
             }
         };
         let is_there = docker.image(&Self::reference_of(recipe)).await?.is_some();
-        // Filling an engine of its own is what a test does, and not a preparation for it.
+        // If a test fills an engine of its own, then that is the test itself, and nothing to
+        // prepare.
         if is_there || !engine::is_shared(docker)? {
             return Box::pin(made).await;
         }
         making::unprepared(name, made).await
     }
 
-    /// The image of a recipe's parts, whether the engine has it or not.
+    /// Describes the image made from a recipe's parts, whether the engine has it or not.
     fn of_parts(recipe: &Recipe, parts: &Parts) -> Self {
         Self {
             reference: format!("{REPOSITORY}:{}", tag(recipe, parts)),
@@ -120,11 +122,11 @@ impl NodeImage {
         }
     }
 
-    /// Starts one node of this image that is in no cluster: its init and its container
-    /// runtime run, and no Kubernetes. Whoever starts it removes its container.
+    /// Starts one node of this image outside of any cluster: its init and its container runtime
+    /// run, without Kubernetes. The caller has to remove the container.
     ///
     /// # Errors
-    /// There is a container of that name, or the node ends at once.
+    /// A container with this name exists, or the node ends at once.
     pub async fn start(&self, docker: &Docker, name: &str) -> Result<Node> {
         let spec = ContainerSpec {
             labels: docker.labels("node").map(),
@@ -136,15 +138,16 @@ impl NodeImage {
         Node::attach(docker, name, node::Role::Worker).await
     }
 
-    /// A container of this image that has what a machine has.
+    /// A container of this image with the privileges and mounts that a machine has.
     pub fn machine(&self, name: &str) -> ContainerSpec {
         ContainerSpec {
             name: name.to_owned(),
             image: self.reference.clone(),
-            // kind's images ask for it by name.
+            // kind's images require this variable.
             env: vec!["container=docker".into()],
             privileged: true,
-            // Not on the container's own file system: overlayfs does not stack on itself.
+            // /var needs a volume, since overlayfs cannot be stacked on the overlayfs of the
+            // container.
             volumes: vec!["/var".into()],
             tmpfs: HashMap::from([
                 ("/tmp".into(), String::new()),
@@ -154,8 +157,8 @@ impl NodeImage {
         }
     }
 
-    /// What runs the containers of a recipe's nodes, as far as the recipe tells: a whole image is
-    /// taken for one of kind's until its labels are read.
+    /// The runtime of a recipe's nodes, as far as the recipe says. A whole image is assumed to be
+    /// one of kind's until its labels are read.
     pub fn runtime_of(recipe: &Recipe) -> Runtime {
         match &recipe.content {
             Content::Image(_) => Runtime::Containerd,
@@ -172,7 +175,7 @@ impl NodeImage {
     }
 }
 
-/// The runtime that these parts make.
+/// The runtime that these parts contain.
 fn runtime_of(parts: &Parts) -> Runtime {
     match parts.runtime {
         RuntimeParts::Containerd { .. } => Runtime::Containerd,
@@ -180,7 +183,7 @@ fn runtime_of(parts: &Parts) -> Runtime {
     }
 }
 
-async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeImage> {
+async fn own_image(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeImage> {
     let image = NodeImage::of_parts(recipe, parts);
     let reference = image.reference.as_str();
     if docker.image(reference).await?.is_some() {
@@ -212,7 +215,7 @@ async fn ours(docker: &Docker, recipe: &Recipe, parts: &Parts) -> Result<NodeIma
     Ok(image)
 }
 
-/// The recipe's hash, and that of the files which make the image a node.
+/// The recipe's hash, together with the hash of the files which make the image a node.
 fn tag(recipe: &Recipe, parts: &Parts) -> String {
     sha256_hex(format!("{} {}", recipe.hash(), rootfs::key(parts)).as_bytes())[..32].to_owned()
 }
@@ -252,7 +255,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
         layers,
         labels,
         entrypoint: vec!["/usr/local/bin/entrypoint".into()],
-        // What systemd takes as the wish to power off.
+        // The signal that asks systemd to power off.
         stop_signal: "SIGRTMIN+3".into(),
     };
     spec.load(docker).await

@@ -1,7 +1,8 @@
-//! The layer of images that a node starts with: unpacked into the store of the node's own
-//! runtime, so that no boot pays for it.
+//! The layer of the images that a node starts with. They are unpacked into the store of the node's
+//! runtime in advance, so that no boot has to do that.
 //!
-//! containerd imports them itself. CRI-O cannot; skopeo fills its store, in the same format.
+//! containerd imports the images itself. CRI-O cannot, so skopeo fills its store, which has the
+//! same format.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,10 +23,10 @@ use kubenest_docker::{ContainerSpec, Docker};
 use kubenest_node::node::Runtime;
 use kubenest_recipe::recipe::{Parts, RuntimeParts};
 
-/// The label by which the kubelet's garbage collection knows an image to leave alone.
+/// The label that makes the kubelet's garbage collection leave an image alone.
 const PINNED: &str = "io.cri-containerd.pinned=pinned";
 
-/// What decides, beside the images, what the layer holds: who writes it.
+/// The program that writes the layer, which decides its content together with the images.
 pub(crate) fn written_by(parts: &Parts) -> [String; 2] {
     match &parts.runtime {
         RuntimeParts::Containerd { daemon, .. } => {
@@ -35,8 +36,8 @@ pub(crate) fn written_by(parts: &Parts) -> [String; 2] {
     }
 }
 
-/// The layer of `images` as the runtime of the image of the layers below, `base`, keeps them.
-/// `key` names all that the layer depends on.
+/// The layer with `images` in the store format of the runtime in `base`, the image of the layers
+/// below. `key` names everything that the layer depends on.
 pub(crate) async fn layer(
     docker: &Docker,
     store: &Store,
@@ -68,7 +69,7 @@ async fn fill_layer(
     tokio::task::spawn_blocking(move || write_archive_file(&specs, &path))
         .await
         .context("pack images")??;
-    // Others may be making the same layer on this engine, for a cache of their own.
+    // Another process may be making the same layer on this engine for its own cache.
     let name = format!("kubenest-{key}-{}", random::hex(8));
     let state = scratch.path().join("state.tar");
     let runtime = runtime_of(parts);
@@ -84,16 +85,16 @@ async fn fill_layer(
     let removed = docker.remove_container(&name).await;
     taken.context("take the images out of the runtime's store")?;
     removed?;
-    layer.archive(&state, |path| moved(runtime, path))
+    layer.archive(&state, |path| layer_path(runtime, path))
 }
 
-/// The image of the layers below, in the engine for as long as a layer upon it is made.
+/// The image of the layers below, which the engine has only while a layer on top of it is made.
 struct Base {
     reference: String,
 }
 
 impl Base {
-    /// Loads it under a name that nobody else has: others may build upon the same layers.
+    /// Loads the image under a name that nobody else uses: others may build on the same layers.
     async fn load(docker: &Docker, layers: &[Layer]) -> Result<Self> {
         let reference = format!("kubenest/base:{}", random::hex(8));
         let spec = ImageSpec {
@@ -106,7 +107,8 @@ impl Base {
         Ok(Self { reference })
     }
 
-    /// Removes it. Trouble with that does not make the layer a worse one; a sweep will.
+    /// Removes the image. An error is ignored, since the new layer is good anyway and a sweep
+    /// removes the image later.
     async fn remove(self, docker: &Docker) {
         if let Err(error) = docker.remove_image(&self.reference).await {
             tracing::warn!("{}", error.report());
@@ -124,7 +126,7 @@ async fn fill(
 ) -> Result<()> {
     let entrypoint = match runtime {
         Runtime::Containerd => vec!["/usr/local/bin/containerd".into()],
-        // Something has to run in which skopeo is started.
+        // The container needs a process of its own, so that skopeo can be started in it.
         Runtime::CriO => ["/bin/sleep", "infinity"].map(str::to_owned).to_vec(),
     };
     let spec = ContainerSpec {
@@ -133,7 +135,7 @@ async fn fill(
         labels: docker.labels("preload").map(),
         entrypoint: Some(entrypoint),
         privileged: true,
-        // Not on the container's own file system: overlayfs does not stack on itself.
+        // /var needs a volume, since overlayfs cannot be stacked on the overlayfs of the container.
         volumes: vec!["/var".into()],
         ..ContainerSpec::default()
     };
@@ -188,7 +190,7 @@ async fn import(
         ];
         docker.exec_ok(name, &pin, None).await?;
     }
-    // Ended in peace, so that its database is whole.
+    // The daemon ends in an orderly way, so that its database is complete.
     docker.stop_container(name, Duration::from_secs(30)).await
 }
 
@@ -198,7 +200,7 @@ async fn copy(
     file: tokio::fs::File,
     tags: impl Iterator<Item = &String>,
 ) -> Result<()> {
-    // skopeo goes back and forth in an archive, which no stream lets it.
+    // skopeo seeks in an archive, which is impossible in a stream, so write a file first.
     let write = ["dd", "of=/var/tmp/images.tar", "bs=1M", "status=none"];
     docker
         .exec_reading(name, &write, Some(file))
@@ -213,9 +215,9 @@ async fn copy(
     Ok(())
 }
 
-/// Where an entry of the runtime's state goes in the layer. What belongs to one running
-/// daemon only is left out.
-fn moved(runtime: Runtime, path: &Path) -> Option<PathBuf> {
+/// The path in the layer for an entry of the runtime's state; `None` for what belongs only to one
+/// running daemon.
+fn layer_path(runtime: Runtime, path: &Path) -> Option<PathBuf> {
     let state = Path::new(runtime.images_folder());
     let inside = path.strip_prefix(state.file_name()?).ok()?;
     let own = [
@@ -235,7 +237,7 @@ mod tests {
 
     #[test]
     fn one_daemons_own_state_is_left_out() {
-        let moved = |runtime, path: &str| moved(runtime, Path::new(path));
+        let moved = |runtime, path: &str| layer_path(runtime, Path::new(path));
         let blobs = "io.containerd.content.v1.content/blobs";
         assert_eq!(
             moved(Runtime::Containerd, &format!("containerd/{blobs}")),

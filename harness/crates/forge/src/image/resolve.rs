@@ -1,9 +1,9 @@
-//! The node image of a spec that names none.
+//! Chooses the node image for a spec that names none.
 //!
-//! A user with Docker and a network should not have to build anything: a published node image
-//! known to be good is taken when its registry has it, else the recipe is built. The choice is
-//! written down, so that the next run does not fall out differently; one that came of a registry
-//! that did not answer holds for this run only.
+//! A user with Docker and a network should not have to build anything: a published node image that
+//! is known to be good is taken when its registry has it, and otherwise the recipe is built. The
+//! choice is recorded, so that the next run has the same one. A choice that was made because a
+//! registry did not answer is valid for this run only.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -16,46 +16,47 @@ use kubenest_recipe::{compat, recipe::Recipe};
 /// How long the registry of the published image may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// The recipe that is built when nothing better is known.
+/// The recipe that is built without a published image.
 const RECIPE: &str = "v1.32.1-containerd-2.0.2";
 
 /// The kind release whose default node image is the published one.
 const KIND: semver::Version = semver::Version::new(0, 27, 0);
 
-/// Two ways to a node, and where the choice between them is written down.
+/// The two ways to a node image, and the record of the choice between them.
 #[derive(Debug, Clone)]
 pub struct DefaultNode {
     /// A published node image, `name@sha256:…`.
     pub published: String,
-    /// Name of the recipe to build without it.
+    /// Name of the recipe that is built if the published image is not available.
     pub recipe: String,
     /// The file that holds the choice.
     pub record: PathBuf,
 }
 
-/// The choice as it is written down.
+/// The recorded choice.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Choice {
     /// A node image by digest, or a recipe's name.
     node: String,
     why: String,
-    /// The run it holds for, when it is not to last: another run asks anew.
+    /// The run for which the choice is valid, if it must not last: another run chooses again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<String>,
 }
 
-/// The node of a spec that names none: the settings' own, else the default one.
+/// The recipe for a spec that names no node: the settings' own, or else the default.
 ///
 /// # Errors
-/// The settings name no recipe and no image by digest, or the written choice is damaged.
+/// The settings name neither a recipe nor an image with a digest, or the recorded choice is
+/// damaged.
 pub async fn default_recipe(docker: &Docker) -> Result<Recipe> {
     let settings = docker.settings();
     if let Some(node) = &settings.node {
         return recipe_of(node).context("KUBENEST_NODE");
     }
-    // The embedded engine is for machines without Docker, which as a rule are cut off from
-    // registries: it asks none that nobody named.
+    // The embedded engine is for machines without Docker, which are usually cut off from
+    // registries. So it asks no registry unless the settings name one.
     if docker.endpoint().origin == Origin::Embedded {
         return Recipe::named(RECIPE);
     }
@@ -68,7 +69,7 @@ pub async fn default_recipe(docker: &Docker) -> Result<Recipe> {
     default.resolve(docker).await
 }
 
-/// As [`default_recipe`], without asking anybody: what a boot would most likely take.
+/// As [`default_recipe`], but without asking a registry: what a boot would most likely take.
 pub fn likely_recipe(settings: &Settings, engine: Option<&Origin>) -> Result<Recipe> {
     match &settings.node {
         Some(node) => recipe_of(node).context("KUBENEST_NODE"),
@@ -78,10 +79,10 @@ pub fn likely_recipe(settings: &Settings, engine: Option<&Origin>) -> Result<Rec
 }
 
 impl DefaultNode {
-    /// Repeats the written choice; without one, chooses and writes it down.
+    /// Repeats the recorded choice; without one, chooses and records the choice.
     ///
     /// # Errors
-    /// The written choice is damaged, or cannot be written.
+    /// The recorded choice is damaged, or cannot be written.
     pub async fn resolve(&self, docker: &Docker) -> Result<Recipe> {
         let path = self.record.display();
         let run = docker.settings().run.as_str();
@@ -114,7 +115,7 @@ impl DefaultNode {
         Ok(recipe)
     }
 
-    /// The choice that was written down, unless it was for another run.
+    /// The recorded choice, unless it was for another run.
     fn recorded_choice(&self, run: &str) -> Result<Option<Choice>> {
         let Ok(text) = fs::read(&self.record) else {
             return Ok(None);
@@ -131,8 +132,8 @@ impl DefaultNode {
         Ok(holds.then_some(choice))
     }
 
-    /// The choice by what a registry says. One that does not tell, be it out of reach, busy or
-    /// in want of a login, decides nothing for later.
+    /// The choice that follows from a registry's answer. A registry that gives no answer, because
+    /// it is out of reach, busy or requires a login, decides nothing for later runs.
     fn judge(&self, asked: Result<bool>, run: &str) -> Choice {
         let (why, lasts) = match asked {
             Ok(true) => return self.take("its registry has it"),
@@ -158,7 +159,7 @@ impl DefaultNode {
     }
 }
 
-/// A node by a recipe's name, or by an image's reference with digest.
+/// The recipe with this name, or for the image with this digest reference.
 fn recipe_of(node: &str) -> Result<Recipe> {
     if node.contains(['/', '@', ':']) {
         Recipe::image(node)

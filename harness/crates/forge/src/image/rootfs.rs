@@ -9,19 +9,19 @@ use kubenest_docker::FileEntry;
 use kubenest_node::node::Runtime;
 use kubenest_recipe::recipe::Parts;
 
-/// Files by their paths in a node, without the first slash.
+/// Files by their paths in a node, without the leading slash.
 type Files = &'static [(&'static str, &'static [u8])];
 
 static FILES: Files = include!(concat!(env!("OUT_DIR"), "/node.rs"));
 static CONTAINERD: Files = include!(concat!(env!("OUT_DIR"), "/node-containerd.rs"));
 static CRIO: Files = include!(concat!(env!("OUT_DIR"), "/node-crio.rs"));
 
-/// Where a node has the script that sets up its pod network.
+/// Path of the script in a node that sets up the pod network.
 pub const NETWORK_SCRIPT: &str = "/usr/local/lib/kubenest/network";
-/// That script.
+/// The content of the script.
 pub const NETWORK: &str = include_str!("../../data/node/usr/local/lib/kubenest/network");
 
-/// Units that a node in a container has no use for, or that hold up its start.
+/// Units that are useless to a node in a container, or that delay its start.
 const MASKED: [&str; 13] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
@@ -38,10 +38,10 @@ const MASKED: [&str; 13] = [
     "systemd-udevd.service",
 ];
 
-/// Programs of the OS's package that the runtime looks for in `/opt/cni/bin`.
+/// Programs of the OS package; the runtime looks for them in `/opt/cni/bin`.
 const CNI_PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "portmap", "ptp"];
 
-/// What the files of a node depend on, as a key.
+/// A key of everything that the files of a node depend on.
 pub(crate) fn key(parts: &Parts) -> String {
     let text: String = files(parts)
         .iter()
@@ -101,13 +101,13 @@ fn files(parts: &Parts) -> Vec<FileEntry> {
     let embedded = [FILES, files_of(runtime_of(parts))].concat();
     files.extend(embedded.into_iter().map(|(path, content)| {
         let path = Path::new("/").join(path);
-        filled(&path, content, parts, &version)
+        fill_template(&path, content, parts, &version)
     }));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }
 
-/// The files that only nodes of this runtime have.
+/// The files that only nodes with this runtime have.
 fn files_of(runtime: Runtime) -> Files {
     match runtime {
         Runtime::Containerd => CONTAINERD,
@@ -115,7 +115,7 @@ fn files_of(runtime: Runtime) -> Files {
     }
 }
 
-fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntry {
+fn fill_template(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntry {
     let text = String::from_utf8_lossy(content)
         .replace("@KUBERNETES@", version)
         .replace("@PAUSE@", &parts.pause.version)
@@ -132,7 +132,7 @@ fn filled(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntr
             "@SYSTEMD_CGROUP@",
             &parts.settings.systemd_cgroup.to_string(),
         );
-    // The embedded files carry no permission bits; scripts are known by their place.
+    // The embedded files have no permission bits, so scripts are recognised by their folder.
     let script = path.starts_with("/usr/local");
     FileEntry::new(path.to_string_lossy(), text).with_mode(if script { 0o755 } else { 0o644 })
 }
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(crio["runtime"]["cgroup_manager"].as_str(), Some("cgroupfs"));
         let pause = format!("registry.k8s.io/pause:{}", parts.pause.version);
         assert_eq!(crio["image"]["pause_image"].as_str(), Some(pause.as_str()));
-        // The kubelet looks where CRI-O listens.
+        // The kubelet must use the socket on which CRI-O listens.
         let kubelet = files.find(|file| file.path == "/etc/default/kubelet");
         let kubelet = String::from_utf8(kubelet.unwrap().content).unwrap();
         let socket = crio["api"]["listen"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! Node images shared through a registry, by the hash of what they are made of.
+//! Node images shared through a registry, under the hash of what they are made from.
 
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use kubenest_recipe::recipe::{Content, Recipe};
 const ANSWER: Duration = Duration::from_secs(20);
 
 impl NodeImage {
-    /// Gets the node image of a recipe from a registry, `host:port/path`; `None` when that
-    /// does not have it or does not answer, and a build has to do.
+    /// Gets the node image of a recipe from a registry, `host:port/path`. Returns `None` when the
+    /// registry does not have it or does not answer; then the image has to be built.
     ///
     /// # Errors
-    /// The address is no registry's, or what it has under the recipe's hash is something else.
+    /// The address is not that of a registry, or the image under the recipe's hash is a different
+    /// one.
     pub async fn pull(docker: &Docker, registry: &str, recipe: &Recipe) -> Result<Option<Self>> {
         let Content::Parts(parts) = &recipe.content else {
             return Ok(None);
@@ -44,10 +45,11 @@ impl NodeImage {
         .cure("remove it from the registry, or unset KUBENEST_REGISTRY"))
     }
 
-    /// Whether a registry has the node image of a recipe; no, when it does not answer.
+    /// Whether a registry has the node image of a recipe; `false` when the registry does not
+    /// answer.
     ///
     /// # Errors
-    /// The address is no registry's.
+    /// The address is not that of a registry.
     pub(crate) async fn is_in_registry(
         docker: &Docker,
         registry: &str,
@@ -71,11 +73,11 @@ impl NodeImage {
         Ok(asked.unwrap_or(false))
     }
 
-    /// Puts a node image that was built here into a registry, `host:port/path`, and returns
-    /// its name there. Whoever has that registry in the settings then need not build it.
+    /// Pushes a node image that was built here to a registry, `host:port/path`, and returns its
+    /// name there. Users with that registry in their settings then need not build the image.
     ///
     /// # Errors
-    /// The image was not built here, or the registry does not take it.
+    /// The image was not built here, or the registry does not accept it.
     pub async fn push(&self, docker: &Docker, registry: &str) -> Result<String> {
         let (repository, tag) = remote(registry, &self.reference)?;
         let remote = format!("{repository}:{tag}");
@@ -86,7 +88,7 @@ impl NodeImage {
     }
 }
 
-/// Repository and tag in a registry of an image built here.
+/// Repository and tag in a registry for an image that was built here.
 fn remote(registry: &str, reference: &str) -> Result<(String, String)> {
     let tag = reference
         .strip_prefix(REPOSITORY)

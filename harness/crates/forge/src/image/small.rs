@@ -14,16 +14,16 @@ use kubenest_base::{Error, Result, store::Store};
 use kubenest_docker::{Docker, FileEntry};
 use kubenest_recipe::recipe::{Content, Recipe};
 
-/// The recipe whose userland the program is taken from.
+/// The recipe whose userland provides the program.
 const DONOR: &str = "v1.32.1-containerd-2.0.2";
 
-/// Where the mark is in the image.
+/// Path of the mark in the image.
 const MARK: &str = "/mark";
 
 /// An image of one program (busybox) and a text, in the engine.
 ///
-/// Its content is its own: an image that shares its id with another is in use as long as
-/// the other is.
+/// Its content is unique, because an image that shares its id with another one is in use as long as
+/// the other one is.
 #[derive(Debug)]
 pub struct SmallImage {
     docker: Docker,
@@ -32,14 +32,14 @@ pub struct SmallImage {
 }
 
 impl SmallImage {
-    /// Makes the image and loads it into the engine under a name made of its content.
+    /// Makes the image and loads it into the engine under a name derived from its content.
     ///
     /// # Errors
-    /// The program cannot be had, or the engine refuses the image.
+    /// The program cannot be fetched, or the engine refuses the image.
     pub async fn load(docker: &Docker, mark: &str) -> Result<Self> {
         let store = Store::of(docker.settings());
         let busybox = busybox(&store).await?;
-        let text = text(&store, mark).await?;
+        let text = mark_layer(&store, mark).await?;
         let hash = hash(mark);
         let reference = format!("kubenest.local/small:{hash}");
         let spec = ImageSpec {
@@ -57,17 +57,17 @@ impl SmallImage {
         })
     }
 
-    /// Its name.
+    /// The image's name.
     pub fn reference(&self) -> &str {
         &self.reference
     }
 
-    /// The text in it.
+    /// The text in the image.
     pub fn mark(&self) -> &str {
         &self.mark
     }
 
-    /// A command that prints the mark as a line and then stays; what a pod of it may run.
+    /// A command that prints the mark as a line and then keeps running, for a pod with this image.
     pub fn command(&self) -> Vec<String> {
         let show = format!("/bin/busybox cat {MARK} && exec /bin/busybox sleep 3600");
         ["/bin/busybox", "sh", "-c", &show]
@@ -75,8 +75,8 @@ impl SmallImage {
             .to_vec()
     }
 
-    /// A pod that runs the [`command`](Self::command) of an image of this name, which may be
-    /// built upon this one, and has no registry to pull it from.
+    /// A pod that runs the [`command`](Self::command) of an image with this name. The image may be
+    /// built on top of this one. The pod never pulls, since no registry has the image.
     pub fn pod(&self, name: &str, image: &str) -> Pod {
         let mut pod = Pod::default();
         pod.metadata.name = Some(name.to_owned());
@@ -94,7 +94,7 @@ impl SmallImage {
         pod
     }
 
-    /// Removes it from the engine; nodes keep what they have.
+    /// Removes the image from the engine; nodes keep their copies.
     ///
     /// # Errors
     /// The engine refuses.
@@ -103,12 +103,12 @@ impl SmallImage {
     }
 }
 
-/// The least that can be imported, as a docker-archive: an image of a text and no program,
-/// with an id that no other reference has.
+/// The smallest image that can be imported, as a docker-archive: a text without a program, with an
+/// id that no other reference has.
 pub async fn tiny_archive(store: &Store, reference: &str) -> Result<Vec<u8>> {
     let spec = ImageSpec {
         tags: vec![reference.to_owned()],
-        layers: vec![text(store, "tiny").await?],
+        layers: vec![mark_layer(store, "tiny").await?],
         labels: [("dev.kubenest.name".to_owned(), reference.to_owned())].into(),
         ..ImageSpec::default()
     };
@@ -117,8 +117,8 @@ pub async fn tiny_archive(store: &Store, reference: &str) -> Result<Vec<u8>> {
     Ok(archive)
 }
 
-/// The layer with a mark.
-async fn text(store: &Store, mark: &str) -> Result<Layer> {
+/// The layer with the mark.
+async fn mark_layer(store: &Store, mark: &str) -> Result<Layer> {
     let file = FileEntry::new(MARK, format!("{mark}\n"));
     let key = format!("mark-line-{}", hash(mark));
     Layer::cached(store, &key, async |layer| layer.file(&file)).await

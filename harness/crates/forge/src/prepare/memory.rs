@@ -1,5 +1,5 @@
-//! What each test asked for in its last run, in the cache: it narrows and completes what is
-//! declared for it.
+//! What each test asked for in its last run, kept in the cache. It narrows and completes the
+//! declared needs of the test.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ pub async fn remember(settings: &Settings, news: Memory) -> Result<()> {
     remember_in(&settings.cache, news).await
 }
 
-/// All that is remembered; nothing, where the file cannot be read.
+/// The whole memory; empty if the file cannot be read.
 pub(super) fn recall(cache: &Path) -> Memory {
     let text = fs::read(path(cache)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
@@ -35,8 +35,8 @@ async fn remember_in(cache: &Path, news: Memory) -> Result<()> {
     file::write(&path(cache), text).context("remember what tests asked for")
 }
 
-/// What a test is to have: what it asked for last time, and also what is declared for it, unless
-/// the same was declared then.
+/// The needs to prepare for a test: what it asked for last time, and also its declared needs if
+/// they have changed since.
 pub(super) fn needs_of(declared: &[String], remembered: Option<&LastRun>) -> BTreeSet<String> {
     let asked = remembered.into_iter().flat_map(|test| &test.asked);
     let is_known = remembered.is_some_and(|test| test.declared == declared);

@@ -1,7 +1,7 @@
 //! Makes what tests need before they run: components, programs, node images, engines.
 //!
-//! A [`Need`] is what a test declares or asked for. Those of all tests come to pieces, each made
-//! once; the schedule says in which order, and how many at a time.
+//! A [`Need`] is what a test declares or asked for. The needs of all tests are turned into pieces,
+//! each of which is made once. The schedule decides their order, and how many are made at a time.
 
 mod memory;
 mod need;

@@ -1,4 +1,4 @@
-//! What a test may need, by the name that its manifest has for it.
+//! What a test may need, with the name that manifests use for it.
 
 use std::path::Path;
 
@@ -13,34 +13,34 @@ use kubenest_recipe::recipe::{Component, Content, GoBuild, Recipe, Role, Source}
 
 use crate::{engine, image, names};
 
-/// The need for the node that the user's own recipe of CRI-O describes.
+/// The need for the node that the user's own CRI-O recipe describes.
 const CRI_O: &str = "cri-o";
 const ENGINE: &str = "engine ";
 const DEBIAN: &str = "debian ";
 
-/// What a test needs to be there before it runs.
+/// Something that a test needs before it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Need {
     /// A node image in an engine.
     Node {
-        /// Its recipe; that of specs that name none, if there is none.
+        /// The recipe; `None` for the recipe of specs that name none.
         recipe: Option<Recipe>,
-        /// The embedded engine that it has to be in; that of the settings, if there is none.
+        /// The embedded engine that must have the image; `None` for the engine of the settings.
         engine: Option<EngineRelease>,
     },
     /// An embedded engine.
     Engine(EngineRelease),
-    /// A component by itself.
+    /// A single component.
     Component(Component),
     /// The programs of a Go module.
     Programs(GoBuild),
 }
 
 impl Need {
-    /// Reads a need. It may come to nothing: a recipe that only the user can give.
+    /// Reads a need. Returns `None` for a recipe that only the user can provide.
     ///
     /// # Errors
-    /// There is nothing of that name; the cure lists what there is.
+    /// There is nothing with this name; the cure lists the known names.
     pub fn parse(settings: &Settings, text: &str) -> Result<Option<Self>> {
         let text = text.trim();
         if let Some((node, word)) = text.split_once(names::ON) {
@@ -84,7 +84,7 @@ impl Need {
         }
     }
 
-    /// All that a test may ask for whose needs have this: its name, and those of its parts.
+    /// Everything that a test with this need may ask for: the need itself, and its parts.
     ///
     /// # Errors
     /// The settings name no node.
@@ -113,7 +113,7 @@ impl Need {
     }
 }
 
-/// What can be needed, by name, and what that is.
+/// The names of all needs, each with a description.
 pub fn list() -> Vec<(String, &'static str)> {
     let node = "node image";
     let mut list = vec![
@@ -157,7 +157,7 @@ fn release(word: &str) -> Option<EngineRelease> {
         .find(|release| names::engine_word(*release) == word.trim())
 }
 
-/// The recipe that a text means, if it means one; the default one is none.
+/// The recipe that a text names, if it names one; the inner `None` is the default recipe.
 fn recipe(text: &str) -> Option<Result<Option<Recipe>>> {
     let path = Path::new(text);
     let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
@@ -174,7 +174,7 @@ fn recipe(text: &str) -> Option<Result<Option<Recipe>>> {
     })
 }
 
-/// A root file system in which nothing is set up, of `SUITE PACKAGE…`.
+/// A root file system without any set-up, from `SUITE PACKAGE…`.
 fn debian(text: &str) -> Option<Need> {
     let mut words = text.split_whitespace().map(str::to_owned);
     let suite = words.next()?;
@@ -193,7 +193,7 @@ fn debian(text: &str) -> Option<Need> {
     })
 }
 
-/// Whether an engine of this release has all its programs.
+/// Whether all programs of an engine of this release are in the cache.
 pub(super) fn engine_is_made(store: &Store, release: EngineRelease) -> Result<bool> {
     let is_built = match engine::built_of(release)? {
         Some(build) => crate::component::has_programs(store, &build)?,

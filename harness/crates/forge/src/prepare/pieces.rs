@@ -1,4 +1,4 @@
-//! From needs to the pieces that have to be made for them.
+//! Turns needs into the pieces that have to be made for them.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,16 +22,16 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
     pub(super) name: String,
-    /// How it is made, for people.
+    /// How the piece is made, in words for people.
     pub(super) how: &'static str,
     pub(super) work: Work,
-    /// The places of what it is made of.
+    /// The places of the pieces from which this one is made.
     pub(super) after: Vec<usize>,
     pub(super) seconds: f64,
     pub(super) is_measured: bool,
 }
 
-/// What makes a piece.
+/// The work that makes a piece.
 #[derive(Debug, Clone)]
 pub(super) enum Work {
     Component(Component),
@@ -43,13 +43,14 @@ pub(super) enum Work {
     },
 }
 
-/// The pieces so far, each once.
+/// The pieces collected so far, each once.
 pub(super) struct Pieces {
     settings: Arc<Settings>,
     pub(super) all: Vec<Piece>,
     store: Store,
     durations: BTreeMap<String, f64>,
-    /// By the embedded engine that was named; none of one that has to be made first.
+    /// Connections by the embedded engine that was named; `None` for an engine that has to be made
+    /// first.
     engines: Vec<(Option<EngineRelease>, Option<Docker>)>,
 }
 
@@ -64,7 +65,7 @@ impl Pieces {
         }
     }
 
-    /// Adds what has to be made for a need.
+    /// Adds the pieces that have to be made for a need.
     pub(super) async fn add(&mut self, need: &Need) -> Result<()> {
         match need {
             Need::Component(component) => drop(self.component(component)?),
@@ -102,7 +103,7 @@ impl Pieces {
         };
         let how = match (&known.content, &self.settings.registry, &docker) {
             (Content::Image(_), ..) => "pulled",
-            // Whether the registry has it can only an engine ask that is there.
+            // Only an existing engine can ask whether the registry has the image.
             (_, Some(_), None) => "pulled or built",
             (_, Some(registry), Some(docker))
                 if NodeImage::is_in_registry(docker, registry, &known).await? =>
@@ -124,7 +125,7 @@ impl Pieces {
         Ok(())
     }
 
-    /// The engine, unless it has to be made first.
+    /// Connects to the engine, unless the engine has to be made first.
     async fn connect(&mut self, engine: Option<EngineRelease>) -> Result<Option<Docker>> {
         if let Some((_, docker)) = self.engines.iter().find(|(known, _)| *known == engine) {
             return Ok(docker.clone());
@@ -182,7 +183,8 @@ impl Pieces {
         )))
     }
 
-    /// Adds a piece that is not there yet; its time is known by another name than its own.
+    /// Adds a piece unless it is already there; its duration is stored under another name than its
+    /// own.
     fn push(
         &mut self,
         name: String,
@@ -207,11 +209,11 @@ impl Pieces {
     }
 }
 
-/// How builds and packages are called.
+/// The words for the two ways of making a piece: a Go build and packages.
 pub(super) const GO: &str = "Go build";
 const PACKAGED: &str = "Debian packages";
 
-/// The engine of this release, or that of the settings; started if it does not run.
+/// Connects to the engine of this release, or of the settings; starts it if it does not run.
 pub(super) async fn connect(
     settings: &Arc<Settings>,
     engine: Option<EngineRelease>,
@@ -222,8 +224,8 @@ pub(super) async fn connect(
     }
 }
 
-/// About how long something takes that was never made here: what two cores and a network of
-/// 100 Mbit/s took, by the size of its kind.
+/// About how many seconds a piece takes that was never made here: the time on two cores and with a
+/// network of 100 Mbit/s, by the kind and size of the piece.
 fn guess(name: &str, how: &str) -> f64 {
     let of = |names: &[(&str, f64)], other: f64| {
         let known = names.iter().find(|(start, _)| name.starts_with(start));

@@ -1,15 +1,15 @@
-//! In which order pieces are made, how many at a time, and how long all of it takes.
+//! The order in which pieces are made, how many are made at a time, and how long all of it takes.
 
 use crate::machine::Machine;
 
-/// A piece, as far as its place in the order goes.
+/// What the schedule has to know about a piece.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
-    /// About how long it takes.
+    /// About how many seconds the piece takes.
     pub(super) seconds: f64,
-    /// It uses all cores by itself, and much memory.
+    /// Whether the piece uses all cores by itself, and much memory.
     pub(super) is_heavy: bool,
-    /// The places of those that have to be there before.
+    /// The places of the pieces that must be made before.
     pub(super) after: Vec<usize>,
 }
 
@@ -21,12 +21,12 @@ enum State {
     Failed,
 }
 
-/// Which pieces are made, and which come next. A piece stands behind those that it is made of.
+/// The state of all pieces. A piece has its place behind those from which it is made.
 #[derive(Debug)]
 pub(super) struct Schedule {
     tasks: Vec<Task>,
     states: Vec<State>,
-    /// How long it takes from the begin of each to the end of all that waits for it.
+    /// For each piece, the seconds from its start to the end of everything that waits for it.
     rests: Vec<f64>,
     most: usize,
     most_heavy: usize,
@@ -50,7 +50,7 @@ impl Schedule {
         }
     }
 
-    /// Begins the piece that most depends on, if one can be begun now.
+    /// Starts the most urgent piece, if one can be started now.
     pub(super) fn begin(&mut self) -> Option<usize> {
         let running = |heavy_only: bool| {
             let of = |(state, task): &(&State, &Task)| {
@@ -72,7 +72,7 @@ impl Schedule {
                     .all(|before| self.states[*before] == State::Made)
         };
         let places = (0..self.tasks.len()).filter(can_begin);
-        // Of several that are as urgent, the first.
+        // Takes the first of several equally urgent pieces.
         let next = places
             .rev()
             .max_by(|a, b| self.rests[*a].total_cmp(&self.rests[*b]))?;
@@ -80,12 +80,12 @@ impl Schedule {
         Some(next)
     }
 
-    /// A piece is there.
+    /// Registers that a piece has been made.
     pub(super) fn end(&mut self, at: usize) {
         self.states[at] = State::Made;
     }
 
-    /// A piece cannot be made; returns those that are made of it.
+    /// Registers that a piece cannot be made; returns the pieces that would be made from it.
     pub(super) fn fail(&mut self, at: usize) -> Vec<usize> {
         self.states[at] = State::Failed;
         let mut lost = Vec::new();
@@ -99,7 +99,7 @@ impl Schedule {
         lost
     }
 
-    /// How long all of it takes, if each piece takes what is thought.
+    /// How long all pieces take together, if each takes its estimated time.
     pub(super) fn seconds(mut self) -> f64 {
         let mut running: Vec<(f64, usize)> = Vec::new();
         let mut now = 0.0;
@@ -134,7 +134,7 @@ mod tests {
         }
     }
 
-    /// Kubernetes, containerd, a root file system, an image of all, and a program by itself.
+    /// Kubernetes, containerd, a root file system, an image of these three, and a separate program.
     fn node() -> Vec<Task> {
         vec![
             task(90.0, true, &[]),

@@ -1,4 +1,4 @@
-//! Makes the pieces, and tells how that goes on.
+//! Makes the pieces, and reports the progress.
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Instant};
 
@@ -18,30 +18,30 @@ use crate::{
     machine::Machine,
 };
 
-/// What has to be made, planned and not begun.
+/// A plan of what has to be made, before the work begins.
 pub struct Preparation {
     settings: Arc<Settings>,
     pieces: Vec<Piece>,
     plan: Plan,
 }
 
-/// How making ended.
+/// How a preparation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// All of it is there.
+    /// Everything has been made.
     AllMade,
     /// Something cannot be made.
     SomeFailed,
-    /// It was to stop.
+    /// The caller stopped the work.
     Stopped,
 }
 
 impl Preparation {
-    /// What these tests need and is not there: what is declared for each, narrowed and completed
-    /// by what it asked for in its last run.
+    /// Plans what these tests need and what is missing: the declared needs of each test, narrowed
+    /// and completed by what it asked for in its last run.
     ///
     /// # Errors
-    /// A need that is declared means nothing, or there is no engine to look into.
+    /// A declared need is unknown, or there is no engine to look into.
     pub async fn of(settings: &Arc<Settings>, wanted: &TestNeeds) -> Result<Self> {
         let memory = memory::recall(&settings.cache);
         let mut plan = Plan::default();
@@ -62,14 +62,14 @@ impl Preparation {
         }
         let mut pieces = Pieces::new(settings);
         for text in &texts {
-            // What was asked for once may be gone by now.
+            // A test may have asked for something that no longer exists.
             if let Ok(Some(need)) = Need::parse(settings, text) {
                 pieces.add(&need).await?;
             }
         }
         let pieces = pieces.all;
         plan.seconds = Schedule::new(tasks(&pieces), Machine::this()).seconds();
-        plan.pieces = pieces.iter().map(told).collect();
+        plan.pieces = pieces.iter().map(describe_piece).collect();
         Ok(Self {
             settings: Arc::clone(settings),
             pieces,
@@ -77,13 +77,13 @@ impl Preparation {
         })
     }
 
-    /// What is to be made.
+    /// The pieces that will be made.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Makes all of it until it is to stop, and tells how that goes on; a piece that fails keeps
-    /// none but those that are made of it from being made.
+    /// Makes all pieces until `stop` is ready, and reports the progress to `tell`. A piece that
+    /// fails prevents only those pieces that would be made from it.
     pub async fn make(self, stop: impl Future<Output = ()>, mut tell: impl FnMut(Event)) -> Ended {
         let mut stop = Box::pin(stop);
         let mut schedule = Schedule::new(tasks(&self.pieces), Machine::this());
@@ -170,7 +170,7 @@ fn tasks(pieces: &[Piece]) -> Vec<Task> {
     pieces.iter().map(task).collect()
 }
 
-fn told(piece: &Piece) -> preparing::Piece {
+fn describe_piece(piece: &Piece) -> preparing::Piece {
     preparing::Piece {
         name: piece.name.clone(),
         how: piece.how.to_owned(),

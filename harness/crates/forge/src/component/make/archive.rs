@@ -1,4 +1,4 @@
-//! Archives: fetched, held against their checksum, and unpacked with care.
+//! Fetches archives, checks them against their checksums, and unpacks them safely.
 
 use std::{
     fs::{self, File},
@@ -18,11 +18,12 @@ use kubenest_recipe::recipe::{Role, hash_file};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Fetches `url` to `file` and refuses anything but the bytes of `sha256`.
+/// Fetches `url` to `file` and refuses bytes whose sha256 is not the given one.
 pub(super) async fn fetch(url: &str, sha256: &str, file: &Path) -> Result<()> {
     let (from, to) = (url.to_owned(), file.to_owned());
     let (sender, fetched) = oneshot::channel();
-    // No thread of the runtime's: that would not end while a server is silent.
+    // The download has its own thread and not one of the runtime's, which could not shut down while
+    // a server is silent.
     thread::spawn(move || {
         sender.send(match from.strip_prefix("file://") {
             Some(path) => fs::copy(path, &to)
@@ -49,7 +50,7 @@ pub(super) async fn fetch(url: &str, sha256: &str, file: &Path) -> Result<()> {
     )
 }
 
-/// Takes a root file system's tar as it is, without its compression.
+/// Writes the tar of a root file system unchanged, except that it is no longer compressed.
 pub(super) fn rootfs(file: &Path, out: &Path) -> Result<()> {
     let parent = out.parent().expect("a tar must have a folder");
     let what = || format!("write '{}'", out.display());
@@ -62,10 +63,10 @@ pub(super) fn rootfs(file: &Path, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks the programs in a tar archive, or takes the file as the one program of `role`.
+/// Unpacks the programs of a tar archive, or takes the file itself as the one program of `role`.
 ///
-/// Only regular files with a program's name are written, so that nothing else
-/// an archive may hold can have an effect.
+/// Only regular files with the name of a program are written, so that nothing else in an archive
+/// can have an effect.
 pub(super) fn unpack(file: &Path, role: Role, out: &Path) -> Result<()> {
     if !is_tar(file)? {
         let name = place::sole_program(role).ok_or_else(|| {
@@ -87,13 +88,13 @@ pub(super) fn unpack(file: &Path, role: Role, out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How long a server may take.
+/// How long the client waits for a server.
 struct Patience {
-    /// To be found and to take the connection.
+    /// To find the server and to connect.
     connect: Duration,
-    /// For the next bytes, the first ones too.
+    /// For the next bytes, including the first.
     silence: Duration,
-    /// For all of it.
+    /// For the whole download.
     all: Duration,
 }
 
@@ -130,7 +131,7 @@ fn download(url: &str, file: &Path, patience: &Patience) -> Result<()> {
     Ok(())
 }
 
-/// A file's content, without gzip.
+/// Opens a file and removes gzip compression.
 fn open(file: &Path) -> Result<Box<dyn Read>> {
     let what = || format!("read '{}'", file.display());
     let mut magic = Vec::new();
@@ -179,7 +180,11 @@ fn check_path(entry: &tar::Entry<'_, impl Read>) -> Result<()> {
     let inside = path
         .components()
         .all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-    if inside { Ok(()) } else { Err(leaves(&path)) }
+    if inside {
+        Ok(())
+    } else {
+        Err(outside_error(&path))
+    }
 }
 
 fn check_link(entry: &tar::Entry<'_, impl Read>) -> Result<()> {
@@ -187,7 +192,8 @@ fn check_link(entry: &tar::Entry<'_, impl Read>) -> Result<()> {
         return Ok(());
     };
     let path = entry.path().context("read a member's path")?;
-    // A hard link starts from the archive's root, a symbolic one from its own folder.
+    // The target of a hard link starts at the archive's root, that of a symbolic link at the folder
+    // of the link.
     let start = if entry.header().entry_type().is_symlink() {
         path.components().count() - 1
     } else {
@@ -201,10 +207,10 @@ fn check_link(entry: &tar::Entry<'_, impl Read>) -> Result<()> {
             Component::ParentDir => depth.checked_sub(1),
             Component::RootDir | Component::Prefix(_) => None,
         });
-    depth.map(drop).ok_or_else(|| leaves(&path))
+    depth.map(drop).ok_or_else(|| outside_error(&path))
 }
 
-fn leaves(path: &Path) -> Error {
+fn outside_error(path: &Path) -> Error {
     Error::refused(format!(
         "archive member '{}' leads out of the archive",
         path.display()

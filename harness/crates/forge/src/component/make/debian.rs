@@ -1,4 +1,4 @@
-//! Debian packages as components: programs out of a package, whole root file systems.
+//! Components from Debian packages: the programs of a package, or whole root file systems.
 
 use std::{fs, path::Path};
 
@@ -7,19 +7,19 @@ use crate::{debian, package::Package};
 use kubenest_base::{Context, Error, Result, process::Command, store::Store};
 use kubenest_recipe::recipe::Role;
 
-/// The suite whose mmdebstrap makes root file systems, of any suite.
+/// The suite whose mmdebstrap makes the root file systems of every suite.
 const MMDEBSTRAP_SUITE: &str = "bookworm";
 
-/// Leaves out manuals and translations, a fifth of an image that nobody reads in
-/// a node, and what only this machine should know.
+/// Removes manuals and translations, which take a fifth of an image and which nobody reads in a
+/// node, and files that belong to this machine only.
 const TRIM: &str = include_str!("trim.sh");
 
-/// What update-alternatives would do, had the package's scripts run. The nft
-/// variant, because Debian's node uses it too.
+/// Makes the links that update-alternatives would make, since scripts of packages do not run. It
+/// takes the nft variant, as Debian does by default.
 const LINK_IPTABLES: &str = include_str!("link-iptables.sh");
 
-/// Unpacks packages below `out` and keeps what can be a program; `first` is the
-/// pinned version and sum of the first.
+/// Unpacks packages below `out` and keeps the files that may be programs; `first` is the pinned
+/// version and checksum of the first package.
 pub(super) async fn unpack(
     store: &Store,
     suite: &str,
@@ -41,7 +41,7 @@ pub(super) async fn unpack(
     Ok(())
 }
 
-/// Makes the tar of a root file system with mmdebstrap, which is fetched and not installed.
+/// Makes the tar of a root file system with mmdebstrap, which is fetched but not installed.
 pub(super) async fn bootstrap(
     store: &Store,
     role: Role,
@@ -55,8 +55,8 @@ pub(super) async fn bootstrap(
     debian::fetch(store, MMDEBSTRAP_SUITE, &[package("mmdebstrap")], &tool).await?;
     let parent = out.parent().expect("a tar must have a folder");
     fs::create_dir_all(parent).with_context(|| format!("make '{}'", parent.display()))?;
-    // kube-proxy needs programs and their libraries, no system around them; such
-    // a tree has no later hook than the one after unpacking.
+    // kube-proxy needs programs and their libraries, but no system around them. mmdebstrap calls no
+    // hook after unpacking in this variant.
     let (variant, hook) = match role {
         Role::ProxyOs => ("extract", "extract-hook"),
         _ => ("minbase", "customize-hook"),
@@ -70,7 +70,7 @@ pub(super) async fn bootstrap(
     }
     let made = command
         .arg(format!("--include={}", packages.join(",")))
-        // Half a tree is thrown away, so nothing in it has to reach the disk.
+        // A tree that is not finished is thrown away, so no file has to be synced to disk.
         .arg("--dpkgopt=force-unsafe-io")
         .arg("--skip=output/dev")
         .arg(suite)
@@ -87,11 +87,11 @@ pub(super) async fn bootstrap(
     })
 }
 
-/// perl with mounts and processes of its own: mmdebstrap mounts the machine's /dev
-/// and /sys below its tree, which a later sweep of a build cut short must not meet.
+/// perl with mounts and processes of its own: mmdebstrap mounts the machine's /dev and /sys below
+/// its tree, and a later sweep of an interrupted build must not find these mounts.
 fn isolated_perl() -> Command {
     if !nix::unistd::geteuid().is_root() {
-        // mmdebstrap then makes namespaces for itself.
+        // In this case mmdebstrap makes its own namespaces.
         return tethered("perl");
     }
     tethered("unshare").args(["--mount", "--pid", "--fork", "--kill-child", "--", "perl"])

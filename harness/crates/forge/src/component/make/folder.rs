@@ -1,12 +1,12 @@
-//! Folders of this machine: copied first, so that what is used is what was hashed.
+//! Takes folders of this machine: copies them first, so that the copy is what gets hashed and used.
 
 use std::{fs, path::Path};
 
 use kubenest_base::{Context, Error, Result, file::regular_files};
 use kubenest_recipe::recipe::hash_folder;
 
-/// Copies a folder's files and refuses the copy unless it is what was hashed before: somebody
-/// may be building there.
+/// Copies the files of a folder and refuses the copy if its hash differs from the earlier one:
+/// somebody may be building in the folder.
 pub(super) fn take(folder: &Path, sha256: &str, copy: &Path) -> Result<()> {
     let changed = || {
         Error::setup(format!(

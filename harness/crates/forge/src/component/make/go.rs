@@ -7,11 +7,11 @@ use crate::machine::turn_to_build;
 use kubenest_base::{Context, Error, Result, store::Store};
 use kubenest_recipe::recipe::GoBuild;
 
-/// Builds all programs of `build` into `out`, in one call: they share most of
-/// their compilation.
+/// Builds all programs of `build` into `out` with one call, since they share most of the
+/// compilation.
 pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<()> {
     let _turn = turn_to_build(store).await?;
-    // Beside the programs, with a name that no program has.
+    // The module is beside the programs, under a name that no program has.
     let module = out.join("module.src");
     fs::create_dir(&module).with_context(|| format!("make '{}'", module.display()))?;
     for (name, content) in build.files() {
@@ -24,7 +24,7 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
         .args(["-ldflags", &build.ldflags(), "-o"])
         .arg(format!("{}/", out.display()))
         .args(build.packages())
-        // A node is Linux and has no C library to speak of, whatever this machine is.
+        // A node runs Linux and has few C libraries, whatever this machine has.
         .env("CGO_ENABLED", "0")
         .env("GOOS", "linux")
         .env("GOTOOLCHAIN", "local")

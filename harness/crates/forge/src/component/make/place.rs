@@ -1,4 +1,4 @@
-//! Puts the programs of a tree where a component has them.
+//! Moves the programs of a tree to their places in a component.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -7,7 +7,7 @@ use kubenest_recipe::recipe::{Role, is_executable};
 
 use super::super::layout::PROGRAMS;
 
-/// The name a bare program has when its component is only one.
+/// The name of a role's program, if the role has only one.
 pub(super) fn sole_program(role: Role) -> Option<&'static str> {
     let mut names = PROGRAMS.iter().filter(|p| p.role == role && !p.optional);
     names
@@ -16,12 +16,12 @@ pub(super) fn sole_program(role: Role) -> Option<&'static str> {
         .filter(|_| names.next().is_none())
 }
 
-/// Whether any component has a program of that name.
+/// Whether any component has a program with this name.
 pub(super) fn is_program(name: &str) -> bool {
     PROGRAMS.iter().any(|program| program.name == name)
 }
 
-/// Puts every known program found below `tree` to its place below `dir`.
+/// Moves every known program below `tree` to its place below `dir`.
 pub(super) fn programs(tree: &Path, dir: &Path) -> Result<()> {
     let files = regular_files(tree)?;
     for program in &PROGRAMS {
@@ -45,7 +45,8 @@ pub(super) fn programs(tree: &Path, dir: &Path) -> Result<()> {
         let parent = target.parent().expect("a program must have a folder");
         let what = || format!("place '{}'", target.display());
         fs::create_dir_all(parent).with_context(what)?;
-        // A user's folder is left as it is; a tree within the entry is spent.
+        // A tree inside the entry is temporary and may be emptied; a user's folder must stay as it
+        // is.
         if tree.starts_with(dir) {
             fs::rename(file, &target).with_context(what)?;
         } else {

@@ -1,14 +1,14 @@
-//! Long builds that end with this process, however it ends.
+//! Commands for long builds, which end together with this process, however it ends.
 
 use std::path::Path;
 
 use kubenest_base::process::Command;
 
-/// util-linux's, which Debian always has; others of that name know less.
+/// The setpriv of util-linux, which Debian always has; other programs of this name lack the option.
 const SETPRIV: &str = "/usr/bin/setpriv";
 
-/// A program the kernel kills when this process dies, `kill -9` included; where
-/// there is no `setpriv`, a build outlives its caller until it is done.
+/// A command that the kernel kills when this process dies, `kill -9` included. Where there is no
+/// `setpriv`, a build outlives this process until it is done.
 pub(super) fn tethered(program: &str) -> Command {
     if !Path::new(SETPRIV).exists() {
         return Command::new(program);

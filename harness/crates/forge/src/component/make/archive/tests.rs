@@ -1,4 +1,4 @@
-//! Archives: what is taken from them, and what is refused.
+//! Tests: what is taken from archives, and what is refused.
 
 use std::{io::Write, net::TcpListener, os::unix::fs::PermissionsExt, sync::mpsc};
 
@@ -8,7 +8,7 @@ use tar::{Builder, EntryType, Header};
 use super::*;
 use kubenest_base::digest::sha256_hex;
 
-/// Adds a member with a name that `tar` itself would refuse to write.
+/// Adds a member whose name `tar` itself would refuse to write.
 fn add(tar: &mut Builder<Vec<u8>>, kind: EntryType, name: &str, link: &str, content: &[u8]) {
     let mut header = Header::new_ustar();
     let bytes = header.as_mut_bytes();
@@ -125,15 +125,15 @@ async fn other_bytes_than_pinned_are_refused() {
     assert!(error.report().contains("/nowhere/x"));
 }
 
-/// An address whose server sends this and then nothing, or again and again.
-fn served(said: &'static str, again: bool) -> String {
+/// The address of a server that sends `said` once or repeatedly, and then is silent.
+fn serve(said: &'static str, again: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(said.as_bytes()).ok();
         while again && stream.write_all(b"x").is_ok() {}
-        // Until the client is gone.
+        // Keeps the connection open until the client closes it.
         io::copy(&mut stream, &mut io::sink()).ok();
     });
     format!("http://{address}/runc")
@@ -154,11 +154,11 @@ fn a_server_that_falls_silent_ends_a_download() {
     for (said, again, patience) in [
         ("", false, patience(short, long)),
         (BEGUN, false, patience(short, long)),
-        // One that never comes to its end.
+        // This server never stops sending.
         (BEGUN, true, patience(long, short)),
     ] {
         let file = place.path().join("file");
-        let error = download(&served(said, again), &file, &patience).unwrap_err();
+        let error = download(&serve(said, again), &file, &patience).unwrap_err();
         assert!(error.report().contains("timeout"), "{error:?}");
     }
 }
@@ -170,13 +170,13 @@ fn a_download_that_is_given_up_holds_no_runtime_up() {
     let (ended, end) = mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let url = served(BEGUN, false);
+        let url = serve(BEGUN, false);
         let fetch = fetch(&url, "", &file);
         let soon = Duration::from_millis(50);
         let given_up = runtime.block_on(async { wait::at_most(soon, fetch).await });
         drop(runtime);
         ended.send(given_up.is_none()).unwrap();
     });
-    // Less than a server may be silent.
+    // Less time than a server may be silent.
     assert_eq!(end.recv_timeout(Duration::from_secs(45)), Ok(true));
 }
