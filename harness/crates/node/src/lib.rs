@@ -1,4 +1,4 @@
-//! A running node: its services, its runtime and its files; and objects of the API.
+//! A running node with its services, its runtime and its files; and objects of the Kubernetes API.
 
 pub mod node;
 pub mod objects;

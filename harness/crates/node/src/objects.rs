@@ -1,7 +1,7 @@
-//! Kubernetes objects: made, and watched until a condition holds.
+//! Creates Kubernetes objects, and watches them until a condition holds.
 //!
-//! What the API server answers is the answer to what a test asked: such an error is the test's.
-//! That it does not answer is not.
+//! An API server that refuses what a test asked has answered the test, so this error counts as the
+//! test's own. A missing answer does not.
 
 use std::{cell::Cell, error::Error as StdError, fmt::Debug, time::Duration};
 
@@ -22,10 +22,10 @@ use kubenest_base::{
 /// How long an API server may take for one answer.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// One answer of an API server.
+/// Waits for one answer of an API server.
 ///
 /// # Errors
-/// Its refusal, or that it does not answer in time.
+/// The API server refuses, or does not answer in time.
 pub fn answer<T>(
     what: impl Fn() -> String,
     answer: impl Future<Output = kube::Result<T>>,
@@ -34,11 +34,11 @@ pub fn answer<T>(
     wait::within("the API server's answer", ANSWER, answer)
 }
 
-/// Watches one object until `look` is ready; it is shown `None` while there is no object.
+/// Watches one object until `look` is ready; `look` gets `None` while the object does not exist.
 ///
 /// # Errors
-/// The look's own failure, or a timeout that names `what` and what was seen last; it is the
-/// test's, unless the API server did not answer at the last.
+/// The error of `look`, or a timeout that names `what` and what was seen last. The timeout is the
+/// test's failure unless the API server's last answer is missing.
 pub async fn until<K, T>(
     api: Api<K>,
     name: &str,
@@ -60,7 +60,7 @@ where
                     Probe::Pending(seen) => (last, answered) = (seen, true),
                     Probe::Failed(error) => return Err(error),
                 },
-                // The watch goes on by itself; an API server may be restarting.
+                // The watch continues after an error, since the API server may be restarting.
                 Err(error) => (last, answered) = (error.to_string(), is_answer(&error)),
             }
         }
@@ -73,7 +73,7 @@ where
     }
 }
 
-/// Whether an error is what an API server answered, and not that there was no answer.
+/// Whether an error is an answer of the API server, and not a missing answer.
 fn is_answer(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -86,7 +86,7 @@ fn is_answer(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// Makes an object in a namespace.
+/// Creates an object in a namespace.
 ///
 /// # Errors
 /// The API server refuses it, which is the test's failure, or does not answer.
@@ -107,10 +107,10 @@ where
     })
 }
 
-/// Waits until a namespace's `default` service account is there: pods need it.
+/// Waits until a namespace has its service account `default`, which pods need.
 ///
 /// # Errors
-/// It is not there in time.
+/// The service account does not appear in time.
 pub async fn default_service_account(
     client: &Client,
     namespace: &str,
@@ -128,8 +128,8 @@ pub async fn default_service_account(
 /// Waits until a pod is Ready.
 ///
 /// # Errors
-/// It ended or is not Ready in time: the error has its state, and is the test's unless the API
-/// server did not answer.
+/// The pod has ended or is not Ready in time. The error has the pod's state, and is the test's
+/// failure unless the API server did not answer.
 pub async fn pod_ready(
     client: &Client,
     namespace: &str,
@@ -159,7 +159,7 @@ pub async fn pod_ready(
     .await
 }
 
-/// A pod's state in a line: phase, and why each container does not run.
+/// The state of a pod in one line: its phase, and why each container does not run.
 pub fn seen(pod: &k8s_openapi::api::core::v1::Pod) -> String {
     let status = pod.status.clone().unwrap_or_default();
     let mut text = format!("phase {}", status.phase.as_deref().unwrap_or("-"));
@@ -196,7 +196,7 @@ pub fn seen(pod: &k8s_openapi::api::core::v1::Pod) -> String {
 /// Waits until an object is gone.
 ///
 /// # Errors
-/// It is still there at the deadline, which is the test's failure; or the API server did not
+/// The object still exists at the deadline, which is the test's failure; or the API server did not
 /// answer.
 pub async fn gone<K>(api: Api<K>, name: &str, deadline: Duration) -> Result<()>
 where

@@ -31,7 +31,7 @@ pub struct Plugin {
     /// Name within the type, as `overlayfs`.
     #[prost(string, tag = "2")]
     pub id: String,
-    /// The platforms it is for, the daemon's own first.
+    /// The platforms that the plugin is for, the daemon's own first.
     #[prost(message, repeated, tag = "4")]
     pub platforms: Vec<Platform>,
     /// Why the plugin did not load; absent when it did.
@@ -39,7 +39,7 @@ pub struct Plugin {
     pub init_error: Option<InitError>,
 }
 
-/// What programs run on.
+/// The operating system and the processor that programs are built for.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct Platform {
     /// As `linux`.
@@ -59,7 +59,7 @@ pub struct InitError {
     /// gRPC code.
     #[prost(int32, tag = "1")]
     pub code: i32,
-    /// containerd's words.
+    /// The message of the plugin.
     #[prost(string, tag = "2")]
     pub message: String,
 }
@@ -80,10 +80,10 @@ struct VersionResponse {
 }
 
 impl Containerd {
-    /// Speaks over a stream that ends at the daemon's socket; `node` is for messages.
+    /// Connects over a stream that ends at the daemon's socket; `node` is its name in messages.
     ///
     /// # Errors
-    /// Nothing that speaks HTTP/2 answers within ten seconds.
+    /// No HTTP/2 server answers within ten seconds.
     pub async fn over<S>(node: &str, stream: S) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -91,7 +91,8 @@ impl Containerd {
         let daemon = Self {
             connection: Connection::over(Runtime::Containerd.name(), node, stream).await?,
         };
-        // A stream through a remote engine opens before anybody is at its other end.
+        // A stream through a remote engine opens even if nobody listens at its other end, so ask
+        // once.
         daemon.version().await?;
         Ok(daemon)
     }
@@ -101,7 +102,7 @@ impl Containerd {
         ImageStore::new(self.connection.clone())
     }
 
-    /// Version of the running daemon, which an upgraded binary on disk does not change.
+    /// Version of the running daemon; upgrading the binary on disk does not change it.
     ///
     /// # Errors
     /// The daemon does not answer.

@@ -1,4 +1,4 @@
-//! The nodes of clusters that are up, by the labels that kind gives them, and kubenest too.
+//! Finds the nodes of running clusters by the labels that both kind and kubenest set.
 
 use futures::future::try_join_all;
 
@@ -6,13 +6,13 @@ use super::{Node, Role};
 use kubenest_base::{Error, Result};
 use kubenest_docker::Docker;
 
-/// Label that kind finds a cluster's containers by; with it the `kind` CLI can load images
-/// into a cluster that kubenest booted.
+/// The label by which kind finds the containers of a cluster. Since kubenest sets it too, the
+/// `kind` CLI can load images into a kubenest cluster.
 pub const KIND_CLUSTER: &str = "io.x-k8s.kind.cluster";
-/// Label that kind tells nodes' roles by.
+/// The label in which kind keeps a node's role.
 pub const KIND_ROLE: &str = "io.x-k8s.kind.role";
 
-/// The clusters of an engine, kubenest's and kind's, by name.
+/// The clusters of an engine, both kubenest's and kind's, by name.
 ///
 /// # Errors
 /// The engine does not answer.
@@ -24,7 +24,7 @@ pub async fn clusters(docker: &Docker) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The nodes of a cluster, kubenest's or kind's, whoever made it; by name.
+/// The nodes of a cluster, of kubenest's or of kind's, by name.
 ///
 /// # Errors
 /// There is no such cluster, or one of its nodes does not run.
@@ -36,8 +36,8 @@ pub async fn of_cluster(docker: &Docker, cluster: &str) -> Result<Vec<Node>> {
     try_join_all(nodes).await
 }
 
-/// Names and roles of a cluster's nodes, whether they run or not; what kind starts beside them
-/// (a load balancer) is none.
+/// Names and roles of a cluster's nodes, even of those that do not run. A load balancer, which kind
+/// starts beside them, is no node.
 ///
 /// # Errors
 /// There is no such cluster.

@@ -1,4 +1,4 @@
-//! gRPC to a program in a node, over a byte stream: calls with a bound, and their errors.
+//! gRPC to a program in a node, over a byte stream: calls with a deadline, and their errors.
 
 use std::{error::Error as _, io, time::Duration};
 
@@ -30,7 +30,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Speaks over a stream that ends at the program's socket; both names are for messages.
+    /// Connects over a stream that ends at the program's socket; both names are for messages.
     pub(super) async fn over<S>(program: &'static str, node: &str, stream: S) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -57,7 +57,7 @@ impl Connection {
         })
     }
 
-    /// A client for calls that this has no method for.
+    /// A client for kinds of calls that this type has no method for.
     pub(super) fn client(&self) -> Grpc<Channel> {
         Grpc::new(self.channel.clone())
     }
@@ -76,10 +76,10 @@ impl Connection {
         })
     }
 
-    /// One unary call; `None` when the daemon is too old to know it.
+    /// One unary call; `None` when the daemon is too old to know the method.
     ///
-    /// containerd answers on its socket before its CRI service has started, and refuses until
-    /// then what it is asked: such a call is made again, for as long as one may take.
+    /// containerd answers on its socket before its CRI service has started, and refuses calls to
+    /// that service until then. Such a call is repeated, as long as the service may take to start.
     pub(super) async fn try_call<Q, A>(&self, path: &'static str, request: Q) -> Result<Option<A>>
     where
         Q: Message + Clone + Send + Sync + 'static,
@@ -88,7 +88,7 @@ impl Connection {
         let started = format!("{} to have started", self.program);
         let answer = wait::until(&started, STARTING, async || {
             match self.ask(path, Request::new(request.clone()), SHORT).await {
-                Err(status) if starting(&status) => Probe::Pending(words(&status)),
+                Err(status) if is_starting(&status) => Probe::Pending(message_of(&status)),
                 answer => Probe::Ready(answer),
             }
         });
@@ -98,11 +98,11 @@ impl Connection {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(status) if status.code() == Code::Unimplemented => Ok(None),
-            Err(status) => Err(self.failed(path, &status)),
+            Err(status) => Err(self.call_error(path, &status)),
         }
     }
 
-    /// One unary call with its deadline; the daemon's refusal as it is.
+    /// One unary call with a deadline, whose refusal by the daemon is returned as it is.
     pub(super) async fn ask<Q, A>(
         &self,
         path: &'static str,
@@ -113,7 +113,7 @@ impl Connection {
         Q: Message + Send + Sync + 'static,
         A: Message + Default + Send + Sync + 'static,
     {
-        // For the daemon to give up, too: a moment after this side has, which tells it better.
+        // The daemon gives up too, a second after this side, because this side's error is clearer.
         request.set_timeout(wait::scaled(deadline) + Duration::from_secs(1));
         let answer = async {
             let mut grpc = self.client();
@@ -125,10 +125,10 @@ impl Connection {
         in_time(deadline, answer).await
     }
 
-    /// The error of a refused call, with the cure where its words have a known one.
-    pub(super) fn failed(&self, path: &str, status: &Status) -> Error {
+    /// The error for a refused call, with a cure if the daemon's message has a known one.
+    pub(super) fn call_error(&self, path: &str, status: &Status) -> Error {
         let error = Error::setup(format!("call {path} in node '{}'", self.node));
-        let words = words(status);
+        let words = message_of(status);
         let error = if words.contains("no space left on device") {
             error.cure(
                 "free disk space where the engine keeps its volumes: `kubenest clean`, \
@@ -141,25 +141,25 @@ impl Connection {
     }
 }
 
-/// The codec of a method; tests can record what passes through theirs.
+/// The codec of a method; in tests it is one that can record the messages.
 #[cfg(not(test))]
 pub(super) fn codec<Q, A>(_path: &'static str) -> tonic_prost::ProstCodec<Q, A> {
     tonic_prost::ProstCodec::default()
 }
 
-/// How long a call may take that moves no data.
+/// How long a call that moves no data may take.
 pub(super) const SHORT: Duration = Duration::from_secs(10);
 
-/// How long a daemon that answers may take to start its CRI service: longer than one call, so
-/// that a call that hangs is told as that.
+/// How long a daemon that answers may take to start its CRI service. It is longer than one call may
+/// take, so that a hanging call is reported as such.
 const STARTING: Duration = Duration::from_secs(15);
 
 /// Whether the daemon refused a call only because its CRI service has not started yet.
-fn starting(status: &Status) -> bool {
+fn is_starting(status: &Status) -> bool {
     status.message().contains("server is not initialized yet")
 }
 
-/// The daemon's answer, or that there was none.
+/// The daemon's answer, or an error when the deadline has passed.
 pub(super) fn in_time<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<T, Status>>,
@@ -176,8 +176,8 @@ pub(super) fn unreachable(cause: tonic::transport::Error) -> Status {
     Status::from_error(Box::new(cause))
 }
 
-/// The daemon's words, or the cause at the end of the chain when it could not be asked.
-fn words(status: &Status) -> String {
+/// The daemon's message, or the innermost cause when the daemon could not be reached.
+fn message_of(status: &Status) -> String {
     let mut cause = status.source();
     while let Some(deeper) = cause.and_then(|cause| cause.source()) {
         cause = Some(deeper);
@@ -195,6 +195,6 @@ mod tests {
     #[test]
     fn the_daemons_own_words_are_kept() {
         let status = Status::internal("no such snapshotter");
-        insta::assert_snapshot!(words(&status), @"Internal: no such snapshotter");
+        insta::assert_snapshot!(message_of(&status), @"Internal: no such snapshotter");
     }
 }

@@ -34,10 +34,10 @@ pub use self::{
 use kubenest_base::{Context, Error, Result, file};
 use kubenest_docker::{Docker, ExecOutput, FileEntry, RUN};
 
-/// More than the longest host name.
+/// A size limit above the longest host name.
 const HOST_NAME_LIMIT: u64 = 1024;
 
-/// What a node does in its cluster.
+/// The role of a node in its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -48,7 +48,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// As in labels and names: `control-plane` or `worker`.
+    /// The role as labels and names have it: `control-plane` or `worker`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ControlPlane => "control-plane",
@@ -79,7 +79,7 @@ impl Node {
     /// The running container of this name, as a node.
     ///
     /// # Errors
-    /// No such container, or it has ended: the error has its last words.
+    /// No such container, or it has ended; the error has the last lines of its log.
     pub async fn attach(docker: &Docker, name: &str, role: Role) -> Result<Self> {
         let state = docker
             .container(name)
@@ -108,17 +108,17 @@ impl Node {
         })
     }
 
-    /// The name: of the container, and of the Kubernetes node.
+    /// The name of the container, which is also that of the Kubernetes node.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it does in its cluster.
+    /// The node's role in its cluster.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// What runs its containers.
+    /// The runtime of the node's containers.
     pub fn runtime(&self) -> Runtime {
         self.runtime
     }
@@ -128,12 +128,12 @@ impl Node {
         self.ip
     }
 
-    /// The engine it runs on.
+    /// The engine that runs the node.
     pub fn docker(&self) -> &Docker {
         &self.docker
     }
 
-    /// The same node, with another deadline for each command that runs in it than 15 minutes.
+    /// The same node with another deadline for each command in it; the default is 15 minutes.
     ///
     /// ```no_run
     /// # async fn example(node: &kubenest_node::node::Node) -> kubenest_base::Result<()> {
@@ -150,11 +150,11 @@ impl Node {
         }
     }
 
-    /// Runs a command to its end, whatever its status.
+    /// Runs a command to its end and accepts any exit status.
     ///
     /// # Errors
-    /// The node does not run, the engine does not answer, or the command does not end in time:
-    /// the error has the last line it wrote.
+    /// The node does not run, the engine does not answer, or the command does not end in time; the
+    /// error then has the last line that the command wrote.
     pub async fn exec(&self, argv: &[impl AsRef<str> + Sync]) -> Result<ExecOutput> {
         self.run(argv, None).await
     }
@@ -173,15 +173,15 @@ impl Node {
         docker.exec_within(name, argv, stdin, *deadline).await
     }
 
-    /// Runs a command and demands success.
+    /// Runs a command and expects it to succeed.
     ///
     /// # Errors
-    /// The command fails: the error has the command, its status and its last lines.
+    /// The command fails; the error has the command, its status and its last lines.
     pub async fn exec_ok(&self, argv: &[impl AsRef<str> + Sync]) -> Result<ExecOutput> {
         self.run(argv, None).await?.demand(&self.name, argv)
     }
 
-    /// Runs a command with something on its standard input and demands success.
+    /// Runs a command with the given standard input and expects it to succeed.
     ///
     /// # Errors
     /// As [`exec_ok`](Node::exec_ok).
@@ -193,7 +193,7 @@ impl Node {
         self.run(argv, Some(stdin)).await?.demand(&self.name, argv)
     }
 
-    /// A file of the running node, mounts and all.
+    /// The content of a file in the running node, as its processes see it through all mounts.
     ///
     /// # Errors
     /// No such file.
@@ -201,35 +201,38 @@ impl Node {
         Ok(self.exec_ok(&["cat", "--", path]).await?.stdout)
     }
 
-    /// Writes files into the running node; folders on the way are made.
+    /// Writes files into the running node and makes missing folders.
     ///
     /// # Errors
     /// A path that is not absolute, or a full disk.
     pub async fn write_files(&self, files: &[FileEntry]) -> Result<()> {
-        // Unpacked inside, where the node's own mounts (/var, /run, /tmp) are in place.
+        // The archive is unpacked inside the node, where the node's own mounts (/var, /run, /tmp)
+        // are visible.
         let archive = kubenest_docker::pack(files)?;
         self.exec_with(&["tar", "-C", "/", "-xf", "-"], archive)
             .await?;
         Ok(())
     }
 
-    /// The node's root folder as this machine sees it, if its engine is on this machine.
+    /// The node's root folder in this machine's `/proc`, if the engine is on this machine.
     fn root(&self) -> Option<File> {
         self.docker.socket()?;
         let root = root_of(self.pid)?;
-        // Behind a forwarded socket the number is some other process of this machine.
+        // With an engine behind a forwarded socket, the pid belongs to another process of this
+        // machine, so compare the host name.
         let host = file::open_inside(&root, Path::new("/etc/hostname"), OFlag::O_NONBLOCK);
         let host = io::read_to_string(host.ok()?.take(HOST_NAME_LIMIT)).ok()?;
         (host.trim() == self.name).then_some(root)
     }
 
-    /// A client of the runtime interface, as the kubelet is one.
+    /// A client of the node's container runtime interface, as the kubelet is one.
     ///
     /// # Errors
     /// The runtime does not answer within ten seconds.
     pub async fn cri(&self) -> Result<Cri> {
         let cri = Cri::open(self).await?;
-        // A stream through a remote engine opens before anybody is at its other end.
+        // A stream through a remote engine opens even if nobody listens at its other end, so ask
+        // once.
         cri.version().await?;
         Ok(cri)
     }
@@ -252,11 +255,11 @@ impl Node {
         }
     }
 
-    /// Whether the node's runtime answers at all, whatever it then says of itself: the CRI part
-    /// of a containerd can be out of order.
+    /// Checks that the node's runtime answers, whatever the answer is: a containerd whose CRI
+    /// plugin is broken still counts.
     ///
     /// # Errors
-    /// It does not answer within ten seconds.
+    /// The runtime does not answer within ten seconds.
     pub async fn reach_runtime(&self) -> Result<()> {
         match self.runtime {
             Runtime::Containerd => self.containerd().await.map(drop),
@@ -281,8 +284,8 @@ impl Node {
         Ok(NodeStream::Piped(stream))
     }
 
-    /// A byte stream to a TCP port of the node's own, through an attached exec: for a machine
-    /// that none of the node's addresses lead to.
+    /// A byte stream to a TCP port of the node, through an attached exec. It works even if this
+    /// machine cannot reach the node's addresses.
     ///
     /// # Errors
     /// The node does not run, or the engine does not answer; a stream that ends at once when
@@ -291,7 +294,7 @@ impl Node {
         self.pipe(&format!("TCP:127.0.0.1:{port}")).await
     }
 
-    /// A byte stream to an address of socat's, as seen in the node.
+    /// A byte stream to an address in socat's syntax, as the node sees it.
     async fn pipe(&self, address: &str) -> Result<DuplexStream> {
         self.docker
             .pipe(&self.name, &["socat", "-", address])
@@ -300,7 +303,7 @@ impl Node {
     }
 }
 
-/// The root folder of a process of this machine.
+/// The root folder of a process on this machine.
 fn root_of(pid: i32) -> Option<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
     let mut folder = File::options();
@@ -309,9 +312,9 @@ fn root_of(pid: i32) -> Option<File> {
     folder.ok().filter(|_| pid > 0)
 }
 
-/// Connects to a unix socket by its path below a root folder. The path is followed as the
-/// processes with that root follow it: `/var/run` is a link to `/run`, and must not become
-/// this machine's.
+/// Connects to a unix socket by its path below a root folder. Links on the path are resolved as the
+/// processes with that root resolve them: `/var/run` is a link to `/run`, which must not become
+/// this machine's `/run`.
 async fn connect_inside(root: &File, socket: &Path) -> io::Result<UnixStream> {
     let socket = file::open_inside(root, socket, OFlag::O_PATH)?;
     UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
@@ -384,7 +387,7 @@ mod tests {
 
     use super::*;
 
-    /// A root folder with the links that a Debian node has, and a folder outside it.
+    /// A root folder with the links of a Debian node, and a folder outside it.
     fn root() -> (tempfile::TempDir, tempfile::TempDir) {
         let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for folder in ["run", "var"] {
@@ -420,7 +423,7 @@ mod tests {
             let error = connect_inside(&folder, path).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{}", path.display());
         }
-        // The kernel's own links would lead back out.
+        // The kernel's own links in `/proc` would lead out of the root again.
         symlink("/proc/self/root", root.path().join("var/magic")).unwrap();
         let magic = format!("/var/magic{}", absolute.display());
         assert!(connect_inside(&folder, Path::new(&magic)).await.is_err());

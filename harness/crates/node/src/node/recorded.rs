@@ -1,7 +1,7 @@
-//! What real servers were asked and answered, as it went over the wire, held against our messages.
+//! Compares our messages with recordings of what real servers were asked and answered.
 //!
-//! `recorded/README.md` tells how it is recorded. A field that is read under a wrong number, or
-//! lost, changes the snapshot of its method.
+//! `recorded/README.md` says how to make the recordings. A field that is read under a wrong number,
+//! or that is lost, changes the snapshot of its method.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,10 +24,10 @@ use tonic::{
 
 mod record;
 
-/// The messages of one method in one direction, by the name of their file.
+/// The messages of each method and direction, by the name of their file.
 static RECORDED: Mutex<Option<BTreeMap<String, Vec<u8>>>> = Mutex::new(None);
 
-/// A codec that keeps what passes, once [`record`] has asked for that.
+/// A codec that keeps the messages once [`record`] has started a recording.
 pub(super) fn codec<Q, A>(path: &'static str) -> Recording<Q, A> {
     Recording(path, PhantomData)
 }
@@ -76,7 +76,7 @@ impl<Q, A: Message + Default> Decoder for Recording<Q, A> {
     }
 }
 
-/// Adds a message as gRPC frames it: a byte for the compression, four for the length.
+/// Appends a message in gRPC's framing: one byte for the compression, four for the length.
 fn keep(path: &str, direction: &str, message: &[u8]) {
     let mut recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(files) = &mut *recorded {
@@ -90,7 +90,7 @@ fn keep(path: &str, direction: &str, message: &[u8]) {
     }
 }
 
-/// The folder of all recordings, beside this file.
+/// The folder of all recordings, which is beside this file.
 fn folder() -> PathBuf {
     let file = PathBuf::from(file!()).with_extension("");
     let crate_folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
@@ -100,8 +100,8 @@ fn folder() -> PathBuf {
         .expect("it must be there")
 }
 
-/// What a method, such as `Images.Get`, was asked and answered in each recording, as our messages
-/// read it, and the numbers of the fields that they leave out.
+/// The requests and answers of a method, such as `Images.Get`, in each recording, as our messages
+/// decode them; with the numbers of the fields that our messages do not have.
 pub(crate) fn shown<Q: Message + Default + Debug, A: Message + Default + Debug>(
     method: &str,
 ) -> String {
@@ -130,7 +130,7 @@ pub(crate) fn shown<Q: Message + Default + Debug, A: Message + Default + Debug>(
     text
 }
 
-/// Reads all messages of a file; returns the numbers of the fields that ours leave out.
+/// Decodes all messages of a file; returns the numbers of the fields that our messages do not have.
 fn read_all<M: Message + Default + Debug>(
     frames: &[u8],
     mark: &str,
@@ -155,7 +155,7 @@ fn messages(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Cuts what stands between quotes to what a reader of a snapshot needs.
+/// Shortens quoted texts to the length that a reader of a snapshot needs.
 fn shorten(text: &str) -> String {
     const ENOUGH: usize = 100;
     let parts = text
@@ -167,8 +167,9 @@ fn shorten(text: &str) -> String {
     parts.collect::<Vec<_>>().join("\"")
 }
 
-/// What our message says must stand in the real one, field by field. The numbers of fields that
-/// only the real one has are collected, those of inner messages behind the outer's.
+/// Asserts that each field of our message has the same value in the real one. The numbers of fields
+/// that only the real message has go to `left_out`; the number of an inner field follows that of
+/// its outer field.
 fn compare(ours: &[u8], real: &[u8], path: &str, left_out: &mut BTreeSet<String>) {
     let fields = |bytes| fields(bytes).unwrap_or_else(|| panic!("{path} is no message"));
     let (mut ours, real) = (fields(ours), fields(real));
@@ -179,7 +180,7 @@ fn compare(ours: &[u8], real: &[u8], path: &str, left_out: &mut BTreeSet<String>
             continue;
         };
         assert_eq!(ours.len(), real.len(), "field {path} was read in part");
-        // The entries of a map have no order.
+        // The entries of a map have no order, so compare without it.
         ours.retain(|value| match real.iter().position(|real| real == value) {
             Some(at) => {
                 real.remove(at);
@@ -198,8 +199,8 @@ fn compare(ours: &[u8], real: &[u8], path: &str, left_out: &mut BTreeSet<String>
     );
 }
 
-/// The values of a message's fields by their numbers, each with its type; `None` for what is no
-/// message.
+/// The values of a message's fields by field number, each with its wire type; `None` if the bytes
+/// are no message.
 fn fields(mut bytes: &[u8]) -> Option<BTreeMap<u32, Vec<Vec<u8>>>> {
     let mut fields: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
     while !bytes.is_empty() {

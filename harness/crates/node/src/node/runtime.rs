@@ -1,14 +1,14 @@
-//! The container runtime of a node: the one place that knows where each listens, what its service,
-//! its files and its container ids are called.
+//! The container runtimes: the one place that knows the sockets, services, files and forms of
+//! container ids.
 
 use std::{collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// Label of node images, and so of the containers made of them: the name of the [`Runtime`].
+/// Label of node images, and so of their containers, whose value is the name of the [`Runtime`].
 pub const RUNTIME: &str = "dev.kubenest.runtime";
 
-/// What runs the containers of a node.
+/// The container runtime of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Runtime {
@@ -19,11 +19,11 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// All of them.
+    /// All runtimes.
     pub const ALL: [Self; 2] = [Self::Containerd, Self::CriO];
 
-    /// The runtime of a node with these labels. An image that names none is of kind's, or as old as
-    /// those: it has containerd.
+    /// The runtime of a node with these labels. An image without the label is kind's, or from
+    /// before the label existed, and has containerd.
     pub fn of_labels(labels: &HashMap<String, String>) -> Self {
         let named = labels.get(RUNTIME);
         Self::ALL
@@ -40,7 +40,7 @@ impl Runtime {
         }
     }
 
-    /// The unix socket at which it serves CRI.
+    /// The unix socket on which the runtime serves CRI.
     pub const fn socket(self) -> &'static str {
         match self {
             Self::Containerd => "/run/containerd/containerd.sock",
@@ -48,12 +48,12 @@ impl Runtime {
         }
     }
 
-    /// The socket as kubelet and kubeadm (`criSocket`) are told it.
+    /// The socket in the form that kubelet and kubeadm (`criSocket`) expect.
     pub fn endpoint(self) -> String {
         format!("unix://{}", self.socket())
     }
 
-    /// Its systemd service, without `.service`: also what its journal goes by.
+    /// Name of its systemd service without `.service`, which is also the name in the journal.
     pub const fn service(self) -> &'static str {
         match self {
             Self::Containerd => "containerd",
@@ -61,7 +61,7 @@ impl Runtime {
         }
     }
 
-    /// The file that it is configured by.
+    /// The runtime's configuration file.
     pub const fn config_file(self) -> &'static str {
         match self {
             Self::Containerd => "/etc/containerd/config.toml",
@@ -77,12 +77,12 @@ impl Runtime {
         }
     }
 
-    /// What to do in a node to read what it said.
+    /// The cure that tells how to read the runtime's journal in a node.
     pub fn journal_cure(self) -> String {
         format!("read `journalctl -u {}` in the node", self.service())
     }
 
-    /// What to do in a node to start it anew.
+    /// The cure that tells how to restart the runtime in a node.
     pub fn restart_cure(self) -> String {
         format!("systemctl restart {} in the node", self.service())
     }

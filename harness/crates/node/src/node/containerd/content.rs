@@ -1,4 +1,4 @@
-//! containerd's content: blobs by their digest, asked for and written.
+//! containerd's content store: finds and writes blobs by their digests.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,10 +13,10 @@ use super::{ImageStore, image_store::FieldMask};
 use crate::node::grpc::{codec, in_time, unreachable};
 use kubenest_base::{Error, Result};
 
-/// What a blob is called and how large it is (a descriptor of the OCI).
+/// The digest, type and size of a blob (an OCI descriptor).
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct Blob {
-    /// Media type, as the OCI and Docker name them.
+    /// Media type, as OCI and Docker define it.
     #[prost(string, tag = "1")]
     pub media_type: String,
     /// `sha256:…`.
@@ -55,7 +55,7 @@ struct Info {
     labels: BTreeMap<String, String>,
 }
 
-/// One message of a write: data in its place, or the end of it.
+/// One message of a write: a piece of data with its offset, or the commit at the end.
 #[derive(Clone, PartialEq, Message)]
 struct Write {
     #[prost(int32, tag = "1")]
@@ -85,24 +85,24 @@ const STAT: i32 = 0;
 const WRITE: i32 = 1;
 const COMMIT: i32 = 2;
 
-/// Messages of one write that are under way at a time.
+/// How many messages of one write may be without an answer.
 const UNDER_WAY: usize = 4;
 
-/// How long the daemon may take for one piece: for the last one also to hold all against the
-/// digest. Where the pieces come from is not its fault.
+/// How long the daemon may take for one piece; for the last piece this includes checking the digest
+/// of the whole blob. The time that the source of the pieces takes is not counted.
 const SILENCE: Duration = Duration::from_secs(10 * 60);
 
 const WRITE_PATH: &str = "/containerd.services.content.v1.Content/Write";
 
 /// Every method fails when the daemon does not answer or refuses.
 impl ImageStore {
-    /// Whether the blob is there; if so, it stays as long as the lease.
+    /// Whether the blob exists; if so, the store's lease keeps it.
     pub async fn has_blob(&self, digest: &str) -> Result<bool> {
         if !self.blob_exists(digest).await? {
             return Ok(false);
         }
         self.keep("content", digest).await?;
-        // It may have gone in between.
+        // The blob may have been removed before the lease held it, so look again.
         self.blob_exists(digest).await
     }
 
@@ -113,7 +113,8 @@ impl ImageStore {
         Ok(answer.is_some())
     }
 
-    /// Adds labels to a blob: references to others keep those as long as the blob itself.
+    /// Adds labels to a blob. A label that refers to another blob keeps that blob as long as this
+    /// one.
     pub async fn label_blob(&self, digest: &str, labels: BTreeMap<String, String>) -> Result<()> {
         let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
         let digest = digest.to_owned();
@@ -126,10 +127,10 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Writes a blob as its pieces come; `false` when it was there already, and the pieces may
-    /// then not all have been taken. containerd holds it against its digest at the end.
+    /// Writes a blob while its pieces arrive; containerd checks the digest at the end. Returns
+    /// `false` if the blob already existed; then some of the pieces may not have been taken.
     ///
-    /// Pieces that end early leave nothing.
+    /// If the pieces end early, nothing of the blob stays.
     pub async fn write_blob(
         &self,
         blob: &Blob,
@@ -187,12 +188,12 @@ impl ImageStore {
             Err(status) if status.code() == Code::AlreadyExists => Ok(false),
             Err(status) => {
                 self.abort_write(reference).await;
-                Err(self.daemon.failed(WRITE_PATH, &status))
+                Err(self.daemon.call_error(WRITE_PATH, &status))
             }
         }
     }
 
-    /// Sends the messages of one write and takes an answer to each.
+    /// Sends the messages of one write and waits for the answer to each.
     async fn written(&self, taken: mpsc::Receiver<Write>) -> Result<(), Status> {
         let messages = stream::unfold(taken, async |mut taken| {
             let message = taken.recv().await?;
@@ -209,7 +210,8 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Removes what a broken write has left. The lease's end would do that too, only later.
+    /// Removes what a broken write has left. The end of the lease would remove it too, but only
+    /// later.
     async fn abort_write(&self, reference: String) {
         let path = "/containerd.services.content.v1.Content/Abort";
         let request = Digest { digest: reference };

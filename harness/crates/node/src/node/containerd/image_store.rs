@@ -1,4 +1,4 @@
-//! The images of containerd's namespace `k8s.io`, and leases that keep what is half made.
+//! The images of containerd's namespace `k8s.io`, and leases that keep unfinished images.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,40 +10,40 @@ use crate::node::grpc::{Connection, SHORT};
 use kubenest_base::{Error, Result};
 use kubenest_docker::labels::unix_now;
 
-/// The namespace that CRI, and with it the kubelet, sees.
+/// The namespace that CRI uses, and so the kubelet.
 const NAMESPACE: &str = "k8s.io";
 
-/// The label that ends a lease by itself (RFC 3339).
+/// The label with the time at which a lease expires (RFC 3339).
 const EXPIRE: &str = "containerd.io/gc.expire";
 
-/// Images, content and snapshots of the namespace of the kubelet, `k8s.io`.
+/// The images, content and snapshots of the kubelet's namespace, `k8s.io`.
 ///
-/// What is made through a store with a lease is kept from containerd's garbage collection
-/// until the lease ends.
+/// containerd's garbage collection leaves alone whatever is made through a store with a lease,
+/// until that lease ends.
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     pub(super) daemon: Connection,
     lease: Option<String>,
 }
 
-/// A name, and the manifest it stands for.
+/// An image name with the manifest that it stands for.
 #[derive(Clone, PartialEq, Message)]
 pub struct Record {
-    /// The reference by which the runtime knows it.
+    /// The reference by which the runtime knows the image.
     #[prost(string, tag = "1")]
     pub name: String,
     /// Labels, by name.
     #[prost(btree_map = "string, string", tag = "2")]
     pub labels: BTreeMap<String, String>,
-    /// The manifest or the index.
+    /// The descriptor of the manifest or the index.
     #[prost(message, optional, tag = "3")]
     pub target: Option<Blob>,
 }
 
-/// Something that holds content until it is ended or expires.
+/// Keeps content until somebody ends the lease or it expires.
 #[derive(Clone, PartialEq, Message)]
 pub struct Lease {
-    /// Its name, of containerd's choice or ours.
+    /// Its id, chosen by containerd or by us.
     #[prost(string, tag = "1")]
     pub id: String,
     /// Labels, by name.
@@ -99,7 +99,7 @@ struct Named {
     name: String,
 }
 
-/// One record: the body of what asks for it, makes it and tells of it.
+/// A message with one record: for getting, creating and returning it.
 #[derive(Clone, PartialEq, Message)]
 struct OneRecord {
     #[prost(message, optional, tag = "1")]
@@ -130,7 +130,7 @@ impl ImageStore {
         }
     }
 
-    /// The same store under a new lease of this name, which ends by itself after `lifetime`.
+    /// The same store with a new lease of this name, which expires after `lifetime`.
     pub async fn leased(
         &self,
         id: String,
@@ -149,12 +149,12 @@ impl ImageStore {
         })
     }
 
-    /// The name of its lease.
+    /// The id of the store's lease.
     pub(super) fn lease(&self) -> Option<&str> {
         self.lease.as_deref()
     }
 
-    /// The leases that bear this label.
+    /// The leases with this label.
     pub async fn leases(&self, label: &str) -> Result<Vec<Lease>> {
         let filters = vec![format!("labels.\"{label}\"")];
         let path = "/containerd.services.leases.v1.Leases/List";
@@ -162,7 +162,7 @@ impl ImageStore {
         Ok(answer.leases)
     }
 
-    /// Ends a lease; with `sync`, what it alone held is gone when this returns.
+    /// Ends a lease. With `sync`, content that only this lease kept is gone when the call returns.
     pub async fn end_lease(&self, id: &str, sync: bool) -> Result<()> {
         let id = id.to_owned();
         let path = "/containerd.services.leases.v1.Leases/Delete";
@@ -170,7 +170,7 @@ impl ImageStore {
         let request = self.request(DeleteLease { id, sync });
         match self.daemon.ask::<_, Empty>(path, request, deadline).await {
             Err(status) if status.code() != Code::NotFound => {
-                Err(self.daemon.failed(path, &status))
+                Err(self.daemon.call_error(path, &status))
             }
             _ => Ok(()),
         }
@@ -184,8 +184,8 @@ impl ImageStore {
         }
     }
 
-    /// Keeps something that may be there, such as `content` or `snapshots/overlayfs`, as long
-    /// as the lease.
+    /// Makes the lease keep a resource, which need not exist. `kind` is such as `content` or
+    /// `snapshots/overlayfs`.
     pub(super) async fn keep(&self, kind: &str, id: &str) -> Result<()> {
         let Some(lease) = self.lease.clone() else {
             return Ok(());
@@ -203,7 +203,7 @@ impl ImageStore {
         Ok(())
     }
 
-    /// The record of this very name.
+    /// The record with exactly this name.
     pub async fn record(&self, name: &str) -> Result<Option<Record>> {
         let name = name.to_owned();
         let path = "/containerd.services.images.v1.Images/Get";
@@ -211,8 +211,8 @@ impl ImageStore {
         Ok(answer.and_then(|answer| answer.image))
     }
 
-    /// Makes a record, or has the one of that name stand for this manifest from now on. Its old
-    /// labels go: CRI takes only a record without its own label for new, and then keeps the
+    /// Creates the record, or replaces the one of the same name. The old labels are removed on
+    /// purpose: CRI treats a record as new only without its own label, and only then keeps the
     /// image by its id too.
     pub async fn put_record(&self, record: Record) -> Result<()> {
         let path = "/containerd.services.images.v1.Images/Create";
@@ -221,7 +221,7 @@ impl ImageStore {
         match self.daemon.ask::<_, OneRecord>(path, request, SHORT).await {
             Ok(_) => Ok(()),
             Err(status) if status.code() == Code::AlreadyExists => self.update_record(record).await,
-            Err(status) => Err(self.daemon.failed(path, &status)),
+            Err(status) => Err(self.daemon.call_error(path, &status)),
         }
     }
 
@@ -240,16 +240,16 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Sets one label of a record; an empty value takes it away.
+    /// Sets one label of a record; an empty value removes it.
     pub async fn label_record(&self, name: &str, label: &str, value: &str) -> Result<()> {
         let record = self.record(name).await?;
-        // The daemon dies of a record without its manifest.
+        // The daemon crashes on a record without a manifest, so the whole record is sent.
         let mut record = record.ok_or_else(|| Error::not_found(format!("no image '{name}'")))?;
         record.labels.insert(label.to_owned(), value.to_owned());
         self.update(record, vec![format!("labels.{label}")]).await
     }
 
-    /// A request in the namespace and under the lease.
+    /// A request with the store's namespace and lease.
     pub(super) fn request<Q>(&self, body: Q) -> Request<Q> {
         let mut request = Request::new(body);
         let headers = request.metadata_mut();
@@ -264,7 +264,7 @@ impl ImageStore {
         request
     }
 
-    /// One short call.
+    /// A call that takes a short time.
     pub(super) async fn call<Q, A>(&self, path: &'static str, request: Q) -> Result<A>
     where
         Q: Message + Send + Sync + 'static,
@@ -272,10 +272,10 @@ impl ImageStore {
     {
         self.ask(path, request, SHORT)
             .await
-            .map_err(|status| self.daemon.failed(path, &status))
+            .map_err(|status| self.daemon.call_error(path, &status))
     }
 
-    /// One short call about a thing that may not be there.
+    /// A short call about something that may not exist; `None` if it does not.
     pub(super) async fn find<Q, A>(&self, path: &'static str, request: Q) -> Result<Option<A>>
     where
         Q: Message + Send + Sync + 'static,
@@ -284,11 +284,11 @@ impl ImageStore {
         match self.ask(path, request, SHORT).await {
             Ok(answer) => Ok(Some(answer)),
             Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(self.daemon.failed(path, &status)),
+            Err(status) => Err(self.daemon.call_error(path, &status)),
         }
     }
 
-    /// One call, with the daemon's refusal as it is.
+    /// A call whose refusal by the daemon is returned as it is.
     pub(super) async fn ask<Q, A>(
         &self,
         path: &'static str,

@@ -1,4 +1,4 @@
-//! containerd's snapshots: layers unpacked, each upon its parent, and named by their chain.
+//! containerd's snapshots: unpacked layers, each on top of its parent, named by their chain ids.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -32,7 +32,7 @@ struct Info {
     kind: i32,
 }
 
-/// The kind of a snapshot that others can stand on.
+/// The kind of a snapshot that others can have as their parent.
 const COMMITTED: i32 = 3;
 
 #[derive(Clone, PartialEq, Message)]
@@ -41,7 +41,7 @@ struct Mounts {
     mounts: Vec<Mount>,
 }
 
-/// A mount, passed from one service to the other as it is.
+/// A mount, which is handed unchanged from one service to the other.
 #[derive(Clone, PartialEq, Message)]
 struct Mount {
     #[prost(string, tag = "1")]
@@ -85,14 +85,14 @@ const UNPACK: Duration = Duration::from_secs(30 * 60);
 
 /// Every method fails when the daemon does not answer or refuses.
 impl ImageStore {
-    /// Whether the chain is unpacked; if so, it stays as long as the lease.
+    /// Whether the chain is unpacked; if so, the store's lease keeps it.
     pub async fn has_snapshot(&self, snapshotter: &str, chain: &str) -> Result<bool> {
         if !self.is_committed(snapshotter, chain).await? {
             return Ok(false);
         }
         self.keep(&format!("snapshots/{snapshotter}"), chain)
             .await?;
-        // It may have gone in between.
+        // The snapshot may have been removed before the lease held it, so look again.
         self.is_committed(snapshotter, chain).await
     }
 
@@ -108,8 +108,9 @@ impl ImageStore {
         Ok(info.is_some_and(|info| info.kind == COMMITTED))
     }
 
-    /// Unpacks a layer, whose blob is there, upon the chain `parent` (empty for the lowest) and
-    /// names the result by its own chain. `diff_id` is what the unpacked tar must hash to.
+    /// Unpacks a layer, whose blob must exist, on top of the chain `parent` (empty for the lowest
+    /// layer), and names the result by the new chain. `diff_id` is the digest that the unpacked tar
+    /// must have.
     pub async fn unpack(
         &self,
         snapshotter: &str,
@@ -124,9 +125,9 @@ impl ImageStore {
             parent: parent.to_owned(),
         };
         let path = "/containerd.services.snapshots.v1.Snapshots/Prepare";
-        // The snapshotter native copies the parent.
+        // The snapshotter `native` copies the parent here, which takes long.
         let prepared = self.ask::<_, Mounts>(path, prepare, UNPACK).await;
-        let prepared = prepared.map_err(|status| self.daemon.failed(path, &status));
+        let prepared = prepared.map_err(|status| self.daemon.call_error(path, &status));
         let Mounts { mounts } = prepared?;
         let unpacked = self.apply(layer, mounts, diff_id).await;
         let done = match unpacked {
@@ -146,7 +147,7 @@ impl ImageStore {
         };
         let path = "/containerd.services.diff.v1.Diff/Apply";
         let answer: Result<Applied, _> = self.ask(path, request, UNPACK).await;
-        let answer = answer.map_err(|status| self.daemon.failed(path, &status))?;
+        let answer = answer.map_err(|status| self.daemon.call_error(path, &status))?;
         let found = answer.applied.unwrap_or_default().digest;
         if found == diff_id {
             return Ok(());
@@ -158,7 +159,7 @@ impl ImageStore {
         .cure("build or save the image again"))
     }
 
-    /// `false` when another load has committed the same chain in the meantime.
+    /// Returns `false` if another load has committed the same chain in the meantime.
     async fn commit(&self, snapshotter: &str, key: &str, chain: &str) -> Result<bool> {
         let request = Commit {
             snapshotter: snapshotter.to_owned(),
@@ -174,11 +175,12 @@ impl ImageStore {
                 self.has_snapshot(snapshotter, chain).await?;
                 Ok(false)
             }
-            Err(status) => Err(self.daemon.failed(path, &status)),
+            Err(status) => Err(self.daemon.call_error(path, &status)),
         }
     }
 
-    /// Removes a snapshot that was not committed. The lease's end would do that too, only later.
+    /// Removes a snapshot that was not committed. The end of the lease would remove it too, but
+    /// only later.
     async fn remove(&self, snapshotter: &str, key: String) {
         let request = Snapshot {
             snapshotter: snapshotter.to_owned(),

@@ -1,4 +1,4 @@
-//! The pods and containers a runtime has, running or ended: what evidence shows of them.
+//! The pods and containers of a runtime, running or ended, as evidence shows them.
 
 use std::collections::HashMap;
 
@@ -95,8 +95,8 @@ struct ContainerName {
 }
 
 impl Cri {
-    /// Every pod with its containers: states, exit codes and reasons. Times are in nanoseconds
-    /// since 1970.
+    /// Every pod with its containers and their states, exit codes and reasons. Times are in
+    /// nanoseconds since 1970.
     pub async fn containers(&self) -> Result<Value> {
         let path = "/runtime.v1.RuntimeService/ListPodSandbox";
         let pods: Sandboxes = self.daemon.call(path, Empty {}).await?;
@@ -106,7 +106,7 @@ impl Cri {
         let mut of_pod: HashMap<String, Vec<Value>> = HashMap::new();
         for Listed { id, sandbox } in list.containers {
             let request = StatusRequest { id: id.clone() };
-            // One that is being removed just now costs only itself.
+            // A container that is being removed at this moment is left out; the others are not.
             let answer: Result<StatusResponse> = self.daemon.call(path, request).await;
             let shown = match answer {
                 Ok(answer) => container(&id, answer.status.unwrap_or_default()),

@@ -1,7 +1,7 @@
-//! The Kubernetes runtime interface (CRI) of a node's runtime: what the kubelet itself asks.
+//! The Kubernetes container runtime interface (CRI) of a node: the interface that the kubelet uses.
 //!
-//! Nobody's CRI configuration is read from text here, so none can lose a key unseen: requests
-//! are built from these messages alone.
+//! Requests are built from these messages alone, and never from the text of a CRI configuration, in
+//! which an unknown key could get lost without notice.
 
 mod list;
 mod pods;
@@ -21,7 +21,7 @@ pub struct Cri {
     daemon: Connection,
 }
 
-/// Who answers on the socket.
+/// The name and version of the runtime that answers on the socket.
 #[derive(Clone, PartialEq, Message)]
 pub struct Version {
     /// As `containerd`.
@@ -35,7 +35,7 @@ pub struct Version {
     pub runtime_api_version: String,
 }
 
-/// Conditions of the runtime and, when asked for, its own details.
+/// The conditions of the runtime and, on request, its own details.
 #[derive(Clone, PartialEq, Message)]
 pub struct Status {
     #[prost(message, optional, tag = "1")]
@@ -54,10 +54,10 @@ pub struct Condition {
     /// Whether it holds.
     #[prost(bool, tag = "2")]
     pub holds: bool,
-    /// One word why not.
+    /// The reason in one word, if the condition does not hold.
     #[prost(string, tag = "3")]
     pub reason: String,
-    /// A sentence why not.
+    /// The reason in a sentence, if the condition does not hold.
     #[prost(string, tag = "4")]
     pub message: String,
 }
@@ -78,12 +78,12 @@ pub struct Image {
     /// Size in bytes.
     #[prost(uint64, tag = "4")]
     pub size: u64,
-    /// Whether the kubelet's image garbage collection leaves it alone.
+    /// Whether the kubelet's image garbage collection leaves the image alone.
     #[prost(bool, tag = "8")]
     pub pinned: bool,
 }
 
-/// Who makes the cgroups of containers.
+/// What creates the cgroups of containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
 #[repr(i32)]
 pub enum CgroupDriver {
@@ -177,8 +177,8 @@ struct LinuxRuntimeConfiguration {
 /// Every method fails when the daemon does not answer or its CRI plugin did not load.
 #[expect(clippy::missing_errors_doc, reason = "said once, above")]
 impl Cri {
-    /// Opens a connection to a node's runtime, which need not answer yet; [`Node::cri`] demands
-    /// that it does.
+    /// Opens a connection to a node's runtime. The runtime need not answer yet, unlike with
+    /// [`Node::cri`].
     ///
     /// # Errors
     /// Its socket is missing, or nothing listens there.
@@ -188,7 +188,7 @@ impl Cri {
         Self::over(runtime, node.name(), stream).await
     }
 
-    /// Speaks over a stream that ends at the runtime's socket; `node` is for messages.
+    /// Connects over a stream that ends at the runtime's socket; `node` is its name in messages.
     pub(super) async fn over<S>(runtime: Runtime, node: &str, stream: S) -> Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -207,7 +207,7 @@ impl Cri {
             .await
     }
 
-    /// Conditions of the runtime; `verbose` adds its own details.
+    /// The conditions of the runtime; `verbose` adds the runtime's own details.
     pub async fn status(&self, verbose: bool) -> Result<Status> {
         self.daemon
             .call(
@@ -228,7 +228,7 @@ impl Cri {
             .map(|linux| linux.cgroup_driver()))
     }
 
-    /// Folders in the node that hold images, one for each snapshotter; the default one first.
+    /// Folders in the node that hold images, one for each snapshotter, the default one first.
     pub async fn image_folders(&self) -> Result<Vec<String>> {
         let answer: ImageFsInfoResponse = self
             .daemon
@@ -250,7 +250,7 @@ impl Cri {
         Ok(answer.images)
     }
 
-    /// The image of that name or id; `None` when the store has none.
+    /// The image with this name or id; `None` when the store has none.
     pub async fn image(&self, name: &str) -> Result<Option<Image>> {
         let image = Some(ImageSpec {
             image: name.to_owned(),
@@ -263,7 +263,8 @@ impl Cri {
         Ok(answer.image)
     }
 
-    /// Removes the image of that name or id, and with it all its names; a gone one is fine.
+    /// Removes the image with this name or id, together with all its names. An image that does not
+    /// exist is no error.
     pub async fn remove_image(&self, name: &str) -> Result<()> {
         let image = Some(ImageSpec {
             image: name.to_owned(),

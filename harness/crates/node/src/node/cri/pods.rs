@@ -1,11 +1,11 @@
-//! Pods and containers, as far as a look at image volumes needs them.
+//! Pods and containers, as far as the check of image volumes needs them.
 
 use prost::{Enumeration, Message};
 
 use super::{Cri, Empty, ImageSpec};
 use kubenest_base::Result;
 
-/// A pod on the node's own network, so that it needs no network of pods.
+/// A pod on the node's own network, so that no pod network has to work.
 #[derive(Clone, PartialEq, Message)]
 pub struct PodConfig {
     #[prost(message, optional, tag = "1")]
@@ -57,7 +57,7 @@ struct RunPodRequest {
     config: Option<PodConfig>,
 }
 
-/// A pod by its id: the answer to running one, the request of all that is done with it.
+/// The id of a pod: the answer when it is run, and the request of every later call about it.
 #[derive(Clone, PartialEq, Message)]
 struct PodId {
     #[prost(string, tag = "1")]
@@ -122,7 +122,7 @@ struct Mount {
     image: Option<ImageSpec>,
 }
 
-/// A container by its id: the answer to creating one, the request of its status.
+/// The id of a container: the answer when it is created, and the request for its status.
 #[derive(Clone, PartialEq, Message)]
 struct ContainerId {
     #[prost(string, tag = "1")]
@@ -142,7 +142,7 @@ struct ContainerStatus {
 }
 
 impl PodConfig {
-    /// A pod of this name; its cgroups are made below `cgroup_parent`.
+    /// A pod of this name, with its cgroups below `cgroup_parent`.
     pub fn on_the_node(name: &str, cgroup_parent: &str) -> Self {
         let network = NamespaceMode::Node.into();
         Self {
@@ -170,7 +170,7 @@ impl Cri {
         Ok(pod.id)
     }
 
-    /// Whether a pod is there and runs.
+    /// Whether a pod exists and runs.
     pub async fn pod_runs(&self, pod: &str) -> bool {
         let path = "/runtime.v1.RuntimeService/PodSandboxStatus";
         let answer: Result<PodStatusResponse> = self.daemon.call(path, PodId::of(pod)).await;
@@ -178,15 +178,15 @@ impl Cri {
         status.is_some_and(|status| status.state() == PodState::Ready)
     }
 
-    /// Removes a pod with its containers, whether it runs or not.
+    /// Removes a pod with its containers, even if it runs.
     pub async fn remove_pod(&self, pod: &str) -> Result<()> {
         let path = "/runtime.v1.RuntimeService/RemovePodSandbox";
         let _: Empty = self.daemon.call(path, PodId::of(pod)).await?;
         Ok(())
     }
 
-    /// Makes a container of `image`, never started, that mounts the same image as a volume.
-    /// Returns the images that its mounts have, as the runtime tells.
+    /// Creates a container of `image` that mounts the same image as a volume, and never starts it.
+    /// Returns the images of its mounts, as the runtime reports them.
     pub async fn create_with_volume(
         &self,
         pod: &str,

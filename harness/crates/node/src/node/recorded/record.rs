@@ -1,4 +1,4 @@
-//! Records what the containerd of a running node is asked and answers; `README.md` tells how.
+//! Records the messages to and from the containerd of a running node; `README.md` says how.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::PoisonError, time::Duration};
 
@@ -52,7 +52,7 @@ fn start() {
     *RECORDED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Default::default());
 }
 
-/// Writes what was recorded to a folder of the release, in place of what was there.
+/// Writes the recording to the folder of the release and replaces the old one.
 fn write(release: &str) {
     let files = RECORDED
         .lock()
@@ -104,7 +104,7 @@ fn image() -> (Part, Part, Part) {
     ((layer, tar), (config_blob, config), (target, manifest))
 }
 
-/// Puts an image into the node, with all that may go wrong on the way.
+/// Puts an image into the node and also provokes the refusals that an intake has to handle.
 async fn load(store: &ImageStore) {
     let lifetime = Duration::from_secs(600);
     let labels = BTreeMap::from([(LABEL.to_owned(), "yes".to_owned())]);
@@ -152,7 +152,7 @@ async fn load(store: &ImageStore) {
     store.end(true).await.expect("must end");
 }
 
-/// Asks what the runtime has, and has it run a pod that mounts an image.
+/// Asks what the runtime has, and runs a pod that mounts an image.
 async fn ask(cri: &Cri) {
     cri.version().await.expect("must answer");
     let status = cri.status(true).await.expect("must answer");
@@ -179,7 +179,7 @@ async fn ask(cri: &Cri) {
     let config = PodConfig::on_the_node("recorded", parent);
     let pod = cri.run_pod(&config).await.expect("must run");
     assert!(cri.pod_runs(&pod).await);
-    // Runtimes before containerd 2.1 refuse it.
+    // Runtimes before containerd 2.1 refuse this call.
     let mounted = cri.create_with_volume(&pod, &config, NAME).await;
     println!("a volume of an image: {mounted:?}");
     cri.remove_pod(&pod).await.expect("must go");
