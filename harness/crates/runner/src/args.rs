@@ -1,4 +1,4 @@
-//! What the command line says of a run, whichever tests it is of.
+//! The command-line options of a run, for whichever tests it runs.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 
-/// How to run the tests, as a command line says it.
+/// The options that say how to run the tests.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
     /// Leave the clusters up and say how to look inside and how to remove them
@@ -23,12 +23,12 @@ pub struct RunArgs {
     pub(crate) jobs: Option<NonZeroUsize>,
 }
 
-/// Of an unchanged kernel's inotify instances, each cluster takes about a quarter.
+/// Each cluster takes about a quarter of the inotify instances that an unchanged kernel gives.
 const MOST_JOBS: usize = 3;
 
 impl RunArgs {
-    /// How many tests run at the same time. A test mostly waits for one thing after another;
-    /// with a `long` one among them there is one more, where the machine has room for it.
+    /// How many tests run at the same time. A `long` test mostly waits, so with one among the tests
+    /// one more may run, where the machine has room for it.
     pub(crate) fn jobs(&self, long: bool) -> usize {
         let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let jobs = self
@@ -44,7 +44,7 @@ impl RunArgs {
 /// Reads "90s", "6m" or "1h".
 ///
 /// # Errors
-/// It is no such time.
+/// The text is no such time.
 pub fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     let seconds = match text.char_indices().next_back() {
         Some((at, unit @ ('s' | 'm' | 'h'))) => {

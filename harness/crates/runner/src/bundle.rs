@@ -1,5 +1,5 @@
-//! The evidence of a test that did not pass: a folder with a page to read, and what its index
-//! says first.
+//! The evidence of a test that did not pass: a folder with a page to read, and the summary from its
+//! index.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,32 +7,32 @@ use std::path::{Path, PathBuf};
 use kubenest_protocol::{Cause, Index};
 use serde::{Deserialize, Serialize};
 
-/// A bundle the library wrote.
+/// An evidence bundle that the library wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bundle {
-    /// The folder; seen from the run's folder if it is in there.
+    /// The folder; relative to the run's folder if it is inside that.
     pub(crate) path: PathBuf,
     /// None when the bundle's index cannot be read.
     #[serde(flatten)]
-    pub(crate) told: Option<Told>,
+    pub(crate) summary: Option<Summary>,
 }
 
-/// What the index of a bundle tells in short.
+/// What the index of a bundle says in short.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Told {
-    /// The root of the causes that were recognised.
+pub(crate) struct Summary {
+    /// The root cause, if one was recognised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cause: Option<Cause>,
-    /// How many files it holds.
+    /// How many files the bundle holds.
     pub(crate) files: usize,
     /// How many collectors failed.
     pub(crate) missing: usize,
 }
 
-/// The bundles there are: those that verdicts tell of, then the others of the test's folder, such
-/// as those of processes that were killed.
-pub(crate) fn folders(told: impl Iterator<Item = PathBuf>, home: &Path) -> Vec<PathBuf> {
-    let mut folders: Vec<PathBuf> = told.filter(|folder| folder.is_dir()).collect();
+/// The folders of a test's bundles: first those that its verdict files name, then the others in the
+/// test's evidence folder, such as those of processes that were killed.
+pub(crate) fn folders(named: impl Iterator<Item = PathBuf>, home: &Path) -> Vec<PathBuf> {
+    let mut folders: Vec<PathBuf> = named.filter(|folder| folder.is_dir()).collect();
     let entries = fs::read_dir(home).into_iter().flatten().flatten();
     let mut others: Vec<PathBuf> = entries
         .map(|entry| entry.path())
@@ -46,7 +46,7 @@ pub(crate) fn folders(told: impl Iterator<Item = PathBuf>, home: &Path) -> Vec<P
 }
 
 impl Bundle {
-    /// The bundle in this folder; `run` is the folder of the run.
+    /// Reads the bundle in this folder; `run` is the folder of the run.
     pub(crate) fn read(path: &Path, run: &Path) -> Self {
         let text = fs::read(path.join("index.json"));
         let index = text
@@ -54,7 +54,7 @@ impl Bundle {
             .and_then(|text| serde_json::from_slice::<Index>(&text).ok());
         Self {
             path: path.strip_prefix(run).unwrap_or(path).to_owned(),
-            told: index.map(|index| Told {
+            summary: index.map(|index| Summary {
                 cause: index.diagnosis.into_iter().next(),
                 files: index.files.len(),
                 missing: index.missing.len(),
@@ -67,9 +67,9 @@ impl Bundle {
         self.path.join("index.html")
     }
 
-    /// What caused the failure, if that is recognised.
+    /// The cause of the failure, if it was recognised.
     pub(crate) fn cause(&self) -> Option<&Cause> {
-        self.told.as_ref()?.cause.as_ref()
+        self.summary.as_ref()?.cause.as_ref()
     }
 
     /// `(9 files, 1 collector failed)`, with a space before it.
@@ -78,12 +78,15 @@ impl Bundle {
             1 => format!("1 {what}"),
             _ => format!("{count} {what}s"),
         };
-        match &self.told {
+        match &self.summary {
             None => " (its index cannot be read)".to_owned(),
-            Some(told) if told.missing == 0 => format!(" ({})", some(told.files, "file")),
-            Some(told) => {
-                let (files, lost) = (some(told.files, "file"), some(told.missing, "collector"));
-                format!(" ({files}, {lost} failed)")
+            Some(summary) if summary.missing == 0 => format!(" ({})", some(summary.files, "file")),
+            Some(summary) => {
+                let (files, missing) = (
+                    some(summary.files, "file"),
+                    some(summary.missing, "collector"),
+                );
+                format!(" ({files}, {missing} failed)")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Has cargo build programs, and tells where they are; cargo shows its own progress.
+//! Builds programs with cargo and returns their paths; cargo shows its own progress.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use crate::process::{self, Running};
 /// A program that cargo has built.
 #[derive(Debug)]
 pub struct Built {
-    /// What cargo says of it.
+    /// What cargo says about the program.
     pub artifact: Artifact,
-    /// The program.
+    /// Path of the program.
     pub path: PathBuf,
 }
 
 /// A test program of a package.
 pub(crate) struct TestProgram {
     pub(crate) package: Package,
-    /// What it was built of, such as "regression" of `tests/regression.rs`.
+    /// The name of its target, such as "regression" of `tests/regression.rs`.
     pub(crate) target: String,
-    /// The file that cargo began with.
+    /// The main source file of the target.
     pub(crate) source: PathBuf,
     pub(crate) path: PathBuf,
 }
 
-/// Runs cargo, in this folder and with these arguments, and returns the programs it built.
+/// Runs cargo in this folder with these arguments, and returns the programs that it built.
 ///
 /// # Errors
-/// They do not build, or this program was interrupted.
+/// The programs do not build, or this program was interrupted.
 pub fn build(folder: &Path, args: &[String]) -> anyhow::Result<Vec<Built>> {
     let mut command = process::cargo();
     command
@@ -62,10 +62,10 @@ pub fn build(folder: &Path, args: &[String]) -> anyhow::Result<Vec<Built>> {
     Ok(built)
 }
 
-/// The program `kubenest` among those built.
+/// The path of the program `kubenest` among the built ones.
 ///
 /// # Errors
-/// It is not there.
+/// The program is not among them.
 pub fn kubenest(built: &[Built]) -> anyhow::Result<PathBuf> {
     let is_it = |built: &&Built| !built.artifact.profile.test && is_kubenest(&built.artifact);
     let program = built.iter().find(is_it);
@@ -77,11 +77,11 @@ fn is_kubenest(artifact: &Artifact) -> bool {
     artifact.target.is_bin() && artifact.target.name == "kubenest"
 }
 
-/// The test programs of these packages, among all that was built.
+/// The test programs of these packages, among all built programs.
 pub(crate) fn test_programs(built: Vec<Built>, packages: &[Package]) -> Vec<TestProgram> {
     let mut programs: Vec<_> = built
         .into_iter()
-        // Cargo builds the programs beside the tests too: the tests start them.
+        // Cargo also builds the ordinary programs of a package, since its tests start them.
         .filter(|built| built.artifact.profile.test)
         .filter_map(|Built { artifact, path }| {
             let dir = artifact.manifest_path.parent()?;
@@ -98,7 +98,7 @@ pub(crate) fn test_programs(built: Vec<Built>, packages: &[Package]) -> Vec<Test
     programs
 }
 
-/// Names the target among all of its package: a library and a program may have one name.
+/// Names the target within its package: a library and a program of it may share a name.
 fn label(artifact: &Artifact) -> String {
     let target = &artifact.target;
     let kind = match () {

@@ -1,4 +1,4 @@
-//! What a person sees of a test that did not pass, and of one that did.
+//! The text that a person sees for a test: one line for each, and a block below a failed one.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use kubenest_protocol::{Verdict, exit};
 
 use crate::test_report::TestReport;
 
-/// The block under a failed test; `dir` is the run's folder as one would type it.
+/// The block below a failed test; `dir` is the run's folder as a user would type it.
 pub(crate) fn block(test: &TestReport, dir: &str) -> String {
     let (word, reason) = match test.verdict {
         Verdict::Setup => ("SETUP", format!("set-up, exit {}", exit::SETUP_FAILED)),
@@ -14,7 +14,7 @@ pub(crate) fn block(test: &TestReport, dir: &str) -> String {
     };
     let mut block = format!("{word} {}     ({reason})\n", test.id());
     let mut line = |key: &str, value: &str| {
-        // Further lines of a value stand below its first.
+        // Indents the further lines of a value below its first line.
         let value = value.trim_end().replace('\n', "\n          ");
         block.push_str(&format!("{key:<10}{value}\n"));
     };
@@ -46,7 +46,7 @@ pub(crate) fn block(test: &TestReport, dir: &str) -> String {
     block
 }
 
-/// One line per test: verdict, suite, side, name, seconds, and where they went.
+/// One line for a test: verdict, suite, side, name, seconds, and the seconds of each phase.
 pub(crate) fn line(test: &TestReport) -> String {
     let TestReport {
         suite,
@@ -65,7 +65,7 @@ pub(crate) fn line(test: &TestReport) -> String {
     line.trim_end().to_owned()
 }
 
-/// A test's name beside its side, which need not be said twice.
+/// A test's name without its side, which stands in a column of its own.
 pub(crate) fn below_side<'a>(name: &'a str, side: &str) -> &'a str {
     let below = name.strip_prefix(side);
     below
@@ -73,7 +73,7 @@ pub(crate) fn below_side<'a>(name: &'a str, side: &str) -> &'a str {
         .unwrap_or(name)
 }
 
-/// The verdict as one word, as it starts a line.
+/// The verdict as the word that starts a line.
 pub(crate) fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Passed => "PASS",

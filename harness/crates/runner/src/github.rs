@@ -1,4 +1,4 @@
-//! What GitHub Actions shows of a run: an annotation for each failure, and a summary.
+//! What GitHub Actions shows about a run: an annotation for each failure, and a summary.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -14,15 +14,17 @@ use crate::out::say;
 use crate::report::Report;
 use crate::test_report::TestReport;
 
-/// GitHub takes 1 MiB of summary per step; a message has its place in the log.
-const SHOWN: usize = 2_000;
+/// How many bytes of a message are shown. GitHub takes 1 MiB of summary for each step, and the log
+/// has the whole message.
+const MESSAGE_LIMIT: usize = 2_000;
 
-/// While it lives, nothing that tests print is a command to GitHub's runner.
+/// While this value lives, GitHub's runner obeys no command in what tests print.
 pub(crate) struct Quiet(Option<String>);
 
-/// Has the runner take all that is printed for text, if this runs there.
+/// Makes GitHub's runner treat all output as plain text, if this process runs there.
 pub(crate) fn quiet() -> Quiet {
-    // A test must not know the word that ends it; the keys of such a hash are random numbers.
+    // The token ends that state, so tests must not be able to guess it; hence the random keys of
+    // the hasher.
     let token = on_github().then(|| format!("{:016x}", RandomState::new().hash_one(process::id())));
     if let Some(token) = &token {
         say(&format!("::stop-commands::{token}"));
@@ -38,8 +40,9 @@ impl Drop for Quiet {
     }
 }
 
-/// Says what did not pass, if this runs there.
-pub(crate) fn tell(report: &Report, dir: &str) -> anyhow::Result<()> {
+/// Prints an annotation for each test that did not pass and writes the summary, if this process
+/// runs on GitHub.
+pub(crate) fn report_failures(report: &Report, dir: &str) -> anyhow::Result<()> {
     if !on_github() {
         return Ok(());
     }
@@ -72,15 +75,15 @@ fn summary_file() -> Option<PathBuf> {
     (!path.is_empty()).then(|| path.into())
 }
 
-/// The failure as a command of the runner, which shows it beside the source.
+/// The failure as a command of GitHub's runner, which shows it beside the source line.
 fn annotation(test: &TestReport, dir: &str) -> String {
     let mut properties = Vec::new();
     if let Some(place) = &test.place {
-        properties.push(format!("file={}", property(&place.file)));
+        properties.push(format!("file={}", escape_property(&place.file)));
         properties.push(format!("line={}", place.line));
     }
     let title = format!("{} {}", failure::word(test.verdict), test.id());
-    properties.push(format!("title={}", property(&title)));
+    properties.push(format!("title={}", escape_property(&title)));
     let mut text = Vec::new();
     let mut line = |key: &str, value: &str| text.push(format!("{key}: {value}"));
     for (key, value) in [("expected", &test.expected), ("observed", &test.observed)] {
@@ -89,7 +92,7 @@ fn annotation(test: &TestReport, dir: &str) -> String {
         }
     }
     if let Some(message) = &test.message {
-        line("message", shortened(message));
+        line("message", shorten(message));
     }
     for cause in test.causes() {
         line("cause", &format!("{}: {}", cause.title, cause.cause));
@@ -103,22 +106,22 @@ fn annotation(test: &TestReport, dir: &str) -> String {
     format!(
         "::error {}::{}",
         properties.join(","),
-        data(&text.join("\n"))
+        escape_data(&text.join("\n"))
     )
 }
 
-/// A text as a command of the runner has it.
-fn data(text: &str) -> String {
+/// Escapes a text for the message of a runner command.
+fn escape_data(text: &str) -> String {
     let percent = text.replace('%', "%25");
     percent.replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// Further, in a property colons and commas mean something.
-fn property(text: &str) -> String {
-    data(text).replace(':', "%3A").replace(',', "%2C")
+/// Escapes a text for a property of a runner command, where colons and commas are special too.
+fn escape_property(text: &str) -> String {
+    escape_data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// A table of all tests, those that did not pass first and in full.
+/// A table of all tests. Tests that did not pass come first, with their messages.
 fn summary(report: &Report) -> String {
     let totals = &report.totals;
     let mut text = format!(
@@ -141,7 +144,7 @@ fn summary(report: &Report) -> String {
             below_side(&test.test, &test.side).to_owned(),
             test.version_list(),
             format!("{:.1}", test.seconds),
-            why(test),
+            explain(test),
         ];
         let cells = cells.map(|text| cell(&text));
         text.push_str(&format!("| {} |\n", cells.join(" | ")));
@@ -149,11 +152,11 @@ fn summary(report: &Report) -> String {
     text + "\n"
 }
 
-fn why(test: &TestReport) -> String {
+fn explain(test: &TestReport) -> String {
     if test.verdict == Verdict::Passed {
         return String::new();
     }
-    let message = test.message.as_deref().map(shortened).map(str::to_owned);
+    let message = test.message.as_deref().map(shorten).map(str::to_owned);
     let causes = test.causes().into_iter();
     let causes = causes.map(|cause| format!("Cause: {}. {}", cause.title, cause.cause));
     message
@@ -163,7 +166,7 @@ fn why(test: &TestReport) -> String {
         .join("\n")
 }
 
-/// A text in a cell of a Markdown table, where no character of it means anything.
+/// Escapes a text for a cell of a Markdown table, so that no character of it is markup.
 fn cell(text: &str) -> String {
     let mut cell = String::new();
     for letter in text.trim().chars() {
@@ -180,10 +183,10 @@ fn cell(text: &str) -> String {
     cell
 }
 
-fn shortened(text: &str) -> &str {
+fn shorten(text: &str) -> &str {
     let end = text
         .char_indices()
-        .nth(SHOWN)
+        .nth(MESSAGE_LIMIT)
         .map_or(text.len(), |(at, _)| at);
     &text[..end]
 }

@@ -1,4 +1,4 @@
-//! The process groups of the programs that run: they are asked to end together.
+//! The process groups of the running programs, through which all of them are asked to end.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// Process groups by their numbers.
+/// The numbers of process groups.
 pub(crate) type Groups = BTreeSet<i32>;
 
 static GROUPS: Mutex<Groups> = Mutex::new(Groups::new());
 
-/// Those that run now.
+/// The groups that run now.
 pub(crate) fn running() -> MutexGuard<'static, Groups> {
     GROUPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -29,8 +29,9 @@ pub(crate) fn kill_all() {
         .for_each(|group| send(*group, Signal::SIGKILL));
 }
 
-/// What asks a program to clean up and end: an interrupt, unless this one was started to ignore
-/// those, as a shell's background job is, for then its children ignore them, too.
+/// The signal that asks a program to clean up and end: an interrupt, or another signal if this
+/// process ignores interrupts. A shell starts background jobs with interrupts ignored, and children
+/// inherit that.
 pub(crate) fn request_to_end() -> Signal {
     if is_ignored(signal_hook::consts::SIGINT) {
         Signal::SIGTERM
@@ -40,11 +41,12 @@ pub(crate) fn request_to_end() -> Signal {
 }
 
 pub(crate) fn send(group: i32, signal: Signal) {
-    // The group may have ended in between: nothing is left to tell.
+    // The group may have ended in between; then nobody is left to receive the signal.
     let _ = killpg(Pid::from_raw(group), signal);
 }
 
-/// Whether this program was started with a signal ignored, as `nohup` does; its children are, too.
+/// Whether this program was started with a signal ignored, as `nohup` does. Its children ignore
+/// that signal as well.
 pub(crate) fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     is_in(&status, signal)

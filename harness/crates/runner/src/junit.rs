@@ -1,4 +1,4 @@
-//! The results as JUnit XML: an assertion is a failure, a broken set-up an error.
+//! The results as JUnit XML: a failed assertion is a failure, a broken set-up is an error.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::package::Side;
 use crate::report::Report;
 use crate::test_report::TestReport;
 
-/// One `testsuite` per suite and side, in the order they ran.
+/// One `testsuite` for each suite and side, in the order in which they ran.
 pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {
     let mut junit = quick_junit::Report::new("kubenest");
     junit.set_timestamp(report.started);
@@ -19,7 +19,7 @@ pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {
     for group in tests.chunk_by(|a, b| (&a.suite, &a.side) == (&b.suite, &b.side)) {
         let mut suite = TestSuite::new(suite_name(&group[0]));
         suite.set_time(seconds(group.iter().map(|test| test.seconds).sum()));
-        // It is no test's time, and a report has no properties of its own.
+        // Preparing belongs to no test's time, and the report as a whole cannot have properties.
         if !report.preparing.is_empty() {
             let all = report.preparing.iter().map(|one| one.seconds);
             let all = format!("{:.3}", all.sum::<f64>());

@@ -1,4 +1,4 @@
-//! Runs tests on real clusters: builds them, gives each a process of its own, weighs how it ended
+//! Runs tests on real clusters: builds them, runs each in a process of its own, judges how it ended
 //! and writes the reports.
 #![expect(
     clippy::print_stdout,

@@ -1,10 +1,10 @@
-//! The end of a test's log.
+//! Reads the end of a test's log.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// The end of a file that another process may be writing; nothing if it cannot be read.
+/// The end of a file that another process may be writing; empty if the file cannot be read.
 pub(crate) fn tail(path: &Path, bytes: u64) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;

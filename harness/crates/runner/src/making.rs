@@ -1,17 +1,17 @@
-//! The time line of preparing: what was made when, as the record of a run has it.
+//! The times at which things were made for tests, as the record of a run holds them.
 
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// So many pieces are told in one line.
-const TOLD: usize = 3;
+/// How many pieces one line names at most.
+const MOST_NAMED: usize = 3;
 
 /// Something that was made for tests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Making {
-    /// Its name, as `kubenest prepare` takes it.
+    /// The name that `kubenest prepare` knows it by.
     pub(crate) name: String,
     pub(crate) started: DateTime<Utc>,
     pub(crate) seconds: f64,
@@ -23,18 +23,18 @@ pub(crate) struct Making {
 /// What was made before the tests of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Preparation {
-    /// The run's folder, of one that was added to another's report.
+    /// The folder of the run, if another machine's run was added to the report.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub(crate) folder: PathBuf,
     pub(crate) started: DateTime<Utc>,
-    /// Wall-clock seconds of all of it.
+    /// Wall-clock seconds of the whole preparation.
     pub(crate) seconds: f64,
     pub(crate) pieces: Vec<Making>,
 }
 
 impl Preparation {
-    /// `prepared  3 of 4 in 536.0s  (kubernetes 1.32.1 471.0s, …)`: the longest first, none of it a
-    /// test's time.
+    /// `prepared  3 of 4 in 536.0s  (kubernetes 1.32.1 471.0s, …)`, with the longest first. None of
+    /// it is a test's time.
     pub(crate) fn closing_line(&self) -> String {
         let mut pieces: Vec<_> = self.pieces.iter().collect();
         pieces.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
@@ -44,11 +44,11 @@ impl Preparation {
             all if all == made => String::new(),
             all => format!(" of {all}"),
         };
-        let told = pieces.iter().take(TOLD);
+        let told = pieces.iter().take(MOST_NAMED);
         let mut told: Vec<_> = told
             .map(|piece| format!("{} {:.1}s", piece.name, piece.seconds))
             .collect();
-        if pieces.len() > TOLD {
+        if pieces.len() > MOST_NAMED {
             told.push("…".to_owned());
         }
         let told = told.join(", ");

@@ -1,4 +1,4 @@
-//! What a package's manifest says that its tests need: the table `[package.metadata.kubenest]`.
+//! The needs that a package's manifest declares for its tests: `[package.metadata.kubenest]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,24 +11,24 @@ use serde_json::Value;
 /// The table's name.
 const TABLE: &str = "kubenest";
 
-/// What the tests of a package need to be there before they run, by the names of
-/// `kubenest prepare --list`.
+/// What must be there before the tests of a package run, by the names of `kubenest prepare --list`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Needs {
-    /// What all of them need.
+    /// The needs of all tests.
     #[serde(default)]
     needs: Option<Vec<String>>,
-    /// What those need besides whose name, such as `file::module::test`, contains a text.
+    /// Further needs of the tests whose name, such as `file::module::test`, contains the key.
     #[serde(default)]
     tests: BTreeMap<String, Vec<String>>,
 }
 
 impl Needs {
-    /// Of a package's metadata; recipe files are named from its folder.
+    /// Reads the needs from a package's metadata; paths of recipe files start at `folder`, the
+    /// package's own.
     ///
     /// # Errors
-    /// The table says something that means nothing.
+    /// The table has a key or a value that is unknown.
     pub fn of(metadata: &Value, folder: &Path) -> anyhow::Result<Self> {
         let table = metadata.get(TABLE).cloned();
         let table = table.unwrap_or_else(|| Value::Object(Default::default()));
@@ -43,7 +43,7 @@ impl Needs {
         Ok(needs)
     }
 
-    /// What one test needs. A test for which nothing is declared needs the default node.
+    /// The needs of one test. A test without any declared need gets the default node.
     pub(crate) fn of_test(&self, target: &str, name: &str) -> Vec<String> {
         let name = format!("{target}::{name}");
         let own = self.tests.iter().filter(|(text, _)| name.contains(*text));

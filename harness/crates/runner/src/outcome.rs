@@ -5,23 +5,23 @@ use kubenest_protocol::{Demand, Verdict, VerdictFile};
 use crate::bundle::Bundle;
 use crate::place::Place;
 
-/// How a test ended, and what the library said about it.
+/// How a test ended, and what the library said about the test.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     /// Why it did not pass.
     pub(crate) message: Option<String>,
     pub(crate) files: Vec<VerdictFile>,
-    /// What it asked for.
+    /// What the test asked for.
     pub(crate) demands: Vec<Demand>,
-    /// What was collected of it.
+    /// The evidence bundles of the test.
     pub(crate) evidence: Vec<Bundle>,
-    /// Where it failed in the sources.
+    /// Where in the sources the test failed.
     pub(crate) place: Option<Place>,
 }
 
 impl Outcome {
-    /// Of a test of which nothing else is known.
+    /// The outcome of a test about which nothing else is known.
     pub(crate) fn new(verdict: Verdict, message: Option<String>) -> Self {
         Self {
             verdict,

@@ -1,4 +1,4 @@
-//! A package whose tests are run: what the runner has to know of it.
+//! A package whose tests are run, as far as the runner has to know it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,31 +8,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::needs::Needs;
 
-/// A package of cargo with tests.
+/// A cargo package with tests.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// As its manifest has it.
+    /// Its name in the manifest.
     pub name: String,
-    /// Where its manifest is; its tests run there.
+    /// The folder of its manifest, in which its tests run.
     pub dir: PathBuf,
-    /// The sides that its tests stand on, of each of which at least one has to run. Most
-    /// packages have none: their tests say nothing of two versions.
+    /// The sides of the package; a run needs at least one test of each. Most packages have no
+    /// sides, since their tests do not compare two versions.
     pub sides: Vec<Side>,
-    /// How long one of its tests may take, without what has to be made for it first.
+    /// How long one of its tests may take, without the time that making its needs takes.
     pub limit: Duration,
-    /// What its tests need to be there.
+    /// What its tests need before they run.
     pub needs: Needs,
 }
 
-/// The version a test runs on: the one with the failure, or the one without.
+/// Which of two versions a test runs on: the one with the failure, or the one without.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Side {
-    /// With the failure.
+    /// The version with the failure.
     Affected,
-    /// Without it.
+    /// The version without the failure.
     Fixed,
 }
 

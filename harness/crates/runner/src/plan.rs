@@ -1,4 +1,4 @@
-//! Which tests run: those of the packages asked for, and the side each one stands on.
+//! The plan of a run: which tests of the requested packages run, and the side of each.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,63 +9,63 @@ use crate::compile::TestProgram;
 use crate::package::{Package, Side};
 use crate::process;
 
-/// What was asked for on the command line.
+/// The tests that the command line asks for.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// The packages that it is about.
+    /// The packages whose tests may run.
     pub packages: Vec<Package>,
-    /// Which of their tests; one of these must want a test.
+    /// The choices among their tests: a test runs if one of them matches it.
     pub chosen: Vec<Chosen>,
-    /// The side that tests must stand on.
+    /// The side that a test must be on.
     pub side: Option<Side>,
 }
 
-/// Tests that are chosen by their names.
+/// A choice of tests by their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
-    /// The package they are of; any, if there is none.
+    /// The package of the tests; `None` for any package.
     pub package: Option<String>,
-    /// What their names must contain; nothing, if there is none.
+    /// A text that the name of a test must contain; `None` for any name.
     pub text: Option<String>,
 }
 
-/// One test: a process of its own.
+/// One test, which runs in a process of its own.
 #[derive(Debug, Clone)]
 pub struct Test {
-    /// The package it is of.
+    /// The package of the test.
     pub package: Package,
     pub(crate) target: String,
-    /// The file that its program begins with.
+    /// The main source file of its program.
     pub(crate) source: PathBuf,
     pub(crate) program: PathBuf,
-    /// Its name, with its modules.
+    /// Its name with its modules.
     pub name: String,
     pub(crate) side: Option<Side>,
 }
 
 impl Test {
-    /// `package::name`, as people name it.
+    /// `package::name`, as people write it.
     pub fn id(&self) -> String {
         format!("{}::{}", self.package.name, self.name)
     }
 
-    /// Its whole name, by which it is known in other runs: two files may have a test of one name.
+    /// The whole name, which is unique across runs: two files may have a test of the same name.
     pub(crate) fn whole_name(&self) -> String {
         format!("{}::{}::{}", self.package.name, self.target, self.name)
     }
 
-    /// What is declared to be there before it runs.
+    /// The needs that the manifest declares for the test.
     pub(crate) fn declared(&self) -> Vec<String> {
         self.package.needs.of_test(&self.target, &self.name)
     }
 
-    /// Whether it waits for most of its time, and so runs beside the others: by the module.
+    /// Whether the test mostly waits, so that one more may run beside it: it is in a module `long`.
     pub(crate) fn is_long(&self) -> bool {
         modules(&self.name).any(|module| module == "long")
     }
 }
 
-/// The tests to run, and what that leaves out.
+/// The tests to run, and how many the selection leaves out.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) tests: Vec<Test>,
@@ -73,7 +73,7 @@ pub(crate) struct Plan {
 }
 
 impl Selection {
-    /// All tests of these packages.
+    /// Selects all tests of these packages.
     pub fn everything(packages: Vec<Package>) -> Self {
         Self {
             packages,
@@ -90,15 +90,16 @@ impl Selection {
         side && self.chosen.iter().any(|chosen| chosen.wants(test))
     }
 
-    /// What was asked for by a text that no test's name has.
-    pub(crate) fn unmatched(&self, tests: &[Test]) -> Vec<Chosen> {
+    /// The choices with a text that no test's name contains.
+    pub(crate) fn unmatched_choices(&self, tests: &[Test]) -> Vec<Chosen> {
         let named = self.chosen.iter().filter(|chosen| chosen.text.is_some());
         let idle = named.filter(|chosen| !tests.iter().any(|test| chosen.wants(test)));
         idle.cloned().collect()
     }
 
-    /// The sides a package owes this run, or none when only some of its tests were asked for.
-    pub(crate) fn owed(&self) -> Vec<(String, Side)> {
+    /// The sides of which this run must have a test; none when only some tests of a package were
+    /// asked for.
+    pub(crate) fn owed_sides(&self) -> Vec<(String, Side)> {
         let whole = |package: &&Package| {
             let mut chosen = self.chosen.iter();
             chosen.any(|chosen| chosen.text.is_none() && chosen.is_of(&package.name))
@@ -130,13 +131,13 @@ impl Chosen {
         self.names(&test.package.name, &test.target, &test.name)
     }
 
-    /// Whether it chooses the test of this package, target and name.
+    /// Whether the choice matches the test of this package, target and name.
     pub(crate) fn names(&self, package: &str, target: &str, name: &str) -> bool {
         let Some(text) = &self.text else {
             return self.is_of(package);
         };
         let below = format!("{target}::{name}");
-        // What was not said of the package may be said in the text.
+        // Without a package of its own, the choice may name the package in its text.
         let whole = || self.package.is_none() && format!("{package}::{name}").contains(text);
         self.is_of(package) && (below.contains(text) || whole())
     }
@@ -149,8 +150,8 @@ impl fmt::Display for Chosen {
     }
 }
 
-/// Asks every program for its tests and keeps the ones selected: package by package,
-/// the affected side first.
+/// Asks every program for its tests and keeps the selected ones: package by package, the affected
+/// side first.
 pub(crate) fn plan(programs: &[TestProgram], selection: &Selection) -> anyhow::Result<Plan> {
     let mut plan = Plan::default();
     for program in programs {
@@ -174,18 +175,18 @@ pub(crate) fn plan(programs: &[TestProgram], selection: &Selection) -> anyhow::R
             }
         }
     }
-    // Stable: within a side the tests stay in the order of files and names.
+    // The sort is stable: within a side the tests stay in the order of files and names.
     plan.tests
         .sort_by_key(|test| (test.package.name.clone(), test.side.is_none(), test.side));
     Ok(plan)
 }
 
-/// The lines `name: test` of libtest's terse list.
+/// The test names in libtest's terse list, whose lines are `name: test`.
 fn test_names(list: &str) -> impl Iterator<Item = &str> {
     list.lines().filter_map(|line| line.strip_suffix(": test"))
 }
 
-/// A test stands on the side its module is named after.
+/// The side of a test, which its outermost module is named after.
 fn side_of(name: &str) -> Option<Side> {
     modules(name).find_map(|module| match module {
         "affected" => Some(Side::Affected),
@@ -194,7 +195,7 @@ fn side_of(name: &str) -> Option<Side> {
     })
 }
 
-/// The modules that a test is in, the outermost first.
+/// The modules that contain a test, the outermost first.
 fn modules(name: &str) -> impl Iterator<Item = &str> {
     let modules = name.rsplit_once("::").map(|(modules, _)| modules);
     modules.into_iter().flat_map(|modules| modules.split("::"))
@@ -273,7 +274,7 @@ pub(crate) mod tests {
         assert!(selection.wants(&test(&image_gc(), "fixed::is_not_lost")));
         assert!(!selection.wants(&test(&image_gc(), "affected::is_lost")));
         assert!(!selection.wants(&test(&image_gc(), "fixed::is_kept")));
-        assert!(selection.owed().is_empty());
+        assert!(selection.owed_sides().is_empty());
     }
 
     #[test]
@@ -297,7 +298,7 @@ pub(crate) mod tests {
         let selection = select(&asked, None);
         let tests = [test(&image_gc(), "affected::is_lost")];
         let unmatched = |tests| -> Vec<String> {
-            let unmatched = selection.unmatched(tests);
+            let unmatched = selection.unmatched_choices(tests);
             unmatched.iter().map(Chosen::to_string).collect()
         };
         assert_eq!(unmatched(&tests), ["image-gc::lots", "lsot"]);
@@ -309,12 +310,15 @@ pub(crate) mod tests {
     fn a_whole_package_owes_its_sides() {
         let both = [Side::Affected, Side::Fixed].map(|side| ("image-gc".to_owned(), side));
         for chosen in [(Some("image-gc"), None), (None, None)] {
-            assert_eq!(select(&[chosen], None).owed(), both);
+            assert_eq!(select(&[chosen], None).owed_sides(), both);
         }
-        assert_eq!(select(&[(None, None)], Some(Side::Fixed)).owed(), both[1..]);
-        assert_eq!(select(&[(Some("selfcheck"), None)], None).owed(), []);
+        assert_eq!(
+            select(&[(None, None)], Some(Side::Fixed)).owed_sides(),
+            both[1..]
+        );
+        assert_eq!(select(&[(Some("selfcheck"), None)], None).owed_sides(), []);
         let open = package("open-one", &[Side::Affected]);
-        let owed = Selection::everything(vec![open]).owed();
+        let owed = Selection::everything(vec![open]).owed_sides();
         assert_eq!(owed, [("open-one".to_owned(), Side::Affected)]);
     }
 }

@@ -1,4 +1,4 @@
-//! Has the program `kubenest` make what tests need, before they take slots.
+//! Runs the program `kubenest` to make what tests need, before the tests take slots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -22,25 +22,26 @@ use crate::program;
 use crate::run_dir::RunDir;
 use crate::signals;
 
-/// How long all of it may take.
+/// How long the whole preparation may take.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
-/// What the program says of its own work.
+/// The log with the program's own messages.
 const LOG: &str = "preparing.log";
 
-/// What is known of the needs of a run's tests.
+/// What the runner knows about the needs of a run's tests.
 #[derive(Default)]
 pub(crate) struct Prepared {
-    /// What was made, if anything was.
+    /// What was made, if anything.
     pub(crate) made: Option<Preparation>,
     plan: Plan,
-    /// The program said what is to be made, or why nothing is.
-    is_told: bool,
+    /// Whether the program said what is to be made, or why nothing can be made.
+    has_answered: bool,
 }
 
-/// Makes what these tests need. Where that cannot be, the tests say why when they need it.
+/// Makes what these tests need. A need that cannot be made fails only the tests that use it, with
+/// the reason.
 ///
 /// # Errors
-/// A need that is declared means nothing, or the program cannot be run.
+/// A declared need is unknown, or the program cannot be run.
 pub(crate) fn prepare(kubenest: &Path, dir: &RunDir, tests: &[Test]) -> anyhow::Result<Prepared> {
     let tests = tests
         .iter()
@@ -75,13 +76,14 @@ pub(crate) fn prepare(kubenest: &Path, dir: &RunDir, tests: &[Test]) -> anyhow::
         events.try_iter().for_each(|event| record.take(event));
         record.tick();
     });
-    // The program has closed its end.
+    // The program has closed its end of the pipe, so that this loop takes the remaining events and
+    // ends.
     events.iter().for_each(|event| record.take(event));
     let prepared = record.end();
     program::redact_log(kubenest, &log)?;
     let status = ended?.status;
     let prepared = prepared?;
-    if !prepared.is_told && !status.success() && signals::received().is_none() {
+    if !prepared.has_answered && !status.success() && signals::received().is_none() {
         let log = log.display();
         say(&format!(
             "warning: nothing is prepared: kubenest prepare ended with {status}, see {log}"
@@ -90,7 +92,7 @@ pub(crate) fn prepare(kubenest: &Path, dir: &RunDir, tests: &[Test]) -> anyhow::
     Ok(prepared)
 }
 
-/// The events of the program, as they come.
+/// The events of the program, in the order in which they come.
 fn read(stdout: ChildStdout) -> Receiver<Event> {
     let (sender, events) = mpsc::channel();
     std::thread::spawn(move || {
@@ -105,7 +107,7 @@ fn read(stdout: ChildStdout) -> Receiver<Event> {
     events
 }
 
-/// Follows what is made.
+/// The progress of a preparation.
 #[derive(Default)]
 struct Record {
     plan: Plan,
@@ -114,7 +116,7 @@ struct Record {
     pieces: BTreeMap<usize, DateTime<Utc>>,
     made: Vec<Making>,
     refused: Option<(String, bool)>,
-    is_told: bool,
+    has_answered: bool,
 }
 
 impl Record {
@@ -122,7 +124,7 @@ impl Record {
         if let Some(view) = &mut self.view {
             view.take(&event);
         }
-        self.is_told = true;
+        self.has_answered = true;
         match event {
             Event::Refused { message, usage } => self.refused = Some((message, usage)),
             Event::Plan(plan) => {
@@ -178,7 +180,7 @@ impl Record {
         Ok(Prepared {
             made,
             plan: self.plan,
-            is_told: self.is_told,
+            has_answered: self.has_answered,
         })
     }
 }
@@ -188,7 +190,8 @@ fn rounded(seconds: f64) -> f64 {
 }
 
 impl Prepared {
-    /// What a test asked for that is not declared for it. Nothing, where nothing is known of it.
+    /// The needs that a test asked for and its manifest does not declare; none if nothing is known
+    /// about the test.
     pub(crate) fn undeclared(&self, test: &Test, demands: &[Demand]) -> Vec<String> {
         let declared = test.declared();
         let known: Option<Vec<_>> = declared
@@ -204,7 +207,7 @@ impl Prepared {
         undeclared.cloned().collect()
     }
 
-    /// What is to be remembered of a test that passed, if it is not what is remembered already.
+    /// The needs to remember for a test that passed, if they differ from the remembered ones.
     pub(crate) fn news(&self, test: &Test, demands: &[Demand]) -> Option<(String, LastRun)> {
         let name = test.whole_name();
         let asked = demands.iter().map(|demand| demand.need.clone());
@@ -217,10 +220,10 @@ impl Prepared {
     }
 }
 
-/// Has the program remember what tests asked for.
+/// Runs the program to remember what tests asked for.
 ///
 /// # Errors
-/// It cannot.
+/// The program fails.
 pub(crate) fn remember(kubenest: &Path, dir: &RunDir, news: Memory) -> anyhow::Result<()> {
     if news.tests.is_empty() {
         return Ok(());

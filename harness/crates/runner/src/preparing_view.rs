@@ -1,5 +1,6 @@
-//! What a person sees while things are made for tests: first all of it and about how long it
-//! takes, then what is done and what is left. On a terminal a live line, else a line now and then.
+//! What a person sees while things are made for tests: first the whole plan and about how long it
+//! takes, then what is done and what is left. A terminal gets a live line, other output a line now
+//! and then.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,10 +11,10 @@ use kubenest_protocol::preparing::{Event, Piece, Plan};
 
 use crate::out::say;
 
-/// Off a terminal, what is left is said this often.
+/// Without a terminal, the remaining work is printed this often.
 const NOW_AND_THEN: Duration = Duration::from_secs(60);
-/// Of so many pieces that are being made at a time the names are told.
-const NAMED: usize = 3;
+/// How many of the pieces in progress the live line names at most.
+const MOST_NAMED: usize = 3;
 
 /// The view of one preparation.
 pub struct PreparingView {
@@ -23,7 +24,7 @@ pub struct PreparingView {
     mentioned: Instant,
 }
 
-/// How far the preparation is; times are seconds since its begin.
+/// The state of a preparation; times are seconds since its start.
 struct Progress {
     plan: Plan,
     running: BTreeMap<usize, f64>,
@@ -32,7 +33,7 @@ struct Progress {
 }
 
 impl PreparingView {
-    /// Says what is to be made.
+    /// Prints what is to be made.
     ///
     /// # Panics
     /// Never: the line's template is a constant.
@@ -40,7 +41,7 @@ impl PreparingView {
         say(&announcement(plan));
         let bar = ProgressBar::new_spinner();
         if is_ci() {
-            // Some lend a terminal, of which nobody sees more than a file.
+            // Some CI systems provide a terminal, but people read its output as a file.
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         let style = ProgressStyle::with_template("{spinner} {wide_msg}");
@@ -55,7 +56,7 @@ impl PreparingView {
         }
     }
 
-    /// Shows what has happened.
+    /// Shows an event.
     pub fn take(&mut self, event: &Event) {
         let now = self.seconds();
         if let Some(line) = self.progress.take(event, now) {
@@ -70,7 +71,7 @@ impl PreparingView {
         self.tick();
     }
 
-    /// Shows what is left; to be called every so often.
+    /// Shows what is left; the caller calls this regularly.
     pub fn tick(&mut self) {
         let now = self.seconds();
         if !self.bar.is_hidden() {
@@ -81,7 +82,7 @@ impl PreparingView {
         }
     }
 
-    /// Takes the live line away, and says how it ended.
+    /// Removes the live line and prints how the preparation ended.
     pub fn end(self) {
         self.bar.finish_and_clear();
         say(&self.progress.closing(self.begun.elapsed().as_secs_f64()));
@@ -102,7 +103,7 @@ impl Progress {
         }
     }
 
-    /// Takes in an event; returns the line that tells the end of a piece.
+    /// Applies an event; returns a line when the event ends a piece.
     fn take(&mut self, event: &Event, now: f64) -> Option<String> {
         match event {
             Event::Refused { .. } | Event::Plan(_) => None,
@@ -116,7 +117,7 @@ impl Progress {
                 Some(format!(
                     "MADE       {}  {}",
                     self.name(*piece),
-                    exact(*seconds)
+                    measured_time(*seconds)
                 ))
             }
             Event::Failed { piece, message, .. } => {
@@ -137,15 +138,15 @@ impl Progress {
         let names = self
             .running
             .iter()
-            .take(NAMED)
+            .take(MOST_NAMED)
             .map(|(piece, since)| format!("{} {}", self.name(*piece), clock(now - since)));
         let names: Vec<_> = names.collect();
-        let more = match self.running.len().saturating_sub(NAMED) {
+        let more = match self.running.len().saturating_sub(MOST_NAMED) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
         let left = match self.left(now) {
-            Some(left) => format!("{} left", about(left)),
+            Some(left) => format!("{} left", approximate_time(left)),
             None => "longer than thought".to_owned(),
         };
         let (made, all) = (self.made.len(), self.plan.pieces.len());
@@ -156,8 +157,8 @@ impl Progress {
         format!("{made} of {all} made, {}, {left}{names}", clock(now))
     }
 
-    /// About how many seconds are left: the share of all work that is not done. None when all that
-    /// runs has taken longer than it should and nothing else is left.
+    /// About how many seconds are left: the share of all work that is not done. `None` when every
+    /// running piece has taken longer than expected and no other piece is left.
     fn left(&self, now: f64) -> Option<f64> {
         let all: f64 = self.plan.pieces.iter().map(|piece| piece.seconds).sum();
         let left = self.plan.pieces.iter().enumerate().map(|(at, piece)| {
@@ -179,11 +180,11 @@ impl Progress {
         } else {
             format!(" of {all}")
         };
-        format!("PREPARED   {made}{of} in {}\n", exact(seconds))
+        format!("PREPARED   {made}{of} in {}\n", measured_time(seconds))
     }
 }
 
-/// All that is to be made, and about how long it takes.
+/// The first message: all that is to be made, and about how long it takes.
 fn announcement(plan: &Plan) -> String {
     let width = |of: fn(&Piece) -> &str| {
         let widths = plan.pieces.iter().map(|piece| of(piece).chars().count());
@@ -196,12 +197,12 @@ fn announcement(plan: &Plan) -> String {
     };
     let mut text = format!(
         "PREPARING  {things} made first, once for all runs: {}",
-        about(plan.seconds)
+        approximate_time(plan.seconds)
     );
     for piece in &plan.pieces {
         let time = match piece.measured {
-            true => format!("{} last time", exact(piece.seconds)),
-            false => about(piece.seconds),
+            true => format!("{} last time", measured_time(piece.seconds)),
+            false => approximate_time(piece.seconds),
         };
         text.push_str(&format!(
             "\n  {:names$}  {:hows$}  {time}",
@@ -211,8 +212,8 @@ fn announcement(plan: &Plan) -> String {
     text
 }
 
-/// A time that is not known well: `about 35 s`, `about 7 min`.
-fn about(seconds: f64) -> String {
+/// A time that is only estimated: `about 35 s`, `about 7 min`.
+fn approximate_time(seconds: f64) -> String {
     match seconds {
         ..5.0 => "a few seconds".to_owned(),
         ..90.0 => format!("about {} s", (seconds / 5.0).round() * 5.0),
@@ -222,7 +223,7 @@ fn about(seconds: f64) -> String {
 }
 
 /// A time that was measured: `41.2 s`, `7 min 02 s`.
-fn exact(seconds: f64) -> String {
+fn measured_time(seconds: f64) -> String {
     match seconds {
         ..100.0 => format!("{seconds:.1} s"),
         _ => format!(
@@ -233,7 +234,7 @@ fn exact(seconds: f64) -> String {
     }
 }
 
-/// A time that goes on: `1:05`.
+/// The running time so far: `1:05`.
 fn clock(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64;
     format!("{}:{:02}", seconds / 60, seconds % 60)
@@ -326,12 +327,15 @@ mod tests {
 
     #[test]
     fn times_are_as_exact_as_they_are_known() {
-        let about = [3.0, 12.0, 89.0, 421.0, 9000.0].map(about);
+        let about = [3.0, 12.0, 89.0, 421.0, 9000.0].map(approximate_time);
         assert_eq!(
             about.join(", "),
             "a few seconds, about 10 s, about 90 s, about 7 min, about 2.5 h"
         );
-        assert_eq!([31.27, 422.9].map(exact).join(", "), "31.3 s, 7 min 02 s");
+        assert_eq!(
+            [31.27, 422.9].map(measured_time).join(", "),
+            "31.3 s, 7 min 02 s"
+        );
         assert_eq!(clock(65.9), "1:05");
     }
 }

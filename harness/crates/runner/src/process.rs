@@ -1,4 +1,4 @@
-//! The one place that starts programs: each in its own process group, known to `groups`.
+//! The one place that starts programs: each in a process group of its own, registered in `groups`.
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -12,24 +12,24 @@ use nix::sys::signal::Signal;
 use crate::groups::{self, Groups};
 use crate::signals;
 
-/// How long an interrupted program may take to clean up.
+/// How long a program may take to clean up after an interrupt.
 const CLEAN_UP: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
 
-/// A running program and everything it started.
+/// A running program, with every process that it started.
 pub(crate) struct Running {
     pub(crate) child: Child,
     group: i32,
 }
 
 /// How a program ended.
-pub(crate) struct Ended {
+pub(crate) struct ProgramEnd {
     pub(crate) status: ExitStatus,
-    /// It was stopped because its time was up.
+    /// Whether the program was stopped because its time was up.
     pub(crate) timed_out: bool,
 }
 
-/// A command for `program`, reading nothing from the terminal.
+/// A command for `program` whose standard input is empty.
 #[expect(
     clippy::disallowed_methods,
     reason = "this is the place programs are started from"
@@ -40,40 +40,40 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The cargo that runs this, or the one on the path.
+/// The cargo that runs this program, or else the one on the path.
 #[expect(
     clippy::disallowed_methods,
     reason = "cargo names itself to what it runs"
 )]
 pub fn cargo() -> Command {
     let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // What cargo says of this program is not for the build of others: build scripts that
-    // look at it (ring's) would run again each time the runner and a plain cargo take turns.
+    // Variables with which cargo describes this program must not reach another build: build scripts
+    // that watch them (ring's) would run again each time the runner and a plain cargo take turns.
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for name in names.filter(|name| tells_of_a_package(name)) {
+    for name in names.filter(|name| describes_package(name)) {
         command.env_remove(name);
     }
     command
 }
 
-fn tells_of_a_package(variable: &str) -> bool {
+fn describes_package(variable: &str) -> bool {
     variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
 }
 
-/// Runs to the end with this program's own output.
+/// Runs a command to its end; the command writes to this program's own output.
 ///
 /// # Errors
-/// It cannot be started, or this program was interrupted.
+/// The command cannot be started, or this program was interrupted.
 pub fn run(command: &mut Command) -> anyhow::Result<ExitStatus> {
     Ok(Running::start(command)?.wait(None, || {})?.status)
 }
 
-/// Like [`run`], returning what was written to the standard output.
+/// Like [`run`], but returns what the command wrote to its standard output.
 ///
 /// # Errors
-/// Further, it did not end well.
+/// As [`run`], or the command fails.
 pub fn output(command: &mut Command) -> anyhow::Result<String> {
-    let what = shown(command);
+    let what = command_line(command);
     let mut running = Running::start(command.stdout(Stdio::piped()))?;
     let mut pipe = running
         .child
@@ -91,9 +91,10 @@ pub fn output(command: &mut Command) -> anyhow::Result<String> {
 }
 
 impl Running {
-    /// Starts the command in a process group of its own; refused once interrupted.
+    /// Starts the command in a process group of its own, unless this program was interrupted.
     pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
-        // The lock is held over the start: a signal finds the group registered or never started.
+        // The lock is held during the start, so that a signal either finds the group registered or
+        // prevents the start.
         let mut groups = groups::running();
         if signals::received().is_some() {
             bail!("interrupted");
@@ -101,7 +102,7 @@ impl Running {
         Self::register(&mut groups, command)
     }
 
-    /// Starts a command that cleans up, also after an interrupt.
+    /// Starts a command that cleans up, which is allowed after an interrupt too.
     pub(crate) fn start_anyway(command: &mut Command) -> anyhow::Result<Self> {
         Self::register(&mut groups::running(), command)
     }
@@ -110,31 +111,31 @@ impl Running {
         let child = command
             .process_group(0)
             .spawn()
-            .with_context(|| format!("start `{}`", shown(command)))?;
+            .with_context(|| format!("start `{}`", command_line(command)))?;
         let group = i32::try_from(child.id()).context("a process id fits an i32")?;
         groups.insert(group);
         Ok(Self { child, group })
     }
 
-    /// Waits for the end, calling `tick` now and then. Past `limit`, and past the
-    /// time to clean up after an interrupt, the whole group is stopped.
+    /// Waits for the end and calls `tick` regularly. The whole group is killed past `limit`, and
+    /// after an interrupt once the time to clean up has passed.
     pub(crate) fn wait(
         self,
         limit: Option<Duration>,
         mut tick: impl FnMut(),
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<ProgramEnd> {
         self.wait_counting(limit, || {
             tick();
             Duration::ZERO
         })
     }
 
-    /// As [`wait`](Self::wait); `tick` says how much of the time does not count so far.
+    /// As [`wait`](Self::wait), but `tick` returns how much of the time so far does not count.
     pub(crate) fn wait_counting(
         self,
         limit: Option<Duration>,
         mut tick: impl FnMut() -> Duration,
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<ProgramEnd> {
         let Self { mut child, group } = self;
         let started = Instant::now();
         let (sender, ended) = mpsc::channel();
@@ -161,15 +162,15 @@ impl Running {
         };
         groups::running().remove(&group);
         if !status.success() {
-            // What a crashed program started must not outlive it.
+            // Processes that a crashed program started must not outlive it.
             groups::send(group, Signal::SIGKILL);
         }
-        Ok(Ended { status, timed_out })
+        Ok(ProgramEnd { status, timed_out })
     }
 }
 
-/// The command as one would type it.
-pub(crate) fn shown(command: &Command) -> String {
+/// The command as a user would type it.
+pub(crate) fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words
         .map(|word| word.to_string_lossy().into_owned())
@@ -177,7 +178,7 @@ pub(crate) fn shown(command: &Command) -> String {
         .join(" ")
 }
 
-/// `<pid>-<start ticks>` of this process, for children that watch whether it lives.
+/// `<pid>-<start ticks>` of this process, by which its children see whether it still lives.
 ///
 /// None where there is no `/proc`.
 pub(crate) fn own_identity() -> Option<String> {
@@ -186,7 +187,8 @@ pub(crate) fn own_identity() -> Option<String> {
     Some(format!("{}-{ticks}", std::process::id()))
 }
 
-/// Field 22; the fields are counted after the name, which may hold spaces and brackets.
+/// Field 22 of `/proc/<pid>/stat`. The fields are counted from the end of the name, which may
+/// contain spaces and brackets.
 fn start_ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(") ")?;
     fields.split(' ').nth(19)?.parse().ok()

@@ -1,4 +1,4 @@
-//! The `kubenest` program, run to clean up after tests and to take secrets out of what they said.
+//! Runs the program `kubenest`, to clean up after tests and to remove secrets from their logs.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Seek, SeekFrom, Write};
@@ -12,23 +12,24 @@ use anyhow::{Context, bail};
 use crate::process;
 use crate::run_dir::RunDir;
 
-/// How long cleaning up may take; an engine that hangs must not hold up the report.
+/// How long cleaning up may take: an engine that hangs must not hold up the report.
 const CLEANING: Duration = Duration::from_secs(10 * 60);
-/// How long a log may take to be redacted.
+/// How long redacting one log may take.
 const REDACTING: Duration = Duration::from_secs(2 * 60);
 
-/// Removes what one run left behind, also after an interrupt; says nothing unless it fails.
+/// Removes what one run left behind, also after an interrupt; prints nothing unless that fails.
 pub(crate) fn clean_run(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
     quietly(kubenest, dir, &["clean", "--run", &dir.run])
 }
 
-/// Makes bundles of what guards saved of tests that were killed; says nothing unless it fails.
+/// Makes bundles of the evidence that guards saved for killed tests; prints nothing unless that
+/// fails.
 pub(crate) fn finish_killed(kubenest: &Path, dir: &RunDir) -> anyhow::Result<()> {
     quietly(kubenest, dir, &["logs", "--killed"])
 }
 
-/// Takes out of a test's log what must not be shown, by the library's own rules. From then on all
-/// that is told of the test may be read from it. A log that cannot be redacted is put aside.
+/// Removes secrets from a test's log, by the library's own rules. After that the log may be quoted
+/// anywhere. A log that cannot be redacted is moved aside, readable by its owner only.
 pub(crate) fn redact_log(kubenest: &Path, log: &Path) -> anyhow::Result<()> {
     let mut command = process::command(kubenest);
     command.arg("redact").arg(log);
@@ -49,7 +50,7 @@ pub(crate) fn redact_log(kubenest: &Path, log: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// A line of a running test's log, without what must not be shown; nothing where that fails.
+/// Removes secrets from a line of a running test's log; the result is empty where that fails.
 pub(crate) fn redact_line(kubenest: &Path, line: &str) -> String {
     let redact = || -> anyhow::Result<String> {
         let mut line_file = tempfile::tempfile()?;
@@ -69,7 +70,7 @@ pub(crate) fn redact_line(kubenest: &Path, line: &str) -> String {
     redact().unwrap_or_default()
 }
 
-/// Runs it with these arguments; what it says goes to a file of the run.
+/// Runs the program with these arguments; its output goes to a file of the run.
 pub(crate) fn quietly(kubenest: &Path, dir: &RunDir, args: &[&str]) -> anyhow::Result<()> {
     let path = dir.path.join("clean.log");
     let log = File::options().create(true).append(true).open(&path);

@@ -1,4 +1,4 @@
-//! What a run shows while it runs: a live line per test on a terminal, plain lines elsewhere.
+//! The display of a run in progress: a live line for each test on a terminal, else plain lines.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,16 +16,16 @@ use crate::program;
 use crate::run_dir::RunDir;
 use crate::test_report::TestReport;
 
-/// Off a terminal, a running test is mentioned this often.
+/// Without a terminal, a running test is mentioned this often.
 const STILL_RUNNING: Duration = Duration::from_secs(60);
-/// How often the last line of a log is looked up.
+/// How often the display reads the last line of a log.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// The display of one run.
+/// The display of a whole run.
 pub(crate) struct Progress {
     bars: MultiProgress,
     overall: ProgressBar,
-    /// The program that takes out of a line what must not be shown.
+    /// The program that removes secrets from a line.
     kubenest: PathBuf,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Line<'a> {
 
 impl Progress {
     pub(crate) fn new(tests: usize, kubenest: PathBuf) -> Self {
-        // Draws to the standard error, and nothing at all where that is no terminal.
+        // Draws to standard error, and draws nothing where that is no terminal.
         let bars = MultiProgress::new();
         let overall = bars.add(ProgressBar::new(tests as u64));
         overall.set_style(style("  {pos}/{len} tests  {elapsed}"));
@@ -74,7 +74,7 @@ impl Progress {
         }
     }
 
-    /// Prints the line of a finished test and, if it did not pass, why.
+    /// Prints the line of a finished test, and the reason if the test did not pass.
     pub(crate) fn end(&self, test: &TestReport, dir: &RunDir) {
         self.overall.inc(1);
         let line = failure::line(test);
@@ -87,11 +87,11 @@ impl Progress {
         };
         self.say(&format!("{}{rest}", color.apply_to(word)));
         if matches!(test.verdict, Verdict::Failed | Verdict::Setup) {
-            self.say(&format!("\n{}", failure::block(test, &dir.shown())));
+            self.say(&format!("\n{}", failure::block(test, &dir.display_path())));
         }
     }
 
-    /// Takes the live lines away.
+    /// Removes the live lines.
     pub(crate) fn finish(&self) {
         self.overall.finish_and_clear();
     }
@@ -102,7 +102,7 @@ impl Progress {
 }
 
 impl Line<'_> {
-    /// Shows the last thing the test wrote, or what it makes while it has no slot.
+    /// Shows the last line that the test wrote, or what the test makes while it has no slot.
     pub(crate) fn tick(&mut self, log: &Path, making: Option<&str>) {
         if self.looked.elapsed() < LOOK {
             return;
@@ -119,7 +119,8 @@ impl Line<'_> {
                 say(&format!("PREPARING  {}  {seconds}s  {making}", self.what));
                 return;
             }
-            // Others read that; a terminal is its user's own, and is drawn too often.
+            // Other people read these lines, so secrets are removed. The terminal belongs to the
+            // user alone, and is redrawn too often for that.
             let last = program::redact_line(&self.progress.kubenest, &last_line(log));
             say(&format!("RUNNING  {}  {seconds}s  {last}", self.what));
         }

@@ -1,4 +1,4 @@
-//! A project of cargo's, of which tests can be run: its packages that use kubenest.
+//! A cargo project whose tests can be run: its packages that use kubenest.
 
 #[cfg(test)]
 mod tests;
@@ -13,28 +13,28 @@ use cargo_metadata::{Metadata, MetadataCommand, PackageId};
 use crate::needs::Needs;
 use crate::package::Package;
 
-/// The crate whose users' tests are run.
+/// Name of the crate: the packages that use it are the ones to test.
 const KUBENEST: &str = "kubenest";
-/// Cargo's options that both its building and its telling of a project heed.
+/// Options that apply both to cargo's build and to its description of the project.
 const FOR_BOTH: [&str; 3] = ["--offline", "--locked", "--frozen"];
 
-/// What a user can do whose package does not use kubenest.
+/// What to do about a package that does not use kubenest.
 const CURE: &str = ": its tests are `cargo test`'s; to write one on a real cluster, \
                     begin with `cargo add --dev kubenest`";
 
-/// A workspace, or a package alone.
+/// A workspace, or a single package.
 pub struct Project {
     metadata: Metadata,
-    /// The manifest's folder that was named, or the current one.
+    /// The folder of the given manifest, or the current folder.
     folder: PathBuf,
 }
 
 impl Project {
-    /// Asks cargo for the project of a manifest, or of this folder. Of cargo's arguments those
-    /// are heeded that mean something here.
+    /// Asks cargo for the project of a manifest, or of the current folder. Only those of
+    /// `cargo_args` that apply to such a question are used.
     ///
     /// # Errors
-    /// There is none, or cargo cannot read it.
+    /// There is no project, or cargo cannot read it.
     pub fn find(manifest: Option<&Path>, cargo_args: &[String]) -> anyhow::Result<Self> {
         let mut command = MetadataCommand::new();
         let folder = match manifest {
@@ -54,21 +54,22 @@ impl Project {
         Ok(Self { metadata, folder })
     }
 
-    /// The folder of the workspace.
+    /// The root folder of the workspace.
     pub fn root(&self) -> PathBuf {
         self.metadata.workspace_root.clone().into_std_path_buf()
     }
 
-    /// Cargo's folder for what it makes.
+    /// Cargo's target folder.
     pub fn target(&self) -> PathBuf {
         self.metadata.target_directory.clone().into_std_path_buf()
     }
 
-    /// The packages named, else the one that the folder is in, else all of the workspace that use
-    /// kubenest.
+    /// The named packages; without names the package that contains the folder, or else all packages
+    /// of the workspace that use kubenest.
     ///
     /// # Errors
-    /// There is no such package, it does not use kubenest, or its manifest declares wrongly.
+    /// There is no such package, it does not use kubenest, or its manifest declares something
+    /// unknown.
     pub fn packages(&self, named: &[String], limit: Duration) -> anyhow::Result<Vec<Package>> {
         let chosen = match named {
             [] => self.around()?,
@@ -95,10 +96,10 @@ impl Project {
         Ok(packages)
     }
 
-    /// All packages of the workspace that use kubenest.
+    /// The names of all packages of the workspace that use kubenest.
     ///
     /// # Errors
-    /// There is none.
+    /// No package does.
     pub fn all(&self) -> anyhow::Result<Vec<String>> {
         let members = self.metadata.workspace_packages();
         let using = members.iter().filter(|package| self.uses(&package.id));
@@ -110,7 +111,8 @@ impl Project {
         Ok(names)
     }
 
-    /// The package that the folder is in; at the root of a workspace, all that use kubenest.
+    /// The package that contains the folder; at the root of a workspace, all packages that use
+    /// kubenest.
     fn around(&self) -> anyhow::Result<Vec<&cargo_metadata::Package>> {
         let root = self.root();
         let root = root.canonicalize().unwrap_or(root);
@@ -151,7 +153,7 @@ impl Project {
         Ok(package)
     }
 
-    /// Whether a package depends on kubenest, through whatever is in between.
+    /// Whether a package depends on kubenest, directly or through other packages.
     fn uses(&self, package: &PackageId) -> bool {
         let Some(graph) = &self.metadata.resolve else {
             return false;

@@ -1,5 +1,6 @@
-//! What a run's folder says: `run.json` of the run as a whole, and an outcome for each test that
-//! has ended. Reports are made of these alone, so that another machine's folder can be added.
+//! The contents of a run's folder: `run.json` for the run as a whole, and an outcome for each test
+//! that has ended. Reports are made from these files alone, so that the folder of another machine
+//! can be added.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,43 +15,44 @@ use crate::package::Side;
 use crate::plan::Chosen;
 use crate::report::Report;
 use crate::run_dir::{OUTCOMES, RunDir};
-use crate::saved::saved;
+use crate::saved::gate_savings;
 use crate::test_report::{TestReport, below};
 use crate::totals::{self, Totals};
 
-/// The file about the run as a whole.
+/// Name of the file about the run as a whole.
 const RUN: &str = "run.json";
-/// What a shell says of a program that was killed: nothing else ends a run without a word.
+/// The exit code that a shell gives for a killed program: only a kill ends a run without a record
+/// of its end.
 const KILLED: u8 = 137;
 
-/// A run as a whole; written when it begins and again when it ends.
+/// The record of a whole run. It is written when the run begins and again when it ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RunRecord {
     pub(crate) run: String,
-    /// When its tests did.
+    /// When the tests of the run began.
     pub(crate) started: DateTime<Utc>,
-    /// The sides of which a test has to run.
+    /// The sides of which at least one test has to run.
     pub(crate) owed: Vec<(String, Side)>,
-    /// What was asked for and is no test's name.
+    /// The choices that match no test's name.
     pub(crate) unmatched: Vec<Chosen>,
     pub(crate) filtered_out: usize,
     /// What was made for the tests before they ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) preparing: Option<Preparation>,
-    /// None while it runs, and of one that was killed.
+    /// How the run ended; `None` while it runs, and after a kill.
     pub(crate) end: Option<End>,
 }
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Wall-clock seconds of all tests, without building them and preparing what they need.
+    /// Wall-clock seconds of all tests, without the build and the preparation.
     pub(crate) seconds: f64,
-    /// The exit code of one that was interrupted.
+    /// The exit code, if the run was interrupted.
     pub(crate) interrupted: Option<u8>,
 }
 
-/// What one folder holds.
+/// The contents of one run's folder.
 struct Read {
     record: RunRecord,
     tests: Vec<TestReport>,
@@ -62,7 +64,7 @@ impl RunRecord {
         Ok(())
     }
 
-    /// When it ended; of one that was killed, when its last test did.
+    /// When the run ended; for a killed run, when its last test ended.
     fn ended(&self, tests: &[TestReport]) -> DateTime<Utc> {
         let after = |start: DateTime<Utc>, seconds: f64| {
             start + chrono::Duration::microseconds((seconds * 1e6) as i64)
@@ -75,13 +77,13 @@ impl RunRecord {
     }
 }
 
-/// Reads an opened run and the folders that are added to it as one report. What the others hold
-/// is told by its whole path, unless it is below the first.
+/// Reads a run and the folders that are added to it as one report. Files of the added folders are
+/// named by their whole paths, unless they are below the first folder.
 pub(crate) fn read(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
     let mut all = vec![read_folder(&dir.path)?];
     for other in others {
         let other = &fs::canonicalize(other).unwrap_or_else(|_| other.clone());
-        // Whoever names all folders by a pattern names the first again.
+        // A shell pattern for all folders includes the first folder again.
         if *other == dir.path {
             continue;
         }
@@ -133,19 +135,19 @@ pub(crate) fn read(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
         exit_code,
         totals,
         nothing_ran,
-        failures: saved(&tests),
+        failures: gate_savings(&tests),
         tests,
     })
 }
 
-/// Writes how a test ended.
+/// Writes the file that says how a test ended.
 pub(crate) fn write_outcome(path: &Path, test: &TestReport) -> anyhow::Result<()> {
     let folder = path.parent().context("an outcome has a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     crate::run_dir::write(path, &json(test)?)
 }
 
-/// The folder of a run that has been.
+/// Opens the folder of an earlier run.
 pub(crate) fn open(folder: &Path) -> anyhow::Result<RunDir> {
     let path = fs::canonicalize(folder).with_context(|| format!("open {}", folder.display()))?;
     let record: RunRecord = from_json(&path.join(RUN))?;
@@ -158,8 +160,8 @@ pub(crate) fn open(folder: &Path) -> anyhow::Result<RunDir> {
 fn read_folder(folder: &Path) -> anyhow::Result<Read> {
     let record = from_json(&folder.join(RUN))?;
     let mut tests = Vec::new();
-    for package in sorted(&folder.join(OUTCOMES))? {
-        for outcome in sorted(&package)? {
+    for package in sorted_entries(&folder.join(OUTCOMES))? {
+        for outcome in sorted_entries(&package)? {
             let is_json = outcome.extension().is_some_and(|ending| ending == "json");
             if is_json {
                 tests.push(from_json(&outcome)?);
@@ -169,8 +171,8 @@ fn read_folder(folder: &Path) -> anyhow::Result<Read> {
     Ok(Read { record, tests })
 }
 
-/// What is in a folder, by name; nothing in one that is not there.
-fn sorted(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// The entries of a folder, sorted by name; none if the folder does not exist.
+fn sorted_entries(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let list = || -> std::io::Result<Vec<PathBuf>> {
         let entries = match fs::read_dir(folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::making::Preparation;
-use crate::saved::Saved;
+use crate::saved::GateSaving;
 use crate::test_report::TestReport;
 use crate::totals::Totals;
 
@@ -13,16 +13,16 @@ use crate::totals::Totals;
 pub(crate) struct Report {
     pub(crate) run: String,
     pub(crate) started: DateTime<Utc>,
-    /// Wall-clock seconds of all tests, without building them and preparing what they need.
+    /// Wall-clock seconds of all tests, without the build and the preparation.
     pub(crate) seconds: f64,
     /// What was made for the tests before they ran.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) preparing: Vec<Preparation>,
     pub(crate) exit_code: u8,
     pub(crate) totals: Totals,
-    /// What was asked for and ran no test, as "suite affected" or "suite::text".
+    /// The requests for which no test ran, as "suite affected" or "suite::text".
     pub(crate) nothing_ran: Vec<String>,
-    pub(crate) failures: Vec<Saved>,
+    pub(crate) failures: Vec<GateSaving>,
     pub(crate) tests: Vec<TestReport>,
 }
 

@@ -1,16 +1,16 @@
-//! What a command line asks the runner for.
+//! The request that a command line makes to the runner.
 
 use std::path::PathBuf;
 
 use crate::plan::{Selection, Test};
 
-/// Which tests to run, and how they are built.
+/// Which tests to run, and how to build them.
 pub struct Request {
-    /// The root of the sources: places in them are told from there.
+    /// The root of the sources, to which source paths are relative.
     pub root: PathBuf,
-    /// Where cargo runs.
+    /// The folder in which cargo runs.
     pub folder: PathBuf,
-    /// Where each run gets a folder of its own.
+    /// The folder in which each run gets a folder of its own.
     pub results: PathBuf,
     /// Cargo's arguments that build the tests.
     pub build: Vec<String>,
@@ -18,26 +18,27 @@ pub struct Request {
     pub kubenest: Kubenest,
     /// The tests.
     pub selection: Selection,
-    /// Whether manifests have to declare all that their tests need: what they do not is a warning.
+    /// Whether manifests have to declare all that their tests need, with a warning for each need
+    /// that is missing.
     pub declares_all: bool,
-    /// The command line that asks.
+    /// The command line that makes the request.
     pub front: Front,
-    /// Print the report as JSON on standard output, and all else on standard error.
+    /// Whether to print the report as JSON on standard output, and all else on standard error.
     pub json: bool,
 }
 
 /// Where the program `kubenest` is.
 pub enum Kubenest {
-    /// Built with the tests.
+    /// Among the programs that are built with the tests.
     Built,
-    /// There.
+    /// At this path.
     At(PathBuf),
 }
 
-/// What people type, for advice.
+/// The commands that advice to the user shows.
 pub struct Front {
-    /// Runs a test again and leaves its clusters up.
+    /// The command that runs a test again and leaves its clusters up.
     pub again: Box<dyn Fn(&Test) -> String + Send + Sync>,
-    /// Removes what tests left behind.
+    /// The command that removes what tests left behind.
     pub clean: &'static str,
 }

@@ -1,4 +1,4 @@
-//! A run: from the tests asked for to reports and an exit code.
+//! A whole run: from the requested tests to the reports and an exit code.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ use crate::run_dir::RunDir;
 use crate::runner::Runner;
 use crate::{compile, github, html, junit, prepare, signals, totals, unprepared};
 
-/// Builds and runs the tests selected, writes the reports and says how it ended.
+/// Builds and runs the selected tests, writes the reports and returns the exit code.
 ///
 /// # Errors
 /// The command line is wrong, a report cannot be written, or the run was interrupted.
@@ -36,8 +36,9 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error),
     };
-    if plan.tests.is_empty() && plan.filtered_out == 0 && request.selection.owed().is_empty() {
-        say(&no_tests(request));
+    if plan.tests.is_empty() && plan.filtered_out == 0 && request.selection.owed_sides().is_empty()
+    {
+        say(&no_tests_message(request));
         return Ok(exit::NOTHING_RAN);
     }
     let dir = RunDir::create(&request.results, Utc::now())?;
@@ -46,15 +47,15 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     }
     let prepared = prepare::prepare(&kubenest, &dir, &plan.tests);
     let mut prepared = prepared.inspect_err(|_| {
-        // Nothing ran.
+        // No test ran, so the folder has nothing to show.
         std::fs::remove_dir_all(&dir.path).ok();
     })?;
     let clock = Instant::now();
     let mut record = RunRecord {
         run: dir.run.clone(),
         started: Utc::now(),
-        owed: request.selection.owed(),
-        unmatched: request.selection.unmatched(&plan.tests),
+        owed: request.selection.owed_sides(),
+        unmatched: request.selection.unmatched_choices(&plan.tests),
         filtered_out: plan.filtered_out,
         preparing: prepared.made.take(),
         end: None,
@@ -76,11 +77,11 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     unprepared::warnings(&report, request.declares_all)
         .iter()
         .for_each(|warning| say(warning));
-    // Whatever is wrong with the folders of former runs, this one's outcome is told.
+    // Trouble with the folders of earlier runs must not hide the outcome of this one.
     if let Err(error) = dir.publish() {
         eprintln!("warning: {error:#}");
     }
-    tell(&report, &dir)?;
+    print_outcome(&report, &dir)?;
     written?;
     if request.json {
         print!("{}", json(&report)?);
@@ -88,7 +89,7 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     Ok(report.exit_code)
 }
 
-fn no_tests(request: &Request) -> String {
+fn no_tests_message(request: &Request) -> String {
     let packages = request.selection.packages.iter();
     let names: Vec<_> = packages.map(|package| package.name.as_str()).collect();
     let code = exit::NOTHING_RAN;
@@ -98,15 +99,15 @@ fn no_tests(request: &Request) -> String {
     )
 }
 
-/// Makes the reports in a run's folder anew, of what is in there and in the folders of others,
-/// and says how they ended.
+/// Makes the reports in a run's folder again, from the contents of that folder and of the other
+/// folders, and returns the exit code.
 ///
 /// # Errors
 /// A folder is not that of a run, or a report cannot be written.
 pub fn report(folder: &Path, others: &[PathBuf]) -> anyhow::Result<u8> {
     let dir = record::open(folder)?;
     let report = write_reports(&dir, others)?;
-    tell(&report, &dir)?;
+    print_outcome(&report, &dir)?;
     Ok(report.exit_code)
 }
 
@@ -124,7 +125,7 @@ fn build(request: &Request) -> anyhow::Result<(PathBuf, Plan)> {
     Ok((kubenest, plan::plan(&programs, selection)?))
 }
 
-/// Writes the reports into the folder of which, with those of others, they are made.
+/// Writes the reports into the folder of the run; the other folders are part of the reports.
 fn write_reports(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
     let report = record::read(dir, others)?;
     dir.write("junit.xml", junit::xml(&report)?.as_bytes())?;
@@ -138,7 +139,7 @@ fn json(report: &Report) -> anyhow::Result<String> {
 }
 
 /// Prints how a run ended; the closing line comes last.
-fn tell(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
+fn print_outcome(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
     let code = exit::NOTHING_RAN;
     for asked in &report.nothing_ran {
         say(&format!(
@@ -150,11 +151,11 @@ fn tell(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
             "NOTHING RAN  no test matches what was asked for, exit {code}"
         ));
     }
-    github::tell(report, &dir.shown())?;
+    github::report_failures(report, &dir.display_path())?;
     for preparing in &report.preparing {
         say(&preparing.closing_line());
     }
-    say(&format!("report  {}/report.html", dir.shown()));
+    say(&format!("report  {}/report.html", dir.display_path()));
     let line = totals::closing_line(&report.totals, report.exit_code, report.seconds);
     say(&format!("\n{line}"));
     Ok(())

@@ -1,4 +1,4 @@
-//! Where one run leaves its results: a folder beside those of other runs, and the link `latest`.
+//! The results of one run: a folder beside those of other runs, and the link `latest`.
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -10,14 +10,14 @@ use chrono::{DateTime, Utc};
 
 use crate::plan::Test;
 
-/// The folder for how tests ended.
+/// Name of the folder that holds the outcomes of tests.
 pub(crate) const OUTCOMES: &str = "outcomes";
-/// How many runs stay.
-const KEPT: usize = 10;
+/// How many runs are kept.
+const KEPT_RUNS: usize = 10;
 
 /// The folder of one run.
 pub(crate) struct RunDir {
-    /// Names the run, also in the labels of what it makes.
+    /// The id of the run, which also stands in the labels of what it makes.
     pub(crate) run: String,
     pub(crate) path: PathBuf,
 }
@@ -25,7 +25,7 @@ pub(crate) struct RunDir {
 impl RunDir {
     /// Makes the folder. `all` holds one folder per run.
     pub(crate) fn create(all: &Path, started: DateTime<Utc>) -> anyhow::Result<Self> {
-        // Two containers may begin in one second, each with this process number.
+        // Two containers may start a run in the same second and with the same process number.
         let random = RandomState::new().hash_one(started) as u32;
         let (time, process) = (started.format("%Y%m%d-%H%M%S"), std::process::id());
         let run = format!("{time}-{process}-{random:08x}");
@@ -34,8 +34,8 @@ impl RunDir {
         Ok(Self { run, path })
     }
 
-    /// The folder as one would type it.
-    pub(crate) fn shown(&self) -> String {
+    /// The folder as a user would type it.
+    pub(crate) fn display_path(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
         self.path
             .strip_prefix(here)
@@ -60,12 +60,12 @@ impl RunDir {
             .join(format!("{}.json", file_name(test)))
     }
 
-    /// What the nodes of the run are made of.
+    /// The lock file, which says what the nodes of the run are made of.
     pub(crate) fn lock(&self) -> PathBuf {
         self.path.join("kubenest.lock")
     }
 
-    /// Takes a former run's lock file, so that this run is the same.
+    /// Copies the lock file of an earlier run, so that this run uses the same nodes.
     pub(crate) fn take_lock(&self, former: &Path) -> anyhow::Result<()> {
         let copied = fs::copy(former, self.lock());
         copied.with_context(|| format!("read the lock file {}", former.display()))?;
@@ -80,7 +80,7 @@ impl RunDir {
             .join(file_name(test))
     }
 
-    /// Where a test, and all that it starts, leaves what is collected of failures.
+    /// The folder in which a test, and all that it starts, leaves the evidence of failures.
     pub(crate) fn evidence(&self, test: &Test) -> PathBuf {
         self.path
             .join("evidence")
@@ -88,7 +88,7 @@ impl RunDir {
             .join(file_name(test))
     }
 
-    /// Writes a result file: all of it or nothing.
+    /// Writes a result file as a whole or not at all.
     pub(crate) fn write(&self, name: &str, text: &[u8]) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         write(&path, text)?;
@@ -103,7 +103,7 @@ impl RunDir {
     }
 }
 
-/// Writes a file: all of it or nothing.
+/// Writes a file as a whole or not at all.
 pub(crate) fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().context("a file has a folder")?;
     let write = || -> std::io::Result<()> {
@@ -115,7 +115,7 @@ pub(crate) fn write(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     write().with_context(|| format!("write {}", path.display()))
 }
 
-/// Swaps the link in one step: a reader finds the old run or the new one.
+/// Replaces the link in one step, so that a reader finds either the old run or the new one.
 fn link_latest(all: &Path, run: &str) -> std::io::Result<()> {
     let link = tempfile::Builder::new()
         .prefix(".latest")
@@ -135,18 +135,18 @@ fn prune(all: &Path) -> std::io::Result<()> {
         }
     }
     runs.sort();
-    let old = runs.len().saturating_sub(KEPT);
+    let old = runs.len().saturating_sub(KEPT_RUNS);
     runs.iter()
         .take(old)
         .try_for_each(|(_, path)| match fs::remove_dir_all(path) {
-            // Another run has just removed it.
+            // Another process has just removed the folder.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             removed => removed,
         })
 }
 
-/// `20260131-235959-4242-0a1b2c3d`, or without the last part, as runs were once named; anything
-/// else in the folder is not ours to remove.
+/// Whether a folder has the name of a run: `20260131-235959-4242-0a1b2c3d`, or the older form
+/// without the last part. Other folders are not ours to remove.
 fn is_run(name: &str) -> bool {
     let parts: Vec<_> = name.split('-').collect();
     let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -160,7 +160,7 @@ fn is_run(name: &str) -> bool {
         && rest.iter().all(|part| hex(part))
 }
 
-/// A test's name as a file name.
+/// A file name made from a test's name.
 fn file_name(test: &Test) -> String {
     format!("{}.{}", test.target, test.name.replace("::", "."))
 }
@@ -191,7 +191,11 @@ mod tests {
             .collect();
         runs.sort();
         let process = std::process::id();
-        assert_eq!(runs.len(), KEPT + 2, "ten runs, latest and notes: {runs:?}");
+        assert_eq!(
+            runs.len(),
+            KEPT_RUNS + 2,
+            "ten runs, latest and notes: {runs:?}"
+        );
         let oldest = format!("20260101-000002-{process}-");
         assert!(runs[0].starts_with(&oldest), "{runs:?}");
         let latest = fs::read_link(all.path().join("latest")).unwrap();

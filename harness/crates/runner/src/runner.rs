@@ -1,4 +1,4 @@
-//! Runs tests: each as a process of its own, with its own log and verdict files.
+//! Runs tests: each in a process of its own, with a log and a folder for verdict files.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ use crate::outcome::Outcome;
 use crate::place;
 use crate::plan::Test;
 use crate::prepare::{self, Prepared};
-use crate::process::{self, Ended, Running};
+use crate::process::{self, ProgramEnd, Running};
 use crate::progress::Progress;
 use crate::record;
 use crate::request::Request;
@@ -32,10 +32,10 @@ use crate::test_report::{TestReport, Times};
 use crate::verdict::{self, Facts};
 use crate::{program, signals};
 
-/// How much of a log's end is searched for the test's last words.
+/// How many bytes from the end of a log are searched for the test's error message.
 const TAIL: u64 = 256 * 1024;
 
-/// What all tests of a run share.
+/// The state that all tests of a run share.
 pub(crate) struct Runner<'a> {
     dir: &'a RunDir,
     args: &'a RunArgs,
@@ -45,12 +45,12 @@ pub(crate) struct Runner<'a> {
     prepared: &'a Prepared,
     /// Whether a test has crashed.
     crashed: AtomicBool,
-    /// What tests asked for that nobody remembers.
+    /// The demands of tests that the cache does not remember yet.
     news: Mutex<Memory>,
 }
 
 impl<'a> Runner<'a> {
-    /// A runner whose tests leave their files in this folder.
+    /// A runner whose tests write their files to this folder.
     pub(crate) fn new(
         dir: &'a RunDir,
         args: &'a RunArgs,
@@ -69,11 +69,12 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Runs the tests in order, some at a time; those that mostly wait begin. Once interrupted,
-    /// no more are started. How each ended is in the run's folder.
+    /// Runs the tests, several at a time and in order, except that those that mostly wait come
+    /// first. An interrupt prevents further starts. The outcome of each test is written to the
+    /// run's folder.
     ///
     /// # Errors
-    /// How a test ended could not be written.
+    /// The outcome of a test cannot be written.
     pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> anyhow::Result<()> {
         let (mut queue, short): (VecDeque<_>, VecDeque<_>) =
             tests.iter().partition(|test| test.is_long());
@@ -98,7 +99,8 @@ impl<'a> Runner<'a> {
             }
         });
         self.remember();
-        // Not before: the sweep goes by the run, in which others have their clusters.
+        // Only after all tests have ended: cleaning goes by the run's id, which the clusters of the
+        // other tests have too.
         if signals::received().is_some() || self.crashed.load(Relaxed) {
             self.clean_up();
         }
@@ -161,7 +163,7 @@ impl<'a> Runner<'a> {
             uncounted
         });
         line.clear();
-        let Ended { status, timed_out } = ended?;
+        let ProgramEnd { status, timed_out } = ended?;
         let crashed = timed_out || status.signal().is_some();
         if crashed {
             self.crashed.store(true, Relaxed);
@@ -170,7 +172,7 @@ impl<'a> Runner<'a> {
             }
         }
         let files = verdict::read(&verdicts)?;
-        // All that is told of the test is read from it, and it is itself looked at by others.
+        // The log is redacted first, since messages quote it and other people read it.
         program::redact_log(&self.kubenest, log)?;
         let log = tail(log, TAIL);
         let (verdict, message) = verdict::judge(&Facts {
@@ -191,14 +193,14 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// What was collected of a test that ended so.
+    /// The evidence bundles of a test with this verdict.
     fn bundles(&self, test: &Test, verdict: Verdict, files: &[VerdictFile]) -> Vec<Bundle> {
         let home = self.dir.evidence(test);
         if !verdict.is_red() && !evidence_always() {
-            // A failure that the test was about.
+            // The evidence is of the very failure that the test is about.
             fs::remove_dir_all(&home).ok();
         }
-        // Those of the verdict that decided come first.
+        // The bundles of the verdict that decided come first.
         let (telling, others): (Vec<_>, Vec<_>) =
             files.iter().partition(|file| file.verdict == verdict);
         let told = telling.into_iter().chain(others);
@@ -209,7 +211,7 @@ impl<'a> Runner<'a> {
             .collect()
     }
 
-    /// Has what tests asked for remembered, for the next run.
+    /// Remembers what tests asked for, for the next run.
     fn remember(&self) {
         let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = prepare::remember(&self.kubenest, self.dir, news.clone()) {
@@ -224,7 +226,7 @@ impl<'a> Runner<'a> {
         let mut command = process::command(&test.program);
         command
             .args(["--exact", &test.name, "--nocapture"])
-            // With one thread libtest mixes the test's name into its output.
+            // With one thread libtest would mix the test's name into the test's output.
             .arg("--test-threads=2")
             .current_dir(&test.package.dir)
             .env("CARGO_MANIFEST_DIR", &test.package.dir)
@@ -245,7 +247,7 @@ impl<'a> Runner<'a> {
         Ok(command)
     }
 
-    /// Removes what tests of this run left behind, unless it is to be kept.
+    /// Removes what the tests of this run left behind, unless it is to be kept.
     fn clean_up(&self) {
         if self.args.keep {
             return;
@@ -257,14 +259,14 @@ impl<'a> Runner<'a> {
     }
 }
 
-/// Whether what tests that pass collect is to stay.
+/// Whether the evidence of passed tests is kept as well.
 #[expect(clippy::disallowed_methods, reason = "the library's own setting")]
 fn evidence_always() -> bool {
     let set = std::env::var("KUBENEST_EVIDENCE_ALWAYS").unwrap_or_default();
     !matches!(set.as_str(), "" | "0" | "false")
 }
 
-/// What the tests' own deadlines are multiplied by where the user has them take longer.
+/// The factor by which the user's settings lengthen the deadlines of tests.
 #[expect(clippy::disallowed_methods, reason = "the library's own setting")]
 fn patience() -> f64 {
     let set = std::env::var("KUBENEST_PATIENCE").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A small workspace of cargo's for the runner's own tests, with a crate in the place of kubenest
-//! and a program in that of `kubenest`.
+//! A small cargo workspace for the runner's own tests, with stand-ins for the crate kubenest and
+//! for the program `kubenest`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-/// Tests that end in each way, and tell it as the library does.
+/// Tests that end in each possible way, and report it as the library does.
 const TESTS: &str = r##"
 fn leave(verdict: &str, message: &str) {
     let folder = std::env::var("KUBENEST_VERDICTS").unwrap();
@@ -36,7 +36,7 @@ fn its_nodes_do_not_boot() {
 fn it_is_left_out() {}
 "##;
 
-/// A test that ends only when it is told to, and says that it has begun.
+/// A test that says that it has begun, and ends only when it is asked to.
 const ENDLESS: &str = r#"
 #[test]
 fn it_waits() {
@@ -47,7 +47,7 @@ fn it_waits() {
 }
 "#;
 
-/// A test that gives its slot up until another has run, as the library does.
+/// A test that gives up its slot until another test has run, as the library does.
 const MAKING: &str = r#"
 use std::path::{Path, PathBuf};
 
@@ -76,8 +76,8 @@ fn the_other_runs_meanwhile() {
 }
 "#;
 
-/// A folder with the workspace `operator`, `endless`, `making`, `plain`, `empty` and
-/// `kubenest`.
+/// A folder with the workspace of the packages `operator`, `endless`, `making`, `plain`, `empty`
+/// and `kubenest`.
 pub(crate) struct Sample {
     folder: TempDir,
 }
@@ -124,8 +124,8 @@ impl Sample {
         self.folder.path()
     }
 
-    /// A program that notes in the file `asked` what it is asked for, and tells of preparing what
-    /// is in the file `events`.
+    /// A stand-in program. It writes its arguments to the file `asked`, and prints the events of
+    /// the file `events` when asked to prepare.
     fn kubenest(&self) -> PathBuf {
         self.folder.path().join("program")
     }

@@ -1,23 +1,23 @@
-//! What the gate saves: for each failure, how soon it is refused and how late it shows.
+//! The time that the gate saves: how soon it refuses each failure, and how late a test meets it.
 
 use kubenest_protocol::Phase;
 use serde::Serialize;
 
 use crate::test_report::TestReport;
 
-/// One suite's failure, in seconds since the boot began.
+/// The times of one suite's failure, in seconds since the start of the boot.
 #[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct Saved {
+pub(crate) struct GateSaving {
     pub(crate) suite: String,
-    /// The gate's verdict, at its slowest.
+    /// When the gate refuses the nodes; the slowest refusal.
     pub(crate) refused: Option<f64>,
-    /// Where the failure shows without the gate, at its soonest.
+    /// When the failure shows without the gate; the soonest time.
     pub(crate) shown: Option<f64>,
 }
 
-/// The failures of which a test measured something, in the order of the tests.
-pub(crate) fn saved(tests: &[TestReport]) -> Vec<Saved> {
-    let mut all: Vec<Saved> = Vec::new();
+/// The failures for which a test measured a time, in the order of the tests.
+pub(crate) fn gate_savings(tests: &[TestReport]) -> Vec<GateSaving> {
+    let mut all: Vec<GateSaving> = Vec::new();
     for test in tests {
         let of = |phase| test.phases.get(&phase).copied();
         let (refused, shown) = (of(Phase::Refused), of(Phase::Shown));
@@ -29,7 +29,7 @@ pub(crate) fn saved(tests: &[TestReport]) -> Vec<Saved> {
                 one.refused = fold(one.refused, refused, f64::max);
                 one.shown = fold(one.shown, shown, f64::min);
             }
-            None => all.push(Saved {
+            None => all.push(GateSaving {
                 suite: test.suite.clone(),
                 refused,
                 shown,
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn the_slowest_refusal_stands_beside_the_soonest_failure() {
         let mut tests = results();
-        assert_eq!(saved(&tests), []);
+        assert_eq!(gate_savings(&tests), []);
         for (test, phase, seconds) in [
             (0, Phase::Refused, 0.1),
             (0, Phase::Shown, 30.0),
@@ -63,11 +63,11 @@ mod tests {
         ] {
             tests[test].phases.insert(phase, seconds);
         }
-        let expected = Saved {
+        let expected = GateSaving {
             suite: "image-gc".to_owned(),
             refused: Some(3.0),
             shown: Some(21.0),
         };
-        assert_eq!(saved(&tests), [expected]);
+        assert_eq!(gate_savings(&tests), [expected]);
     }
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: children are asked to clean up, then told to end.
+//! Handles Ctrl-C and SIGTERM: the first asks the children to clean up, the second kills them.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -10,15 +10,15 @@ use crate::groups;
 
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
-/// From now on signals go to the children instead of ending this process.
+/// From the call on, signals go to the children and do not end this process.
 ///
-/// The first is passed on as an interrupt, which lets a test remove what it made;
-/// the second kills the children.
+/// The first signal is passed on as an interrupt, so that a test can remove what it made. The
+/// second signal kills the children.
 ///
 /// # Errors
-/// The system refuses it.
+/// The system does not accept the handler.
 pub fn install() -> anyhow::Result<()> {
-    // One that was to be ignored when this program was started stays so: `nohup` protects.
+    // A signal that this program was started to ignore, as by `nohup`, stays ignored.
     let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter();
     let heeded = heeded.filter(|signal| !groups::is_ignored(*signal));
     let mut signals = Signals::new(heeded).context("watch for signals")?;
@@ -46,7 +46,7 @@ pub fn received() -> Option<i32> {
     }
 }
 
-/// What a shell expects of a program ended by a signal.
+/// The exit code that a shell expects from a program that a signal ended.
 pub fn exit_code() -> Option<u8> {
     received().and_then(|signal| u8::try_from(128 + signal).ok())
 }

@@ -1,13 +1,13 @@
-//! The slots in which tests run side by side. A test may give its slot up for a while, and comes
-//! before those that have not begun when it wants one again.
+//! The slots in which tests run side by side. A test may give up its slot for a while; when it
+//! wants a slot again, it comes before tests that have not begun.
 
 use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How many tests may be without a slot at a time: each is a process, and may hold an engine.
+/// How many tests may be without a slot at a time: each is a process that may hold an engine.
 const MOST_AWAY: usize = 8;
-/// How often whoever waits for a slot looks whether it is still wanted.
+/// How often a waiting thread checks whether it should stop waiting.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// All slots of a run.
@@ -19,13 +19,13 @@ pub(crate) struct Slots {
 #[derive(Debug)]
 struct State {
     free: BTreeSet<usize>,
-    /// Tests that have given a slot up, those that want one again among them.
+    /// How many tests have given up their slots, including those that want one again.
     away: usize,
     wanting: usize,
 }
 
 impl Slots {
-    /// So many, numbered from 0.
+    /// Makes `count` slots, numbered from 0.
     pub(crate) fn new(count: usize) -> Self {
         Self {
             state: Mutex::new(State {
@@ -37,7 +37,7 @@ impl Slots {
         }
     }
 
-    /// Waits for a slot for a test that has not begun; none, once the run is to stop.
+    /// Waits for a slot for a test that has not begun; `None` once the run is to stop.
     pub(crate) fn take(&self, is_stopped: impl Fn() -> bool) -> Option<usize> {
         let mut state = self.state();
         loop {
@@ -52,14 +52,14 @@ impl Slots {
         }
     }
 
-    /// A test has ended in its slot.
+    /// Frees the slot of a test that has ended.
     pub(crate) fn leave(&self, slot: usize) {
         self.change(|state| {
             state.free.insert(slot);
         });
     }
 
-    /// A test gives its slot up for a while.
+    /// Frees the slot of a test that gives it up for a while.
     pub(crate) fn give_up(&self, slot: usize) {
         self.change(|state| {
             state.free.insert(slot);
@@ -67,12 +67,12 @@ impl Slots {
         });
     }
 
-    /// A test wants a slot again.
+    /// Registers that a test wants a slot again.
     pub(crate) fn want_back(&self) {
         self.change(|state| state.wanting += 1);
     }
 
-    /// A slot for a test that wants one again, if one is free.
+    /// Takes a free slot for a test that wants one again, if there is one.
     pub(crate) fn take_back(&self) -> Option<usize> {
         let mut state = self.state();
         let slot = state.free.pop_first()?;
@@ -82,7 +82,7 @@ impl Slots {
         Some(slot)
     }
 
-    /// A test has ended that had none.
+    /// Registers the end of a test that had no slot.
     pub(crate) fn leave_without(&self, is_wanting: bool) {
         self.change(|state| {
             state.away -= 1;

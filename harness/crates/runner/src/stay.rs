@@ -1,4 +1,4 @@
-//! The slot of one running test, which may give it up while it makes what nobody prepared.
+//! The slot of one running test, which may give up its slot while it makes what nobody prepared.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::making::Making;
 use crate::slots::Slots;
 
-/// The most that making is not counted against a test's limit: one that never ends is stopped.
+/// How much time for making things is left out of a test's limit at most, so that a test which
+/// never stops making them is stopped.
 const MOST_UNCOUNTED: Duration = Duration::from_secs(60 * 60);
 
-/// A time that a test had a slot.
+/// A time during which a test had a slot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Stint {
     pub(crate) slot: usize,
@@ -21,20 +22,20 @@ pub(crate) struct Stint {
     pub(crate) seconds: f64,
 }
 
-/// What became of a test's slot.
+/// The history of a test's slot.
 #[derive(Debug, Default)]
 pub(crate) struct StayLog {
-    /// The times that it had one, in order.
+    /// The times during which the test had a slot, in order.
     pub(crate) stints: Vec<Stint>,
-    /// What it made in between.
+    /// What the test made in between.
     pub(crate) made: Vec<Making>,
 }
 
-/// A running test's slot.
+/// The slot of a running test.
 pub(crate) struct Stay<'a> {
     slots: &'a Slots,
     folder: SlotFolder,
-    /// The round in which the test gives its slot up next, or has.
+    /// The number of the round in which the test has given up its slot, or will next.
     round: u32,
     place: Place,
     since: Instant,
@@ -43,7 +44,7 @@ pub(crate) struct Stay<'a> {
     uncounted: Duration,
 }
 
-/// Where a test is.
+/// Whether a test has a slot, makes something, or waits for a slot.
 #[derive(Debug, Clone)]
 enum Place {
     In(usize),
@@ -53,10 +54,10 @@ enum Place {
 }
 
 impl<'a> Stay<'a> {
-    /// Begins in this slot; the test will speak in a folder beside its verdicts.
+    /// Starts the test in this slot, and opens the slot folder beside the test's verdict files.
     ///
     /// # Errors
-    /// The folder cannot be made; the slot is free again.
+    /// The folder cannot be made; the slot is then free again.
     pub(crate) fn begin(slots: &'a Slots, slot: usize, verdicts: &Path) -> std::io::Result<Self> {
         let stay = Self {
             slots,
@@ -72,8 +73,8 @@ impl<'a> Stay<'a> {
         Ok(stay)
     }
 
-    /// Hears what the test says of its slot. Returns how long it has had none so far, which does
-    /// not count against its limit.
+    /// Reads the test's words about its slot. Returns how long the test has been without a slot so
+    /// far, which does not count against its limit.
     pub(crate) fn look(&mut self) -> Duration {
         match self.place.clone() {
             Place::In(slot) => {
@@ -85,7 +86,8 @@ impl<'a> Stay<'a> {
             Place::Away(what) => {
                 if self.folder.is_asked_back(self.round) {
                     self.slots.want_back();
-                    // It is one time without a slot.
+                    // The test is without a slot while it makes things and while it waits, so this
+                    // is one span.
                     self.place = Place::Wanting(what);
                     return self.look();
                 }
@@ -93,7 +95,7 @@ impl<'a> Stay<'a> {
             Place::Wanting(_) => {
                 if let Some(slot) = self.slots.take_back() {
                     self.move_to(Place::In(slot));
-                    // A test that cannot be told waits in vain, and is stopped in time.
+                    // If this fails, the test waits in vain and is stopped at its limit.
                     self.folder.grant(self.round).ok();
                     self.round += 1;
                 }
@@ -107,7 +109,7 @@ impl<'a> Stay<'a> {
         (self.uncounted + now).min(MOST_UNCOUNTED)
     }
 
-    /// What the test makes, or has made and waits for a slot since.
+    /// What the test makes, or has made before it began to wait for a slot.
     pub(crate) fn making(&self) -> Option<&str> {
         match &self.place {
             Place::Away(what) | Place::Wanting(what) => Some(what),
@@ -115,7 +117,7 @@ impl<'a> Stay<'a> {
         }
     }
 
-    /// The test has ended.
+    /// Frees the slot, since the test has ended, and returns the history.
     pub(crate) fn end(mut self) -> StayLog {
         self.leave();
         std::mem::take(&mut self.past)

@@ -1,4 +1,4 @@
-//! The results of one test, joined of what the runner measured and what the library wrote.
+//! The result of one test: what the runner measured, joined with what the library wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,38 +16,38 @@ use crate::place::Place;
 use crate::plan::{Chosen, Test};
 use crate::stay::{StayLog, Stint};
 
-/// One test, whole.
+/// Everything that a report holds about one test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TestReport {
-    /// The package it is of.
+    /// The package of the test.
     pub(crate) suite: String,
-    /// What its program was built of, such as "regression" of `tests/regression.rs`.
+    /// The target of its program, such as "regression" of `tests/regression.rs`.
     pub(crate) target: String,
     pub(crate) test: String,
     /// "affected", "fixed" or "-".
     pub(crate) side: String,
     pub(crate) verdict: Verdict,
     pub(crate) started: DateTime<Utc>,
-    /// Without what it had to make first.
+    /// Wall-clock seconds, without the time for making what nobody had prepared.
     pub(crate) seconds: f64,
-    /// Which of the slots, in which tests run side by side, it had in the end; from 0.
+    /// The number of its last slot, from 0; the slots are where tests run side by side.
     pub(crate) slot: usize,
-    /// The times that it had a slot, of one that gave it up.
+    /// The times during which the test had a slot, if it gave its slot up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) stints: Vec<Stint>,
-    /// What it made meanwhile, since nobody had prepared it.
+    /// What the test made itself, since nobody had prepared it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unprepared: Vec<Making>,
-    /// What it asked for and its package's manifest does not declare.
+    /// What the test asked for although its package's manifest does not declare it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) undeclared: Vec<String>,
-    /// Seconds of each part: preparing of what it made; image and boot of the slowest cluster; gate, body and cleanup of
-    /// all cases; and from the start of the boot to the gate's refusal (refused) or to the
-    /// failure (shown).
+    /// Seconds of each part: preparing, of all that the test made; image and boot, of the slowest
+    /// cluster; gate, body and cleanup, of all cases; refused and shown, from the start of the boot
+    /// to the gate's refusal or to the failure.
     pub(crate) phases: BTreeMap<Phase, f64>,
-    /// How many clusters were booted for its cases.
+    /// How many clusters were booted for the cases of the test.
     pub(crate) boots: usize,
-    /// What ran, such as kubernetes = 1.32.1.
+    /// The versions that the test ran on, such as kubernetes = 1.32.1.
     pub(crate) versions: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expected: Option<String>,
@@ -56,15 +56,15 @@ pub(crate) struct TestReport {
     /// Why it did not pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
-    /// Where it failed in the sources.
+    /// Where in the sources the test failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) place: Option<Place>,
-    /// What was collected of its failures; that of the one that decided comes first.
+    /// The evidence of its failures; that of the failure that decided comes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) evidence: Vec<Bundle>,
-    /// The log, seen from the run's folder.
+    /// Path of the log, relative to the run's folder.
     pub(crate) log: String,
-    /// The command that runs it again and leaves its clusters up.
+    /// The command that runs the test again and leaves its clusters up.
     pub(crate) again: String,
 }
 
@@ -72,9 +72,9 @@ pub(crate) struct TestReport {
 #[derive(Debug)]
 pub(crate) struct Times {
     pub(crate) started: DateTime<Utc>,
-    /// With what it had to make first.
+    /// Wall-clock seconds, with the time for making what nobody had prepared.
     pub(crate) seconds: f64,
-    /// What became of its slot.
+    /// The history of its slot.
     pub(crate) stays: StayLog,
 }
 
@@ -100,7 +100,7 @@ impl TestReport {
             phases.insert(Phase::Preparing, preparing);
         }
         let boots = boots(&files);
-        // A test with several cases is told by the one that decided it.
+        // For a test with several cases, the case that decided the verdict speaks.
         let telling = files.iter().find(|file| file.verdict == verdict);
         let telling = telling.or(files.last());
         let told = |said: fn(&VerdictFile) -> &Option<String>| {
@@ -137,7 +137,8 @@ impl TestReport {
         }
     }
 
-    /// Where it stands among others: by suite, the affected side first, as tests are planned.
+    /// The key by which tests are sorted: by suite and with the affected side first, as in the
+    /// plan.
     pub(crate) fn order(&self) -> impl Ord + '_ {
         let has_no_side = self.side == side_name(None);
         (
@@ -154,7 +155,8 @@ impl TestReport {
         chosen.names(&self.suite, &self.target, &self.test)
     }
 
-    /// Tells its files as they are seen from the folder `home`, of a test in another run's.
+    /// Rewrites the paths of a test from another run's `folder`, so that they are relative to
+    /// `home`.
     pub(crate) fn move_below(&mut self, folder: &Path, home: &Path) {
         let seen = |path: &Path| below(&folder.join(path), home);
         self.log = seen(Path::new(&self.log)).display().to_string();
@@ -163,7 +165,7 @@ impl TestReport {
         }
     }
 
-    /// The first cause of each of its bundles; what several say is said once.
+    /// The first cause of each bundle, each cause once.
     pub(crate) fn causes(&self) -> Vec<&Cause> {
         let mut causes: Vec<_> = self.evidence.iter().filter_map(Bundle::cause).collect();
         causes.dedup();
@@ -177,12 +179,13 @@ impl TestReport {
         all.collect::<Vec<_>>().join(", ")
     }
 
-    /// `suite::name`, as `e2e` takes it.
+    /// `suite::name`, as the command line takes it.
     pub(crate) fn id(&self) -> String {
         format!("{}::{}", self.suite, self.test)
     }
 
-    /// `image 0.1  boot 20.3 …`, in the order things happen; of several clusters `boot 20.3 x2`.
+    /// `image 0.1  boot 20.3 …`, in the order in which the phases happen; `boot 20.3 x2` for two
+    /// clusters.
     pub(crate) fn phase_list(&self) -> String {
         let all = self.phases.iter().map(|(phase, seconds)| {
             let times = match (phase, self.boots) {
@@ -195,7 +198,7 @@ impl TestReport {
     }
 }
 
-/// A path as it is seen from the folder `home`; whole, if it is elsewhere.
+/// A path relative to the folder `home`; the whole path if it is not inside.
 pub(crate) fn below(path: &Path, home: &Path) -> PathBuf {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     path.strip_prefix(home).map(Path::to_owned).unwrap_or(path)
@@ -205,8 +208,9 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// What a test's cases, one after the other, took. Clusters boot side by side, and each case
-/// repeats the boot of its cluster: of those the longest counts.
+/// The phases of a test, added up over its cases, which run one after the other. The boot phases
+/// are an exception: clusters boot side by side, and each case repeats the times of its cluster, so
+/// the longest counts.
 fn phases(files: &[VerdictFile]) -> BTreeMap<Phase, f64> {
     let mut phases = BTreeMap::new();
     for (phase, seconds) in files.iter().flat_map(|file| &file.phases) {
@@ -219,7 +223,7 @@ fn phases(files: &[VerdictFile]) -> BTreeMap<Phase, f64> {
     phases
 }
 
-/// How many boots there were; two of one name are told apart by their numbers.
+/// How many boots there were. Each boot has an id, which tells apart two boots of one cluster name.
 fn boots(files: &[VerdictFile]) -> usize {
     let booted = files
         .iter()
@@ -228,7 +232,7 @@ fn boots(files: &[VerdictFile]) -> usize {
     boots.len()
 }
 
-/// A text whose control characters cannot reach a terminal or an XML file.
+/// Replaces the control characters of a text, so that they cannot reach a terminal or an XML file.
 pub(crate) fn printable(text: String) -> String {
     let plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
     if text.chars().all(plain) {
@@ -244,7 +248,7 @@ pub(crate) fn printable(text: String) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::bundle::Told;
+    use crate::bundle::Summary;
     use crate::plan::tests::{image_gc, test};
 
     pub(crate) fn at(second: i64) -> DateTime<Utc> {
@@ -306,7 +310,7 @@ pub(crate) mod tests {
         });
         results[1].evidence = vec![Bundle {
             path: "evidence/is_kept-20260101T000100Z-7".into(),
-            told: Some(Told {
+            summary: Some(Summary {
                 cause: Some(Cause {
                     title: "image collected".to_owned(),
                     cause: "the kubelet removed the image 'a:1' <to free bytes>".to_owned(),

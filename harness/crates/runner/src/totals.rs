@@ -1,4 +1,4 @@
-//! What a run comes to: how many tests ended how, the exit code and the closing line.
+//! The totals of a run: the number of tests by verdict, the exit code and the closing line.
 
 use kubenest_protocol::{Verdict, exit};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::package::Side;
 use crate::test_report::TestReport;
 
-/// How many tests ended how.
+/// The number of tests by verdict.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Totals {
     pub(crate) passed: usize,
@@ -37,7 +37,7 @@ impl Totals {
     }
 }
 
-/// The sides owed of which no test ran.
+/// The sides that the run must have and of which no test ran.
 pub(crate) fn missing_sides(owed: &[(String, Side)], tests: &[TestReport]) -> Vec<String> {
     let ran = |suite: &str, side: Side| {
         let of_side = |test: &&TestReport| test.suite == suite && test.side == side.to_string();
@@ -52,7 +52,7 @@ pub(crate) fn missing_sides(owed: &[(String, Side)], tests: &[TestReport]) -> Ve
         .collect()
 }
 
-/// The worst news decides. A broken set-up comes first: it may hide anything.
+/// The exit code of the worst outcome. A broken set-up ranks first, because it may hide anything.
 pub(crate) fn exit_code(totals: &Totals, missing: &[String]) -> u8 {
     if totals.setup > 0 {
         exit::SETUP_FAILED
@@ -65,7 +65,7 @@ pub(crate) fn exit_code(totals: &Totals, missing: &[String]) -> u8 {
     }
 }
 
-/// The closing line in libtest's form, which CI systems read.
+/// The closing line in the form of libtest's, which CI systems read.
 pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> String {
     format!(
         "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
@@ -77,7 +77,7 @@ pub(crate) fn closing_line(totals: &Totals, exit_code: u8, seconds: f64) -> Stri
         },
         totals.passed,
         totals.failed + totals.setup + totals.interrupted,
-        // libtest has no word for skipped.
+        // libtest's line has no place for skipped tests.
         totals.ignored + totals.skipped,
         totals.filtered_out,
     )

@@ -1,10 +1,10 @@
-//! Tests that met what nobody had prepared, and what their packages' manifests lack.
+//! Warnings about tests that had to make something, and about what their manifests do not declare.
 
 use crate::report::Report;
 use crate::test_report::TestReport;
 
-/// What a person is to see of it. What a test asks for beside what is declared is remembered and
-/// costs nothing the next time: it is told only where everything has to be declared.
+/// The warnings of a run. A need that is asked for but not declared is remembered and costs nothing
+/// in the next run, so it is a warning only where manifests have to declare everything.
 pub(crate) fn warnings(report: &Report, declares_all: bool) -> Vec<String> {
     let warnings = report.tests.iter().filter_map(|test| {
         let told = sentence(test)?;
@@ -14,7 +14,7 @@ pub(crate) fn warnings(report: &Report, declares_all: bool) -> Vec<String> {
     warnings.collect()
 }
 
-/// What a test met unprepared, or asked for undeclared, and what to do about that.
+/// What a test had to make or asked for without a declaration, and what to do about it.
 pub(crate) fn sentence(test: &TestReport) -> Option<String> {
     let made = test.unprepared.iter();
     let made: Vec<_> = made

@@ -1,8 +1,8 @@
-//! What a finished test process means: passed, failed, or nothing known because
-//! the set-up broke.
+//! The meaning of a finished test process: passed, failed, or nothing known because the set-up
+//! broke.
 //!
-//! A process can only say "0 or not". The library writes what it saw into verdict
-//! files; this weighs both, and an assertion never looks like a broken set-up.
+//! An exit code can only say success or not. The library writes what it saw into verdict files.
+//! This module weighs both, and never takes a failed assertion for a broken set-up.
 
 use std::path::Path;
 use std::process::ExitStatus;
@@ -10,21 +10,21 @@ use std::process::ExitStatus;
 use anyhow::Context;
 use kubenest_protocol::{Verdict, VerdictFile};
 
-/// What is known about a process that ended.
+/// The facts about a process that has ended.
 pub(crate) struct Facts<'a> {
     pub(crate) status: ExitStatus,
-    /// It was stopped because its time was up.
+    /// Whether it was stopped because its time was up.
     pub(crate) timed_out: bool,
-    /// The run was interrupted while it ran.
+    /// Whether the run was interrupted during the test.
     pub(crate) interrupted: bool,
-    /// The end of what it printed.
+    /// The end of its log.
     pub(crate) log: &'a str,
     pub(crate) files: &'a [VerdictFile],
-    /// The suite reproduces a failure, so that a broken set-up can never be a success.
+    /// Whether the suite reproduces a failure; a broken set-up can then never be a success.
     pub(crate) has_sides: bool,
 }
 
-/// Weighs process and verdict files; the text says why, when it is not a success.
+/// Judges the process and its verdict files; the text gives the reason unless the test passed.
 pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<String>) {
     let said = |verdict| facts.files.iter().find(|file| file.verdict == verdict);
     let message = |file: &VerdictFile| file.message.clone();
@@ -47,9 +47,10 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<String>) {
         if let (None, Some(skipped)) = (broken, said(Verdict::Skipped)) {
             return (Verdict::Skipped, message(skipped));
         }
-        // A verdict file says that the test ran; only without one is libtest's own word asked for.
-        let ran = !facts.files.is_empty() || ran_one(facts.log);
-        return match (broken, ran, ignored_one(facts.log)) {
+        // A verdict file proves that the test ran. Only without one does libtest's own output
+        // decide.
+        let ran = !facts.files.is_empty() || ran_one_test(facts.log);
+        return match (broken, ran, ignored_one_test(facts.log)) {
             (Some(broken), ..) => (Verdict::Setup, message(broken)),
             (None, true, _) => (Verdict::Passed, None),
             (None, false, true) => (Verdict::Ignored, None),
@@ -80,10 +81,10 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<String>) {
     )
 }
 
-/// The exit code of a libtest program with a failed test.
+/// The exit code of a libtest program in which a test failed.
 const LIBTEST_FAILED: i32 = 101;
 
-/// Reads the verdict files of one test; a folder that is not there holds none.
+/// Reads the verdict files of one test; there are none if the folder does not exist.
 pub(crate) fn read(dir: &Path) -> anyhow::Result<Vec<VerdictFile>> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Ok(vec![]);
@@ -108,34 +109,34 @@ pub(crate) fn read(dir: &Path) -> anyhow::Result<Vec<VerdictFile>> {
     paths.iter().map(read).collect()
 }
 
-/// libtest's own word that exactly one test ran.
-fn ran_one(log: &str) -> bool {
+/// Whether libtest's own output says that exactly one test ran.
+fn ran_one_test(log: &str) -> bool {
     log.lines()
         .any(|line| line.starts_with("test result: ok. 1 passed; 0 failed; 0 ignored;"))
 }
 
-fn ignored_one(log: &str) -> bool {
+fn ignored_one_test(log: &str) -> bool {
     log.lines()
         .any(|line| line.starts_with("test result: ok. 0 passed; 0 failed; 1 ignored;"))
 }
 
-/// What the library said, below what the test failed by if that is something else: a failure
-/// that the test was about.
+/// The message of a failed test: its panic or error, and below it what the library said, if that is
+/// something else, such as a failure that the test is about.
 fn failure(said: Option<&str>, log: &str) -> Option<String> {
     let Some(said) = said.map(str::trim).filter(|said| !said.is_empty()) else {
         return last_words(log);
     };
     Some(match panic_message(log) {
-        Some(panic) if !tells(&panic, said) && !said.contains(&panic) => {
+        Some(panic) if !quotes_message(&panic, said) && !said.contains(&panic) => {
             format!("{panic}\nbefore that: {said}")
         }
         _ => said.to_owned(),
     })
 }
 
-/// Whether a panic is about what the library said: as a debug format has it, with each cause on
-/// a line of its own, and with the secrets that the library took out.
-fn tells(panic: &str, said: &str) -> bool {
+/// Whether a panic quotes what the library said. A debug format puts each cause on a line of its
+/// own, and the panic still has the secrets that the library removed.
+fn quotes_message(panic: &str, said: &str) -> bool {
     let first = said.lines().next().unwrap_or_default();
     let mut parts = first
         .split(": ")
@@ -143,7 +144,7 @@ fn tells(panic: &str, said: &str) -> bool {
     parts.all(|part| panic.contains(part.rsplit(']').next().unwrap_or_default()))
 }
 
-/// What a test said when it failed: its panic, or the error it returned.
+/// The error message of a test: its panic, or the error that it returned.
 fn last_words(log: &str) -> Option<String> {
     panic_message(log)
         .or_else(|| returned_error(log))
@@ -167,7 +168,7 @@ fn returned_error(log: &str) -> Option<String> {
     paragraph(log[start..].lines())
 }
 
-/// Up to what libtest and the standard library add after a message.
+/// The lines up to those that libtest and the standard library add after a message.
 fn paragraph<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     let ends = |line: &str| {
         line.starts_with("note: ")
@@ -203,7 +204,7 @@ mod tests {
         }
     }
 
-    fn ended(wait_status: i32, log: &str, files: &[VerdictFile]) -> (Verdict, String) {
+    fn judge_end(wait_status: i32, log: &str, files: &[VerdictFile]) -> (Verdict, String) {
         let (verdict, message) = judge(&Facts {
             status: ExitStatus::from_raw(wait_status),
             timed_out: false,
@@ -220,9 +221,9 @@ mod tests {
 
     #[test]
     fn a_clean_end_passes() {
-        assert_eq!(ended(0, PASSED, &[]).0, Verdict::Passed);
+        assert_eq!(judge_end(0, PASSED, &[]).0, Verdict::Passed);
         assert_eq!(
-            ended(0, PASSED, &[file(Verdict::Passed, "")]).0,
+            judge_end(0, PASSED, &[file(Verdict::Passed, "")]).0,
             Verdict::Passed
         );
     }
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn an_asserted_failure_of_a_case_is_red_as_wanted() {
         assert_eq!(
-            ended(0, PASSED, &[file(Verdict::Failed, "absent")]).0,
+            judge_end(0, PASSED, &[file(Verdict::Failed, "absent")]).0,
             Verdict::Passed
         );
     }
@@ -239,9 +240,9 @@ mod tests {
     fn a_broken_set_up_never_passes_on_a_side() {
         let broken = [file(Verdict::Setup, "kubelet keeps exiting")];
         let setup = (Verdict::Setup, "kubelet keeps exiting".to_owned());
-        assert_eq!(ended(0, PASSED, &broken), setup);
-        assert_eq!(ended(EXIT_101, RETURNED, &broken), setup);
-        assert_eq!(ended(EXIT_101, PANICKED, &broken).0, Verdict::Setup);
+        assert_eq!(judge_end(0, PASSED, &broken), setup);
+        assert_eq!(judge_end(EXIT_101, RETURNED, &broken), setup);
+        assert_eq!(judge_end(EXIT_101, PANICKED, &broken).0, Verdict::Setup);
     }
 
     #[test]
@@ -251,38 +252,38 @@ mod tests {
             "",
             "test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured\n",
         ] {
-            assert_eq!(ended(0, log, &said).0, Verdict::Passed, "{log}");
+            assert_eq!(judge_end(0, log, &said).0, Verdict::Passed, "{log}");
         }
     }
 
     #[test]
     fn a_process_that_skips_its_test_does_not_pass() {
-        assert_eq!(ended(0, "running 1 test\n", &[]).0, Verdict::Setup);
+        assert_eq!(judge_end(0, "running 1 test\n", &[]).0, Verdict::Setup);
         let ignored = "test result: ok. 0 passed; 0 failed; 1 ignored; 0 measured\n";
-        assert_eq!(ended(0, ignored, &[]).0, Verdict::Ignored);
+        assert_eq!(judge_end(0, ignored, &[]).0, Verdict::Ignored);
     }
 
     #[test]
     fn a_test_that_says_so_is_skipped_and_never_when_it_fails() {
         let skipped = [file(Verdict::Skipped, "no CRI-O given")];
         let told = (Verdict::Skipped, "no CRI-O given".to_owned());
-        assert_eq!(ended(0, PASSED, &skipped), told);
-        assert_eq!(ended(EXIT_101, PANICKED, &skipped).0, Verdict::Failed);
+        assert_eq!(judge_end(0, PASSED, &skipped), told);
+        assert_eq!(judge_end(EXIT_101, PANICKED, &skipped).0, Verdict::Failed);
     }
 
     #[test]
     fn an_assertion_fails_with_its_own_words() {
         let words = "assertion failed: absent\n  left: 1\n right: 2".to_owned();
-        assert_eq!(ended(EXIT_101, PANICKED, &[]), (Verdict::Failed, words));
+        assert_eq!(judge_end(EXIT_101, PANICKED, &[]), (Verdict::Failed, words));
         let said = [file(Verdict::Failed, "assertion failed: absent")];
         let failed = (Verdict::Failed, "assertion failed: absent".to_owned());
-        assert_eq!(ended(EXIT_101, PANICKED, &said), failed);
+        assert_eq!(judge_end(EXIT_101, PANICKED, &said), failed);
         let unwrapped = "thread 'a' (1) panicked at x.rs:9:5:\n\
             no token abc in: log in\n\nCaused by:\n    refused\n";
         let said = "no token [redacted token] in: log in: refused";
         let failed = (Verdict::Failed, said.to_owned());
         let files = [file(Verdict::Failed, said)];
-        assert_eq!(ended(EXIT_101, unwrapped, &files), failed);
+        assert_eq!(judge_end(EXIT_101, unwrapped, &files), failed);
     }
 
     #[test]
@@ -292,13 +293,13 @@ mod tests {
             let words = "assertion failed: absent\n  left: 1\n right: 2\n\
                 before that: image is absent";
             let failed = (verdict, words.to_owned());
-            assert_eq!(ended(EXIT_101, PANICKED, &said), failed);
+            assert_eq!(judge_end(EXIT_101, PANICKED, &said), failed);
         }
     }
 
     #[test]
     fn an_error_without_an_assertion_is_a_broken_set_up() {
-        let (verdict, message) = ended(EXIT_101, RETURNED, &[]);
+        let (verdict, message) = judge_end(EXIT_101, RETURNED, &[]);
         assert_eq!(verdict, Verdict::Setup);
         insta::assert_snapshot!(message, @"
         no verdict; the process ended with exit status: 101: boot the cluster
@@ -310,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_killed_process_is_a_broken_set_up() {
-        let (verdict, message) = ended(KILLED, "booting node\n\n", &[]);
+        let (verdict, message) = judge_end(KILLED, "booting node\n\n", &[]);
         assert_eq!(verdict, Verdict::Setup);
         assert_eq!(
             message,

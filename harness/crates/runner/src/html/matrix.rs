@@ -1,7 +1,7 @@
-//! The matrix that a report opens with: each behaviour by the versions it was seen on.
+//! The matrix at the top of a report: each behaviour, by the versions on which it was tested.
 //!
-//! A test of an affected side passes when the failure shows that it documents. That is told as
-//! what it says of the version, "red, as documented", and not as a test that passed.
+//! A test of an affected side passes when the failure that it documents shows. The matrix calls
+//! that "red, as documented" and not passed, since it speaks about the version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -13,21 +13,21 @@ use crate::failure::{below_side, word};
 use crate::package::{Side, side_name};
 use crate::test_report::TestReport;
 
-/// How many versions of a suite have a column.
+/// How many versions of a suite have a column at most.
 const COLUMNS: usize = 12;
-/// How many behaviours of a suite have a row.
+/// How many behaviours of a suite have a row at most.
 const ROWS: usize = 40;
 
-/// What a test ran on, such as containerd = 2.0.2.
+/// The versions that a test ran on, such as containerd = 2.0.2.
 type Versions = BTreeMap<String, String>;
 /// A test and its place in the report.
-type Placed<'a> = (usize, &'a TestReport);
+type IndexedTest<'a> = (usize, &'a TestReport);
 
-/// A matrix for each suite that compares versions: by sides, or since it ran on several.
+/// A matrix for each suite that compares versions: it has sides, or it ran on several versions.
 pub(super) fn section(all: &[TestReport]) -> String {
     let mut matrices = String::new();
     let mut any_sides = false;
-    let placed: Vec<Placed<'_>> = all.iter().enumerate().collect();
+    let placed: Vec<IndexedTest<'_>> = all.iter().enumerate().collect();
     for suite in placed.chunk_by(|(_, a), (_, b)| a.suite == b.suite) {
         let sides = suite.iter().any(|(_, test)| has_side(test));
         let columns = columns(suite);
@@ -60,15 +60,15 @@ fn has_side(test: &TestReport) -> bool {
     test.side != side_name(None)
 }
 
-/// The versions that a suite ran on, older ones first; what told none comes last.
-fn columns<'a>(suite: &[Placed<'a>]) -> Vec<&'a Versions> {
+/// The versions that a suite ran on, older ones first; tests that name no version come last.
+fn columns<'a>(suite: &[IndexedTest<'a>]) -> Vec<&'a Versions> {
     let columns: BTreeSet<_> = suite.iter().map(|(_, test)| &test.versions).collect();
     let mut columns: Vec<_> = columns.into_iter().collect();
     columns.sort_by_cached_key(|versions| (versions.is_empty(), age(versions)));
     columns
 }
 
-/// What versions are sorted by: 1.10 comes after 1.9.
+/// The key by which versions are sorted, so that 1.10 comes after 1.9.
 fn age(versions: &Versions) -> Vec<(&str, Vec<u64>)> {
     let numbers = |version: &str| {
         let numbers = version.split(|letter: char| !letter.is_ascii_digit());
@@ -80,9 +80,9 @@ fn age(versions: &Versions) -> Vec<(&str, Vec<u64>)> {
         .collect()
 }
 
-fn matrix(suite: &[Placed<'_>], columns: &[&Versions]) -> String {
-    let shown = shown(columns, suite);
-    let same = same_in_all(columns);
+fn matrix(suite: &[IndexedTest<'_>], columns: &[&Versions]) -> String {
+    let shown = visible_columns(columns, suite);
+    let same = common_versions(columns);
     let mut rows = rows(suite);
     let more = rows.len().saturating_sub(ROWS);
     if more > 0 {
@@ -126,8 +126,8 @@ fn matrix(suite: &[Placed<'_>], columns: &[&Versions]) -> String {
     page
 }
 
-/// The columns that there is room for; those with something red go before others.
-fn shown<'a>(columns: &[&'a Versions], suite: &[Placed<'_>]) -> Vec<&'a Versions> {
+/// The columns for which there is room; columns with a red cell take precedence.
+fn visible_columns<'a>(columns: &[&'a Versions], suite: &[IndexedTest<'_>]) -> Vec<&'a Versions> {
     let red = suite.iter().filter(|(_, test)| test.verdict.is_red());
     let red: BTreeSet<_> = red.map(|(_, test)| &test.versions).collect();
     let (mut first, others): (Vec<_>, Vec<_>) = columns.iter().partition(|of| red.contains(**of));
@@ -139,8 +139,8 @@ fn shown<'a>(columns: &[&'a Versions], suite: &[Placed<'_>]) -> Vec<&'a Versions
     shown
 }
 
-/// What all columns with versions say, if there are several.
-fn same_in_all(columns: &[&Versions]) -> Versions {
+/// The versions that all columns share, if there are several columns.
+fn common_versions(columns: &[&Versions]) -> Versions {
     let mut told = columns.iter().filter(|versions| !versions.is_empty());
     let (Some(first), Some(_)) = (told.next(), told.clone().next()) else {
         return Versions::new();
@@ -163,14 +163,14 @@ fn heading(versions: &Versions, same: &Versions) -> String {
     own.join("<br>")
 }
 
-/// The tests of one behaviour, on whatever versions.
+/// The tests of one behaviour, on all versions.
 struct Row<'a> {
     behaviour: &'a str,
-    tests: Vec<Placed<'a>>,
+    tests: Vec<IndexedTest<'a>>,
 }
 
-/// The behaviours, in the order in which a test first asks for them.
-fn rows<'a>(suite: &[Placed<'a>]) -> Vec<Row<'a>> {
+/// The behaviours, in the order in which the tests first name them.
+fn rows<'a>(suite: &[IndexedTest<'a>]) -> Vec<Row<'a>> {
     let mut rows: Vec<Row<'a>> = Vec::new();
     let mut known = BTreeMap::new();
     for (at, test) in suite {
@@ -187,8 +187,8 @@ fn rows<'a>(suite: &[Placed<'a>]) -> Vec<Row<'a>> {
     rows
 }
 
-/// A test's name without its side and without the `case_1_containerd_2_0` of rstest, which names
-/// the version.
+/// A test's name without its side and without rstest's `case_1_containerd_2_0`, which names the
+/// version.
 fn behaviour(test: &TestReport) -> &str {
     let below = below_side(&test.test, &test.side);
     match below.rsplit_once("::") {
@@ -202,10 +202,10 @@ fn is_case(part: &str) -> bool {
     number.starts_with(|letter: char| letter.is_ascii_digit())
 }
 
-/// How a behaviour was on these versions; what went wrong comes first, and several tests that
-/// say the same are counted.
-fn cell<'a>(tests: impl Iterator<Item = Placed<'a>>) -> String {
-    let mut by_state: BTreeMap<State<'a>, Vec<Placed<'a>>> = BTreeMap::new();
+/// The cell of a behaviour on these versions. The worst state comes first, and tests with the same
+/// state are counted.
+fn cell<'a>(tests: impl Iterator<Item = IndexedTest<'a>>) -> String {
+    let mut by_state: BTreeMap<State<'a>, Vec<IndexedTest<'a>>> = BTreeMap::new();
     for (at, test) in tests {
         by_state
             .entry(State::of(test))
@@ -233,13 +233,13 @@ fn cell<'a>(tests: impl Iterator<Item = Placed<'a>>) -> String {
     links.collect()
 }
 
-/// What a test says of the versions it ran on; sorted with the worst first.
+/// What a test says about the versions it ran on. The order of the variants puts the worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct State<'a> {
     rank: u8,
     class: &'static str,
     words: &'static str,
-    /// On which side it did not go as it should.
+    /// The side on which the test did not end as it should.
     side: &'a str,
 }
 

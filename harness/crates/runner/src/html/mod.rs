@@ -1,7 +1,7 @@
-//! `report.html`: the whole run on one page that opens offline and explains a red one.
+//! `report.html`: the whole run on one page that opens offline and explains its failures.
 //!
-//! It has no script. Every text goes through [`text`], so that what a test or a log said
-//! cannot become part of the page.
+//! The page has no script. Every text goes through [`text`], so that the words of a test or a log
+//! cannot become markup.
 
 mod matrix;
 mod preparing;
@@ -20,14 +20,15 @@ use crate::report::Report;
 use crate::run_dir::RunDir;
 use crate::test_report::{TestReport, printable};
 
-/// The look of the bundles' pages; a file, since the runner does not link the crate that writes those.
+/// The style sheet of the bundles' pages. It is included as a file, because the runner does not
+/// link the crate that writes those pages.
 const LOOK: &str = include_str!("../../../evidence/src/page/web/look.css");
 const STYLE: &str = include_str!("html.css");
-/// How much of a log's end is shown.
+/// How much of the end of a log is shown, in bytes and in lines.
 const LOG: (u64, usize) = (16 * 1024, 60);
-/// Of how many tests that did not pass the end of the log is on the page.
+/// For how many tests that did not pass the page shows the end of the log.
 const LOGS: usize = 50;
-/// The phases that have a colour, in the order they happen.
+/// The phases that have a colour, in the order in which they happen.
 const PHASES: [Phase; 5] = [
     Phase::Image,
     Phase::Boot,
@@ -36,7 +37,7 @@ const PHASES: [Phase; 5] = [
     Phase::Cleanup,
 ];
 
-/// The page of a run. Links are seen from the run's folder.
+/// The page of a run. Its links are relative to the run's folder.
 pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
     let red: Vec<_> = report
         .tests
@@ -81,7 +82,7 @@ pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
         page.push_str("</section>\n");
     }
     page.push_str(&table::section(&report.tests));
-    page.push_str(&saved(report));
+    page.push_str(&savings(report));
     page.push_str("</main>\n</body>\n</html>\n");
     page
 }
@@ -140,7 +141,7 @@ fn header(report: &Report) -> String {
     )
 }
 
-/// All that is known of one test that did not pass, but for the end of its log.
+/// All that is known about one test that did not pass, except the end of its log.
 fn failure(test: &TestReport) -> String {
     let mut page = format!(
         "<article id=\"{}\">\n<h3><span class=\"badge bad\">{}</span> {}</h3>\n\
@@ -215,13 +216,13 @@ fn log_end(path: &Path) -> String {
     )
 }
 
-/// How soon the gate refuses what a test would have met late.
-fn saved(report: &Report) -> String {
+/// How much sooner the gate refuses a failure than a test would meet it.
+fn savings(report: &Report) -> String {
     if report.failures.is_empty() {
         return String::new();
     }
     let seconds = |value: Option<f64>| value.map(|s| format!("{s:.1}")).unwrap_or_default();
-    let row = |one: &crate::saved::Saved| {
+    let row = |one: &crate::saved::GateSaving| {
         format!(
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             text(&one.suite),
@@ -245,7 +246,8 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// A link to a file; each part of its path is quoted, so that it is never another address.
+/// A link to a file. Each part of the path is percent-encoded, so that the link never leads to
+/// another address.
 fn link(path: &Path, shown: &str) -> String {
     let mut target = String::from(if path.is_absolute() { "file://" } else { "." });
     for part in path.components() {
@@ -267,17 +269,18 @@ fn link(path: &Path, shown: &str) -> String {
     format!("<a href=\"{target}\">{}</a>", text(shown))
 }
 
-/// The row of a test, by its place in the report: what the matrix and the time line lead to.
+/// The id of a test's row, by the test's place in the report. The matrix and the time line link to
+/// it.
 fn row_id(at: usize) -> String {
     format!("row-{at}")
 }
 
-/// A test's name, which may be broken between its words and nowhere else.
+/// A test's name, in which a line may break between words and nowhere else.
 fn name(name: &str) -> String {
     text(name).replace("::", "::<wbr>").replace('_', "_<wbr>")
 }
 
-/// How the bars of a test's parts are coloured.
+/// The legend: which colour stands for which part of a test.
 fn legend() -> String {
     let one = |phase: Phase| {
         let name = match phase {
@@ -289,7 +292,7 @@ fn legend() -> String {
     PHASES.map(one).join(" ")
 }
 
-/// A text as HTML, in elements and in quoted attributes.
+/// Escapes a text for HTML elements and for quoted attributes.
 fn text(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -310,7 +313,7 @@ mod tests {
     use super::*;
     use crate::report::tests::report;
 
-    fn shown(report: &Report) -> String {
+    fn page_of(report: &Report) -> String {
         let dir = RunDir {
             run: report.run.clone(),
             path: "/nonexistent".into(),
@@ -322,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_page_explains_a_red_run() {
-        insta::assert_snapshot!(shown(&report()));
+        insta::assert_snapshot!(page_of(&report()));
     }
 
     #[test]
@@ -343,7 +346,7 @@ mod tests {
         }
         test.versions = [(hostile.to_owned(), hostile.to_owned())].into();
         test.evidence[0].path = format!("javascript:x()/{hostile}").into();
-        let page = shown(&report);
+        let page = page_of(&report);
         for markup in ["<script", "onload='", "\" onload", "href=\"javascript:"] {
             assert!(!page.contains(markup), "{markup} in {page}");
         }
@@ -351,7 +354,7 @@ mod tests {
 
     #[test]
     fn whatever_the_page_leads_to_is_on_it() {
-        let page = shown(&report());
+        let page = page_of(&report());
         let targets = page.split("href=\"#").skip(1);
         let targets: Vec<_> = targets.filter_map(|rest| rest.split('"').next()).collect();
         for of in ["row-0", "row-2", "red", "image-gc::fixed::boots"] {

@@ -1,4 +1,4 @@
-//! The lanes of what was made for tests: as many as pieces were made side by side.
+//! The lanes of the pieces that were made for tests: as many as were made side by side.
 
 use std::fmt::Write;
 
@@ -7,12 +7,12 @@ use super::{duration, text};
 use crate::making::{Making, Preparation};
 use crate::test_report::TestReport;
 
-/// How many lanes are drawn.
+/// How many lanes are drawn at most.
 const LANES: usize = 12;
-/// The least percentage of the width at which a bar has its name above it.
-const NAMED: f64 = 4.0;
+/// A bar has its name above it from this percentage of the width on.
+const NAME_PERCENT: f64 = 4.0;
 
-/// What was made before the tests, and what tests made that nobody had prepared.
+/// The lanes of what was made before the tests, and of what tests had to make themselves.
 pub(super) fn lanes(preparing: &[&Preparation], tests: &[&TestReport], span: &Span) -> String {
     let pieces = preparing.iter().flat_map(|one| &one.pieces);
     let by_tests = tests.iter().flat_map(|test| &test.unprepared);
@@ -46,7 +46,7 @@ pub(super) fn lanes(preparing: &[&Preparation], tests: &[&TestReport], span: &Sp
     page
 }
 
-/// Pieces in the order of their begin, in as few rows as have room for them.
+/// The pieces in the order in which they began, in as few rows as have room for them.
 fn rows<'a>(pieces: &[&'a Making], span: &Span) -> Vec<Vec<&'a Making>> {
     let mut rows: Vec<Vec<&Making>> = Vec::new();
     for piece in pieces {
@@ -77,7 +77,7 @@ fn draw(piece: &Making, span: &Span) -> String {
         "<svg class=\"{class}\" x=\"{x:.2}%\" width=\"{:.2}%\"><title>{told}</title>",
         width.max(0.15),
     );
-    if width >= NAMED {
+    if width >= NAME_PERCENT {
         let name = text(&piece.name);
         let _ = write!(bar, "<svg width=\"93%\"><text y=\"11\">{name}</text></svg>");
     }

@@ -1,4 +1,4 @@
-//! The time that a chart is about, and the marks below it.
+//! The span of time that a chart shows, and the marks on its axis.
 
 use std::fmt::Write;
 
@@ -6,23 +6,23 @@ use chrono::{DateTime, Utc};
 
 use crate::test_report::TestReport;
 
-/// Where a bar is in its lane.
+/// Position and height of a bar in its lane.
 pub(super) const TRACK: &str = "y=\"16\" height=\"14\"";
-/// At most so many times are marked.
+/// How many times are marked at most.
 const TICKS: f64 = 8.0;
-/// Seconds from one mark to the next.
+/// The allowed distances between two marks, in seconds.
 const STEPS: [u32; 14] = [
     1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
 ];
 
-/// The time that a chart is about.
+/// The span of time that a chart shows.
 pub(super) struct Span {
     start: DateTime<Utc>,
     seconds: f64,
 }
 
 impl Span {
-    /// That of these tests.
+    /// The span from the start of the first of these tests to the end of the last.
     pub(super) fn of<'a>(mut tests: impl Iterator<Item = &'a TestReport>) -> Self {
         let first = tests.next();
         let mut span = Self {
@@ -33,7 +33,7 @@ impl Span {
         span
     }
 
-    /// Takes in what began then and took so long.
+    /// Extends the span to something that began at `start` and took `seconds`.
     pub(super) fn widen(&mut self, start: DateTime<Utc>, seconds: f64) {
         let end = self.seconds.max(self.at(start) + seconds);
         let earlier = self.at(start).min(0.0);
@@ -47,12 +47,12 @@ impl Span {
         since.num_milliseconds() as f64 / 1000.0
     }
 
-    /// How long it is.
+    /// The length of the span.
     pub(super) fn seconds(&self) -> f64 {
         self.seconds
     }
 
-    /// So many seconds as a share of it.
+    /// A number of seconds as a percentage of the span.
     pub(super) fn percent(&self, seconds: f64) -> f64 {
         (seconds / self.seconds * 100.0).clamp(0.0, 100.0)
     }
@@ -63,7 +63,7 @@ impl Span {
         STEPS.into_iter().find(wide).unwrap_or_else(longer)
     }
 
-    /// The seconds that are marked, the start among them.
+    /// The seconds that have a mark, the start included.
     pub(super) fn ticks(&self) -> impl Iterator<Item = u32> {
         let step = self.step();
         let last = (self.seconds / f64::from(step)).floor() as u32;
@@ -71,7 +71,7 @@ impl Span {
     }
 }
 
-/// The begin of a lane: its name, and a line for each mark.
+/// The start of a lane: its name, and a line for each mark.
 pub(super) fn begin_lane(name: &str, told: &str, span: &Span) -> String {
     let mut lane = format!(
         "<div class=\"slot\">{name}</div><svg class=\"lane\" role=\"group\" \
@@ -84,13 +84,13 @@ pub(super) fn begin_lane(name: &str, told: &str, span: &Span) -> String {
     lane
 }
 
-/// The marks below all lanes.
+/// The axis with the marks, below all lanes.
 pub(super) fn axis(span: &Span) -> String {
     let mut axis = String::from("<div></div><svg class=\"axis\" aria-hidden=\"true\">");
     let step = span.step();
     for tick in span.ticks() {
         let x = span.percent(tick.into());
-        // The last is not cut off at the edge.
+        // Aligns the last label to the right, so that the edge does not cut it off.
         let anchor = match x {
             ..2.0 => "start",
             95.0.. => "end",
@@ -105,7 +105,7 @@ pub(super) fn axis(span: &Span) -> String {
     axis + "</svg>\n"
 }
 
-/// A time in the unit in which the steps are whole.
+/// A time in the largest unit in which every step is a whole number.
 fn time(seconds: u32, step: u32) -> String {
     match step {
         _ if seconds == 0 => "0".to_owned(),

@@ -9,13 +9,13 @@ use super::{PHASES, legend, link, name, row_id, text};
 use crate::failure::{below_side, word};
 use crate::test_report::TestReport;
 
-/// Every test. What a test expected and observed stands below its name, so that the name has the
-/// width.
+/// The row of every test. What a test expected and observed stands below its name, which leaves the
+/// width of the table to the names.
 pub(super) fn section(all: &[TestReport]) -> String {
     let slowest = all.iter().map(|test| test.seconds).fold(1.0, f64::max);
     let mut page = String::from("<section>\n<h2>All tests</h2>\n<table class=\"tests\">\n");
     page.push_str(
-        "<thead><tr><th scope=\"col\">Ended</th>\
+        "<thead><tr><th scope=\"col\">ProgramEnd</th>\
          <th scope=\"col\">Test, what it expected and observed</th><th scope=\"col\">Side</th>\
          <th scope=\"col\">Versions</th><th scope=\"col\">Seconds</th>\
          <th scope=\"col\">Files</th></tr></thead>\n",
@@ -62,7 +62,7 @@ fn row(test: &TestReport, at: usize, slowest: f64) -> String {
          <td class=\"files\">{}</td></tr>\n",
         row_id(at),
         word(test.verdict),
-        told(test),
+        notes(test),
         text(&test.side),
         versions.join("<br>"),
         test.seconds,
@@ -71,8 +71,8 @@ fn row(test: &TestReport, at: usize, slowest: f64) -> String {
     )
 }
 
-/// What a test expected and observed, or why it was skipped, a line each.
-fn told(test: &TestReport) -> String {
+/// What a test expected and observed, or why it was skipped; one line each.
+fn notes(test: &TestReport) -> String {
     let mut told = String::new();
     for (key, value) in [("expected", &test.expected), ("observed", &test.observed)] {
         if let Some(line) = value.as_deref().and_then(|value| value.lines().next()) {
@@ -89,7 +89,7 @@ fn told(test: &TestReport) -> String {
     told
 }
 
-/// Where a test's seconds went, as a bar beside those of the slowest test.
+/// A test's seconds by phase as a bar, on the scale of the slowest test.
 fn bar(test: &TestReport, slowest: f64) -> String {
     let share = |seconds: f64| seconds.max(0.0) / slowest * 100.0;
     let phases = test.phase_list();

@@ -1,5 +1,5 @@
-//! The time line of a run: a lane for each slot, with the tests that ran in it one after the
-//! other, and of each test what it spent its time on.
+//! The time line of a run: a lane for each slot with the tests that ran in it, one after the other,
+//! and the phases of each test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,14 +14,14 @@ use crate::making::Preparation;
 use crate::report::Report;
 use crate::test_report::TestReport;
 
-/// How many lanes are drawn.
+/// How many lanes are drawn at most.
 const LANES: usize = 64;
-/// The least percentage of the width at which a bar has its test's name above it.
-const NAMED: f64 = 4.0;
-/// The least percentage of the width at which a bar has parts.
-const PARTED: f64 = 0.4;
+/// A bar has the name of its test above it from this percentage of the width on.
+const NAME_PERCENT: f64 = 4.0;
+/// A bar shows the phases of its test from this percentage of the width on.
+const PARTS_PERCENT: f64 = 0.4;
 
-/// What is drawn of one machine.
+/// What is drawn for one machine.
 #[derive(Default)]
 struct Machine<'a> {
     slots: BTreeMap<usize, Vec<Bar<'a>>>,
@@ -29,7 +29,7 @@ struct Machine<'a> {
     preparing: Vec<&'a Preparation>,
 }
 
-/// A chart for each machine that ran tests: their clocks and days may differ.
+/// A chart for each machine that ran tests, since their clocks and days may differ.
 pub(super) fn section(report: &Report) -> String {
     let mut machines: BTreeMap<&Path, Machine<'_>> = BTreeMap::new();
     for (at, test) in report.tests.iter().enumerate() {
@@ -94,14 +94,14 @@ pub(super) fn section(report: &Report) -> String {
         </p>\n</section>\n"
 }
 
-/// The folder of the run that the test is of; nothing for the report's own. A log is
-/// `logs/<package>/<file>` in there.
+/// The folder of the run that the test belongs to; empty for the report's own run. A log is at
+/// `logs/<package>/<file>` in that folder.
 fn folder(test: &TestReport) -> &Path {
     let log = Path::new(&test.log);
     log.ancestors().nth(3).unwrap_or(Path::new(""))
 }
 
-/// A time in which a test had a slot.
+/// A time during which a test had a slot.
 #[derive(Clone, Copy)]
 struct Bar<'a> {
     /// The test's place in the report.
@@ -109,11 +109,11 @@ struct Bar<'a> {
     test: &'a TestReport,
     started: DateTime<Utc>,
     seconds: f64,
-    /// It ended in this one.
+    /// Whether the test ended in this slot.
     is_last: bool,
 }
 
-/// The times of a test, each with its slot.
+/// The times of a test, each with the slot that the test had.
 fn bars(at: usize, test: &TestReport) -> Vec<(usize, Bar<'_>)> {
     let whole = Bar {
         at,
@@ -152,7 +152,7 @@ fn lane(slot: usize, bars: &[Bar<'_>], span: &Span) -> String {
     lane + "</svg>\n"
 }
 
-/// One test: its name, where there is room, and below it its time with the parts that are known.
+/// One test: its name if there is room, and below it a bar with the phases that are known.
 fn draw(bar: &Bar<'_>, span: &Span) -> String {
     let test = bar.test;
     let start = span.at(bar.started);
@@ -176,10 +176,10 @@ fn draw(bar: &Bar<'_>, span: &Span) -> String {
         "<a href=\"#{}\" aria-label=\"{told}\"><svg class=\"{class}\" x=\"{x:.2}%\" \
          width=\"{:.2}%\"><title>{told}</title>",
         row_id(bar.at),
-        // So much can be seen and pointed at.
+        // A narrower bar could not be seen or pointed at.
         width.max(0.15),
     );
-    if width >= NAMED {
+    if width >= NAME_PERCENT {
         let mark = if test.verdict.is_red() {
             format!("{word} ")
         } else {
@@ -192,14 +192,14 @@ fn draw(bar: &Bar<'_>, span: &Span) -> String {
         );
     }
     let _ = write!(drawn, "<rect class=\"whole\" {TRACK} width=\"100%\"/>");
-    if width >= PARTED && bar.is_last {
+    if width >= PARTS_PERCENT && bar.is_last {
         drawn.push_str(&parts(test, bar.seconds));
     }
     drawn + "</svg></a>"
 }
 
-/// The parts of a test in the order in which they happen. Where several clusters ran side by
-/// side they may come to more than the whole, and are told in proportion.
+/// The phases of a test in the order in which they happen. Phases of clusters that ran side by side
+/// may add up to more than the whole; then all are scaled down.
 fn parts(test: &TestReport, seconds: f64) -> String {
     let of = |phase| {
         test.phases

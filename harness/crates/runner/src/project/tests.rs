@@ -1,4 +1,4 @@
-//! Which packages of a workspace are chosen.
+//! Tests: which packages of a workspace are chosen.
 
 use super::*;
 use crate::sample::Sample;

@@ -1,4 +1,4 @@
-//! Whole runs of a small project's tests.
+//! Tests: whole runs of a small project's tests.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +12,7 @@ use crate::project::Project;
 use crate::request::Front;
 use crate::sample::Sample;
 
-/// Of the sample in the folder `root`.
+/// A request for tests of the sample in the folder `root`.
 fn request(root: &Path, package: &str, text: Option<&str>) -> Request {
     let offline = ["--offline".to_owned()];
     let manifest = root.join(package).join("Cargo.toml");
@@ -52,8 +52,8 @@ fn report_of(sample: &Sample) -> Value {
     serde_json::from_slice(&text).unwrap()
 }
 
-/// `target name verdict message`, of each test.
-fn told(report: &Value) -> String {
+/// `target name verdict message` of each test, one line each.
+fn verdict_lines(report: &Value) -> String {
     let tests = report["tests"].as_array().unwrap().iter();
     let lines = tests.map(|test| {
         let words = ["target", "test", "verdict", "message"];
@@ -73,7 +73,7 @@ fn each_test_ends_with_the_verdict_that_it_left() {
     .unwrap();
     assert_eq!(code, exit::SETUP_FAILED);
     let report = report_of(&sample);
-    insta::assert_snapshot!(told(&report), @"
+    insta::assert_snapshot!(verdict_lines(&report), @"
     lib-operator  it_adds  passed  -
     on_nodes  it_does_not_hold  failed  assertion `left == right` failed: one is two   left: 1  right: 2
     on_nodes  it_holds  passed  -
@@ -86,7 +86,7 @@ fn each_test_ends_with_the_verdict_that_it_left() {
     let failed = &report["tests"][1];
     assert_eq!(failed["place"]["file"], "operator/tests/on_nodes.rs");
 
-    // From the folder alone, the same reports come of it again.
+    // The folder alone is enough to make the same reports again.
     let made = std::fs::read(latest(&sample).join("report.html")).unwrap();
     for report in ["report.json", "report.html", "junit.xml"] {
         std::fs::remove_file(latest(&sample).join(report)).unwrap();
@@ -194,7 +194,7 @@ fn a_package_without_tests_and_one_that_does_not_build_are_no_success() {
     assert_eq!(run_empty(), exit::NOTHING_RAN);
     assert!(!sample.path().join("results").exists(), "of no test");
     insta::assert_snapshot!(
-        no_tests(&request(sample.path(), "empty", None)),
+        no_tests_message(&request(sample.path(), "empty", None)),
         @"NOTHING RAN  there is no test in empty, exit 4"
     );
     std::fs::write(sample.path().join("empty/src/lib.rs"), "no Rust").unwrap();
@@ -218,7 +218,8 @@ fn an_interrupted_run_ends_its_tests_cleans_up_and_is_told() {
         .args(["--exact", "run::tests::a_run_that_is_told_to_end"])
         .args(["--ignored", "--nocapture"])
         .current_dir(sample.path())
-        // Its words are those of a run, and not of the run that this test is a part of.
+        // The output is that of the inner run, and must not mix with the output of this test's own
+        // run.
         .stdout(std::fs::File::create(sample.path().join("said")).unwrap())
         .stderr(std::fs::File::create(sample.path().join("told")).unwrap());
     let mut run = command.spawn().unwrap();
