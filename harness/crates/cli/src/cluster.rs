@@ -29,7 +29,8 @@ pub(crate) async fn up(up: Up) -> Result<()> {
     for check in &up.tolerate {
         spec = spec.with_tolerated(check);
     }
-    // A signal ends the boot by itself, with what the nodes say and what a shell expects.
+    // `boot` itself handles signals: it saves what the nodes say and exits with the code that a
+    // shell expects.
     let cluster = spec.boot().await?;
     println!("{}", cluster.health().await?);
     println!("{}", cluster.leave().await?);

@@ -11,7 +11,7 @@ use kubenest::{Error, Result};
 use kubenest_base::Context;
 use kubenest_diagnosis::{DiagnosisReport, catalogue, read, similar_ids};
 
-/// Nothing was recognised.
+/// The exit code when no cause was recognised.
 const NOTHING: u8 = 4;
 
 #[derive(Args)]
@@ -33,14 +33,14 @@ pub(crate) struct Diagnose {
 pub(crate) fn run(diagnose: &Diagnose) -> Result<ExitCode> {
     let (text, code) = answer(diagnose, io::stdin().is_terminal())?;
     match io::stdout().write_all(text.as_bytes()) {
-        // A reader such as `head` has seen enough.
+        // The reader, such as `head`, has closed the pipe because it needs no more.
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => {}
         written => written.context("write to standard output")?,
     }
     Ok(ExitCode::from(code))
 }
 
-/// What to print, and the exit code.
+/// The text to print, and the exit code.
 fn answer(diagnose: &Diagnose, terminal: bool) -> Result<(String, u8)> {
     if diagnose.list {
         return Ok((list(diagnose.json)?, 0));
@@ -104,8 +104,8 @@ mod tests {
 
     use super::*;
 
-    fn asked(logs: &[&Path]) -> Diagnose {
-        // As `main` does: the cures are for users of the program.
+    fn diagnose_args(logs: &[&Path]) -> Diagnose {
+        // As `main` does, so that the cures speak to users of the program.
         speak_of(Surface::Program);
         Diagnose {
             logs: logs.iter().map(|log| log.to_path_buf()).collect(),
@@ -115,17 +115,17 @@ mod tests {
         }
     }
 
-    fn told_of(folder: &Path, json: bool) -> Result<(String, u8)> {
+    fn answer_for(folder: &Path, json: bool) -> Result<(String, u8)> {
         let asked = Diagnose {
             json,
-            ..asked(&[folder])
+            ..diagnose_args(&[folder])
         };
         let (text, code) = answer(&asked, true)?;
         let folder = format!("{}/", folder.display());
         Ok((text.replace(&folder, ""), code))
     }
 
-    /// As `kind export logs` lays it out: unit logs, and all of it again in journal.log.
+    /// The layout of `kind export logs`: unit logs, and the same lines again in journal.log.
     #[test]
     fn a_folder_of_kinds_is_diagnosed_once_and_by_node() {
         let logs = tempfile::tempdir().unwrap();
@@ -144,10 +144,10 @@ mod tests {
             fs::write(at.join("kubelet.log"), &text).unwrap();
             fs::write(at.join("journal.log"), &text).unwrap();
         }
-        let (text, code) = told_of(logs.path(), false).unwrap();
+        let (text, code) = answer_for(logs.path(), false).unwrap();
         assert_eq!(code, 0);
         insta::assert_snapshot!(text);
-        let (json, code) = told_of(logs.path(), true).unwrap();
+        let (json, code) = answer_for(logs.path(), true).unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!((code, &json["diagnoses"][0]["count"]), (0, &2.into()));
     }
@@ -156,9 +156,9 @@ mod tests {
     fn nothing_recognised_and_nothing_readable_are_told_apart() {
         let logs = tempfile::tempdir().unwrap();
         fs::write(logs.path().join("a.log"), "connection refused\n").unwrap();
-        assert_eq!(told_of(logs.path(), false).unwrap().1, NOTHING);
-        assert_eq!(told_of(logs.path(), true).unwrap().1, NOTHING);
-        let error = told_of(&logs.path().join("b.log"), false).unwrap_err();
+        assert_eq!(answer_for(logs.path(), false).unwrap().1, NOTHING);
+        assert_eq!(answer_for(logs.path(), true).unwrap().1, NOTHING);
+        let error = answer_for(&logs.path().join("b.log"), false).unwrap_err();
         assert_eq!(error.kind(), kubenest::ErrorKind::Input);
     }
 
@@ -170,7 +170,7 @@ mod tests {
                 &Diagnose {
                     json,
                     explain,
-                    ..asked(&[])
+                    ..diagnose_args(&[])
                 },
                 true,
             )
@@ -202,7 +202,7 @@ mod tests {
                 &Diagnose {
                     json,
                     list: true,
-                    ..asked(&[])
+                    ..diagnose_args(&[])
                 },
                 true,
             )
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn nothing_named_at_a_terminal_is_a_question_and_no_wait() {
-        let error = answer(&asked(&[]), true).unwrap_err();
+        let error = answer(&diagnose_args(&[]), true).unwrap_err();
         insta::assert_snapshot!(error.report(), @r"
         nothing to diagnose was named
         cure: name log files or folders of logs, or pipe a log in: journalctl -u containerd -u kubelet | kubenest diagnose

@@ -19,7 +19,7 @@ pub(crate) enum Engine {
 }
 
 pub(crate) async fn run(command: Engine) -> Result<()> {
-    // Those there are, and the one that would be taken.
+    // The engines that have been started before, and the one that the settings choose.
     let settings = kubenest::settings();
     let chosen = Embedded::embedded(settings.engine.release(), settings)?;
     let engines = Embedded::all(settings)?;
@@ -28,7 +28,7 @@ pub(crate) async fn run(command: Engine) -> Result<()> {
         Engine::Status => {
             for engine in engines {
                 let status = engine.status().await;
-                println!("{:?}: {}", engine.release(), described(&status.state));
+                println!("{:?}: {}", engine.release(), describe_state(&status.state));
                 println!("  address {}", status.address.docker_host());
                 println!("  folder  {}", status.folder.display());
                 println!("  log     {}", status.log.display());
@@ -44,8 +44,9 @@ pub(crate) async fn run(command: Engine) -> Result<()> {
     Ok(())
 }
 
-/// The engines that run, without starting one: the user's own if it would be taken, and the
-/// embedded ones unless they never are. Beside them the first error of those that do not answer.
+/// The engines that run, without starting one: the user's own if the settings choose it, and the
+/// embedded ones unless the settings exclude them. If some do not answer, the first error comes
+/// with them.
 pub(crate) async fn running() -> (Vec<Docker>, Result<()>) {
     let settings = kubenest::settings();
     let mut endpoints = Vec::new();
@@ -79,7 +80,7 @@ pub(crate) async fn running() -> (Vec<Docker>, Result<()>) {
     (found, ended)
 }
 
-fn described(state: &State) -> String {
+fn describe_state(state: &State) -> String {
     match state {
         State::Stopped => "stopped".into(),
         State::Running(versions) => format!("running: {versions:?}"),

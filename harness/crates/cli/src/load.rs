@@ -56,7 +56,7 @@ pub(crate) async fn run(load: &Load) -> Result<()> {
     let docker = kubenest::engine::find().await?;
     let cluster = match &load.cluster {
         Some(cluster) => cluster.clone(),
-        None => only(node::clusters(&docker).await?)?,
+        None => only_cluster(node::clusters(&docker).await?)?,
     };
     let nodes = node::of_cluster(&docker, &cluster).await?;
     let images = Images::of(&docker, &nodes);
@@ -74,8 +74,8 @@ pub(crate) async fn run(load: &Load) -> Result<()> {
     Ok(())
 }
 
-/// The cluster that is meant where none is named.
-fn only(clusters: Vec<String>) -> Result<String> {
+/// The only cluster, which is meant when no cluster is named.
+fn only_cluster(clusters: Vec<String>) -> Result<String> {
     match clusters.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(Error::not_found("there is no cluster").cure("kubenest up")),
@@ -128,12 +128,12 @@ mod tests {
 
     #[test]
     fn the_cluster_is_named_where_there_are_several() {
-        assert_eq!(only(vec!["a".into()]).unwrap(), "a");
-        let error = only(vec!["a".into(), "kind".into()]).unwrap_err();
+        assert_eq!(only_cluster(vec!["a".into()]).unwrap(), "a");
+        let error = only_cluster(vec!["a".into(), "kind".into()]).unwrap_err();
         insta::assert_snapshot!(error.report(), @"
         several clusters are up: a, kind
         cure: say which: --cluster NAME
         ");
-        assert!(only(Vec::new()).is_err());
+        assert!(only_cluster(Vec::new()).is_err());
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn run(logs: &Logs) -> Result<()> {
     for cluster in clusters {
         match evidence::of_cluster(&docker, &cluster, logs.output.as_deref()).await {
             Ok(kept) => println!("cluster   {cluster}\n{kept}"),
-            // One that is just being removed must not cost the others.
+            // A cluster that is being removed at this moment must not prevent the others.
             Err(error) => ended = ended.and(Err(error)),
         }
     }

@@ -189,7 +189,7 @@ enum Command {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
-        // People see that in a view.
+        // People see the progress in a view and not in the log.
         Command::Prepare(prepare) if !prepare.json => {
             kubenest_base::telemetry::start_without_progress(kubenest::settings());
         }
@@ -209,7 +209,8 @@ async fn main() -> ExitCode {
 }
 
 async fn dispatch(command: Command) -> Result<ExitCode> {
-    // Logs are read on machines that are not set up for anything else; doctor tells it as a check.
+    // Logs are read on machines that are set up for nothing else, and `doctor` reports bad settings
+    // as a check.
     if !matches!(
         command,
         Command::Diagnose(_) | Command::Doctor { .. } | Command::Report(_)
@@ -252,8 +253,8 @@ async fn host_report(json: bool) -> Result<ExitCode> {
     })
 }
 
-/// Does all its parts, whatever becomes of the others, and fails by the first error. What guards
-/// saved comes first: a sweep would end those that are still saving.
+/// Cleans every part, even when one fails, and returns the first error. The evidence that guards
+/// saved is finished first, because a sweep ends guards that are still saving.
 async fn clean(all: bool, run: Option<&str>) -> Result<()> {
     let settings = kubenest::settings();
     let (kept, mut ended) = evidence::finish(settings).await;
@@ -269,7 +270,7 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
         }),
         Err(error) => ended = ended.and(Err(error)),
     }
-    // An embedded engine that is not running has nothing that could be cleaned.
+    // An embedded engine that does not run has nothing to clean.
     let (engines, unreached) = engine::running().await;
     ended = ended.and(unreached);
     if engines.is_empty() {
@@ -301,7 +302,7 @@ async fn clean(all: bool, run: Option<&str>) -> Result<()> {
     ended
 }
 
-/// Writes standard input, or a file in its own place, without what is secret.
+/// Writes standard input, or a file in place, without secrets.
 fn redact(file: Option<&Path>) -> Result<()> {
     let redactor = Redactor::new(kubenest::settings().redact.as_deref())?;
     match file {
@@ -330,12 +331,13 @@ fn redact(file: Option<&Path>) -> Result<()> {
     }
 }
 
-/// What `--json` prints.
+/// The JSON text that `--json` prints.
 fn json_of(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string_pretty(value).context("write JSON")
 }
 
-/// A recipe by the name of an embedded one, the path of a file, or an image by digest.
+/// A recipe, given by the name of an embedded recipe, the path of a file, or an image with a
+/// digest.
 fn recipe(name: &str) -> Result<kubenest::recipe::Recipe> {
     use kubenest::recipe::Recipe;
     if name.contains("@sha256:") {

@@ -12,7 +12,7 @@ use kubenest_runner::{PreparingView, exit};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How often the view looks whether there is something to say.
+/// How often the view is updated.
 const TICK: Duration = Duration::from_millis(500);
 
 #[derive(Args)]
@@ -51,7 +51,7 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
     }
     kubenest_base::parent::watch(settings);
     let redactor = Redactor::new(settings.redact.as_deref())?;
-    let shown = RefCell::new(Shown {
+    let shown = RefCell::new(Output {
         is_json: prepare.json,
         view: None,
     });
@@ -78,7 +78,7 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
         }
         shown.borrow_mut().take(event);
     };
-    let ended = ticking(preparation.make(asked_to_end(), tell), || {
+    let ended = run_with_ticks(preparation.make(end_signal(), tell), || {
         shown.borrow_mut().tick()
     });
     let ended = ended.await;
@@ -87,7 +87,7 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
         Ended::AllMade => exit::OK,
         Ended::SomeFailed => exit::SETUP_FAILED,
         Ended::Stopped => {
-            // What was half made is of no use.
+            // Unfinished entries of the cache are of no use.
             Store::of(settings).prune_unfinished()?;
             exit::INTERRUPTED
         }
@@ -109,14 +109,14 @@ impl Prepare {
     }
 }
 
-/// What is shown of what happens.
-struct Shown {
+/// Shows the events to the user: as JSON, or in a view.
+struct Output {
     is_json: bool,
-    /// For people, once there is something to make.
+    /// The view for people; it exists once there is something to make.
     view: Option<PreparingView>,
 }
 
-impl Shown {
+impl Output {
     fn take(&mut self, event: Event) {
         if self.is_json {
             let line = serde_json::to_string(&event);
@@ -144,8 +144,8 @@ impl Shown {
     }
 }
 
-/// Does the work, and calls `tick` now and then.
-async fn ticking<T>(work: impl Future<Output = T>, mut tick: impl FnMut()) -> T {
+/// Does the work and calls `tick` regularly meanwhile.
+async fn run_with_ticks<T>(work: impl Future<Output = T>, mut tick: impl FnMut()) -> T {
     let mut work = Box::pin(work);
     let mut ticks = tokio::time::interval(TICK);
     loop {
@@ -156,15 +156,15 @@ async fn ticking<T>(work: impl Future<Output = T>, mut tick: impl FnMut()) -> T 
     }
 }
 
-/// Ends with the first signal that asks this program to.
-async fn asked_to_end() {
+/// Waits for the first signal that asks this program to end.
+async fn end_signal() {
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::terminate(),
         SignalKind::hangup(),
     ];
     let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        // Then they end it as they end every program.
+        // Without a handler, a signal ends the program in the usual way.
         return std::future::pending().await;
     };
     tokio::select! {

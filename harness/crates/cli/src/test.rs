@@ -1,4 +1,4 @@
-//! `test` and `report`: the tests of a project of cargo's, run and told.
+//! `test` and `report`: runs the tests of a cargo project, and makes reports of a run again.
 
 use std::{
     path::{Path, PathBuf},
@@ -62,7 +62,7 @@ pub(crate) struct Report {
     others: Vec<PathBuf>,
 }
 
-/// Runs the tests; what goes wrong is told.
+/// Runs the tests and prints an error if that fails.
 pub(crate) fn run(test: &Test) -> ExitCode {
     exit_code(tokio::task::block_in_place(|| {
         signals::install()?;
@@ -70,7 +70,7 @@ pub(crate) fn run(test: &Test) -> ExitCode {
     }))
 }
 
-/// Makes the reports anew.
+/// Makes the reports of a run again.
 pub(crate) fn report(report: &Report) -> ExitCode {
     exit_code(kubenest_runner::report(&report.folder, &report.others))
 }
@@ -112,7 +112,7 @@ impl Test {
         })
     }
 
-    /// Cargo's arguments.
+    /// The arguments for cargo.
     fn build(&self, packages: &[&str]) -> Vec<String> {
         let mut args = vec!["test".to_owned(), "--no-run".to_owned()];
         let mut option = |name: &str, value: &str| args.extend([name.into(), value.into()]);
@@ -147,7 +147,7 @@ impl Test {
     }
 }
 
-/// What this program's users type.
+/// The commands that advice to users of this program shows.
 fn front(manifest: Option<&Path>) -> Front {
     let manifest = manifest.map(|path| format!(" --manifest-path '{}'", path.display()));
     let manifest = manifest.unwrap_or_default();
