@@ -1,7 +1,5 @@
 //! How many builds this machine can run at a time, in one process and across processes.
 
-use kubenest_base::{Result, lock::FileLock, store::Store};
-
 /// A Go build takes this much memory at most, as that of Kubernetes does.
 const HEAVY_MEMORY: u64 = 4 << 30;
 /// A Go build makes good use of this many cores.
@@ -40,21 +38,6 @@ impl Machine {
         let by_memory = usize::try_from(self.memory / HEAVY_MEMORY).unwrap_or(usize::MAX);
         (self.cores / HEAVY_CORES).min(by_memory).max(1)
     }
-}
-
-/// Waits for the turn of a Go build, among all processes that build for this cache: this machine
-/// could not run the builds of all tests that need something unprepared at once.
-pub(crate) async fn turn_to_build(store: &Store) -> Result<FileLock> {
-    let locks = store.root().join("locks");
-    let places = (0..Machine::this().most_heavy()).map(|at| locks.join(format!("build-{at}.lock")));
-    let places: Vec<_> = places.collect();
-    for place in &places {
-        if let Some(turn) = FileLock::try_exclusive(place, "a build with Go")? {
-            return Ok(turn);
-        }
-    }
-    let at = std::process::id() as usize % places.len();
-    FileLock::exclusive(&places[at], "a build with Go").await
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ pub(super) fn section(all: &[TestReport]) -> String {
     let slowest = all.iter().map(|test| test.seconds).fold(1.0, f64::max);
     let mut page = String::from("<section>\n<h2>All tests</h2>\n<table class=\"tests\">\n");
     page.push_str(
-        "<thead><tr><th scope=\"col\">ProgramEnd</th>\
+        "<thead><tr><th scope=\"col\">Ended</th>\
          <th scope=\"col\">Test, what it expected and observed</th><th scope=\"col\">Side</th>\
          <th scope=\"col\">Versions</th><th scope=\"col\">Seconds</th>\
          <th scope=\"col\">Files</th></tr></thead>\n",

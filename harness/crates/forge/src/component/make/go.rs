@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use super::tether::tethered;
-use crate::machine::turn_to_build;
-use kubenest_base::{Context, Error, Result, store::Store};
+use crate::machine::Machine;
+use kubenest_base::{Context, Error, Result, lock::FileLock, store::Store};
 use kubenest_recipe::recipe::GoBuild;
 
 /// Builds all programs of `build` into `out` with one call, since they share most of the
@@ -40,4 +40,19 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
              or set KUBENEST_NODE to a ready node image, name@sha256:…",
             )
     })
+}
+
+/// Waits for the turn of a Go build, among all processes that build for this cache: this machine
+/// could not run the builds of all tests that need something unprepared at once.
+async fn turn_to_build(store: &Store) -> Result<FileLock> {
+    let locks = store.root().join("locks");
+    let places = (0..Machine::this().most_heavy()).map(|at| locks.join(format!("build-{at}.lock")));
+    let places: Vec<_> = places.collect();
+    for place in &places {
+        if let Some(turn) = FileLock::try_exclusive(place, "a build with Go")? {
+            return Ok(turn);
+        }
+    }
+    let at = std::process::id() as usize % places.len();
+    FileLock::exclusive(&places[at], "a build with Go").await
 }
