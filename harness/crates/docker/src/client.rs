@@ -1,5 +1,5 @@
-//! The engine's client, bounded: whatever is asked of an engine is asked through this table,
-//! which says beside each question how long its answer may take.
+//! The engine's client. Every call to the engine is listed in a table here, with the bound within
+//! which its answer must come.
 
 use std::time::Duration;
 
@@ -30,22 +30,24 @@ use futures::{Stream, StreamExt, stream};
 
 use kubenest_base::wait::Deadline;
 
-/// For what the engine only has to look up, or to pass on.
+/// Bound of calls that the engine answers by a look-up or passes on.
 const QUICK: Duration = Duration::from_secs(60);
-/// For what moves files or waits for processes to end. Of a stream: for its next piece.
+/// Bound of calls that move files or wait for processes to end. In a stream it is the bound of each
+/// piece.
 const SLOW: Duration = Duration::from_secs(300);
-/// For an image to be unpacked, of which the engine says nothing before it is done.
+/// Bound of an image load: the engine sends nothing until it has unpacked the image.
 const LOAD: Duration = Duration::from_secs(30 * 60);
-/// bollard's own bound, in seconds, which is the same for all questions: never the first to come.
+/// bollard's own timeout in seconds. It is one value for all calls, so it is set too long to ever
+/// be reached first.
 pub(super) const NEVER: u64 = 7 * 24 * 3600;
 
 type Answer<T> = Result<T, EngineError>;
 
-/// A client whose every answer comes in time or is an error.
+/// A client that returns each answer within its bound, or an error.
 #[derive(Debug, Clone)]
 pub(super) struct Client(bollard::Docker);
 
-/// Questions with one answer, and its bound.
+/// Calls with one answer, each with the bound of that answer.
 macro_rules! answers {
     ($($bound:ident $name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         impl Client {$(
@@ -56,7 +58,7 @@ macro_rules! answers {
     };
 }
 
-/// Questions with a stream of answers, and the bound of each.
+/// Calls with a stream of answers, each with the bound of one piece.
 macro_rules! streams {
     ($($bound:ident $name:ident($($arg:ident: $kind:ty),*) -> $item:ty;)*) => {
         impl Client {$(
@@ -118,7 +120,7 @@ impl Client {
         Self(raw)
     }
 
-    /// The container has `options.t` seconds to end by itself.
+    /// Stops a container, which has `options.t` seconds to end by itself.
     pub(super) async fn stop_container(
         &self,
         name: &str,
@@ -139,7 +141,7 @@ impl Client {
         in_time(SLOW, self.0.upload_to_container(name, options, archive)).await
     }
 
-    /// A pull: an image that a registry has.
+    /// Pulls an image from a registry.
     pub(super) fn create_image(
         &self,
         options: Option<CreateImageOptions>,
@@ -156,7 +158,7 @@ impl Client {
         steady(LOAD, self.0.import_image_stream(options, archive, None))
     }
 
-    /// As `export_image`, with more in the query than bollard has parameters for.
+    /// As `export_image`, with query parameters that bollard does not offer.
     pub(super) fn export_image_where(
         &self,
         name: &str,
@@ -172,7 +174,7 @@ impl Client {
     }
 }
 
-/// As much of an answer as there is within the bound.
+/// Waits for an answer, and returns an error when it does not come within the bound.
 fn in_time<T>(
     bound: Duration,
     answer: impl Future<Output = Answer<T>>,

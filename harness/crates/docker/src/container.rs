@@ -1,4 +1,4 @@
-//! Containers: made, started, looked at and removed.
+//! Makes, starts, inspects and removes containers.
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
@@ -26,10 +26,11 @@ use kubenest_base::{
     wait::{self, Probe},
 };
 
-/// How long a removal by somebody else may take.
+/// How long the removal of a container by another process may take.
 const REMOVAL: Duration = Duration::from_secs(120);
 
-/// A container whose root is the engine's own, where others' root is not (userns-remap).
+/// User namespace mode in which root of the container is root of the engine's host, also where the
+/// engine remaps users (userns-remap).
 pub(super) const HOST_USERS: &str = "host";
 
 /// What a container is made of.
@@ -57,11 +58,11 @@ pub struct ContainerSpec {
     pub binds: Vec<(String, String, bool)>,
     /// Paths that get a volume of their own, removed with the container.
     pub volumes: Vec<String>,
-    /// A container whose volumes it sees, too, but cannot write.
+    /// Another container, whose volumes this one mounts read-only.
     pub volumes_from: Option<String>,
-    /// Paths in memory, with mount options.
+    /// Paths that are mounted in memory (tmpfs), each with its mount options.
     pub tmpfs: HashMap<String, String>,
-    /// Standard input stays open for an attached stream; its end is the container's to see.
+    /// Keeps standard input open for an attached stream; the container sees when that stream ends.
     pub stdin: bool,
     /// The root file system cannot be written.
     pub read_only: bool,
@@ -158,7 +159,7 @@ impl Docker {
             .explain(|| format!("signal container '{name}'"))
     }
 
-    /// Removes a container with its volumes, running or not; one that is gone is fine.
+    /// Removes a container with its volumes, running or not. A missing container is no error.
     ///
     /// # Errors
     /// The engine refuses.
@@ -172,7 +173,8 @@ impl Docker {
             removed = self.delete(name).await;
         }
         match removed {
-            // A sweep or a guard is at it: whoever wants its network has to wait for its end.
+            // A sweep or a guard is removing the container already. Wait until it is gone, because
+            // the caller may go on to remove the container's network.
             Err(EngineError::DockerResponseServerError {
                 status_code: 409,
                 message,
@@ -243,8 +245,8 @@ impl Docker {
         Ok(named.collect())
     }
 
-    /// Labels of every container, running or not, that has this label and was made with it: not
-    /// of one that inherited it from `docker commit` of another.
+    /// Labels of every container, running or not, that was made with this label. A container that
+    /// inherited the label, through an image made by `docker commit`, does not count.
     ///
     /// # Errors
     /// The engine does not answer.
@@ -348,8 +350,8 @@ impl ContainerSpec {
             host_config: Some(HostConfig {
                 privileged: Some(self.privileged),
                 init: Some(false),
-                // Where the engine has its containers' root be another user, privileged ones are
-                // refused without it, and their volumes are out of reach of others.
+                // An engine with userns-remap refuses privileged containers without this mode, and
+                // no other container could read their volumes.
                 userns_mode: (self.privileged || self.volumes_from.is_some())
                     .then(|| HOST_USERS.to_owned()),
                 cgroupns_mode: self.privileged.then_some(CgroupNs::PRIVATE),

@@ -1,7 +1,8 @@
 //! Finds the engine that Docker's own clients would use.
 //!
-//! `DOCKER_HOST`, then `DOCKER_CONTEXT` or the context in use, then the usual sockets. What
-//! the user named is used or is an error; only the usual sockets are passed over when dead.
+//! The order is `DOCKER_HOST`, then `DOCKER_CONTEXT` or the context in use, then the usual sockets.
+//! An engine that the user named is used or is an error; only a usual socket is skipped when
+//! nothing answers there.
 
 mod context;
 
@@ -118,7 +119,7 @@ impl Endpoint {
     }
 }
 
-/// As in `DOCKER_HOST`.
+/// The address in the form of `DOCKER_HOST`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
@@ -235,7 +236,7 @@ fn usual_socket(env: &DockerEnv, system: &Path) -> Result<Option<Endpoint>> {
         match UnixStream::connect(&path) {
             Ok(_) => return Ok(Some(Endpoint::unix(path, Origin::Socket))),
             Err(e) if e.kind() == PermissionDenied => forbidden = forbidden.or(Some((path, e))),
-            // No engine, or the socket that a dead one left.
+            // There is no engine, or an engine has died and left its socket.
             Err(_) => {}
         }
     }

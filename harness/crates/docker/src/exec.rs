@@ -17,10 +17,10 @@ use kubenest_base::{
     wait::{self, Deadline, Probe},
 };
 
-/// How long a command may run for which nobody says how long.
+/// How long a command may run when the caller sets no deadline.
 pub const RUN: Duration = Duration::from_secs(15 * 60);
 
-/// What a command in a container left.
+/// The result of a command in a container.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ExecOutput {
@@ -33,7 +33,7 @@ pub struct ExecOutput {
 }
 
 impl ExecOutput {
-    /// What a command that ended with `status` has written.
+    /// The result of a command that ended with `status`.
     pub fn new(status: i64, stdout: impl Into<Vec<u8>>, stderr: impl Into<String>) -> Self {
         Self {
             status,
@@ -69,7 +69,7 @@ impl ExecOutput {
 struct Transcript {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// The end of both, in the order they came.
+    /// The last bytes of both streams, in the order in which they arrived.
     tail: Vec<u8>,
 }
 
@@ -98,15 +98,15 @@ impl Transcript {
     }
 }
 
-/// As many bytes are enough for the line that a command wrote last.
+/// How many bytes are kept to find the line that a command wrote last.
 const TAIL: usize = 4096;
 
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 type Input = Pin<Box<dyn AsyncWrite + Send>>;
 
 impl Docker {
-    /// Runs a command in a container to its end, whatever its exit status. Without input, and
-    /// with an empty one, it reads from /dev/null. It has 15 minutes.
+    /// Runs a command in a container to its end, whatever its exit status. The command reads from
+    /// /dev/null when it is given no input or an empty one. It has 15 minutes.
     ///
     /// # Errors
     /// The container does not run, the engine does not answer, or the command does not end in
@@ -131,8 +131,8 @@ impl Docker {
         stdin: Option<Vec<u8>>,
         deadline: Duration,
     ) -> Result<ExecOutput> {
-        // The engine can lose the end of an input that ends at once, and the command would wait for
-        // it: it gets no input instead.
+        // The engine can lose the end of an input that ends at once, and the command would then
+        // wait for that end. So an empty input is not attached at all.
         let stdin = stdin.filter(|bytes| !bytes.is_empty());
         let stdin = stdin.map(std::io::Cursor::new);
         self.run_to_end(container, argv, stdin, deadline).await
@@ -167,7 +167,8 @@ impl Docker {
                 self.start_exec(container, argv, stdin.is_some()).await?;
             let feed = async {
                 if let Some(mut reader) = stdin {
-                    // A command that stops reading early says so by its status.
+                    // A write error only means that the command stopped reading. Its exit status
+                    // decides whether that is a failure.
                     tokio::io::copy(&mut reader, &mut input).await.ok();
                     input.shutdown().await.ok();
                 }
@@ -193,7 +194,7 @@ impl Docker {
         })
     }
 
-    /// The streams can close a moment before the engine has noted the exit.
+    /// Waits for the exit status: the streams can close a moment before the engine has noted it.
     async fn exit_status(&self, exec: &str) -> Result<i64> {
         wait::until("an exit status", Duration::from_secs(60), async || {
             let found = self.raw().inspect_exec(exec).await;
@@ -222,8 +223,8 @@ impl Docker {
             .demand(container, argv)
     }
 
-    /// What a command writes to its standard output, and whether it got to its end: of one that
-    /// writes too much or takes too long, what came before.
+    /// The standard output of a command, and whether the command ended by itself. When it writes
+    /// too much or takes too long, the output so far is returned.
     ///
     /// # Errors
     /// The container does not run, or the engine does not answer at all.
@@ -329,8 +330,8 @@ impl Docker {
     }
 }
 
-/// The standard output in a stream that an engine writes: frames of a stream's number, three
-/// zeros and a length. What comes after a broken frame is dropped.
+/// Extracts the standard output from an engine's raw stream. Each frame starts with the number of
+/// its stream, three zero bytes and a length. Everything after a broken frame is dropped.
 pub fn demux(mut raw: &[u8]) -> Vec<u8> {
     let mut stdout = Vec::new();
     while let Some((head, rest)) = raw.split_first_chunk::<8>() {

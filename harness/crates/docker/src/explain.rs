@@ -1,10 +1,10 @@
-//! An engine's errors, with the cure where its words have a known one.
+//! Errors of the engine, each with a cure where its message is known to have one.
 
 use bollard::errors::Error as EngineError;
 
 use kubenest_base::{Error, Result};
 
-/// Says what was asked of the engine when it failed.
+/// Adds to an engine's error what the engine was asked to do.
 pub(super) trait Explain<T> {
     /// Wraps the engine's error.
     fn explain(self, what: impl FnOnce() -> String) -> Result<T>;
@@ -27,7 +27,7 @@ fn cure(cause: &EngineError) -> Option<&'static str> {
     if let EngineError::DockerResponseServerError { message, .. } = cause {
         return by_words(message);
     }
-    // Everything else never reached the engine, or broke off on the way back.
+    // All other errors mean that the call did not reach the engine, or that the answer broke off.
     Some("see whether the engine still runs: `kubenest engine status`, or `docker info`")
 }
 

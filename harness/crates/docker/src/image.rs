@@ -66,7 +66,7 @@ impl Docker {
             .with_context(|| format!("load '{}'", archive.display()))
     }
 
-    /// Loads a docker-archive, as it comes, into the engine.
+    /// Loads a docker-archive into the engine while it is still being read.
     ///
     /// # Errors
     /// The stream ends early, or the engine refuses it.
@@ -101,8 +101,8 @@ impl Docker {
         Ok(parts.concat())
     }
 
-    /// An image as a docker-archive, as it comes; of one platform, as `linux/amd64`, where the
-    /// engine keeps several and knows how to tell them apart (from Docker 28 on).
+    /// An image as a stream of a docker-archive. With a platform, such as `linux/amd64`, only that
+    /// one is saved where the engine keeps several and can select one (Docker 28 and later).
     pub fn save_stream(
         &self,
         reference: &str,
@@ -110,7 +110,7 @@ impl Docker {
     ) -> impl futures::Stream<Item = std::io::Result<bytes::Bytes>> + Send + Unpin + use<> {
         let what = format!("save image '{reference}'");
         let parts = match platform.and_then(platform_query) {
-            // bollard has no parameter for it.
+            // bollard has no parameter for the platform.
             Some(query) => self
                 .raw()
                 .export_image_where(reference, query)
@@ -137,7 +137,7 @@ impl Docker {
             .explain(|| format!("tag image '{reference}' as '{repository}:{tag}'"))
     }
 
-    /// Removes a name of an image, and the image with its last name; a gone one is fine.
+    /// Removes a name of an image, and the image with its last name. A missing image is no error.
     ///
     /// # Errors
     /// The image is in use.
@@ -160,7 +160,7 @@ impl Docker {
     }
 }
 
-/// As the engine's API takes it; `None` for what is no platform.
+/// The query for a platform in the form of the engine's API; `None` if the text is no platform.
 fn platform_query(platform: &str) -> Option<String> {
     let (os, architecture) = platform.split_once('/')?;
     let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());

@@ -1,4 +1,4 @@
-//! The one door to Docker: everything goes through bollard, nothing else names it.
+//! The only way to Docker: every call goes through bollard, and no other crate uses bollard.
 
 mod client;
 mod container;
@@ -53,7 +53,7 @@ pub struct EngineInfo {
     pub cgroup_version: String,
     /// It keeps images in containerd (Docker 29's default).
     pub containerd_store: bool,
-    /// Each layer's folder holds that layer's files as they are.
+    /// Each layer's folder holds exactly the files of that layer.
     pub native_diff: bool,
 }
 
@@ -68,12 +68,12 @@ impl Docker {
         &self.endpoint
     }
 
-    /// The settings of whoever uses the engine by this handle.
+    /// The settings of the user of this handle.
     pub fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
 
-    /// Labels of a thing of this role that this process makes in its run.
+    /// Labels for a resource of this role that this process makes in its run.
     pub fn labels(&self, role: impl Into<String>) -> Labels {
         Labels::new(role, &self.settings.run)
     }
@@ -112,7 +112,7 @@ impl Docker {
     }
 }
 
-/// The engine says that there is no such thing.
+/// Whether the engine's error says that the resource does not exist.
 fn is_gone(error: &bollard::errors::Error) -> bool {
     matches!(
         error,

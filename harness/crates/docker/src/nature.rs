@@ -1,4 +1,4 @@
-//! What kind of engine answers: whether nodes can run on it at all, and what it runs them with.
+//! The kind of an engine: whether nodes can run on it at all, and with which runc.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use super::{Docker, explain::Explain};
 use kubenest_base::{Error, Result, wait};
 
-/// An engine answers questions about itself at once, or hangs.
+/// How long an engine may take to describe itself; a healthy one does so at once.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// What an engine says of itself that decides whether nodes can run on it.
+/// Properties of an engine that decide whether nodes can run on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nature {
     /// Its name and version, such as `Docker 28.0.4` or `Podman 5.4.0`.
@@ -22,9 +22,9 @@ pub struct Nature {
     pub rootless: bool,
     /// Root in its containers is another user outside (`userns-remap`).
     pub remapped: bool,
-    /// The version of its runc, where it tells.
+    /// The version of its runc, if the engine reports it.
     pub runc: Option<String>,
-    /// Its clock, where it tells, beside that of this machine.
+    /// The engine's time and this machine's time, if the engine reports its own.
     pub clock: Option<(SystemTime, SystemTime)>,
 }
 
@@ -54,7 +54,7 @@ impl Nature {
             None => format!("Docker {}", version.version.as_deref().unwrap_or_default()),
         };
         let options = info.security_options.as_deref().unwrap_or_default();
-        // As `name=userns`, with more behind a comma.
+        // An option is `name=userns`, with further fields after commas.
         let has = |name: &str| {
             let mut words = options.iter().flat_map(|option| option.split(','));
             words.any(|word| word.strip_prefix("name=") == Some(name))
@@ -74,8 +74,8 @@ impl Nature {
     /// Refuses an engine on which no node can run.
     ///
     /// # Errors
-    /// [`Refused`](kubenest_base::ErrorKind::Refused): it is Podman, runs without root, or gives its
-    /// containers another root. The cure names engines that can.
+    /// [`Refused`](kubenest_base::ErrorKind::Refused): the engine is Podman, runs without root, or
+    /// remaps root of its containers. The cure names engines that can run nodes.
     pub fn require_nodes_can_run(&self) -> Result<()> {
         let why = match self {
             Self { podman: true, .. } => {

@@ -8,7 +8,7 @@ use super::{Docker, explain::Explain, is_gone};
 use kubenest_base::{Error, Result};
 
 impl Docker {
-    /// Makes a bridge network; returns its id, as another may get the same name.
+    /// Makes a bridge network and returns its id, because another network may get the same name.
     ///
     /// # Errors
     /// The name is taken, or the engine has no address range left for it.
@@ -54,7 +54,7 @@ impl Docker {
         }
     }
 
-    /// Removes a network; a gone one is fine.
+    /// Removes a network. A missing network is no error.
     ///
     /// # Errors
     /// Containers are on it.

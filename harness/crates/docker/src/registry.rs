@@ -1,4 +1,4 @@
-//! Registries: ask, pull and push, with the credentials that `docker login` left.
+//! Queries registries, pulls and pushes, with the credentials that `docker login` stored.
 
 mod credentials;
 
@@ -24,8 +24,9 @@ impl Docker {
         Ok(digest.is_some())
     }
 
-    /// The digest, `sha256:…`, of what a registry has under that name now; `None` when it has
-    /// nothing. The engine asks, so that its proxies and certificates count.
+    /// The digest, `sha256:…`, that a name has in its registry now; `None` when the registry does
+    /// not have the name. The engine asks the registry, so that the engine's proxies and
+    /// certificates are used.
     ///
     /// # Errors
     /// The registry does not answer within `deadline`, or does not tell this user.
@@ -54,7 +55,7 @@ impl Docker {
         let name = reference.rsplit('/').next().unwrap_or(reference);
         let options = CreateImageOptions {
             from_image: Some(reference.to_owned()),
-            // With neither, the engine would pull every tag there is.
+            // Without a tag or a digest the engine would pull every tag of the repository.
             tag: (!name.contains([':', '@'])).then(|| "latest".to_owned()),
             ..Default::default()
         };

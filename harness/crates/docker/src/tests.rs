@@ -1,4 +1,4 @@
-//! An engine that falls silent holds nobody up: every public call ends within its bound.
+//! When an engine stops answering, every public call still ends within its bound.
 
 use std::{collections::HashMap, fs, path::Path, time::Duration};
 
@@ -20,10 +20,10 @@ use kubenest_base::settings::RunId;
 use kubenest_base::wait::with_factor;
 use kubenest_base::{Context, ErrorKind, Result};
 
-/// Longer than any call may take: half an hour for an image that is loaded, and its begin.
+/// Longer than any call may take: half an hour for an image load, plus its start.
 const LONGEST: Duration = Duration::from_secs(40 * 60);
 
-/// What an engine says to a question before it falls silent.
+/// What the engine answers to a request before it falls silent.
 type Answer = fn(&str) -> Vec<u8>;
 
 fn nothing(_: &str) -> Vec<u8> {
@@ -35,11 +35,11 @@ fn a_head(_: &str) -> Vec<u8> {
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".into()
 }
 
-/// What a command has written that goes on without end.
+/// The output of a command that never ends.
 const SAID: &str = "[certs] Using certificateDir folder\n\
      [control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez\n";
 
-/// All that it takes to start a command, and what that writes.
+/// The answers that start a command, followed by the command's output.
 fn a_command(asked: &str) -> Vec<u8> {
     if !asked
         .lines()
@@ -54,7 +54,7 @@ fn a_command(asked: &str) -> Vec<u8> {
     [head.as_bytes(), &frame, SAID.as_bytes()].concat()
 }
 
-/// An engine of which each connection takes a question, and falls silent after this answer.
+/// An engine that reads one request on each connection, sends this answer, and falls silent.
 fn falls_silent(place: &TempDir, after: Answer) -> Docker {
     let socket = place.path().join("engine.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -171,7 +171,7 @@ async fn an_engine_that_stops_in_its_answer_ends_every_call_in_time() {
     let docker = falls_silent(&place, a_head);
     for (name, call) in calls(&docker, place.path()) {
         let begun = Instant::now();
-        // Of some questions the first line is all the answer.
+        // For some calls the first line is already the whole answer.
         with_factor(1.0, call).await.ok();
         assert!(begun.elapsed() < LONGEST, "{name}: {:?}", begun.elapsed());
     }

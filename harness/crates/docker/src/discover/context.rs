@@ -14,7 +14,7 @@ use kubenest_base::{Context as _, Error, Result};
 /// The endpoint that a named context holds.
 #[derive(Debug, PartialEq)]
 pub(super) struct Context {
-    /// As in `DOCKER_HOST`.
+    /// The address in the form of `DOCKER_HOST`.
     pub(super) host: String,
     /// Folder with `ca.pem`, `cert.pem` and `key.pem`, when the context has TLS files.
     pub(super) tls: Option<PathBuf>,
@@ -47,7 +47,7 @@ struct DockerEndpoint {
     skip_verify: bool,
 }
 
-/// The name of the context in use by `config.json`, if it names one.
+/// The name of the context that `config.json` says is in use, if it names one.
 pub(super) fn current(config_dir: &Path) -> Result<Option<String>> {
     let path = config_dir.join("config.json");
     let text = match fs::read(&path) {

@@ -1,7 +1,7 @@
-//! Thaws what was left frozen in a container that cannot be killed.
+//! Thaws frozen processes of a container that cannot be killed.
 //!
-//! On cgroups of version 1 a frozen process does not die. runc, in a node, freezes for a moment
-//! what it makes; if the node is killed in that moment nobody thaws it, and neither the node's
+//! On cgroups of version 1 a frozen process does not die. runc in a node freezes each new container
+//! for a moment. If the node is killed in that moment, nobody thaws it, and neither the node's
 //! first process nor its container ever ends.
 
 use std::{
@@ -15,15 +15,16 @@ const STATE: &str = "freezer.state";
 /// How deep below the root an engine puts its containers' groups.
 const DEPTH: usize = 3;
 
-/// Thaws everything in the container of this id; false when nothing was frozen, or it is not on
-/// this machine.
+/// Thaws all cgroups of the container with this id. Returns false when none was frozen, or when the
+/// container is not on this machine.
 pub(crate) fn thaw(id: &str) -> bool {
-    // By its name: what /proc tells of another cgroup namespace is no path of this one.
+    // The cgroup is found by its name, because a path in /proc of a process in another cgroup
+    // namespace is not valid here.
     let group = group_of(Path::new(ROOT), id, DEPTH).filter(|_| !id.is_empty());
     group.is_some_and(|group| thaw_below(&group))
 }
 
-/// The group that bears a container's id in its name.
+/// The cgroup that has a container's id in its name.
 fn group_of(folder: &Path, id: &str, depth: usize) -> Option<PathBuf> {
     if depth == 0 {
         return None;
@@ -59,7 +60,7 @@ fn thaw_below(group: &Path) -> bool {
         }
         Ok(frozen)
     };
-    // The upper first: what is below a frozen one is told to be frozen, too.
+    // The upper cgroup comes first: the kernel reports everything below a frozen cgroup as frozen.
     let own = thaw().unwrap_or(false);
     let below = folders(group).into_iter();
     below.fold(own, |any, folder| thaw_below(&folder) || any)

@@ -1,13 +1,14 @@
 //! The guard: a small container that removes a cluster when its owner dies.
 //!
-//! A process that gets `kill -9` can do nothing any more, so somebody else has to. The guard
-//! holds the other end of a stream that this process keeps open; when the stream ends without
-//! a [`release`](Guard::release), it removes what bears the labels of owner, cluster and boot
-//! through the engine's socket, and then itself. It has no network, and cannot write but to the
-//! folder in which it may have to save what nodes say.
+//! A process that gets `kill -9` cannot clean up, so another process must do it. The guard holds
+//! the other end of a stream that this process keeps open. When the stream ends without a
+//! [`release`](Guard::release), the guard removes, through the engine's socket, everything with the
+//! labels of this owner, cluster and boot, and then itself. It has no network, and can write only
+//! to the folder into which it may have to save what the nodes say.
 //!
-//! The guard of a lease sees the lease's folder, and waits until nobody holds it. Where the
-//! engine is on another machine it cannot see that; it then removes nothing, and a sweep has to.
+//! The guard of a lease mounts the lease's folder, and waits until nobody holds the lease. Where
+//! the engine is on another machine the guard cannot see that folder; then it removes nothing and
+//! leaves the removal to a sweep.
 
 use std::{collections::HashMap, path::Path, pin::Pin, time::Duration};
 
@@ -30,7 +31,7 @@ use kubenest_base::{
     wait::{self, Probe},
 };
 
-/// Where an engine's own host has its socket, whatever this client goes through.
+/// Path of the socket on the engine's own host, whatever path this client uses.
 const ENGINE_SIDE_SOCKET: &str = "/var/run/docker.sock";
 
 /// How long a guard may take to say that it reaches the engine.
@@ -39,23 +40,24 @@ const START: Duration = Duration::from_secs(60);
 /// How long a guard may take to remove a cluster.
 const FINISH: Duration = Duration::from_secs(180);
 
-/// What a guard saves of nodes before it removes them: what a script says that it runs in each,
-/// to a folder that only its owner can look into.
+/// What a guard saves of the nodes before it removes them: the output of a script that it runs in
+/// each node, in a folder that only the folder's owner can read.
 #[derive(Clone, Copy)]
 pub struct Saving<'a> {
-    /// A folder of this machine. The script runs while `known.json` is in it, with what `cases`
-    /// holds; its raw output is `<container>.raw`, and `saved` is there when all is done.
+    /// A folder of this machine. The script runs only while the file `known.json` is in it, with
+    /// the contents of the file `cases`. The raw output goes to `<container>.raw`, and the file
+    /// `saved` appears when all is done.
     pub folder: &'a Path,
-    /// For bash; its arguments are a folder of the case that began first and the namespaces of
-    /// all that run, or two empty words.
+    /// A bash script. Its arguments are a folder of the case that began first and the namespaces of
+    /// all running cases, or two empty strings.
     pub script: &'a str,
-    /// Empties the folder. It is called when the guard has its name, before it starts: until
-    /// then the folder may be that of another cluster of this name.
+    /// Empties the folder. It is called once the guard has its name and before it starts: until
+    /// then the folder may belong to another cluster of this name.
     pub prepare: &'a (dyn Fn() -> Result<()> + Sync),
 }
 
-/// What a guard watches over: the things of one owner and one boot of a cluster, made or yet to be
-/// made.
+/// The resources that a guard watches over: those of one owner and one boot of a cluster, made or
+/// still to be made.
 #[derive(Debug, Clone)]
 pub struct Ward<'a> {
     owner: Owner,
@@ -65,7 +67,7 @@ pub struct Ward<'a> {
 }
 
 impl<'a> Ward<'a> {
-    /// The things of this process and this boot of a cluster.
+    /// The resources of this process and this boot of a cluster.
     pub fn new(cluster: &'a str, boot: &'a BootId) -> Self {
         Self {
             owner: Owner::current().clone(),
@@ -75,15 +77,15 @@ impl<'a> Ward<'a> {
         }
     }
 
-    /// The things of this owner, and not of this process.
+    /// The resources of this owner instead of this process.
     #[must_use]
     pub fn owner(self, owner: &Owner) -> Self {
         let owner = owner.clone();
         Self { owner, ..self }
     }
 
-    /// Names of containers to be made: of these the guard also sees that they are just being
-    /// made.
+    /// Names of containers that will be made. The guard also notices when a container of such a
+    /// name is still being made.
     #[must_use]
     pub fn containers(self, containers: &'a [String]) -> Self {
         Self { containers, ..self }
@@ -99,7 +101,7 @@ pub struct Guard {
     docker: Docker,
     id: String,
     saves: bool,
-    /// Its end, however it comes, is the guard's signal.
+    /// The end of this stream, whatever ends it, is the signal to the guard.
     _stream: Pin<Box<dyn AsyncWrite + Send>>,
 }
 
@@ -113,8 +115,8 @@ impl Guard {
         Self::start_saving(docker, image, ward, None).await
     }
 
-    /// As [`start`](Guard::start); before it removes nodes, the guard saves what they say. Where
-    /// the engine is not on this machine it cannot.
+    /// As [`start`](Guard::start), and the guard saves what the nodes say before it removes them.
+    /// It cannot save where the engine is not on this machine.
     pub async fn start_saving(
         docker: &Docker,
         image: &str,
@@ -166,7 +168,7 @@ impl Guard {
         self.saves
     }
 
-    /// Ends the guard: the cluster is gone already, or is kept on purpose.
+    /// Ends the guard, because the cluster is gone already or is kept on purpose.
     ///
     /// # Errors
     /// The engine does not answer; the guard then stays.
@@ -178,16 +180,16 @@ impl Guard {
         released
     }
 
-    /// Leaves the guard alone until this process ends, when it removes the cluster.
+    /// Leaves the guard running until this process ends; then it removes the cluster.
     pub fn hold(self) {
         std::mem::forget(self);
     }
 
-    /// Has the guard remove the cluster now, with what is still being made, and waits for it. That
-    /// of a lease goes when nobody holds it any more.
+    /// Makes the guard remove the cluster now, including resources that are still being made, and
+    /// waits for it. The cluster of a lease is removed when nobody holds the lease any more.
     ///
     /// # Errors
-    /// It does not end, or the engine does not answer.
+    /// The guard does not end, or the engine does not answer.
     pub async fn finish(self) -> Result<()> {
         let (docker, id) = (self.docker.clone(), self.id.clone());
         drop(self);
@@ -213,7 +215,8 @@ impl Guard {
         };
         let created = docker.raw().create_container(Some(options), body).await;
         let id = created.explain(|| format!("create container '{name}'"))?.id;
-        // The cluster may outlive this runtime, and with it the stream that the guard lives by.
+        // The attached stream keeps the guard alive. It runs in the background, because the cluster
+        // may outlive this runtime.
         let attached = async {
             prepare()?;
             background::run(attach(docker.clone(), id.clone())).await
@@ -234,7 +237,7 @@ impl Guard {
     }
 }
 
-/// Starts a guard; returns the stream that it lives by.
+/// Starts a guard and returns the stream that keeps it alive.
 async fn attach(docker: Docker, id: String) -> Result<Pin<Box<dyn AsyncWrite + Send>>> {
     let options = AttachContainerOptions {
         stream: true,
@@ -250,8 +253,8 @@ async fn attach(docker: Docker, id: String) -> Result<Pin<Box<dyn AsyncWrite + S
     Ok(attached.input)
 }
 
-/// The guard looks itself up through its socket: that it finds itself proves that it talks to
-/// the engine it runs in.
+/// Waits until the guard has found its own container through its socket. This proves that it talks
+/// to the engine that it runs in.
 async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Result<()> {
     let mut said = String::new();
     while let Some(part) = attached.output.next().await {
@@ -274,11 +277,11 @@ async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Resu
     ))
 }
 
-/// The folders of this machine that a guard sees.
+/// The folders of this machine that are mounted into a guard.
 #[derive(Clone, Copy, Default)]
 struct Folders<'a> {
     saving: Option<Saving<'a>>,
-    /// That of the holders of a lease.
+    /// The folder with the holders of a lease.
     lease: Option<&'a Path>,
 }
 
@@ -296,8 +299,8 @@ impl Folders<'_> {
         saving.into_iter().chain(lease).collect()
     }
 
-    /// What a guard needs to look into them: they are their owner's, whoever that is, and nobody
-    /// else's.
+    /// The capabilities to read and write the folders, which belong to their owner alone, whoever
+    /// that is.
     fn capabilities(&self) -> Vec<String> {
         let saving = self.saving.map(|_| "DAC_OVERRIDE".to_owned());
         let lease = self.lease.map(|_| "DAC_READ_SEARCH".to_owned());
@@ -314,7 +317,7 @@ fn bind(from: &Path, to: &str) -> Mount {
     }
 }
 
-/// `own` are the labels of the guard itself, but for whose it is and what it watches over.
+/// `own` are the guard's own labels, without those of its owner and its ward.
 fn body(
     own: Labels,
     image: &str,
@@ -380,7 +383,7 @@ fn body(
                     .chain(folders.mounts())
                     .collect(),
             ),
-            // Spares the copy of a node image's /var into a volume.
+            // Avoids a copy of the node image's /var into a volume.
             tmpfs: Some(HashMap::from([("/var".into(), String::new())])),
             ..Default::default()
         }),

@@ -1,4 +1,4 @@
-//! What says of a running cluster that it is kept: labels, once given, cannot be changed.
+//! Marks a running cluster as kept. A label cannot do this, because labels cannot be changed later.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,8 @@ use crate::{Docker, explain::Explain};
 use kubenest_base::Result;
 
 impl Docker {
-    /// Notes, by an empty volume, that this boot of a cluster outlives its owner; only the
-    /// cluster's name, or `clean` of everything, then removes it.
+    /// Records, as an empty volume, that this boot of a cluster outlives its owner. Only a removal
+    /// by the cluster's name, or a `clean` of everything, then removes the cluster.
     ///
     /// # Errors
     /// The engine refuses.

@@ -1,4 +1,4 @@
-//! The labels on everything the crate makes: whose it is, what it is for, how long it may stay.
+//! The labels on everything that the crate makes: the owner, the purpose and the lifetime.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 use super::owner::Owner;
 use kubenest_base::{random, settings::RunId};
 
-/// Who may end a thing: an [`Owner`] as text.
+/// Who may end a resource: an [`Owner`] as text.
 pub const OWNER: &str = "dev.kubenest.owner";
 /// The run it belongs to.
 pub const RUN: &str = "dev.kubenest.run";
@@ -18,14 +18,15 @@ pub const CLUSTER: &str = "dev.kubenest.cluster";
 pub const BOOT: &str = "dev.kubenest.boot";
 /// What it is for: `node`, `network`, `guard`.
 pub const ROLE: &str = "dev.kubenest.role";
-/// The name it was made with: a container's own, an image's with blanks between them. What is
-/// called otherwise has only inherited the labels, as from `docker commit` and `docker build`.
+/// The name that a resource was made with: that of a container, or those of an image with blanks
+/// between them. A resource with another name has only inherited the label, for example through
+/// `docker commit` or `docker build`.
 pub const NAME: &str = "dev.kubenest.name";
 /// When it was made, in seconds since 1970.
 pub const CREATED: &str = "dev.kubenest.created";
 /// When nobody needs it any more, in seconds since 1970.
 pub const EXPIRES: &str = "dev.kubenest.expires";
-/// `true` on what outlives its owner on purpose, else `false`.
+/// `true` on a resource that outlives its owner on purpose, else `false`.
 pub const KEEP: &str = "dev.kubenest.keep";
 
 /// Role of node images: a cache, which no sweep removes.
@@ -34,34 +35,34 @@ pub const NODE_IMAGE: &str = "node-image";
 /// Role of guards.
 pub(super) const GUARD: &str = "guard";
 
-/// Role of the empty volume that says of a cluster which has no label [`KEEP`] that it is kept:
+/// Role of the empty volume that marks a cluster as kept when its label [`KEEP`] says otherwise:
 /// labels cannot be changed.
 pub(super) const KEPT: &str = "kept";
 
-/// How roles of images end. An image's labels show on every container that anybody makes of
-/// it: such a role on a container says that it is not ours.
+/// Suffix of the roles of images. Every container inherits the labels of its image, so a container
+/// with such a role is not ours.
 pub(super) const IMAGE: &str = "-image";
 
-/// How long a thing may stay when nobody can tell whether its owner lives.
+/// How long a resource may stay when nobody can tell whether its owner lives.
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// The random number of one boot of a cluster: it tells apart two of one name.
+/// The random id of one boot of a cluster. It distinguishes two clusters of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BootId(String);
 
 impl BootId {
-    /// One that nobody else has.
+    /// A new id that no other boot has.
     pub fn random() -> Self {
         Self(random::hex(8))
     }
 
-    /// As it stands in labels.
+    /// The id as it is written in labels.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The labels of one thing to be made.
+/// The labels of one resource that is to be made.
 #[derive(Debug, Clone)]
 pub struct Labels {
     run: RunId,
@@ -74,7 +75,7 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// Labels of a thing of this role that belongs to this process, in this run.
+    /// Labels of a resource of this role that belongs to this process and this run.
     pub fn new(role: impl Into<String>, run: &RunId) -> Self {
         Self {
             run: run.clone(),
@@ -132,7 +133,7 @@ impl Labels {
             (ROLE.to_owned(), self.role.clone()),
             (CREATED.to_owned(), now.to_string()),
             (EXPIRES.to_owned(), expires.to_string()),
-            // Said either way: a container would take over what its image's label says.
+            // The label is always set, or a container would inherit its value from the image.
             (KEEP.to_owned(), self.keep.to_string()),
         ]);
         if let Some(cluster) = &self.cluster {
@@ -145,7 +146,7 @@ impl Labels {
     }
 }
 
-/// The label [`NAME`] for a thing with labels of these keys, if they are ours.
+/// The label [`NAME`] for a resource with labels of these keys, if the labels are ours.
 pub fn name_label<'a>(
     mut keys: impl Iterator<Item = &'a String>,
     name: &str,

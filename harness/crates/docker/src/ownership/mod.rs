@@ -1,8 +1,9 @@
-//! Ownership: who may end a thing in the engine, said by its labels, and what ends it.
+//! Ownership: labels say who may end a resource of the engine, and three mechanisms remove
+//! abandoned resources.
 //!
-//! [Labels](labels) say whose a thing is, and an [`Owner`] whether that one lives. Three remove
-//! what nobody owns any more: whoever is done with it, the [`Guard`] of a cluster when its
-//! owner dies, and a [`sweep()`] of what all of them left.
+//! [Labels](labels) name the owner of a resource, and an [`Owner`] tells whether that owner lives.
+//! Resources are removed by the user who needs them no longer, by the [`Guard`] of a cluster when
+//! the owner dies, and by a [`sweep()`] of everything that the other two left.
 
 pub(super) mod freezer;
 mod guard;

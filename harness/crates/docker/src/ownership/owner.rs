@@ -1,6 +1,7 @@
-//! Owners: who may end a thing, and whether that one lives.
+//! Owners: who may end a resource, and whether that owner lives.
 //!
-//! A thing's labels never change, so they name who may end it, and not who happened to make it.
+//! The labels of a resource never change, so they name the owner who may end it, not the process
+//! that happened to make it.
 
 mod lease;
 mod process;
@@ -14,13 +15,13 @@ pub use self::{
 
 /// Who may end a thing.
 ///
-/// As text, which is its label, a process and a lease never look alike: one has two slashes, the
-/// other more.
+/// The text form is the value of the owner label. A process and a lease never look alike: the text
+/// of a process has two slashes, that of a lease has more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Owner {
-    /// A process: its things end with it.
+    /// A process: its resources end with it.
     Process(ProcessId),
-    /// A lease: its things end when nobody holds it.
+    /// A lease: its resources end when nobody holds it.
     Lease(Lease),
 }
 
@@ -31,8 +32,8 @@ pub enum Liveness {
     Alive,
     /// The process is gone, or nobody holds the lease.
     Dead,
-    /// It is of another host, of another container or from before the last boot; or this process
-    /// may not look at it.
+    /// The owner is on another host, in another container or from before the last boot; or this
+    /// process may not look at it.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! Removes what an owner, a run or a cluster left, found by our labels and by nothing else.
+//! Removes what an owner, a run or a cluster left. Resources are found by our labels only.
 
 mod judge;
 
@@ -26,13 +26,13 @@ const AT_ONCE: usize = 8;
 /// What to remove.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// What belongs to a process that is gone, or to a lease that nobody holds. Where that cannot be told: what is out of date, by
-    /// the engine's clock, and has no guard that runs. Nothing that is kept on purpose, and no
-    /// guard that is at it itself.
+    /// Resources of a process that is gone, or of a lease that nobody holds. Where that cannot be
+    /// told, resources that are out of date by the engine's clock and have no running guard. Never
+    /// a resource that is kept on purpose, and never a guard that is still removing.
     DeadOwners,
-    /// What this run made and did not keep on purpose, but for what belongs to a lease that somebody
-    /// holds. Where its process is one of another host or
-    /// container, or another user's, the run is another of the same name, and is spared.
+    /// What this run made and did not keep on purpose, except resources of a lease that somebody
+    /// holds. A process of another host, container or user belongs to another run of the same name,
+    /// which is spared.
     Run(&'a str),
     /// All of the cluster of this name, kept or not.
     Cluster(&'a str),
@@ -69,7 +69,7 @@ impl SweepReport {
 }
 
 impl Scope<'_> {
-    /// What the engine is asked to list. It only narrows: each thing is judged again.
+    /// Filters of the engine's lists. They only narrow: each resource is judged again.
     fn filters(self) -> HashMap<String, Vec<String>> {
         let mut labels = vec![OWNER.to_owned()];
         match self {
@@ -124,7 +124,7 @@ async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<SweepReport> {
     .await;
     let volumes = of(Kind::Volume);
     let volumes = remove_each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
-    let images = unused(docker, condemned).await?;
+    let images = unused_names(docker, condemned).await?;
     let images = remove_each(images, &mut failed, |name| remove_image(docker, name)).await;
     if failed.is_empty() {
         return Ok(SweepReport {
@@ -142,11 +142,11 @@ async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<SweepReport> {
     .cure("disconnect or stop what still uses it, then `kubenest clean`"))
 }
 
-/// Things to remove, as id and name.
+/// Resources to remove, as id and name.
 type Names = Vec<(String, String)>;
 
-/// The time by the engine's clock, which also says when things were made: other machines that
-/// use the engine have clocks of their own.
+/// The time by the engine's clock. The engine dates resources by that clock, and other machines
+/// that use the engine have clocks of their own.
 async fn now_of(docker: &Docker) -> Result<u64> {
     let info = docker.raw().info().await;
     let SystemInfo { system_time, .. } = info.explain(|| "ask the engine for the time".into())?;
@@ -156,13 +156,14 @@ async fn now_of(docker: &Docker) -> Result<u64> {
         .unwrap_or_else(unix_now))
 }
 
-/// Seconds since 1970 of a date; none of one before, which stands for none.
+/// Seconds since 1970 of a date; `None` for an earlier date, which the engine uses for "no date".
 fn seconds(date: &str) -> Option<u64> {
     let date: Timestamp = date.parse().ok()?;
     u64::try_from(date.as_second()).ok()
 }
 
-/// The date at these keys of what the engine answered; its type depends on bollard's features.
+/// The date at these keys of an engine's answer. It is read from JSON, because its Rust type
+/// depends on bollard's features.
 fn date(answer: &impl Serialize, keys: &[&str]) -> Option<u64> {
     let answer = serde_json::to_value(answer).ok()?;
     let found = keys.iter().try_fold(&answer, |found, key| found.get(key))?;
@@ -245,8 +246,8 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
             made: None,
             running: false,
         };
-        // An image is as old as it says itself. Where its age matters, it counts from when the
-        // engine got it.
+        // An image states its own age. Where the age decides, the time counts at which the engine
+        // got the image.
         if image.is_ours() && image.is_judged_by_date() {
             let about = docker.raw().inspect_image(&image.id).await;
             image.made = about
@@ -258,9 +259,9 @@ async fn images(docker: &Docker, scope: Scope<'_>) -> Result<Vec<Thing>> {
     Ok(things)
 }
 
-/// The names of images that no container runs from: such a one is that of a cluster that is
-/// kept, or a user's own.
-async fn unused(docker: &Docker, condemned: Vec<Thing>) -> Result<Names> {
+/// The names of images that no container runs from. An image in use belongs to a cluster that is
+/// kept, or to a container of the user.
+async fn unused_names(docker: &Docker, condemned: Vec<Thing>) -> Result<Names> {
     let all = ListContainersOptions {
         all: true,
         ..Default::default()
@@ -279,13 +280,13 @@ async fn unused(docker: &Docker, condemned: Vec<Thing>) -> Result<Names> {
 
 async fn remove_image(docker: &Docker, name: String) -> Result<()> {
     match docker.remove_image(&name).await {
-        // It goes with the last of those that are built upon it.
+        // The engine removes it with the last image that is built upon it.
         Err(error) if error.report().contains("has dependent child images") => Ok(()),
         other => other,
     }
 }
 
-/// Removes things side by side; returns the names of those that are gone, sorted.
+/// Removes resources side by side and returns the names of those that are gone, sorted.
 async fn remove_each<F: Future<Output = Result<()>>>(
     found: Names,
     failed: &mut Vec<Error>,

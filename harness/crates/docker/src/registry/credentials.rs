@@ -1,4 +1,4 @@
-//! What `docker login` left: the user's name and password for a registry.
+//! The user's name and password for a registry, as `docker login` stored them.
 
 use std::{collections::HashMap, fs, time::Duration};
 
@@ -11,13 +11,14 @@ use kubenest_base::{
     settings::DockerEnv,
 };
 
-/// The name of Docker Hub's login, whatever names an image has: in the file and to helpers.
+/// The key of Docker Hub's login, both in the file and for credential helpers, whatever registry
+/// name an image has.
 const HUB: &str = "https://index.docker.io/v1/";
-/// Docker Hub in references, and as other tools than Docker write it down.
+/// Host names of Docker Hub in image references, and in files that other tools than Docker write.
 const HUB_HOSTS: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
-/// How long a credential helper may take: one that asks a person for a passphrase, in a window
-/// that nobody sees, would do so for ever.
+/// How long a credential helper may take. A helper that asks for a passphrase in a window that
+/// nobody sees would never end.
 const HELPER: Duration = Duration::from_secs(20);
 
 /// The part of Docker's `config.json` that is about logins.
@@ -45,8 +46,8 @@ struct Secret {
     secret: String,
 }
 
-/// The login for the registry of an image, if the user has one. A registry that wants one and
-/// gets none says so itself.
+/// The login for the registry of an image, if the user has one. Without a login the registry itself
+/// says when it demands one.
 pub(super) async fn of(env: &DockerEnv, reference: &str) -> Option<DockerCredentials> {
     let text = fs::read(env.config_dir.as_ref()?.join("config.json")).ok()?;
     let config: Config = serde_json::from_slice(&text).ok()?;
@@ -72,7 +73,7 @@ fn from_config(config: &Config, server: &str) -> Option<DockerCredentials> {
     let decoded = String::from_utf8(decoded).ok()?;
     let (username, password) = decoded.split_once(':').unwrap_or_default();
     if username.is_empty() && login.identitytoken.is_none() {
-        // Beside a helper Docker writes down only that there is a login.
+        // When a helper is used, Docker writes only an empty entry into the file.
         return None;
     }
     Some(DockerCredentials {
@@ -85,7 +86,7 @@ fn from_config(config: &Config, server: &str) -> Option<DockerCredentials> {
 }
 
 async fn from_helper(helper: &str, server: &str) -> Result<DockerCredentials> {
-    // The name becomes a program's: it must not lead elsewhere.
+    // The name becomes part of a program's name, so it must not hold a path.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if !helper.bytes().all(plain) {
         return Err(Error::input(format!(
@@ -119,8 +120,8 @@ async fn ask(program: &str, server: &str, bound: Duration) -> Result<Secret> {
     serde_json::from_str(&answer?.stdout).with_context(|| format!("read the answer of {program}"))
 }
 
-/// The name of the login for an image: the host of its registry, and Docker Hub's own name for
-/// those that name none.
+/// The key of the login for an image: the host of its registry, or Docker Hub's key when the
+/// reference names no registry.
 fn server(reference: &str) -> &str {
     registry_and_path(reference).map_or(HUB, |(registry, _)| server_of(registry))
 }
@@ -130,7 +131,7 @@ fn server_of(host: &str) -> &str {
     if HUB_HOSTS.contains(&host) { HUB } else { host }
 }
 
-/// The host in a name of the file, which old clients wrote as an address.
+/// The host in a key of the file. Old clients wrote the key as an address.
 fn host_in(name: &str) -> &str {
     let name = name
         .trim_start_matches("https://")

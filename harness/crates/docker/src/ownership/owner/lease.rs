@@ -1,7 +1,7 @@
-//! A lease that owns things: it lives for as long as somebody holds it.
+//! A lease that owns resources: it lives for as long as somebody holds it.
 //!
-//! Its holders are locked files in a folder of the cache, one for each. The kernel lets go of a
-//! lock when its holder dies, however it dies, so what holds a lease is never mistaken.
+//! Each holder is a locked file in a folder of the cache. The kernel releases a lock when its
+//! holder dies, whatever killed it, so a dead holder is never mistaken for a living one.
 
 use std::{
     fmt,
@@ -15,33 +15,33 @@ use std::{
 use super::{Liveness, process::this_boot};
 use kubenest_base::{Context, Error, Result, random};
 
-/// What the label of a lease begins with.
+/// Prefix of a lease's label.
 const MARK: &str = "lease";
 /// The folder of a cache's leases.
 const LEASES: &str = "leases";
-/// How the files of holders end.
+/// Extension of the files of holders.
 const HOLDER: &str = "holder";
 
 /// The name of a lease in its cache.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeaseId(String);
 
-/// A lease, named so that it is never mistaken for one of another cache or another machine.
+/// A lease, named so that it cannot be confused with a lease of another cache or another machine.
 ///
-/// As text `lease/<id>/<boot>/<device>-<inode>/<path of the cache>`: device and inode are those of
-/// the folder of the cache's leases, which another mount namespace may have elsewhere, or not at
-/// all.
+/// The text form is `lease/<id>/<boot>/<device>-<inode>/<path of the cache>`. Device and inode are
+/// those of the folder with the cache's leases, because another mount namespace may have another
+/// folder at that path, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lease {
     id: LeaseId,
-    /// The boot of the machine: locks are its kernel's.
+    /// The boot of the machine, because locks live in the kernel.
     boot: String,
     device: u64,
     inode: u64,
     cache: PathBuf,
 }
 
-/// One who holds a lease; dropping it, or dying, lets go.
+/// A holder of a lease; dropping it, or the death of the process, releases the hold.
 #[derive(Debug)]
 pub struct Holder {
     path: PathBuf,
@@ -64,7 +64,7 @@ impl LeaseId {
         Ok(Self(text))
     }
 
-    /// As it stands in labels.
+    /// The id as it is written in labels.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -107,14 +107,15 @@ impl Lease {
         &self.id
     }
 
-    /// Holds it: what it owns stays until the last of its holders lets go.
+    /// Holds the lease: its resources stay until the last holder releases it.
     ///
     /// # Errors
     /// The file cannot be made or locked.
     pub fn hold(&self) -> Result<Holder> {
         let folder = self.folder();
         let hold = || -> io::Result<Holder> {
-            // It is locked before it has its name: no holder is ever seen without its lock.
+            // The file is locked before it gets its name, so that nobody ever sees a holder without
+            // its lock.
             let half = tempfile::Builder::new()
                 .prefix(".half-")
                 .tempfile_in(&folder)?;
@@ -167,16 +168,17 @@ impl Lease {
         for entry in entries {
             let path = entry?.path();
             let is_holder = path.extension().is_some_and(|end| end == HOLDER);
-            // A label is anybody's text: what is no plain file is not opened.
+            // Anybody can write a label, so only plain files are opened.
             if !is_holder || !fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) {
                 continue;
             }
             let file = match File::open(&path) {
-                // It has let go meanwhile.
+                // The holder has released the lease meanwhile.
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
                 file => file?,
             };
-            // Shared, so that two who look at once do not take each other for a holder.
+            // The lock is shared, so that two processes that check at once do not take each other
+            // for a holder.
             match file.try_lock_shared() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(true),
@@ -193,7 +195,7 @@ impl Drop for Holder {
     }
 }
 
-/// The boot of the machine; empty where nothing tells it.
+/// The boot of the machine; empty where /proc does not say.
 fn boot_of_kernel(proc: &Path) -> String {
     let (_, boot) = this_boot(proc);
     boot.split('-').next().unwrap_or_default().to_owned()
@@ -221,7 +223,7 @@ impl fmt::Display for Lease {
 impl FromStr for Lease {
     type Err = ();
 
-    /// Takes exactly what [`Display`](fmt::Display) writes: a label is anybody's text.
+    /// Accepts exactly what [`Display`](fmt::Display) writes, because anybody can write a label.
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.splitn(5, '/');
         let (Some(MARK), Some(id), Some(boot), Some(place), Some(cache)) = (

@@ -1,13 +1,13 @@
-//! A process that owns things, and whether it still runs.
+//! A process that owns resources, and whether it still runs.
 
 use std::{fmt, fs, path::Path, str::FromStr, sync::OnceLock};
 
 use super::Liveness;
 use kubenest_base::liveness::Process;
 
-/// A process, named so that it is never mistaken for a later one with the same number.
+/// A process, named so that it cannot be confused with a later process of the same number.
 ///
-/// As text `<host name>/<boot>-<pid namespace>/<pid>-<start ticks>`.
+/// The text form is `<host name>/<boot>-<pid namespace>/<pid>-<start ticks>`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProcessId {
     host: String,
@@ -51,13 +51,14 @@ impl ProcessId {
         match look(self.pid) {
             Process::Since(start) if start == self.start => Liveness::Alive,
             Process::Hidden => Liveness::Unknown,
-            // Ticks are zero only where there is no /proc to look into.
+            // The start ticks are zero only where there is no /proc to read.
             _ if self.start == 0 => Liveness::Unknown,
             Process::Since(_) | Process::Gone => Liveness::Dead,
         }
     }
 
-    /// Where /proc lacks a part of it, processes of two machines could seem to be of one.
+    /// Whether the place of the process is fully known. Where /proc lacks a part of it, processes
+    /// of two machines could seem to be on one.
     fn knows_its_place(&self) -> bool {
         !self.host.is_empty() && !self.boot.starts_with('-') && !self.boot.ends_with('-')
     }
@@ -72,7 +73,7 @@ impl fmt::Display for ProcessId {
 impl FromStr for ProcessId {
     type Err = ();
 
-    /// Takes exactly what [`Display`](fmt::Display) writes: a label is anybody's text.
+    /// Accepts exactly what [`Display`](fmt::Display) writes, because anybody can write a label.
     fn from_str(text: &str) -> Result<Self, ()> {
         let mut parts = text.split('/');
         let (Some(host), Some(boot), Some(process), None) =
@@ -95,7 +96,7 @@ impl FromStr for ProcessId {
     }
 }
 
-/// Host name, and boot with process namespace: a process number means nothing elsewhere.
+/// Host name, and boot with process namespace. A process number is unique only within these.
 pub(super) fn this_boot(proc: &Path) -> (String, String) {
     let read = |path: &str| {
         let text = fs::read_to_string(proc.join(path)).unwrap_or_default();
@@ -164,7 +165,7 @@ mod tests {
             pid: 1,
             start: 7,
         };
-        // Another machine's, of which as little is known.
+        // A process of another machine, of which as little is known.
         let owner = ProcessId {
             pid: NO_PID,
             ..viewer.clone()

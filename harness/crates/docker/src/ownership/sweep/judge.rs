@@ -1,4 +1,4 @@
-//! Which of the things that bear our labels are to go; decided by data alone.
+//! Decides, from data alone, which of the resources with our labels are to be removed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,10 +14,11 @@ use crate::ownership::{
     owner::{Liveness, Owner},
 };
 
-/// How long a running guard is believed: its owner lives, or it is removing what that left.
+/// How long a running guard is trusted: as long as it runs, its owner lives or the guard is
+/// removing what that owner left.
 const WATCH: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What kind of thing the engine has.
+/// The kind of a resource in the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Container,
@@ -26,26 +27,26 @@ pub(super) enum Kind {
     Image,
 }
 
-/// A thing in the engine.
+/// A resource in the engine.
 #[derive(Debug, Clone)]
 pub(super) struct Thing {
     pub(super) kind: Kind,
-    /// By which the engine removes it.
+    /// The id by which the engine removes it.
     pub(super) id: String,
     /// Its names; an image may have several, or none.
     pub(super) names: Vec<String>,
     pub(super) labels: HashMap<String, String>,
-    /// When it came to be, in seconds since 1970 by the engine's clock.
+    /// When it was made, in seconds since 1970 by the engine's clock.
     pub(super) made: Option<u64>,
-    /// A container whose first process runs.
+    /// Whether it is a container whose first process runs.
     pub(super) running: bool,
 }
 
-/// Judges things by their labels, and by what else the engine has.
+/// Judges resources by their labels, and by what else the engine has.
 pub(super) struct Judge<'a> {
     scope: Scope<'a>,
     now: u64,
-    /// Owners and clusters with a guard that runs.
+    /// Owners and clusters with a running guard.
     guarded: HashSet<[String; 2]>,
     /// Owners, clusters and boots that are kept, though their labels do not say so.
     kept: HashSet<[String; 3]>,
@@ -64,7 +65,7 @@ impl Thing {
         self.kind == Kind::Container && self.running && self.label(ROLE) == GUARD
     }
 
-    /// Whether it was made with its labels, and has not inherited them from an image or, as an
+    /// Whether it was made with its labels, and did not inherit them from an image or, if it is an
     /// image, from a container.
     pub(super) fn is_ours(&self) -> bool {
         let role = self.label(ROLE);
@@ -73,11 +74,11 @@ impl Thing {
         let named = self.names.iter().any(named) || !self.labels.contains_key(NAME);
         self.labels.contains_key(OWNER)
             && match self.kind {
-                // A guard at work takes the names of nodes, to see whether they are taken.
+                // A guard at work holds the names of nodes, to find out whether they are taken.
                 Kind::Container => !role.ends_with(IMAGE) && (named || self.is_guard()),
                 Kind::Network | Kind::Volume => !role.ends_with(IMAGE),
                 Kind::Image => {
-                    // One without a name has lost it to a newer build.
+                    // An image without a name has lost it to a newer build.
                     role.ends_with(IMAGE) && role != NODE_IMAGE && (named || self.names.is_empty())
                 }
             }
@@ -94,12 +95,13 @@ impl Thing {
         owner.map_or(Liveness::Unknown, |owner| owner.liveness())
     }
 
-    /// Whether it depends on its age, or that of its guard, what becomes of it.
+    /// Whether its age, or that of its guard, decides what becomes of it.
     pub(super) fn is_judged_by_date(&self) -> bool {
         self.is_guard() || self.liveness() == Liveness::Unknown
     }
 
-    /// What of an image has to be removed: the names that it was made with. Others are the user's.
+    /// The names that the image was made with, which are to be removed. Other names belong to the
+    /// user.
     pub(super) fn own_names(self) -> Vec<String> {
         let Self {
             id, names, labels, ..
@@ -115,14 +117,14 @@ impl Thing {
         }
     }
 
-    /// Its age at this moment. What was made later, by another clock, is new.
+    /// Its age at this moment. A resource that another clock dates later than now is new.
     fn age(&self, now: u64) -> Option<u64> {
         let made = self.made.or_else(|| self.label(CREATED).parse().ok())?;
         Some(now.saturating_sub(made))
     }
 
-    /// Whether it is older than it was meant to get. Both labels are of one clock, which may be
-    /// far off: only the time between them counts.
+    /// Whether it is older than its lifetime. Both labels are of one clock, which may be far off,
+    /// so only the time between them counts.
     fn is_overdue(&self, now: u64) -> bool {
         let number = |key| self.label(key).parse::<u64>().ok();
         let lifetime = number(EXPIRES)
@@ -139,7 +141,8 @@ impl Thing {
 }
 
 impl<'a> Judge<'a> {
-    /// A judge of `things`, which are all that `scope` may mean; `now` is by the engine's clock.
+    /// A judge of `things`, which are all resources that `scope` may mean; `now` is by the engine's
+    /// clock.
     pub(super) fn new(scope: Scope<'a>, now: u64, things: &[Thing]) -> Self {
         let guards = things.iter().filter(|thing| thing.watches(now));
         let boot = |thing: &Thing| thing.values([OWNER, CLUSTER, BOOT]);
@@ -152,7 +155,7 @@ impl<'a> Judge<'a> {
             scope,
             now,
             guarded: guards.map(|guard| guard.values([OWNER, CLUSTER])).collect(),
-            // What says of a cluster that it is kept goes after it.
+            // The mark of a kept cluster goes after the cluster.
             kept: marks
                 .map(boot)
                 .filter(|boot| there.contains(boot))
@@ -160,7 +163,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether a thing is to go.
+    /// Whether a resource is to be removed.
     pub(super) fn condemns(&self, thing: &Thing) -> bool {
         thing.is_ours()
             && match self.scope {
@@ -169,16 +172,17 @@ impl<'a> Judge<'a> {
                 _ if self.is_kept(thing) => false,
                 Scope::Run(run) if thing.label(RUN) != run => false,
                 Scope::Run(_) => match thing.liveness() {
-                    // Others than this run may hold a lease whose things it made.
+                    // Another run may hold a lease whose resources this run made.
                     Liveness::Alive => !matches!(thing.owner(), Some(Owner::Lease(_))),
                     Liveness::Dead => true,
-                    // Containers that begin in one second may have one run; this is another's.
+                    // Two containers that start in the same second may have the same run name, so
+                    // this may be another run.
                     Liveness::Unknown => self.is_abandoned(thing),
                 },
                 Scope::DeadOwners => match thing.liveness() {
                     Liveness::Alive => false,
-                    // A guard at work waits for what was being made when its owner ended, of
-                    // which a sweep sees nothing, and removes itself.
+                    // A guard at work waits for resources that were still being made when its owner
+                    // ended, which a sweep cannot see, and then removes itself.
                     Liveness::Dead => !thing.watches(self.now),
                     Liveness::Unknown => self.is_abandoned(thing),
                 },
@@ -190,8 +194,8 @@ impl<'a> Judge<'a> {
         thing.label(KEEP) == "true" || (!self.kept.is_empty() && self.kept.contains(&boot()))
     }
 
-    /// Of an owner that nobody here can see: a guard that runs shows that it lives, and without
-    /// one the date decides.
+    /// Whether a resource is abandoned whose owner cannot be seen from here. A running guard shows
+    /// that the owner lives; without one the date decides.
     fn is_abandoned(&self, thing: &Thing) -> bool {
         !self.guarded.contains(&thing.values([OWNER, CLUSTER])) && thing.is_overdue(self.now)
     }

@@ -1,4 +1,4 @@
-//! Whose things a sweep takes, label by label.
+//! Which resources a sweep removes, label by label.
 
 use super::*;
 use crate::ownership::owner::{Lease, LeaseId};
@@ -8,7 +8,7 @@ const NOW: u64 = 1_000_000;
 const HOUR: u64 = 60 * 60;
 const ELSEWHERE: &str = "elsewhere/0-0/1-1";
 
-/// A thing made one hour ago, which may get as old as two.
+/// A resource made one hour ago with a lifetime of two hours.
 fn thing(kind: Kind, name: &str, labels: &[(&str, &str)]) -> Thing {
     let made = NOW - HOUR;
     let times = [
@@ -62,7 +62,7 @@ fn alive() -> String {
     Owner::current().to_string()
 }
 
-/// Which of these go, by their places.
+/// The indices of the resources that are to be removed.
 fn condemned(scope: Scope<'_>, now: u64, things: &[Thing]) -> Vec<usize> {
     let judge = Judge::new(scope, now, things);
     let condemned = |(at, thing)| judge.condemns(thing).then_some(at);
@@ -103,7 +103,7 @@ fn an_owner_nobody_can_see_is_judged_by_the_date() {
 
 #[test]
 fn a_clock_that_is_off_makes_nothing_older() {
-    // As one writes it whose clock is off: 1970, two hours late, two hours early.
+    // Dates of a clock that is off: 1970, two hours late, two hours early.
     for off in [0, NOW - 3 * HOUR, NOW + HOUR] {
         let mut thing = node(ELSEWHERE);
         thing.labels.insert(CREATED.into(), off.to_string());
@@ -215,7 +215,7 @@ fn of_an_image_the_names_go_that_it_was_made_with() {
     image.names.push("users:1".into());
     assert!(goes(Scope::DeadOwners, NOW, image.clone()));
     assert_eq!(image.clone().own_names(), ["a:2"]);
-    // What was built upon it.
+    // An image that was built upon it.
     let built = thing(Kind::Image, "users:1", &labels);
     assert!(!goes(Scope::All, NOW, built));
     image.names.clear();
