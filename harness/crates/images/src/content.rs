@@ -1,6 +1,6 @@
-//! Images of a local engine whose containerd keeps them: blobs, read where they lie.
+//! Images of a local engine that keeps them in containerd: blobs, read in place.
 //!
-//! The store is content by digest, as in an OCI layout without its index. What is read is held
+//! The store holds content by digest, as an OCI layout without its index. Every blob is checked
 //! against its digest, so any containerd that has the blobs will do.
 
 use std::path::Path;
@@ -16,10 +16,10 @@ use super::{
 use kubenest_base::Result;
 use kubenest_docker::EngineInfo;
 
-/// Where the system's containerd keeps everything, which Docker's packages use.
+/// Root folder of the system's containerd, which Docker's packages use.
 const SYSTEM: &str = "/var/lib/containerd";
 
-/// Where a containerd does that was started by the daemon, in the daemon's folder.
+/// Root folder of a containerd that the Docker daemon started, within the daemon's folder.
 const MANAGED: &str = "containerd/daemon";
 
 /// One image in a store, as a layout.
@@ -29,7 +29,7 @@ pub(super) struct Content {
     index: Vec<u8>,
 }
 
-/// What tells an index from a manifest that does not say what it is.
+/// The fields that distinguish an index from a manifest where the media type is absent.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kind {
@@ -38,8 +38,8 @@ struct Kind {
 }
 
 impl Content {
-    /// The image of this id, which is the digest of its index or manifest; `None` if it is not
-    /// in a store of this engine that can be read from here.
+    /// The image of this id, which is the digest of its index or manifest. `None` if no store of
+    /// this engine that can be read from here has it.
     pub(super) fn of(engine: &EngineInfo, id: &str) -> Result<Option<Self>> {
         if !engine.containerd_store || !is_digest(id) {
             return Ok(None);
@@ -93,7 +93,7 @@ mod tests {
     use kubenest_base::digest::sha256_hex;
     use kubenest_node::node::containerd::Platform;
 
-    /// Writes a blob; its descriptor.
+    /// Writes a blob and returns its descriptor.
     fn put(root: &Path, kind: &str, bytes: &[u8]) -> serde_json::Value {
         let digest = format!("sha256:{}", sha256_hex(bytes));
         let folder = root.join("containerd/daemon/io.containerd.content.v1.content");

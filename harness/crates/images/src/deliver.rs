@@ -1,4 +1,5 @@
-//! One image into several nodes: its layers are read once and go to each node that lacks them.
+//! Loads one image into several nodes: its layers are read once and sent to each node that lacks
+//! them.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -20,13 +21,13 @@ use super::{
 };
 use kubenest_base::{Context, Result, progress};
 
-/// Bytes that are sent at a time.
+/// Bytes of one piece.
 const PIECE: usize = 1 << 20;
 
-/// Pieces that wait for a slow node before the source waits too.
+/// Pieces that may wait for a slow node before the source waits too.
 pub(super) const WAITING: usize = 4;
 
-/// How often a long load says how far it is.
+/// How often a long load reports its progress.
 const PACE: Duration = Duration::from_secs(3);
 
 /// What a node has of an image, and what it must be sent.
@@ -50,8 +51,8 @@ pub(super) async fn load(
     Ok(report(targets, &names, blobs, loaded, since))
 }
 
-/// Refuses an image that cannot become whole on a node: a layer is neither there nor in the
-/// source. Nothing is written to find out.
+/// Refuses an image that cannot become complete on a node, because a layer is neither there nor in
+/// the source. Nothing is written to find out.
 pub(super) async fn check(
     targets: &[Target],
     image: &Image,
@@ -83,7 +84,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// A session with each node that does not have the image.
+/// Begins a session with each node that does not have the image.
 pub(super) async fn begin<'t>(
     targets: &'t [Target],
     wanted: &ImageKey,
@@ -93,7 +94,7 @@ pub(super) async fn begin<'t>(
     try_join_all(lacking.map(|(target, _)| target.begin())).await
 }
 
-/// What all nodes did, in their order.
+/// The loads of all nodes, in the order of the nodes.
 pub(super) fn report(
     targets: &[Target],
     names: &[String],
@@ -139,12 +140,12 @@ pub(super) async fn deliver(
     let taking = sessions.iter().zip(needs).zip(receivers);
     let taking = taking.map(|((session, needs), pieces)| take(session, &image, needs, pieces));
     let (fed, taken) = tokio::join!(feeding, join_all(taking));
-    // A source that breaks off is why its takers fail.
+    // When the source breaks off, its receivers fail too; the source's error is the cause.
     fed.context("read layers")??;
     taken.into_iter().collect()
 }
 
-/// Ends sessions that came to nothing; the nodes are as before.
+/// Ends sessions that loaded nothing; the nodes are as before.
 pub(super) async fn give_up(sessions: &[Session<'_>]) {
     for ended in join_all(sessions.iter().map(|session| session.end(true))).await {
         if let Err(error) = ended {
@@ -166,7 +167,8 @@ async fn needs(session: &Session<'_>, image: &Image) -> Result<Needs> {
     Ok(Needs { unpacked, digests })
 }
 
-/// One node's part: takes, unpacks and names; whatever comes of it, the session is ended.
+/// One node's part of a load: receives, unpacks and names the image. The session is ended whatever
+/// the result.
 async fn take(
     session: &Session<'_>,
     image: &Image,
@@ -191,8 +193,8 @@ async fn take(
     Ok(done)
 }
 
-/// Reads the layers that anybody wants, the lowest first, and passes them on. A node that is
-/// slow is waited for; one that is gone is left out.
+/// Reads each layer that any node lacks, the lowest first, and passes it on. A slow node is waited
+/// for; a node that is gone is left out.
 fn feed(
     image: &Image,
     layers: &dyn Layers,
@@ -205,7 +207,7 @@ fn feed(
     });
     let wanted: Vec<&Layer> = wanted.collect();
     for layer in &wanted {
-        // Before anything is sent.
+        // A layer that cannot be opened must fail before anything is sent.
         open(layers, layer)?;
     }
     let mut gauge = Gauge::new(image, &wanted);
@@ -230,7 +232,7 @@ fn feed(
             hash.update(&piece);
             gauge.add(read);
             if !pass(Piece::Data(Bytes::from(piece))) {
-                // All who wanted it have failed, and say why.
+                // All receivers of this layer have failed, and report that themselves.
                 continue 'layers;
             }
         }
@@ -253,7 +255,7 @@ fn open<'l>(layers: &'l dyn Layers, layer: &Layer) -> Result<super::files::Reade
     })
 }
 
-/// Says how far a load is.
+/// Reports the progress of a load.
 struct Gauge {
     name: String,
     read: u64,
@@ -310,13 +312,13 @@ fn announce(image: &Image, needs: &[Needs]) {
     }
 }
 
-/// As `1 node` and `2 nodes`.
+/// A number with its noun, such as `1 node` and `2 nodes`.
 pub(super) fn count(number: usize, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {thing}{plural}")
 }
 
-/// As `1.5 MiB`.
+/// A size such as `1.5 MiB`.
 pub(super) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

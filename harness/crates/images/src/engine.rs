@@ -1,4 +1,5 @@
-//! An image of the engine into nodes: from its store where that can be read, else as it saves it.
+//! Loads an image of the engine into nodes: read from the engine's store where possible, else as
+//! the engine saves it.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,7 +9,7 @@ use super::{
     Load,
     content::Content,
     deliver, export,
-    files::{Archive, unpacked},
+    files::{Archive, unpack_to_file},
     layerdb::LayerDb,
     manifest::{Image, chains, runs_on, show},
     reference::{Reference, is_digest},
@@ -27,7 +28,7 @@ pub(super) async fn load(
     name: Option<&Reference>,
 ) -> Result<Load> {
     let since = Instant::now();
-    // An id reads as a name too; what reads as neither is told before the engine is asked.
+    // An id parses as a name too. A text that is neither is refused before the engine is asked.
     Reference::parse(reference)?;
     let info = docker.image(reference).await?.ok_or_else(|| {
         Error::not_found(format!("the engine has no image '{reference}'"))
@@ -96,7 +97,7 @@ async fn find(
     Err(saved::wrong_platform(&layers.place(), platform, &[other]))
 }
 
-/// The image in the store of an engine on this machine; `None` if it is to be asked for it.
+/// The image in the store of an engine on this machine; `None` if the engine has to save it.
 async fn stored(
     engine: &EngineInfo,
     info: &ImageInfo,
@@ -115,7 +116,7 @@ async fn stored(
         Ok(Some((store.image(&id)?, Arc::new(store))))
     });
     match read.await.context("read the engine's store")? {
-        // The engine would save the same blobs.
+        // Saving would not help: the engine would send the same blobs.
         Err(error) if one_copy && error.kind() == ErrorKind::Input => Err(error),
         Err(error) => {
             tracing::debug!("not read from the engine's store: {}", error.report());
@@ -144,11 +145,11 @@ async fn save(
         let memory = export::read(stream, sessions, &info.layers, place).await?;
         saved::read_one(Box::new(memory), &platform)?
     } else {
-        // Names of entries say nothing of what is in them: all must be at hand at once.
+        // The names of entries do not say what is in them, so all entries must be at hand at once.
         let reader = SyncIoBridge::new(StreamReader::new(stream));
         let scratch = docker.settings().cache.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let archive = Archive::index(unpacked(reader, &scratch)?, place.as_ref())?;
+            let archive = Archive::index(unpack_to_file(reader, &scratch)?, place.as_ref())?;
             saved::read_one(Box::new(archive), &platform)
         });
         read.await.context("read an image")??

@@ -1,8 +1,8 @@
-//! An image as the engine streams it: blobs that nodes lack go on to them as they come.
+//! Loads an image while the engine streams it: blobs that nodes lack are passed on as they arrive.
 //!
-//! Which blobs make up the image is known only when all have passed. Documents are kept in
-//! memory; of the rest, what no node lacks is skipped, and what is sent in vain (another
-//! platform's) goes with the session's lease.
+//! Which blobs belong to the image is known only when all have passed. Documents are kept in
+//! memory. Of the other blobs, those that no node lacks are skipped. A blob that was sent in vain,
+//! such as one of another platform, is removed with the session's lease.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,20 +28,20 @@ use super::{
 use kubenest_base::{Context, Result};
 use kubenest_node::node::containerd::Blob;
 
-/// All documents of one image.
+/// The most bytes that all documents of one image may take.
 const MEMORY_LIMIT: u64 = 64 << 20;
 
-/// Bytes that are sent at a time.
+/// Bytes of one piece.
 const PIECE: u64 = 1 << 20;
 
-/// What a passing blob needs.
+/// Asks which nodes need a blob of the stream.
 struct Question {
     blob: Blob,
-    /// Which sessions lack it.
+    /// Receives, for each session, whether it lacks the blob.
     answer: tokio::sync::oneshot::Sender<Vec<bool>>,
 }
 
-/// Sends on what passes, and returns the documents.
+/// Passes on the blobs of the stream, and returns the documents.
 pub(super) async fn read(
     stream: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static,
     sessions: &[Session<'_>],
@@ -81,7 +81,7 @@ pub(super) async fn read(
     let taking = join_all(taking.map(|(session, pieces)| session.receive(pieces, ignored.clone())));
     let (read, answered, taken): (_, Result<()>, _) = tokio::join!(reading, answering, taking);
     let read = read.context("read an image")?;
-    // What a node or the daemon says is the cause of the source's trouble, if there is both.
+    // An error of a node or the daemon comes first, because it causes the error of the source.
     answered?;
     let memory = read?;
     taken.into_iter().collect::<Result<Vec<()>>>()?;

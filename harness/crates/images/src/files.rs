@@ -1,4 +1,4 @@
-//! The files that make up saved images: in a tar archive, in a folder, or in memory.
+//! The files of saved images: in a tar archive, in a folder, or in memory.
 
 use std::{
     collections::HashMap,
@@ -17,25 +17,25 @@ use kubenest_base::{Context, Error, Result};
 /// A reader of one file.
 pub(super) type Reader<'a> = Box<dyn Read + Send + 'a>;
 
-/// Named files, whoever wrote them.
+/// Files by name, whichever tool wrote them.
 pub(super) trait Files: Send + Sync {
     /// Size in bytes and content of a file; `None` if there is none of that name.
     fn open(&self, name: &str) -> Result<Option<(u64, Reader<'_>)>>;
 
-    /// Where they are, for messages.
+    /// Where the files are, for messages.
     fn place(&self) -> String;
 
-    /// Whether layers are among them, or have passed elsewhere.
+    /// Whether layers are among the files; they may have been passed on already.
     fn has_layers(&self) -> bool {
         true
     }
 
-    /// Whether an engine keeps its images in them.
+    /// Whether the files are an engine's own image store.
     fn is_engines_store(&self) -> bool {
         false
     }
 
-    /// The folder that has a file of this name, where it is not at the top.
+    /// The folder that has a file of this name, if the file is not at the top.
     fn folder_of(&self, _file: &str) -> Option<String> {
         None
     }
@@ -66,7 +66,7 @@ pub(super) fn blob_name(digest: &str) -> String {
     format!("blobs/{}", digest.replacen(':', "/", 1))
 }
 
-/// A tar archive, of which only the table of contents is in memory.
+/// A tar archive; only its table of contents is in memory.
 #[derive(Debug)]
 pub(super) struct Archive {
     file: File,
@@ -117,14 +117,14 @@ impl Archive {
             );
         }
         let file = match compression(&magic) {
-            "+gzip" => unpacked(MultiGzDecoder::new(BufReader::new(file)), scratch)
+            "+gzip" => unpack_to_file(MultiGzDecoder::new(BufReader::new(file)), scratch)
                 .with_context(|| format!("unpack '{}'", path.display()))?,
             _ => file,
         };
         Self::index(file, path)
     }
 
-    /// The table of contents of an archive, which `path` is the name of in messages.
+    /// Reads the table of contents of an archive; `path` is its name in messages.
     pub(super) fn index(mut file: File, path: &Path) -> Result<Self> {
         let what = || format!("read the archive '{}'", path.display());
         let end = file.seek(SeekFrom::End(0)).with_context(what)?;
@@ -255,7 +255,7 @@ impl Files for Folder {
     }
 }
 
-/// The small files of a stream that has passed.
+/// The small files of a stream that was read to its end.
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) files: HashMap<String, Vec<u8>>,
@@ -280,10 +280,10 @@ impl Files for Memory {
     }
 }
 
-/// How many bytes tell how something is compressed.
+/// How many first bytes show the compression of a file.
 pub(super) const MAGIC: u64 = 6;
 
-/// How bytes that begin like this are compressed, as media types say it.
+/// The compression of bytes that begin like this, as a suffix of the media type.
 pub(super) fn compression(magic: &[u8]) -> &'static str {
     match magic {
         [0x1f, 0x8b, ..] => "+gzip",
@@ -292,7 +292,7 @@ pub(super) fn compression(magic: &[u8]) -> &'static str {
     }
 }
 
-/// The compression of bytes that begin like this, where Docker reads it and a node does not.
+/// The compression of bytes that begin like this, if Docker can read it and a node cannot.
 pub(super) fn unread_compression(magic: &[u8]) -> Option<&'static str> {
     match magic {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
@@ -314,7 +314,7 @@ pub(super) fn clean(name: &Path) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// Where a link in `folder` leads; `None` when out of the archive.
+/// The target of a link in `folder`; `None` when it lies outside the archive.
 fn target(folder: &Path, link: &Path) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in folder.components().chain(link.components()) {
@@ -328,8 +328,8 @@ fn target(folder: &Path, link: &Path) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// What a reader gives, in a file of this folder without a name that is gone when it is closed.
-pub(super) fn unpacked(mut reader: impl Read, folder: &Path) -> Result<File> {
+/// Copies a reader into an unnamed file in this folder, which disappears when it is closed.
+pub(super) fn unpack_to_file(mut reader: impl Read, folder: &Path) -> Result<File> {
     let trouble = |cause: io::Error| {
         Error::setup(format!("write a scratch file in '{}'", folder.display()))
             .because(cause)
@@ -339,7 +339,7 @@ pub(super) fn unpacked(mut reader: impl Read, folder: &Path) -> Result<File> {
     let mut file = tempfile::tempfile_in(folder).map_err(trouble)?;
     let mut piece = vec![0; 1 << 18];
     loop {
-        // What cannot be read is the source's fault, and no disk's.
+        // A read error is the fault of the source, not of the scratch disk.
         let read = match reader.read(&mut piece) {
             Ok(0) => return Ok(file),
             Ok(read) => read,
@@ -370,7 +370,8 @@ mod tests {
     fn add(builder: &mut tar::Builder<Vec<u8>>, name: &str, kind: EntryType, text: &str) {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
-        // Written as it is: the builder would refuse names that leave the archive.
+        // The name is written directly, because the builder would refuse names that leave the
+        // archive.
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         let data = if kind == EntryType::Regular { text } else { "" };
         if kind != EntryType::Regular {

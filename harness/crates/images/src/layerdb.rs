@@ -1,9 +1,10 @@
-//! Layers of a local engine's overlay2 store, read where they lie.
+//! Layers of a local engine's overlay2 store, read in place.
 //!
-//! `docker save` first writes every layer of an image to a scratch folder. The store itself has
-//! each layer's files, and a list (tar-split) of what lay between them in the layer's tar: put
-//! together they are that tar, which its digest proves. So a change of the top layer costs that
-//! layer. Whatever is not as expected here sends the load the long way, through `docker save`.
+//! `docker save` first writes every layer of an image to a scratch folder. The store itself has the
+//! files of each layer, and a list (tar-split) of the bytes between them in the layer's tar. Put
+//! together they are that tar, which its digest proves. So a change of the top layer costs only
+//! that layer. If anything is not as expected here, the load goes the long way through `docker
+//! save`.
 
 use std::{
     fs::File,
@@ -38,7 +39,7 @@ pub(super) struct LayerDb {
 struct Part {
     #[serde(rename = "type")]
     kind: u8,
-    /// Of kind 1: the file whose content comes here.
+    /// For kind 1: the file whose content comes here.
     #[serde(default)]
     name: String,
     /// The name, where it is not UTF-8.
@@ -46,7 +47,7 @@ struct Part {
     name_raw: Option<String>,
     #[serde(default)]
     size: u64,
-    /// Of kind 2: the bytes that come here.
+    /// For kind 2: the bytes that come here.
     #[serde(default)]
     payload: Option<String>,
 }
@@ -97,7 +98,7 @@ impl LayerDb {
         self.root.join("image/overlay2/layerdb/sha256").join(name)
     }
 
-    /// The list of what a layer's tar is made of.
+    /// The list of the parts that a layer's tar is made of.
     fn parts(&self, chain: &str) -> Result<impl Iterator<Item = io::Result<Part>> + Send + use<>> {
         let path = self.folder(chain).join("tar-split.json.gz");
         let file = File::open(&path).with_context(|| format!("open '{}'", path.display()))?;
@@ -135,7 +136,7 @@ struct TarSplit<P> {
     root: File,
     parts: P,
     current: Box<dyn Read + Send>,
-    /// What the current part still owes.
+    /// How many bytes of the current part are still to be read.
     left: u64,
 }
 
@@ -169,7 +170,7 @@ impl<P: Iterator<Item = io::Result<Part>>> Read for TarSplit<P> {
 }
 
 impl Part {
-    /// How many bytes of the tar it is.
+    /// How many bytes of the tar this part is.
     fn length(&self) -> io::Result<u64> {
         match self.kind {
             FILE => Ok(self.size),

@@ -1,26 +1,28 @@
-//! The images that an OCI layout's index names, held against what Docker writes beside it.
+//! The images that an OCI layout's index names, checked against the `manifest.json` that Docker
+//! writes beside it.
 //!
-//! Docker and containerd write `manifest.json` into a layout too. Where the two differ the index
-//! is wrong: Docker 25.0.0 writes the layers out of order, and `null` for an image that is saved
-//! by digest; its candidates wrote no layers or wrong sizes.
+//! Docker and containerd write `manifest.json` into a layout too. Where the two differ the index is
+//! wrong: Docker 25.0.0 writes the layers out of order, and `null` for an image that is saved by
+//! digest; its release candidates wrote no layers or wrong sizes.
 
 use super::{
     files::blob_name,
     manifest::{
         Config, Descriptor, DockerImage, Image, Index, Json, Manifest, broken, parse, runs_on, show,
     },
-    reference::spelled,
+    reference::spell_out,
     saved::{Reading, wrong_platform},
 };
 use kubenest_base::{Context, Error, Result, progress};
 
-/// An index within an index is rare, and within that one an attack.
+/// The deepest nesting of indexes that is read. An index within an index is rare, and a third level
+/// is an attack.
 pub(super) const DEPTH: usize = 3;
 
-/// An image that the index names and of which nothing runs on the nodes.
+/// An image that the index names and that does not run on the nodes' platform.
 struct PassedBy {
     names: Vec<String>,
-    /// What there is in its place.
+    /// The platforms that it has instead.
     others: Vec<String>,
 }
 
@@ -28,7 +30,7 @@ impl Reading<'_> {
     /// The images of an index that run on the nodes.
     ///
     /// # Errors
-    /// One is not whole, or has a name and would not be loaded.
+    /// An image is not complete, or it has a name and would not be loaded.
     pub(super) fn indexed(&mut self, index: &Index) -> Result<Vec<Image>> {
         let mut images: Vec<Image> = Vec::new();
         let mut passed = Vec::new();
@@ -77,7 +79,7 @@ impl Reading<'_> {
         });
         match taken {
             None => images.push(image),
-            // Variants of one platform: the first is taken, as it is of an index.
+            // These are variants of one platform. The first is used, as it is for an index.
             Some((_, platform)) if platform != show(&image.platform) => {}
             Some((name, _)) => {
                 let place = self.files.place();
@@ -149,7 +151,7 @@ impl Reading<'_> {
         Ok(image.also_named(names))
     }
 
-    /// Whether what is written beside the index names other layers, or files of other sizes.
+    /// Whether the `manifest.json` beside the index names other layers, or files of other sizes.
     fn contradicts(&self, beside: &DockerImage, layers: &[Descriptor]) -> bool {
         let files = layers.iter().map(|layer| blob_name(&layer.digest));
         let other_size = |layer: &Descriptor| {
@@ -160,7 +162,8 @@ impl Reading<'_> {
         !files.eq(beside.layers.iter().cloned()) || layers.iter().any(other_size)
     }
 
-    /// The manifest that a descriptor leads to; what it passes by on the way goes to `others`.
+    /// The manifest that a descriptor leads to. Platforms that are skipped on the way are added to
+    /// `others`.
     fn pick(
         &self,
         found: &Descriptor,
@@ -171,7 +174,7 @@ impl Reading<'_> {
         if let Some(told) = &told
             && !runs_on(told, self.platform)
         {
-            // What tools write beside an image to tell of its making.
+            // Attestations that tools write beside an image have the platform "unknown".
             if told.os != "unknown" {
                 others.push(show(told));
             }
@@ -198,7 +201,7 @@ impl Reading<'_> {
         Ok(None)
     }
 
-    /// A small blob, which is what its digest says.
+    /// A small blob, checked against its digest.
     fn blob(&self, found: &Descriptor) -> Result<Option<Json>> {
         let checked = found.clone().checked()?;
         let Some(bytes) = self.files.json(&blob_name(&checked.digest))? else {
@@ -210,7 +213,8 @@ impl Reading<'_> {
     }
 }
 
-/// The layers as their diff ids are ordered, where those name them all: none is compressed.
+/// The layers in the order of their diff ids. This is possible only if no layer is compressed,
+/// because then each digest is a diff id.
 fn in_order(layers: &[Descriptor], diff_ids: &[String]) -> Option<Vec<Descriptor>> {
     let layer = |id: &String| layers.iter().find(|layer| layer.digest == *id).cloned();
     diff_ids.iter().map(layer).collect()
@@ -227,10 +231,10 @@ fn differ(ours: &[Descriptor], theirs: &[Descriptor]) -> bool {
 fn names(found: &Descriptor) -> Vec<String> {
     let full = found.annotations.get("io.containerd.image.name");
     let short = found.annotations.get("org.opencontainers.image.ref.name");
-    // Docker and others write a bare tag here, which names nothing.
+    // Docker and other tools write a bare tag here, which is no name.
     let short = short.filter(|name| name.contains(['/', ':']));
     full.or(short)
-        .and_then(|name| spelled(name))
+        .and_then(|name| spell_out(name))
         .into_iter()
         .collect()
 }

@@ -1,11 +1,13 @@
-//! Images into nodes: only what a node lacks is sent, unpacked where CRI looks, and pinned.
+//! Loads images into nodes. Only the blobs that a node lacks are sent; the image is unpacked where
+//! CRI looks for it, and pinned.
 //!
-//! A load never asks containerd for its configuration: the snapshotter is the one that CRI says
-//! it uses. Everything is written under a lease that expires, and the name comes last, so that a
-//! load that dies in the middle is neither visible nor left behind.
+//! A load never asks containerd for its configuration: it uses the snapshotter that CRI reports.
+//! Everything is written under a lease that expires, and the name comes last. So a load that dies
+//! in the middle is never visible, and its blobs are removed with the lease.
 //!
-//! A layer is sent unless the node has its blob or has it unpacked already. What pods need is
-//! then there; `ctr images export` of such an image may miss layers the node never had as blobs.
+//! A layer is sent unless the node has its blob or has it unpacked already. Pods then have what
+//! they need, but `ctr images export` of such an image may miss layers that the node never had as
+//! blobs.
 
 mod content;
 mod deliver;
@@ -68,7 +70,7 @@ enum Place {
 pub struct Load {
     /// The images' names, as CRI spells them.
     pub names: Vec<String>,
-    /// What each node took.
+    /// The load of each node.
     pub nodes: Vec<NodeLoad>,
     /// How long all of it took.
     pub seconds: f64,
@@ -84,7 +86,7 @@ pub struct NodeLoad {
     pub sent_bytes: u64,
     /// How many blobs (manifest, configuration, layers) were sent.
     pub sent_blobs: usize,
-    /// How many were not, because the node has them or has them unpacked.
+    /// How many blobs were not sent, because the node has them or has them unpacked.
     pub skipped_blobs: usize,
     /// How long it took.
     pub seconds: f64,
@@ -122,8 +124,8 @@ impl ImageSource {
         Self::new(Place::Engine(reference.into()))
     }
 
-    /// The images of an archive as `docker save` and other tools write it, in Docker's layout or
-    /// the OCI's; gzipped or not.
+    /// The images of an archive that `docker save` or another tool wrote, in Docker's layout or the
+    /// OCI's, gzipped or not.
     pub fn archive(path: impl Into<PathBuf>) -> Self {
         Self::new(Place::Archive(path.into()))
     }
@@ -168,7 +170,7 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// The same; what is loaded is from then on missed when it is gone.
+    /// Adds protection: a test during which a loaded image disappears fails.
     pub fn with_protection(self, protection: &'a Protection) -> Self {
         Self {
             protection: Some(protection),
@@ -176,13 +178,13 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// Loads images into every node, pinned. Each node is sent what it lacks and nothing else;
-    /// the source is read once for all of them. The images of a cluster are then
+    /// Loads images into every node, and pins them. Each node is sent only what it lacks; the
+    /// source is read once for all nodes. The images of a cluster are then
     /// [protected](Self::protect).
     ///
     /// # Errors
-    /// There is no such image, it is not whole or for another platform, or a node cannot take
-    /// it. What a node had before, it has still.
+    /// There is no such image, it is not complete or for another platform, or a node cannot take
+    /// it. The images that a node had before are unchanged.
     pub async fn load(&self, source: impl Into<ImageSource>) -> Result<Load> {
         let begun = Instant::now();
         let ImageSource { place, name } = source.into();
@@ -237,9 +239,9 @@ impl<'a> Images<'a> {
         Ok(loaded)
     }
 
-    /// Pins an image on every node that has it and, of a cluster, protects it: a test during
-    /// which it disappears from a node fails, and a pin that is lost is put back. Loaded images
-    /// are protected already, and so are those that the nodes came with, if they are pinned.
+    /// Pins an image on every node that has it. In a cluster it is also protected: a test during
+    /// which the image disappears from a node fails, and a lost pin is put back. Loaded images are
+    /// protected already, and so are pinned images that the nodes came with.
     ///
     /// # Errors
     /// No node has it.
@@ -261,8 +263,9 @@ impl<'a> Images<'a> {
         Ok(self.protection.map_or(pin, worth))
     }
 
-    /// Takes an image's pins, and misses it no more: for a test that removes it on purpose, or
-    /// has it collected. Another name of the same image keeps its own pin, and so the image.
+    /// Removes an image's pins and ends its protection, for a test that removes the image on
+    /// purpose or has it garbage-collected. Another name of the same image keeps its own pin, and
+    /// so the image.
     ///
     /// # Errors
     /// A node does not answer.
@@ -319,7 +322,7 @@ impl Load {
     }
 }
 
-/// The platform of all nodes; one engine gives them the same.
+/// The platform of all nodes, which is the same because they run on one engine.
 fn platform(targets: &[Target]) -> Result<Platform> {
     let first = targets.first().map(|target| target.platform.clone());
     first.ok_or_else(|| Error::input("there is no node to load an image into"))
@@ -352,7 +355,7 @@ async fn from_files(
     let place = saved::Layers::place(&saved);
     name_all(&mut images, name, &place)?;
     let saved: Arc<dyn saved::Layers> = Arc::new(saved);
-    // All of them or none: what one lacks is known before another is written.
+    // All images are loaded or none, so each is checked before the first is written.
     for image in &images {
         deliver::check(targets, image, &saved).await?;
     }
@@ -371,7 +374,7 @@ async fn from_files(
     all.ok_or_else(|| Error::input(format!("{place} has no image")))
 }
 
-/// Gives the only image a name, or sees that all have theirs.
+/// Gives a single image its name, or checks that all images have names.
 fn name_all(images: &mut [manifest::Image], name: Option<&Reference>, place: &str) -> Result<()> {
     let count = images.len();
     if let Some(name) = name {

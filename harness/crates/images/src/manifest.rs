@@ -1,4 +1,4 @@
-//! Manifests, configurations and indexes: the JSON that makes blobs an image.
+//! Manifests, configurations and indexes: the JSON documents that make an image of blobs.
 
 use std::collections::HashMap;
 
@@ -21,18 +21,18 @@ const INDEXES: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
 ];
 
-/// An image of one platform, all of it known but the bytes of its layers.
+/// An image of one platform: everything except the bytes of its layers.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
-    /// As CRI spells them.
+    /// The names of the image, as CRI spells them.
     pub(super) names: Vec<String>,
     pub(super) manifest: Json,
-    /// Its digest is what CRI calls the image's id.
+    /// The configuration; its digest is CRI's id of the image.
     pub(super) config: Json,
-    /// The lowest first.
+    /// The layers, the lowest first.
     pub(super) layers: Vec<Layer>,
     pub(super) platform: Platform,
-    /// What the engine calls it, where that is neither configuration nor name.
+    /// The engine's id of the image, if that is neither the digest of the configuration nor a name.
     pub(super) origin: Option<String>,
 }
 
@@ -43,13 +43,13 @@ pub(super) struct Json {
     pub(super) bytes: Vec<u8>,
 }
 
-/// A layer, and the chain it completes.
+/// A layer, and the chain of layers that it completes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layer {
     pub(super) blob: Blob,
     /// Digest of the tar without compression.
     pub(super) diff_id: String,
-    /// Name of the snapshot that has this layer and all below it.
+    /// Chain id: the name of the snapshot that has this layer and all below it.
     pub(super) chain: String,
 }
 
@@ -66,7 +66,8 @@ pub(super) struct Descriptor {
     pub(super) annotations: HashMap<String, String>,
 }
 
-/// Signatures and the like are manifests too, of no platform.
+/// A platform. Its fields may be absent, because signatures and the like are manifests without a
+/// platform.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct PlatformJson {
     #[serde(default)]
@@ -94,7 +95,7 @@ pub(super) struct Manifest {
     pub(super) layers: Vec<Descriptor>,
 }
 
-/// What is read of an image's configuration.
+/// The fields that are read of an image's configuration.
 #[derive(Debug, Deserialize)]
 pub(super) struct Config {
     #[serde(flatten)]
@@ -127,8 +128,7 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
 }
 
 impl Image {
-    /// Puts an image together from its manifest and configuration, which both must be what
-    /// their digests say.
+    /// Builds an image from its manifest and configuration, which must agree with each other.
     pub(super) fn new(manifest: Json, config: Json) -> Result<Self> {
         let told: Manifest = parse(&manifest.bytes, "the manifest")?;
         let Config { platform, rootfs } = parse(&config.bytes, "the configuration")?;
@@ -164,7 +164,8 @@ impl Image {
         })
     }
 
-    /// An image that has no manifest yet: one is made, always the same for the same layers.
+    /// Builds an image that has no manifest. The manifest is made here, always the same for the
+    /// same layers.
     pub(super) fn made(config: Vec<u8>, layers: &[Descriptor]) -> Result<Self> {
         let config = Json::new(OCI_CONFIG, config);
         let manifest = Manifest {
@@ -177,17 +178,17 @@ impl Image {
         Self::new(Json::new(OCI_MANIFEST, bytes), config)
     }
 
-    /// The chain of all layers; `None` of an image without any.
+    /// The chain of all layers; `None` if the image has no layers.
     pub(super) fn chain(&self) -> Option<&str> {
         self.layers.last().map(|layer| layer.chain.as_str())
     }
 
-    /// How many blobs it is made of.
+    /// How many blobs the image is made of.
     pub(super) fn blobs(&self) -> usize {
         self.layers.len() + 2
     }
 
-    /// Names the image by what a user writes, besides the names it has.
+    /// Adds names that a user gave to the names that the image has.
     pub(super) fn also_named(mut self, names: impl IntoIterator<Item = String>) -> Self {
         for name in names {
             if !self.names.contains(&name) {
@@ -231,7 +232,7 @@ impl Descriptor {
         }
     }
 
-    /// A layer: `compression` is empty, `+gzip` or `+zstd`.
+    /// The descriptor of a layer; `compression` is empty, `+gzip` or `+zstd`.
     pub(super) fn layer(digest: String, size: u64, compression: &str) -> Self {
         Self::of(&Blob {
             media_type: format!("{OCI_LAYER}{compression}"),
@@ -244,7 +245,7 @@ impl Descriptor {
         INDEXES.contains(&self.media_type.as_str())
     }
 
-    /// The blob it names, if it can be one.
+    /// The blob that the descriptor names, if its digest and size are possible.
     pub(super) fn checked(self) -> Result<Blob> {
         let Self {
             media_type,
@@ -285,7 +286,7 @@ pub(super) fn runs_on(image: &Platform, node: &Platform) -> bool {
     image.os == node.os && image.architecture == node.architecture && variants
 }
 
-/// As `linux/amd64`.
+/// A platform such as `linux/amd64`.
 pub(super) fn show(platform: &Platform) -> String {
     let Platform {
         os,
@@ -318,13 +319,13 @@ pub(super) fn chains(diff_ids: &[String]) -> Result<Vec<String>> {
     Ok(chains)
 }
 
-/// JSON of the image, which anybody may have written.
+/// Parses JSON of an image, which is untrusted input.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     serde_json::from_slice(bytes)
         .map_err(|cause| broken(format!("cannot read {what}")).because(cause))
 }
 
-/// The image itself is not whole.
+/// The error for an image that is broken itself.
 pub(super) fn broken(what: impl Into<String>) -> Error {
     Error::input(what).cure("save or build the image again")
 }

@@ -1,4 +1,4 @@
-//! Pins: the label by which garbage collection leaves an image alone, and who heeds it.
+//! Pins: the label that exempts an image from garbage collection, and which versions respect it.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use serde::Serialize;
 
 use kubenest_node::node::containerd::Record;
 
-/// The label by which the kubelet's garbage collection knows an image to leave alone.
+/// The label that exempts an image from the kubelet's garbage collection.
 pub(super) const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
 
 /// What became of an image's pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pin {
-    /// CRI says that the image is pinned, and the kubelet heeds that.
+    /// CRI says that the image is pinned, and the kubelet respects that.
     Held,
-    /// CRI says that the image is pinned, and the kubelet does not look (before 1.25.14, 1.26.9,
-    /// 1.27.6 and 1.28.2): only its settings keep the image.
+    /// CRI says that the image is pinned, but the kubelet ignores it (before 1.25.14, 1.26.9,
+    /// 1.27.6 and 1.28.2): only the kubelet's settings keep the image.
     Overlooked,
-    /// The daemon does not heed pins (containerd before 1.6.25, and 1.7 before 1.7.10): only the
+    /// The daemon ignores pins (containerd before 1.6.25, and 1.7 before 1.7.10): only the
     /// kubelet's settings keep the image.
     Ignored,
 }
@@ -40,7 +40,7 @@ pub(super) fn has_pin(record: &Record) -> bool {
     pin.is_some_and(|value| value == PINNED.1)
 }
 
-/// Whether CRI of this containerd takes over the label from a record that it did not make.
+/// Whether CRI of this containerd reads the label from a record that CRI did not make.
 pub(super) fn heeds_pins(version: &str) -> bool {
     let Ok(version) = Version::parse(version.trim_start_matches('v')) else {
         return true;
@@ -53,8 +53,8 @@ pub(super) fn heeds_pins(version: &str) -> bool {
     }
 }
 
-/// Whether a kubelet leaves pinned images alone. Before, it asked for pins and forgot the answer
-/// (<https://github.com/kubernetes/kubernetes/pull/119986> and what was picked from it).
+/// Whether a kubelet respects pins. Older kubelets asked for pins and forgot the answer
+/// (<https://github.com/kubernetes/kubernetes/pull/119986> and its backports).
 pub(super) fn kubelet_heeds_pins(version: &str) -> bool {
     let Ok(version) = Version::parse(version.trim_start_matches('v')) else {
         return true;

@@ -1,4 +1,4 @@
-//! Which images have to stay in the nodes: pinned, and missed when they are gone.
+//! Images that have to stay in the nodes: they are pinned, and their loss is noticed.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -23,19 +23,20 @@ use kubenest_node::node::{
     cri::{self, Cri},
 };
 
-/// What else than a kubelet removes images.
+/// The cure where something other than a kubelet removed an image.
 pub(super) const REMOVERS: &str = "look for who calls `crictl rmi`, `ctr images rm` or RemoveImage";
 
-/// How soon CRI sees a changed label.
+/// How long CRI may take to see a changed label.
 const SEEN: Duration = Duration::from_secs(30);
 
 /// The images that have to stay in the nodes of a cluster.
 #[derive(Debug)]
 pub struct Protection {
-    /// Without it only the kubelet's settings keep an image.
+    /// Whether the kubelet respects pins; if not, only its settings keep an image.
     kubelet_heeds_pins: bool,
     state: Mutex<State>,
-    /// Shared by looks; a release waits for them, or one would pin again what it has let go.
+    /// Checks share this lock and a release takes it alone. Otherwise a check could pin an image
+    /// again that a release has just given up.
     looking: RwLock<()>,
 }
 
@@ -43,18 +44,18 @@ pub struct Protection {
 struct State {
     /// As CRI spells them.
     names: BTreeSet<String>,
-    /// Ids by node and name, as last seen.
+    /// Ids of images by node and name, as last seen.
     seen: BTreeMap<(String, String), String>,
 }
 
-/// A protected image that a node had and has no more.
+/// A protected image that a node had and has lost.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Loss {
     pub(super) image: String,
     pub(super) id: String,
 }
 
-/// A node's containerd, as far as protection needs it.
+/// The part of a node's containerd that protection needs.
 #[derive(Debug)]
 pub(super) struct Daemon {
     node: String,
@@ -64,7 +65,7 @@ pub(super) struct Daemon {
 }
 
 impl Protection {
-    /// Protection of nodes whose kubelets are of this version; of none, it is taken for new.
+    /// Protection for nodes whose kubelets are of this version. An unknown version counts as new.
     pub fn new(kubernetes: &str) -> Self {
         Self {
             kubelet_heeds_pins: kubelet_heeds_pins(kubernetes),
@@ -73,7 +74,7 @@ impl Protection {
         }
     }
 
-    /// Protects what the nodes have pinned already: the images that they came with.
+    /// Protects the images that the nodes have pinned already, because the nodes came with them.
     pub async fn adopt(&self, nodes: &[Node]) -> Result<()> {
         let found = nodes.iter().map(async |node| {
             let daemon = Daemon::open(node).await?;
@@ -95,11 +96,11 @@ impl Protection {
         self.state().names.iter().cloned().collect()
     }
 
-    /// Protects images that a load has just given a node, by the ids that CRI has for them now:
-    /// whatever happens to them from here on is noticed.
+    /// Protects images that a load has just given to a node, by the ids that CRI has for them now.
+    /// Every later change of them is noticed.
     ///
     /// # Errors
-    /// One is gone already, or the node does not answer.
+    /// An image is gone already, or the node does not answer.
     pub(super) async fn protect_load(&self, target: &Target, names: &[String]) -> Result<()> {
         for name in names {
             let Some(id) = target.id_of(name).await? else {
@@ -114,7 +115,7 @@ impl Protection {
         Ok(())
     }
 
-    /// What a pin that the daemon reports is worth.
+    /// Corrects a pin that the daemon reports: a pin that the kubelet ignores is only overlooked.
     pub(super) fn worth(&self, pin: Pin) -> Pin {
         match pin {
             Pin::Held if !self.kubelet_heeds_pins => Pin::Overlooked,
@@ -122,7 +123,7 @@ impl Protection {
         }
     }
 
-    /// Stops missing an image.
+    /// Ends the protection of an image.
     pub(super) async fn forget(&self, name: &str) {
         let _no_look = self.looking.write().await;
         let mut state = self.state();
@@ -130,7 +131,7 @@ impl Protection {
         state.seen.retain(|(_, seen), _| seen != name);
     }
 
-    /// One look at a node: puts back the pins that are gone, and tells of an image that is.
+    /// Checks a node once: puts back lost pins, and reports a lost image.
     pub(super) async fn look(&self, daemon: &Daemon) -> Result<Option<Loss>> {
         let _looking = self.looking.read().await;
         let images = daemon.cri.images().await?;
@@ -140,7 +141,7 @@ impl Protection {
             .collect();
         for name in self.names() {
             let Some(image) = there.get(name.as_str()) else {
-                // A name that is just being given to another image may be in no list.
+                // A name that is being moved to another image may be in no list for a moment.
                 match self.seen_as(&daemon.node, &name) {
                     Some(id) if daemon.cri.image(&name).await?.is_none() => {
                         return Ok(Some(Loss { image: name, id }));
@@ -151,7 +152,7 @@ impl Protection {
             self.note(&daemon.node, &name, &image.id);
             if daemon.heeds_pins && !image.pinned {
                 if let Err(error) = daemon.pin(&name).await {
-                    // It may have gone since the list was made.
+                    // The image may have disappeared since the list was made.
                     let id = image.id.clone();
                     return match daemon.image(&name).await? {
                         None => Ok(Some(Loss { image: name, id })),
@@ -167,7 +168,7 @@ impl Protection {
         Ok(None)
     }
 
-    /// Protects an image that a node has by this id: from now on it is missed there.
+    /// Protects an image that a node has with this id: from now on its loss there is noticed.
     pub(super) fn note(&self, node: &str, name: &str, id: &str) {
         let mut state = self.state();
         state.names.insert(name.to_owned());
@@ -207,13 +208,13 @@ impl Daemon {
         self.cri.image(name).await
     }
 
-    /// Pins an image and reads that back.
+    /// Pins an image and verifies the pin over CRI.
     pub(super) async fn pin(&self, name: &str) -> Result<Pin> {
         self.label(name, PINNED.1, true).await
     }
 
-    /// Takes an image's pin, and reads that back. Another name of the same image may have its
-    /// own, by which CRI calls the image pinned still.
+    /// Removes an image's pin and verifies that over CRI. Another name of the same image may have
+    /// its own pin; CRI then still reports the image as pinned.
     pub(super) async fn unpin(&self, name: &str) -> Result<Pin> {
         let others = self.pinned_by_others(name).await?;
         self.label(name, "", others).await
@@ -246,7 +247,7 @@ impl Daemon {
     }
 }
 
-/// By tag or, where it has none, by digest.
+/// The names of an image: tags and digests.
 fn names(image: &cri::Image) -> impl Iterator<Item = &str> {
     let digests = image.digests.iter();
     image.tags.iter().chain(digests).map(String::as_str)

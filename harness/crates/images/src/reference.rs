@@ -9,9 +9,9 @@ use kubenest_base::{
 /// An image's name with its registry and its tag or digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reference {
-    /// As `docker.io/library/app`.
+    /// Registry and path, such as `docker.io/library/app`.
     pub(super) repository: String,
-    /// As `:latest` or `@sha256:…`.
+    /// The tag or the digest, such as `:latest` or `@sha256:…`.
     suffix: Suffix,
 }
 
@@ -22,7 +22,7 @@ enum Suffix {
 }
 
 impl Reference {
-    /// A name as people write it.
+    /// Parses a name as people write it.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (name, suffix) = split(text).ok_or_else(|| wrong(text))?;
         let (host, path) = match registry_and_path(name) {
@@ -52,7 +52,7 @@ impl Reference {
         })
     }
 
-    /// The digest, if it is named by one.
+    /// The digest, if the reference has one.
     pub(super) fn digest(&self) -> Option<&str> {
         match &self.suffix {
             Suffix::Digest(digest) => Some(digest),
@@ -75,12 +75,12 @@ pub(super) fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(is_sha256_hex)
 }
 
-/// A name as CRI spells it; what pods could not use is no name.
-pub(super) fn spelled(name: &str) -> Option<String> {
+/// A name as CRI spells it; `None` if a pod could not use it.
+pub(super) fn spell_out(name: &str) -> Option<String> {
     Reference::parse(name).ok().map(|name| name.to_string())
 }
 
-/// Name and suffix; a tag beside a digest says nothing.
+/// Splits a name from its suffix; a tag beside a digest is ignored.
 fn split(text: &str) -> Option<(&str, Suffix)> {
     let Parts { name, tag, digest } = parts(text);
     if !digest.is_none_or(is_digest) {

@@ -1,4 +1,4 @@
-//! Saved images: what a docker-archive or an OCI layout says of itself, for one platform.
+//! Saved images: what a docker-archive or an OCI layout contains for one platform.
 
 use std::{collections::HashMap, io::Read};
 
@@ -9,7 +9,7 @@ use super::{
     manifest::{
         Config, Descriptor, DockerImage, Image, Index, Layer, broken, parse, runs_on, show,
     },
-    reference::{is_digest, spelled},
+    reference::{is_digest, spell_out},
 };
 use kubenest_base::{Context, Error, Result};
 use kubenest_node::node::containerd::Platform;
@@ -19,7 +19,7 @@ pub(super) trait Layers: Send + Sync {
     /// The bytes of a layer; `None` when this place lacks them.
     fn open(&self, layer: &Layer) -> Result<Option<Reader<'_>>>;
 
-    /// Where they are, for messages.
+    /// Where the layers are, for messages.
     fn place(&self) -> String;
 
     /// The error for parts of an image that are not there.
@@ -31,9 +31,9 @@ pub(super) trait Layers: Send + Sync {
 /// Images in files.
 pub(super) struct SavedImages {
     files: Box<dyn Files>,
-    /// Digests of layers whose files have other names than layouts give them.
+    /// File names by digest, for layers whose files are not named as in layouts.
     names: HashMap<String, String>,
-    /// An engine wrote them that leaves out blobs.
+    /// Whether an engine wrote the files that is known to leave out blobs.
     left_out: bool,
 }
 
@@ -63,7 +63,7 @@ impl Layers for SavedImages {
     }
 }
 
-/// As [`read`], of files that must have one image.
+/// As [`read`], for files that must contain exactly one image.
 pub(super) fn read_one(files: Box<dyn Files>, platform: &Platform) -> Result<(Image, SavedImages)> {
     let place = files.place();
     let (images, saved) = read(files, platform)?;
@@ -116,11 +116,11 @@ pub(super) fn read(
     Ok((images, saved))
 }
 
-/// Images that are being read.
+/// The state while images are read.
 pub(super) struct Reading<'a> {
     pub(super) files: &'a dyn Files,
     pub(super) platform: &'a Platform,
-    /// What `manifest.json` says, if there is one.
+    /// The contents of `manifest.json`, if there is one.
     pub(super) docker: Vec<DockerImage>,
     /// See [`SavedImages`].
     left_out: bool,
@@ -172,8 +172,8 @@ impl Reading<'_> {
         Ok(Image::made(config, &layers)?.also_named(image.names()))
     }
 
-    /// The layers of an image of `manifest.json`; those that are not in the files may be `known`
-    /// otherwise.
+    /// The layers of an image of `manifest.json`. Layers that are not in the files may be in
+    /// `known`.
     pub(super) fn docker_layers(
         &mut self,
         image: &DockerImage,
@@ -204,7 +204,7 @@ impl Reading<'_> {
         Ok(layers)
     }
 
-    /// The error for parts that are not in the files.
+    /// The error for parts of an image that the files lack.
     pub(super) fn absent(&self, parts: &str) -> Error {
         absent(&self.files.place(), parts, self.left_out)
     }
@@ -214,7 +214,7 @@ impl DockerImage {
     /// Its names, as CRI spells them; podman writes `<none>:<none>` for none.
     pub(super) fn names(&self) -> Vec<String> {
         let tags = self.repo_tags.iter().flatten();
-        tags.filter_map(|tag| spelled(tag)).collect()
+        tags.filter_map(|tag| spell_out(tag)).collect()
     }
 }
 
@@ -236,7 +236,7 @@ fn no_image(files: &dyn Files) -> Error {
     }
 }
 
-/// The error for parts of an image that are absent; with `left_out` it is the engine's doing.
+/// The error for absent parts of an image; with `left_out` the engine that saved it is the cause.
 pub(super) fn absent(place: &str, parts: &str, left_out: bool) -> Error {
     let lacks = format!("{place} lacks {parts}");
     if !left_out {
@@ -252,8 +252,8 @@ pub(super) fn absent(place: &str, parts: &str, left_out: bool) -> Error {
     )
 }
 
-/// The digest of a layer's file and how it is compressed. Without compression it is the diff id,
-/// which is held against the bytes when they are sent.
+/// The digest of a layer's file and its compression. Without compression the digest is the diff id,
+/// which is verified when the bytes are sent.
 fn digest_of(mut reader: Reader<'_>, diff_id: &str) -> Result<(String, &'static str)> {
     let mut magic = Vec::new();
     reader
@@ -282,7 +282,7 @@ fn digest_of(mut reader: Reader<'_>, diff_id: &str) -> Result<(String, &'static 
     }
 }
 
-/// The error for an image that does not run on the nodes; `others` is what there is.
+/// The error for an image that does not run on the nodes; `others` are the platforms that it has.
 pub(super) fn wrong_platform(place: &str, platform: &Platform, others: &[String]) -> Error {
     let platform = show(platform);
     let named = format!("{platform} by name only");

@@ -1,4 +1,4 @@
-//! One node that images are loaded into: what it has, what it takes, what becomes of it.
+//! One node that images are loaded into: what it has, and one load into it from begin to end.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,26 +26,26 @@ use kubenest_node::node::{
     cri::Cri,
 };
 
-/// What the engine calls the image, where its configuration does not tell.
+/// The label with the engine's id of an image, if the configuration does not give that id.
 const ORIGIN: &str = "dev.kubenest.origin";
 
-/// How long a load may take before containerd takes it for given up.
+/// How long a load may take before containerd treats it as abandoned.
 const LEASE: Duration = Duration::from_secs(60 * 60);
 
-/// How soon CRI sees a new record.
+/// How long CRI may take to see a new record.
 const SEEN: Duration = Duration::from_secs(30);
 
-/// An image, as far as it must be known to say whether a node has it.
+/// The parts of an image that show whether a node has it.
 #[derive(Debug)]
 pub(super) struct ImageKey {
     pub(super) names: Vec<String>,
-    /// What the source calls it.
+    /// The source's id of the image.
     pub(super) id: String,
     /// The snapshot of all its layers.
     pub(super) chain: Option<String>,
 }
 
-/// A part of what is sent to a node.
+/// A part of the data that is sent to a node.
 #[derive(Debug, Clone)]
 pub(super) enum Piece {
     /// A blob begins.
@@ -58,17 +58,17 @@ pub(super) enum Piece {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) node: String,
-    /// Those of what a load makes in it.
+    /// The labels of everything that a load makes in the node.
     labels: Labels,
     pub(super) platform: Platform,
     store: ImageStore,
     cri: Cri,
     snapshotter: String,
-    /// The daemon heeds the label [`PINNED`].
+    /// The daemon respects the label [`PINNED`].
     pins: bool,
 }
 
-/// A load into a node that has begun: all it makes is held by a lease.
+/// A load into a node, from its begin: a lease holds all that it makes.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     pub(super) target: &'a Target,
@@ -79,7 +79,7 @@ pub(super) struct Session<'a> {
     ended: AtomicBool,
 }
 
-/// A load that is dropped in its middle: what it wrote goes.
+/// A load that is dropped before its end: what it wrote is removed.
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         if *self.ended.get_mut() {
@@ -144,7 +144,7 @@ impl Target {
         Ok(self.cri.image(name).await?.map(|image| image.id))
     }
 
-    /// Which of an image's layers the node lacks, among those that its source lacks.
+    /// Which of the layers that the source lacks are also absent on the node.
     pub(super) async fn lacks(&self, image: &Image, absent: &[String]) -> Result<Vec<String>> {
         let mut lacking = Vec::new();
         for layer in image.layers.iter().rev() {
@@ -160,13 +160,14 @@ impl Target {
         Ok(lacking)
     }
 
-    /// Whether the node has the image: by every name, unpacked, and pinned if it can be.
+    /// Whether the node has the image: by every name, unpacked, and pinned if that is possible.
     pub(super) async fn has(&self, wanted: &ImageKey) -> Result<bool> {
         for name in &wanted.names {
             let Some(found) = self.cri.image(name).await? else {
                 return Ok(false);
             };
-            // CRI hears a moment later of what others than itself do to a record.
+            // CRI sees changes of a record by other clients only a moment later, so the record
+            // itself is read.
             let Some(record) = self.store.record(name).await? else {
                 return Ok(false);
             };
@@ -184,7 +185,7 @@ impl Target {
         }
     }
 
-    /// What is told of a load that had nothing to do.
+    /// The report of a load that had nothing to do.
     pub(super) fn unchanged(&self, image_blobs: usize, since: Instant) -> NodeLoad {
         NodeLoad {
             node: self.node.clone(),
@@ -196,7 +197,7 @@ impl Target {
         }
     }
 
-    /// Begins a load. What processes left that are gone is removed.
+    /// Begins a load. Leases that dead processes left are removed.
     pub(super) async fn begin(&self) -> Result<Session<'_>> {
         let begun = Instant::now();
         for lease in self.store.leases(OWNER).await? {
@@ -245,19 +246,19 @@ impl Session<'_> {
         Ok(0)
     }
 
-    /// Whether the blob is here; if so, it stays until the load has ended.
+    /// Whether the node has the blob; if so, the lease keeps it until the load has ended.
     pub(super) async fn has_blob(&self, digest: &str) -> Result<bool> {
         self.store.has_blob(digest).await
     }
 
-    /// Takes blobs as they come; the digest of each that is here goes to `arrived`.
+    /// Receives blobs as they come. The digest of each complete blob is sent to `arrived`.
     pub(super) async fn receive(
         &self,
         mut pieces: mpsc::Receiver<Piece>,
         arrived: mpsc::UnboundedSender<String>,
     ) -> Result<()> {
         while let Some(piece) = pieces.recv().await {
-            // Data of a blob that was here after all is passed over.
+            // Data of a blob that the node had already is skipped.
             let Piece::Begin(blob) = piece else { continue };
             let data = stream::poll_fn(|context| {
                 pieces.poll_recv(context).map(|piece| match piece {
@@ -273,7 +274,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Unpacks the layers above the lowest `unpacked`, each as soon as it is here.
+    /// Unpacks the layers above the lowest `unpacked`, each as soon as it has arrived.
     pub(super) async fn unpack(
         &self,
         image: &Image,
@@ -304,7 +305,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Makes the image known by its names, pinned, and waits until CRI sees it so.
+    /// Gives the image its names, pinned, and waits until CRI reports it so.
     pub(super) async fn finish(&self, image: &Image) -> Result<NodeLoad> {
         let chain = image.chain().map(|chain| {
             let key = format!("containerd.io/gc.ref.snapshot.{}", self.target.snapshotter);
@@ -347,7 +348,8 @@ impl Session<'_> {
         })
     }
 
-    /// Ends the lease: what has no name by now is garbage, and gone at once with `sync`.
+    /// Ends the lease. Everything without a name is then garbage; with `sync` it is removed at
+    /// once.
     pub(super) async fn end(&self, sync: bool) -> Result<()> {
         let ended = self.store.end(sync).await;
         self.ended.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Watches the protected images while a test runs, and says who removed one.
+//! Watches the protected images while a test runs, and reports who removed one.
 
 use std::time::Duration;
 
@@ -12,21 +12,22 @@ use kubenest_base::{
 };
 use kubenest_node::node::Node;
 
-/// Between two looks at a node.
+/// The time between two checks of a node.
 const PACE: Duration = Duration::from_secs(1);
 
-/// How soon the kubelet's journal has what it did.
+/// How long the journal may take to receive what the kubelet did.
 const JOURNAL: Duration = Duration::from_secs(3);
 
 impl Protection {
-    /// Ends when a protected image is gone from a node; the error says which, since when, and
-    /// by what line of the kubelet's journal. A node that does not answer is asked again.
+    /// Ends when a protected image is gone from a node. The error says which image, since when, and
+    /// which line of the kubelet's journal reports the removal. A node that does not answer is
+    /// asked again.
     pub async fn watch(&self, nodes: &[Node]) -> Error {
         let watches = nodes.iter().map(|node| Box::pin(self.watch_one(node)));
         select_all(watches).await.0
     }
 
-    /// Looks at every node once; pins that are gone are put back.
+    /// Checks every node once; lost pins are put back.
     ///
     /// # Errors
     /// A protected image is gone, or a node does not answer.
@@ -102,8 +103,8 @@ impl Loss {
     }
 }
 
-/// The kubelet's last words, each line with its time; all that it has said, where the journal is
-/// not too busy to take it.
+/// The kubelet's last log lines, each with its time. They are complete unless the journal is too
+/// busy to take them.
 async fn journal(node: &Node) -> Result<String> {
     const READ: &str = include_str!("journal.sh");
     Ok(node.exec_ok(&["sh", "-c", READ]).await?.text())

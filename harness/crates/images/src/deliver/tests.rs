@@ -1,4 +1,4 @@
-//! Layers passed on to several takers at once.
+//! Layers are passed on to several receivers at once.
 
 use std::{
     collections::HashMap,
@@ -62,7 +62,7 @@ fn digests(image: &Image) -> HashSet<String> {
         .collect()
 }
 
-/// What a taker got, one entry for each blob.
+/// The blobs that a receiver got, one entry for each.
 async fn got(mut pieces: mpsc::Receiver<Piece>, pause: bool) -> Vec<Vec<u8>> {
     let mut blobs = Vec::new();
     while let Some(piece) = pieces.recv().await {
@@ -127,7 +127,7 @@ async fn a_node_that_is_gone_does_not_hold_up_the_others() {
 #[tokio::test]
 async fn a_source_that_nobody_takes_is_not_read_to_its_end() {
     let (image, mut memory) = image(&[big(1)]);
-    // What is read to its end is found corrupt.
+    // This layer would be found corrupt if it were read to its end.
     let digest = image.layers[0].blob.digest.clone();
     memory.layers.insert(digest, big(2));
     let (gone, dropped) = mpsc::channel(WAITING);

@@ -1,4 +1,4 @@
-//! Archives as the tools write them: each is loaded whole, or one error says why not.
+//! Archives as the tools write them: each is loaded completely, or one error says why not.
 
 use tar::EntryType;
 
@@ -186,7 +186,8 @@ fn docker_25_0_0_writes_layers_out_of_order_and_manifest_json_is_believed() {
     assert_eq!(docker_25(&right, &right).loaded(), expected);
     let wrong = docker_25(&[MIDDLE, UPPER, LOWER], &right);
     assert_eq!(wrong.loaded(), expected);
-    // Its engine streams it without the layers; and what else it writes tells the order too.
+    // Its engine streams it without the layers, and what else the engine writes shows the order
+    // too.
     let (images, _) = wrong.clone().without(&right).read().unwrap();
     assert_eq!(images[0].layers[0].blob.digest, digest(LOWER));
     let mut alone = wrong;
