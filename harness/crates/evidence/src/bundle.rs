@@ -1,4 +1,4 @@
-//! A bundle that was written: what it says first, and whether it says it by itself.
+//! A written bundle: its first cause, and whether its files alone prove that cause.
 
 use std::{fmt, path::PathBuf, slice};
 
@@ -6,13 +6,13 @@ use super::page::{Line, Missing, PageCause};
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::diagnose;
 
-/// A bundle that was written.
+/// A written bundle.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Bundle {
     /// Its folder.
     pub folder: PathBuf,
-    /// The causes that were recognised, the root of others first.
+    /// The recognised causes; a cause that led to others comes first.
     pub causes: Vec<PageCause>,
     /// How many files it has.
     pub files: usize,
@@ -21,12 +21,13 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Demands that this cause was recognised before all others, and that the folder alone tells
-    /// it: its files hold every line that is quoted, and name the cause first when they are read
-    /// again, as `kubenest diagnose` does.
+    /// Demands that this cause was recognised before all others, and that the folder alone shows
+    /// it: its files hold every quoted line, and name the cause first when `kubenest diagnose`
+    /// reads them again.
     ///
     /// # Panics
-    /// They do not; the message has the causes that are there, and the folder.
+    /// The cause is not first, or the files do not show it. The message has the recognised causes
+    /// and the folder.
     ///
     /// ```no_run
     /// # fn example(evidence: &kubenest_evidence::Bundle) {
@@ -65,7 +66,7 @@ impl Bundle {
     }
 }
 
-/// For people, a few lines: the first cause, where the bundle is, how to look inside.
+/// A few lines for people: the first cause, where the bundle is, and how to look inside.
 impl fmt::Display for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(first) = self.causes.first() {

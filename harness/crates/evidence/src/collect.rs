@@ -1,4 +1,4 @@
-//! Collects what there is of a cluster: from its nodes, its engine and this machine.
+//! Collects the evidence of a cluster: from its nodes, its engine and this machine.
 
 use std::{path::Path, time::Duration};
 
@@ -24,11 +24,11 @@ use kubenest_node::node::{Node, Role};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long one question to the engine or to CRI may take.
 const QUESTION: Duration = Duration::from_secs(8);
-/// As many lines of a container's own output are kept.
+/// How many lines of a container's own output are kept.
 const TAIL: usize = 5_000;
 
-/// Writes a bundle of what can be collected in this time, in `home` or where the cluster's bundles
-/// go.
+/// Writes a bundle of what can be collected in this time, into `home` or the default place of the
+/// cluster's bundles.
 pub(super) async fn collect(
     subject: &Subject,
     why: &Occasion,

@@ -1,4 +1,4 @@
-//! The folders that evidence is kept in, made and filled.
+//! Makes and fills the folders of evidence.
 
 use std::{
     fs, io,
@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use super::{home::home, page::FileLink, part::PartId};
 use kubenest_base::{Context, Result, file, settings::Settings};
 
-/// A file in each folder that was made here; a folder without it is never removed.
+/// A marker file in each folder that is made here. A folder without it is never removed.
 pub(super) const MARK: &str = ".kubenest-evidence";
-/// Only its owner may read it: redaction finds no secret that it does not know.
+/// Mode of a folder: only the owner may read it, because redaction can miss a secret.
 const FOLDER: u32 = 0o700;
 /// Longest part of a folder's name that comes from a test or a cluster.
 const NAME: usize = 100;
@@ -51,7 +51,7 @@ impl Folder {
         unreachable!("a free name must be found")
     }
 
-    /// The folder of a cluster's whole logs, the newest of which replace the older.
+    /// The folder of a cluster's whole logs, where newer logs replace older ones.
     pub(super) fn of_cluster(home: &Path, cluster: &str) -> Result<Self> {
         let folder = home.join(format!("cluster-{}", slug(cluster)));
         make_folders(&folder).with_context(|| format!("make '{}'", folder.display()))?;
@@ -70,7 +70,7 @@ impl Folder {
         &self.folder
     }
 
-    /// Writes the text of a part, which was redacted.
+    /// Writes the redacted text of a part.
     pub(super) fn write(&mut self, id: &PartId, text: &str, cut: bool) -> Result<()> {
         let path = id.path();
         self.write_unlisted(&path, text)?;
@@ -89,7 +89,8 @@ impl Folder {
         if let Some(parent) = path.parent() {
             make_folders(parent).with_context(|| format!("write '{}'", path.display()))?;
         }
-        // Two cases of a cluster may write its whole logs at once: each log is of one of them.
+        // Two cases of a cluster may write its whole logs at once. Each file is replaced as a
+        // whole, so that it is always the complete log of one of them.
         file::write_private(&path, text)
     }
 }
@@ -99,8 +100,9 @@ fn make_folders(folder: &Path) -> io::Result<()> {
     builder.recursive(true).mode(FOLDER).create(folder)
 }
 
-/// A folder for bundles that is removed with them when it is dropped. It is where other bundles
-/// are, so that it is pruned if this process is killed, under a name that says that nothing failed.
+/// A folder for bundles that is removed with them when it is dropped. It lies beside the other
+/// bundles, so that `prune` removes it if this process is killed; its name says that nothing
+/// failed.
 pub fn temporary_home(settings: &Settings) -> Result<TempDir> {
     let home = home(settings);
     let make = || {

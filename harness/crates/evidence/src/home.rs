@@ -1,11 +1,11 @@
-//! Where evidence is kept.
+//! The folder of evidence.
 
 use std::path::PathBuf;
 
 use kubenest_base::settings::Settings;
 
-/// Where bundles go: where the setting says, else below the nearest `target`, else in the
-/// cache.
+/// The folder of bundles: the one in the settings, else one below the nearest `target`, else one in
+/// the cache.
 pub(super) fn home(settings: &Settings) -> PathBuf {
     if let Some(folder) = &settings.evidence {
         return std::path::absolute(folder).unwrap_or_else(|_| folder.clone());

@@ -1,8 +1,9 @@
-//! Evidence of a process that was killed: its guard saves what nodes say, this finishes it.
+//! Evidence of a process that was killed: its guard saves what the nodes say, and this module makes
+//! a bundle of it.
 //!
-//! When a process is gone, its guard puts into its [notebook](super::notebook), raw, what it saw
-//! of the nodes before it removes them. Whoever comes next makes a bundle of it and removes the
-//! folder.
+//! When a process is gone, its guard writes the raw output of the nodes into the process's
+//! [notebook](super::notebook) before it removes the nodes. The next process makes a bundle of the
+//! notebook and removes it.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +16,7 @@ use futures::future::join_all;
 
 use super::{
     Bundle, look,
-    notebook::{home, read_notes, without_steps},
+    notebook::{home, read_notes, read_notes_without_steps},
     notes::{About, Notes},
     occasion::Occasion,
     part::{Kind, Parts},
@@ -30,16 +31,16 @@ use kubenest_base::{
 };
 use kubenest_docker::{Liveness, Owner, demux};
 
-/// The file that says that the guard has saved all it will save.
+/// The file that says that the guard has finished saving.
 const SAVED: &str = "saved";
 /// Suffix of a folder that a process is making a bundle of; its process number follows.
 const TAKEN: &str = "taken-";
 /// How long a guard may take to save.
 const SAVING: Duration = Duration::from_secs(30);
 
-/// Makes bundles of what guards saved, in the settings' cache, of processes that are gone. Where
-/// one cannot be written, the others are all the same, and what was saved of it stays. The first
-/// error comes beside the bundles.
+/// Makes bundles of the notebooks of dead processes in the settings' cache. When a bundle cannot be
+/// written, the others are still made, and the notebook stays. The first error is returned beside
+/// the bundles.
 pub async fn finish(settings: &Settings) -> (Vec<Bundle>, Result<()>) {
     finish_in(&home(settings)).await
 }
@@ -48,8 +49,8 @@ async fn finish_in(home: &Path) -> (Vec<Bundle>, Result<()>) {
     let (mut kept, mut ended) = (Vec::new(), Ok(()));
     let mut tried = BTreeSet::new();
     loop {
-        // While this waited for guards, other guards may have begun to save; their nodes are not
-        // swept meanwhile.
+        // While this function waited for guards, other guards may have begun to save. Their nodes
+        // must not be swept before that is finished.
         let new: Vec<PathBuf> = folders(home)
             .filter(|folder| !tried.contains(folder))
             .collect();
@@ -70,11 +71,11 @@ async fn finish_in(home: &Path) -> (Vec<Bundle>, Result<()>) {
 async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Vec<Bundle>>> {
     let finished = folders.iter().map(async |folder| {
         let abandoned =
-            liveness_of_owner(folder) == Some(Liveness::Dead) && !being_finished(folder);
+            liveness_of_owner(folder) == Some(Liveness::Dead) && !is_being_finished(folder);
         if !abandoned || !wait_for_guard(folder).await {
             return None;
         }
-        // Another process may be finishing, too: the rename decides whose it is.
+        // Another process may finish the same notebook. The rename succeeds for only one of them.
         let taken = take(folder)?;
         let done = read_notes(&taken).map(|notes| finish_one(&taken, &notes));
         if let Some(Err(error)) = done {
@@ -86,8 +87,8 @@ async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Vec<Bundle>>> {
     join_all(finished).await.into_iter().flatten().collect()
 }
 
-/// Gives what was saved back to whoever can write a bundle of it: there is nothing else of that
-/// process.
+/// Returns a notebook to its place, so that a later process can make a bundle of it: there is no
+/// other evidence of the killed process.
 fn give_back(taken: &Path, error: Error) -> Error {
     let folder = taken.with_extension("");
     let stays = match fs::rename(taken, &folder) {
@@ -102,8 +103,8 @@ fn give_back(taken: &Path, error: Error) -> Error {
     error.cure(cure)
 }
 
-/// Removes what nobody could finish in so long, such as what was saved before this machine's
-/// last boot. Returns what it removed.
+/// Removes notebooks that are older than `age`, such as those from before this machine's last boot.
+/// Returns the removed folders.
 pub(super) fn prune(settings: &Settings, age: Duration) -> Vec<PathBuf> {
     let old = |folder: &PathBuf| {
         let made = fs::symlink_metadata(folder).and_then(|found| found.modified());
@@ -119,14 +120,18 @@ fn folders(home: &Path) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// Whether the owner of the cluster lives; none where its notes cannot be read.
+/// Whether the owner of the cluster lives; `None` where its notes cannot be read.
 fn liveness_of_owner(folder: &Path) -> Option<Liveness> {
-    let owner: Owner = without_steps(folder)?.cluster.owner.parse().ok()?;
+    let owner: Owner = read_notes_without_steps(folder)?
+        .cluster
+        .owner
+        .parse()
+        .ok()?;
     Some(owner.liveness())
 }
 
-/// Waits until the guard has saved all, or for so long that it must have died; whether there is
-/// anything then.
+/// Waits until the guard has finished, or for so long that it must have died. Returns whether
+/// anything was saved.
 async fn wait_for_guard(folder: &Path) -> bool {
     let waited = wait::until("the guard to save", SAVING, async || {
         match folder.join(SAVED).exists() {
@@ -143,8 +148,8 @@ fn take(folder: &Path) -> Option<PathBuf> {
     Some(taken)
 }
 
-/// Whether a process that lives is making a bundle of it.
-fn being_finished(folder: &Path) -> bool {
+/// Whether a living process is making a bundle of this folder.
+fn is_being_finished(folder: &Path) -> bool {
     let by = folder
         .extension()
         .and_then(|name| name.to_str()?.strip_prefix(TAKEN));
@@ -152,7 +157,7 @@ fn being_finished(folder: &Path) -> bool {
     by.is_some_and(|by| Process::of(by) != Process::Gone)
 }
 
-/// A bundle of each case that ran, or of the cluster where none did; all of them or none.
+/// Makes a bundle of each case that ran, or of the cluster where none did; all bundles or none.
 fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Bundle>> {
     let abouts: Vec<About> = match notes.cases.is_empty() {
         true => vec![notes.about_all()],
@@ -167,7 +172,7 @@ fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Bundle>> {
         match finish_about(folder, notes, &about) {
             Ok(bundle) => kept.push(bundle),
             Err(error) => {
-                // What was saved stays, and the next attempt makes all bundles anew.
+                // The notebook stays, and the next attempt makes all bundles anew.
                 for bundle in kept {
                     fs::remove_dir_all(bundle.folder).ok();
                 }
@@ -221,11 +226,11 @@ mod tests {
         notes::CaseNotes,
     };
 
-    /// What a guard saved of a cluster whose process is gone, by these notes.
+    /// Writes a notebook as a guard leaves it for a process that is gone.
     fn saved_in(folder: &Path, mut notes: Notes, line: &str) {
         fs::create_dir_all(folder).unwrap();
         let own = Owner::current().to_string();
-        // The first process of all began earlier.
+        // Process 1 has another start time, so no such process lives.
         notes.cluster.owner = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
         notes.cluster.nodes = vec!["n".into()];
         write_notes(folder, &notes).unwrap();
@@ -240,7 +245,7 @@ mod tests {
     async fn what_cannot_be_written_stays_and_costs_none_of_the_others() {
         let cache = tempfile::tempdir().unwrap();
         let evidence = cache.path().join("evidence");
-        // A file stands where the folder of the second would be.
+        // A file stands in place of the second folder.
         let blocked = cache.path().join("blocked");
         fs::write(&blocked, "").unwrap();
         for (cluster, home) in [("a", &evidence), ("b", &blocked), ("c", &evidence)] {
@@ -308,8 +313,8 @@ mod tests {
     #[test]
     fn what_a_living_process_has_taken_is_left_to_it() {
         let taken = |by| PathBuf::from(format!("/k/kn-1.{TAKEN}{by}"));
-        assert!(being_finished(&taken(std::process::id())));
-        assert!(!being_finished(&taken(u32::MAX)));
-        assert!(!being_finished(Path::new("/k/kn-1")));
+        assert!(is_being_finished(&taken(std::process::id())));
+        assert!(!is_being_finished(&taken(u32::MAX)));
+        assert!(!is_being_finished(Path::new("/k/kn-1")));
     }
 }

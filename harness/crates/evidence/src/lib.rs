@@ -1,10 +1,11 @@
-//! Evidence: what is kept of a failure, so that it can be understood later.
+//! Evidence of a failure, kept so that the failure can be understood later.
 //!
-//! A failed test, a refused gate, a failed or interrupted boot, a panic, a signal: before the
-//! nodes go, all they say is written to a folder, redacted, cut to the test's own time, with a
-//! page that shows it. What cannot be had is named there; it never costs the rest.
+//! It is collected after a failed test, a refused gate, a failed or interrupted boot, a panic or a
+//! signal, before the nodes are removed. All that the nodes say is written to a folder, redacted
+//! and cut to the test's own time, with a page that shows it. The page names what could not be
+//! collected; that never costs the rest.
 //!
-//! [`Settings`] say where (`KUBENEST_EVIDENCE`) and what is kept out
+//! [`Settings`] name the folder (`KUBENEST_EVIDENCE`) and the patterns that are redacted
 //! (`KUBENEST_REDACT`).
 
 mod bundle;
@@ -50,8 +51,8 @@ pub use self::{
     subject::Subject,
 };
 
-/// Collects evidence of a cluster by its name, kubenest's or kind's, whoever made it. The bundle
-/// goes into a folder in `home`, or where the settings of `docker` say.
+/// Collects evidence of any cluster of kubenest or kind by its name, also one of another process.
+/// The bundle goes into a folder in `home`, or where the settings of `docker` say.
 ///
 /// # Errors
 /// There is no such cluster, or the bundle cannot be written.
@@ -62,10 +63,10 @@ pub async fn of_cluster(docker: &Docker, cluster: &str, home: Option<&Path>) -> 
     of_subject(&subject, &Occasion::asked_for(), home).await
 }
 
-/// Checks the user's patterns, before anything is made.
+/// Checks the user's redaction patterns before anything is made.
 ///
 /// # Errors
-/// `KUBENEST_REDACT` has one that is no regular expression.
+/// A pattern in `KUBENEST_REDACT` is no regular expression.
 pub fn check(settings: &Settings) -> Result<()> {
     redact::Redactor::new(settings.redact.as_deref()).map(drop)
 }
@@ -75,8 +76,9 @@ pub async fn of_subject(subject: &Subject, why: &Occasion, home: Option<&Path>) 
     collect(subject, why, home, PATIENCE).await
 }
 
-/// Collects evidence of a failure. Trouble with that is only logged: it must not bury the failure.
-/// After a signal the process ends with bundles of its own, and there is none from here.
+/// Collects evidence of a failure. An error of the collection is only logged, so that it does not
+/// hide the failure. After a signal the signal's handler writes the bundles, and this function
+/// returns `None`.
 pub async fn keep(subject: &Subject, why: &Occasion) -> Option<Bundle> {
     match unless_ending(collect(subject, why, None, PATIENCE)).await? {
         Ok(kept) => {
@@ -90,7 +92,7 @@ pub async fn keep(subject: &Subject, why: &Occasion) -> Option<Bundle> {
     }
 }
 
-/// As [`keep`], unless there is a bundle of an earlier failure on this cluster.
+/// As [`keep`], unless an earlier failure on this cluster has a bundle already.
 pub async fn keep_once(subject: &Subject, why: &Occasion) -> Option<Bundle> {
     match subject.is_kept() {
         true => None,

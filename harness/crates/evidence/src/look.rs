@@ -1,4 +1,4 @@
-//! A look at a node: what the script in it prints, read as parts.
+//! Looks at a node: runs a script in it, and reads the script's output as parts.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,20 +16,20 @@ use kubenest_diagnosis::clean;
 use kubenest_docker::{ContainerSpec, Docker, labels::BOOT};
 use kubenest_node::node::Runtime;
 
-/// What runs in a node.
+/// The script that runs in a node.
 pub const LOOK: &str = include_str!("look.sh");
-/// Bytes that a look may print in all.
+/// The most bytes that one look may print.
 const BYTES: usize = 64 << 20;
-/// Bytes of one part, by its kind; the script has the same bounds.
+/// The most bytes of one part, by its kind; the script has the same bounds.
 const PART: usize = 4 << 20;
 const POD: usize = 512 << 10;
 const DOCUMENT: usize = 16 << 20;
-/// A node that takes longer than this part of a look's time is slow: its journals are then read
-/// from another container, too.
+/// Fraction of a look's time after which a node counts as slow. Its journals are then also read
+/// from another container.
 const SLOW: u32 = 4;
 /// How long the removal of the other container may take.
 const ENDING: Duration = Duration::from_secs(8);
-/// What no bundle of a failure may lack while the node's disk can be read.
+/// The journals that every bundle of a failure must have while the node's disk can be read.
 const JOURNALS: [&str; 4] = [
     "containerd.log",
     "kubelet.log",
@@ -37,8 +37,8 @@ const JOURNALS: [&str; 4] = [
     "full/kubelet.log",
 ];
 
-/// The arguments of the script: for the time of the cases that run, or without them for all there
-/// is.
+/// The arguments of the script: for the time of the running cases, or for all logs where no case
+/// runs.
 pub(super) fn argv(about: &About) -> Vec<String> {
     let (folder, namespaces) = (about.kept_folder(), about.namespaces());
     ["bash", "-c", LOOK, "look", &folder, &namespaces]
@@ -51,7 +51,7 @@ fn argv_of_journals(about: &About) -> Vec<String> {
     [argv(about), vec!["journals".to_owned()]].concat()
 }
 
-/// Looks at a node from the inside, or into what a stopped one left in its volumes.
+/// Looks at a node from the inside, or at the volumes of a stopped node.
 pub(super) async fn look(docker: &Docker, about: &About, node: &str, deadline: Duration) -> Parts {
     let mut found = Parts::default();
     let node_of = Beside {
@@ -78,8 +78,8 @@ pub(super) async fn look(docker: &Docker, about: &About, node: &str, deadline: D
     found
 }
 
-/// Looks at a node that runs. One that is slow, or frozen, is given all of its time; meanwhile its
-/// journals are read from another container, which only the disk can hold up.
+/// Looks at a running node. A slow or frozen node keeps all of its time; meanwhile its journals are
+/// read from another container, which only a slow disk can delay.
 async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Parts {
     let whole = wait::Deadline::begin(deadline);
     let argv = argv(about);
@@ -93,7 +93,8 @@ async fn look_inside(node: &Beside<'_>, about: &About, deadline: Duration) -> Pa
         Some(output) => {
             let ended = matches!(output, Ok((_, true)));
             add_output(node.node, output, &mut found);
-            // It printed too much, or is paused or frozen, and all there is is the engine's error.
+            // The script printed too much, or the node is paused or frozen and there is only the
+            // engine's error.
             if !ended || found.found.is_empty() {
                 let from_beside = node.run(&journals, whole.rest()).await;
                 add_output(node.node, from_beside, &mut beside);
@@ -149,7 +150,7 @@ impl Beside<'_> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let whole = wait::Deadline::begin(deadline);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // Another process may be looking at the node, too.
+        // The name holds the process number, because another process may look at the node too.
         let name = format!("{}-reader-{}-{count}", self.node, std::process::id());
         let start = async {
             let about = self.docker.inspect(self.node).await?;
@@ -176,15 +177,16 @@ impl Beside<'_> {
         };
         let removal = self.docker.remove_container(&name);
         if let Err(error) = wait::within("the reader's end", ENDING, removal).await {
-            // A sweep will remove it; what it has read must not be lost over that.
+            // A failed removal is only logged: a sweep removes the container later, and its output
+            // must not be lost.
             tracing::debug!("{}", error.report());
         }
         output
     }
 }
 
-/// Adds what was read from outside to what the node said itself; of a part that both have, the
-/// longer one counts.
+/// Adds the parts that were read from outside to those that the node returned itself. Of a part
+/// that both have, the longer one is kept.
 fn complete(found: &mut Parts, node: &str, beside: Parts) {
     for part in beside.found {
         match found.found.iter_mut().find(|own| own.id == part.id) {
@@ -201,13 +203,13 @@ fn complete(found: &mut Parts, node: &str, beside: Parts) {
     found
         .missing
         .retain(|missing| !had.contains(&missing.name.as_str()));
-    // Where the journals are there, it does not matter that one of the two could not read them.
+    // When the journals are there, it does not matter which of the two readers failed.
     if !had.contains(&"kubelet.log") {
         found.missing.extend(beside.missing);
     }
 }
 
-/// Reads what the script printed. Of a last line that was cut off, what has arrived counts.
+/// Reads the output of the script. Of a last line that was cut off, the part that arrived is used.
 pub(super) fn read_output(node: &str, output: &[u8], found: &mut Parts) {
     let ended = output
         .iter()
@@ -266,7 +268,7 @@ fn read_cut_off(node: &str, line: &[u8], found: &mut Parts) {
     let (Some(id), Ok(mut bytes)) = (id, bytes) else {
         return;
     };
-    // The last line may be half a secret.
+    // The last line is dropped, because it may hold half of a secret.
     let whole = bytes.iter().rposition(|byte| *byte == b'\n');
     bytes.truncate(whole.map_or(0, |at| at + 1));
     if !bytes.is_empty() {
@@ -324,7 +326,7 @@ mod tests {
     #[test]
     fn what_arrived_of_a_part_stays_but_for_its_last_line() {
         let mut found = Parts::default();
-        // "one\ntwo", of which the last letter has half its base64.
+        // This is "one\ntwo", cut in the base64 of the last letter.
         read_output(
             "n1",
             b"disk.txt aGVsbG8= 0\nkubelet.log b25lCnR3b",

@@ -1,8 +1,8 @@
-//! The notebook of a living process: what it knows of a cluster, written down for whoever comes
-//! after it was killed.
+//! The notebook of a living process: what it knows of a cluster, written down in case the process
+//! is killed.
 //!
-//! It is a private folder that is there for as long as its cluster lives. When the process is
-//! gone, the guard adds what the nodes say, and [`finish`](super::finish) makes a bundle of it.
+//! It is a private folder that exists as long as its cluster. When the process is gone, the guard
+//! adds what the nodes say, and [`finish`](super::finish) makes a bundle of it.
 
 use std::{
     fs,
@@ -16,15 +16,16 @@ use serde_json::json;
 use super::notes::{Notes, Step};
 use kubenest_base::{Context, Result, file, settings::Settings};
 
-/// What the process knew, but for the steps.
+/// All that the process knew, except the steps.
 const KNOWN: &str = "known.json";
-/// The namespaces of the cases that run, in the order in which they began: for the guard.
+/// The namespaces of the running cases, in the order in which they began. The guard reads this
+/// file.
 pub(super) const CASES: &str = "cases";
-/// The steps, one a line: they come often.
+/// The steps, one on each line. They are in a file of their own because they are appended often.
 const STEPS: &str = "steps.jsonl";
 
-/// The folder of a cluster's notebook, which a guard saves to; it is made. Until the guard has
-/// its name, what is in there may be another cluster's of the same name.
+/// Makes the folder of a cluster's notebook, into which a guard saves. Until the guard has its
+/// name, the contents may belong to another cluster of the same name.
 pub fn notebook_folder(settings: &Settings, cluster: &str) -> Result<PathBuf> {
     let folder = folder(settings, cluster);
     let mut builder = fs::DirBuilder::new();
@@ -35,8 +36,8 @@ pub fn notebook_folder(settings: &Settings, cluster: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Empties the [folder](notebook_folder) of a cluster: what is in there is of an earlier cluster of
-/// its name.
+/// Empties the [folder](notebook_folder) of a cluster: its contents belong to an earlier cluster of
+/// the same name.
 pub(super) fn prepare(settings: &Settings, cluster: &str) -> Result<()> {
     fs::remove_dir_all(folder(settings, cluster)).ok();
     notebook_folder(settings, cluster)?;
@@ -81,7 +82,8 @@ pub(super) fn write_notes(folder: &Path, notes: &Notes) -> Result<()> {
     file::write(&folder.join(KNOWN), known)
 }
 
-/// Appends a step; where there is no file yet, the first note will have all steps.
+/// Appends a step. When there is no file yet, nothing is lost: the first notes will contain all
+/// steps.
 fn add_step(folder: &Path, step: &Step) -> Result<()> {
     let file = fs::OpenOptions::new().append(true).open(folder.join(STEPS));
     let added = match file {
@@ -95,13 +97,13 @@ fn line_of(step: &Step) -> String {
     json!(step).to_string() + "\n"
 }
 
-pub(super) fn without_steps(folder: &Path) -> Option<Notes> {
+pub(super) fn read_notes_without_steps(folder: &Path) -> Option<Notes> {
     serde_json::from_slice(&fs::read(folder.join(KNOWN)).ok()?).ok()
 }
 
-/// What a process noted; a last step that was only half written is left out.
+/// The notes of a process; a last step that was only half written is left out.
 pub(super) fn read_notes(folder: &Path) -> Option<Notes> {
-    let mut notes = without_steps(folder)?;
+    let mut notes = read_notes_without_steps(folder)?;
     let steps = fs::read(folder.join(STEPS)).unwrap_or_default();
     let steps = steps.split(|byte| *byte == b'\n');
     notes.steps = steps
@@ -115,7 +117,7 @@ pub(super) fn forget(settings: &Settings, cluster: &str) {
     fs::remove_dir_all(folder(settings, cluster)).ok();
 }
 
-/// Where the notebooks are.
+/// The folder of all notebooks.
 pub(super) fn home(settings: &Settings) -> PathBuf {
     settings.cache.join("killed")
 }
@@ -153,7 +155,13 @@ mod tests {
             notes.cluster.test = test.into();
             note(settings, &notes);
         }
-        let test_in = |settings| Some(without_steps(&folder(settings, "c"))?.cluster.test);
+        let test_in = |settings| {
+            Some(
+                read_notes_without_steps(&folder(settings, "c"))?
+                    .cluster
+                    .test,
+            )
+        };
         assert_eq!(test_in(&one).as_deref(), Some("a"));
         forget(&one, "c");
         assert_eq!(test_in(&one), None);

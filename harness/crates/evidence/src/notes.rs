@@ -1,4 +1,4 @@
-//! What is known of a cluster and of each case that runs on it, and what of that a bundle is about.
+//! What is known of a cluster and of each running case, and the part of it that a bundle is about.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use kubenest_recipe::recipe::Versions;
 
-/// The folder in a node for what is kept for cases.
+/// The folder in a node for the files that it keeps for cases.
 const KEPT: &str = "/var/log/kubenest";
 
 /// Notes of a cluster and of the cases on it.
@@ -15,7 +15,7 @@ pub(super) struct Notes {
     pub(super) cluster: ClusterNotes,
     /// The cases that run, by their namespaces.
     pub(super) cases: BTreeMap<String, CaseNotes>,
-    /// What the boot and all cases did; written to a file of its own.
+    /// The steps of the boot and of all cases; written to a file of its own.
     #[serde(skip)]
     pub(super) steps: Vec<Step>,
 }
@@ -32,9 +32,9 @@ pub(super) struct ClusterNotes {
     /// The containers of its nodes.
     pub(super) nodes: Vec<String>,
     pub(super) versions: Versions,
-    /// Evidence of a failure was kept.
+    /// Whether evidence of a failure was kept.
     pub(super) kept: bool,
-    /// The user's own patterns of what is to be kept out.
+    /// The user's redaction patterns.
     pub(super) redact: Option<String>,
     /// Where bundles go.
     pub(super) home: std::path::PathBuf,
@@ -50,12 +50,12 @@ pub(super) struct CaseNotes {
     pub(super) since_us: i64,
 }
 
-/// What boot or test did.
+/// A step of a boot or of a test.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Step {
     /// When, in microseconds since 1970.
     pub(super) at_us: i64,
-    /// A step of the boot, else of the test.
+    /// Whether it is a step of the boot; else it is one of the test.
     pub(super) boot: bool,
     pub(super) failed: bool,
     /// The namespace of the case that did it; empty outside cases.
@@ -64,19 +64,19 @@ pub(super) struct Step {
     pub(super) text: String,
 }
 
-/// What a bundle is about: a cluster, and one case on it or all that run.
+/// The subject of a bundle: a cluster, with one case on it or all running ones.
 #[derive(Debug, Clone, Default)]
 pub(super) struct About {
     pub(super) cluster: ClusterNotes,
     /// The namespace of the one case it is about; none for the cluster.
     pub(super) case: Option<String>,
-    /// Only that case, or all that run, in the order in which they began.
+    /// That one case, or all running cases, in the order in which they began.
     pub(super) cases: Vec<CaseNotes>,
     pub(super) steps: Vec<Step>,
 }
 
 impl Notes {
-    /// What there is to tell of the case in this namespace: not what other cases did.
+    /// What a bundle says of the case in this namespace, without the steps of other cases.
     pub(super) fn about_case(&self, namespace: &str) -> About {
         let steps = self.steps.iter();
         let own = steps.filter(|step| step.case.is_empty() || step.case == namespace);
@@ -88,7 +88,7 @@ impl Notes {
         }
     }
 
-    /// What there is to tell of the cluster, with all cases that run.
+    /// What a bundle says of the cluster, with all running cases.
     pub(super) fn about_all(&self) -> About {
         let mut cases: Vec<CaseNotes> = self.cases.values().cloned().collect();
         cases.sort_by_key(|case| case.since_us);
@@ -118,8 +118,8 @@ impl About {
         self.cases.first().map(|case| case.since_us)
     }
 
-    /// Where the nodes keep what belongs to its cases: what the first keeps is from before the
-    /// others began. Empty without cases.
+    /// Where the nodes keep the files of its cases: the folder of the first case, because that one
+    /// covers the time before the others began. Empty without cases.
     pub(super) fn kept_folder(&self) -> String {
         let first = self.cases.first();
         first
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(second.kept_folder(), "/var/log/kubenest/case-a");
         assert_eq!(texts(&second), "boot, of the second");
 
-        // Of all of them: since the first began.
+        // The time of all cases begins with the first.
         let all = notes.about_all();
         assert_eq!(
             (all.title().as_str(), all.since_us()),

@@ -3,7 +3,7 @@
 /// Why evidence is collected.
 #[derive(Debug, Clone, Default)]
 pub struct Occasion {
-    /// In two or three words.
+    /// The reason in two or three words.
     pub reason: &'static str,
     /// The error, or the words of the panic.
     pub message: String,

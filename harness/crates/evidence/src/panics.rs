@@ -1,4 +1,4 @@
-//! What a panic says, without secrets: it goes to a log that others read.
+//! Prints panics without secrets, because others can read the log.
 
 use std::{
     any::Any,
@@ -11,14 +11,15 @@ use std::{
 use super::secrets::with_patterns;
 use kubenest_base::settings::Settings;
 
-/// The patterns of all settings that this process uses: a panic does not say whose it is.
+/// The redaction patterns of all settings that this process uses. A panic does not say which
+/// settings it belongs to.
 static PATTERNS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Has panics of this process printed without secrets, those by these settings too, from now on; a
-/// panic without any is printed as before.
+/// From now on panics of this process are printed without secrets, including those that these
+/// settings name. A panic without a secret is printed as before.
 pub(super) fn redact(settings: &Settings) {
     static ONCE: Once = Once::new();
-    // A thread that panics cannot change what panics do.
+    // A panicking thread cannot set the panic hook.
     if thread::panicking() {
         return;
     }
@@ -42,7 +43,7 @@ fn patterns(added: Option<String>) -> String {
     known.join("\n")
 }
 
-/// The redacted words, if there is a secret in them.
+/// The redacted message, if there is a secret in it.
 fn redacted_if_secret(words: &str) -> Option<String> {
     let shown = with_patterns(Some(&patterns(None))).map(|redactor| redactor.redact(words));
     let shown = shown.unwrap_or_else(|_| "its words cannot be redacted".to_owned());

@@ -1,4 +1,4 @@
-//! The parts of a bundle: what each is, who speaks in it, and where it goes.
+//! The parts of a bundle: what each is, who speaks in it, and where it is written.
 //!
 //! A part has its identity from where it is looked at to where it is written. Only this file
 //! knows the layout of a bundle.
@@ -17,26 +17,26 @@ pub(super) struct Part {
     pub(super) cut: bool,
 }
 
-/// Which part of a bundle: there is one of each.
+/// The identity of a part, unique within a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PartId {
     pub(super) kind: Kind,
-    /// The node it is from; empty where it is from none, or the same from each.
+    /// The node it is from; empty when it is from no node, or the same from each.
     pub(super) node: String,
 }
 
 /// What a part is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A log of a node from the case's beginning on, or since its boot where no case runs.
+    /// A log of a node from the beginning of the case, or since the node's boot where no case runs.
     Journal(Journal),
-    /// The same log from the node's boot on, where a case has less.
+    /// The same log from the node's boot on, written where a case has only a part of it.
     WholeJournal(Journal),
-    /// What a container of a pod wrote; its path, as the kubelet has it below its folder.
+    /// The output of a pod's container; with its path below the kubelet's log folder.
     PodLog(String),
     /// A file of the node, by its path there.
     NodeFile(String),
-    /// What a program in the node says, by the name of the file it goes to.
+    /// The output of a program in the node, by the name of its file in the bundle.
     Answer(String),
     /// What the container runtime says over CRI.
     Cri(CriAnswer),
@@ -82,12 +82,12 @@ pub(super) enum CriAnswer {
     Containers,
 }
 
-/// In which folder a part belongs.
+/// The folder that a part belongs into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Home {
-    /// The bundle's own.
+    /// The bundle's own folder.
     Bundle,
-    /// That of the cluster's whole logs, which all bundles of the cluster share.
+    /// The folder of the cluster's whole logs, which all bundles of the cluster share.
     Cluster,
 }
 
@@ -140,8 +140,8 @@ impl CriAnswer {
 }
 
 impl PartId {
-    /// Which part the script of a look means by this name, said by `node`; none for a name that
-    /// would lead out of the bundle.
+    /// The part that the script means by this name on `node`; `None` for a name that would lead out
+    /// of the bundle.
     pub(super) fn by_name(node: &str, name: &str) -> Option<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
         let leads_out = |part: &str| matches!(part, "" | "." | "..");
@@ -169,7 +169,7 @@ impl PartId {
         Some(kind.of(node))
     }
 
-    /// Where the part goes, below the folder of its bundle or cluster.
+    /// The path of the part below its folder.
     pub(super) fn path(&self) -> String {
         let node = &self.node;
         match &self.kind {
@@ -194,7 +194,7 @@ impl PartId {
         }
     }
 
-    /// In which folder it belongs.
+    /// The folder that the part belongs into.
     pub(super) fn home(&self) -> Home {
         match self.kind {
             Kind::WholeJournal(_) => Home::Cluster,
@@ -202,7 +202,7 @@ impl PartId {
         }
     }
 
-    /// What it is, in a few words; empty for what only its name tells.
+    /// A description in a few words; empty where the name says enough.
     pub(super) fn description(&self) -> &'static str {
         match &self.kind {
             Kind::Journal(journal) | Kind::WholeJournal(journal) => journal.description(),
@@ -236,7 +236,7 @@ impl PartId {
         }
     }
 
-    /// Whether it is JSON, of which a part is worth nothing.
+    /// Whether it is JSON, which is useless when it is cut.
     pub(super) fn is_document(&self) -> bool {
         match &self.kind {
             Kind::NodeFile(name) | Kind::Answer(name) => name.ends_with(".json"),
@@ -266,7 +266,7 @@ impl PartId {
         )
     }
 
-    /// Whether its lines have times, and a case has only those of its own time.
+    /// Whether its lines have times, so that a case has only the lines of its own time.
     pub(super) fn is_log(&self) -> bool {
         matches!(
             self.kind,
@@ -274,7 +274,7 @@ impl PartId {
         )
     }
 
-    /// Who speaks in it on the timeline; none where its lines are not shown there.
+    /// The lane of its lines on the timeline; `None` where they are not shown there.
     pub(super) fn source(&self) -> Option<Lane> {
         match self.kind {
             Kind::Journal(Journal::Runtime) => Some(Lane::Containerd),
@@ -286,7 +286,7 @@ impl PartId {
         }
     }
 
-    /// Who speaks in it to a diagnosis; none where no cause is looked for in it.
+    /// The speaker for the diagnosis; `None` where no cause is looked for.
     pub(super) fn speaker(&self) -> Option<diagnosis::Speaker> {
         match self.kind {
             Kind::Journal(Journal::Runtime) => Some(diagnosis::Speaker::Runtime),
@@ -300,7 +300,7 @@ impl PartId {
     }
 }
 
-/// What was found, and what was not.
+/// The parts that were found, and those that are missing.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
     pub(super) found: Vec<Part>,
@@ -317,7 +317,7 @@ impl Parts {
         });
     }
 
-    /// Notes what could not be had, of which node, and why.
+    /// Records a part that could not be collected, its node, and why.
     pub(super) fn miss(&mut self, name: &str, node: &str, error: &str) {
         self.missing.push(Missing {
             name: name.to_owned(),

@@ -9,14 +9,13 @@ use std::{
 use super::{folder::MARK, home::home, killed};
 use kubenest_base::{Context, Result, settings::Settings};
 
-/// Bundles that `kubenest clean` leaves, the newest.
+/// How many of the newest bundles `kubenest clean` leaves.
 pub const KEPT_BUNDLES: usize = 50;
 /// Days after which it removes a bundle.
 pub const KEPT_DAYS: u64 = 14;
 
-/// Removes bundles beyond [`KEPT_BUNDLES`] and [`KEPT_DAYS`] from where a process with these
-/// settings would write them and from the cache, and what is left there of killed processes.
-/// Returns what it removed.
+/// Removes bundles beyond [`KEPT_BUNDLES`] and [`KEPT_DAYS`] from the folder that these settings
+/// name and from the cache, with old notebooks of killed processes. Returns the removed folders.
 ///
 /// # Errors
 /// A folder cannot be removed.

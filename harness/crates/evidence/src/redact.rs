@@ -1,7 +1,7 @@
-//! What must not be kept of a failure: tokens, keys, passwords, and what a user names.
+//! Removes from evidence what must not be kept: tokens, keys, passwords, and what the user names.
 //!
-//! Pure: text in, text out. All that is written of a failure has gone through here. What is known
-//! to be secret goes first, in whatever form it is written, then what looks like it.
+//! Pure: text in, text out. All evidence that is written passes through here. Known secrets are
+//! removed first, in whatever form they are written, then everything that looks like a secret.
 
 mod exact;
 mod extent;
@@ -19,7 +19,8 @@ use kubenest_base::{Error, Result};
 
 /// Values of Secrets below this length are too likely to be ordinary words.
 const VALUE_BYTES: usize = 8;
-/// Values of Secrets above this are no passwords; what is typical in them goes by its form.
+/// Values of Secrets above this length are no passwords; keys and tokens in them are found by their
+/// form.
 const VALUE_MAX: usize = 16 << 10;
 
 /// A line of a file in a Secret: a name and its value.
@@ -27,16 +28,16 @@ static SETTING: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r#"^\s*["']?(?<name>[\w.-]+)["']?\s*[:=]\s*["']?(?<value>.*?)["',]*$"#)
 });
 
-/// What is taken out.
+/// The secrets that are removed from texts.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
     own: Vec<Regex>,
-    /// What the Secrets that were seen hold.
+    /// The values of the Secrets that were seen.
     values: Exact,
 }
 
 impl Redactor {
-    /// With patterns of the user's own: one a line, or with `;` between them.
+    /// A redactor with the user's own patterns: one on each line, or separated by `;`.
     ///
     /// # Errors
     /// A pattern is no regular expression.
@@ -59,7 +60,7 @@ impl Redactor {
         })
     }
 
-    /// Takes these values out, wherever they stand and in whatever form.
+    /// Also removes these values, wherever they stand and in whatever form.
     #[must_use]
     pub fn hiding(mut self, values: &BTreeSet<String>) -> Self {
         self.values = Exact::of(values);
@@ -71,14 +72,15 @@ impl Redactor {
         rules::redact(&self.known(text))
     }
 
-    /// The text of a document that [`redact_document`](Self::redact_document) went through. In it
-    /// only Secrets have lost their data; in prose nobody can tell theirs from a ConfigMap's.
+    /// The text of a document that [`redact_document`](Self::redact_document) has redacted. There
+    /// only Secrets have lost their data; in plain text nobody could tell a Secret's data from a
+    /// ConfigMap's.
     pub(super) fn redact_written(&self, document: &str) -> String {
         rules::redact_fields(&self.known(document))
     }
 
-    /// The text without what is known to be secret. First of all: a rule that goes by forms may
-    /// take out a part of a value, the rest of which nothing would find then.
+    /// The text without known secrets. This is done first: a rule for the form of secrets may
+    /// remove a part of a value, and then nothing would find the rest.
     fn known(&self, text: &str) -> String {
         let own = self.own.iter().flat_map(|rule| rule.find_iter(text));
         let own = own.map(|found| (found.range(), "by rule"));
@@ -97,13 +99,14 @@ impl Redactor {
                 shown.push_str(&text[from..range.start]);
                 shown.push_str(&mark(what));
             }
-            // What reaches over the end of one is a part of the same.
+            // Overlapping matches are parts of one secret.
             from = from.max(range.end);
         }
         shown + &text[from..]
     }
 
-    /// A document of the API without what its Secrets hold, its variables say and its texts have.
+    /// Removes from an API document the data of Secrets, secret variables, and secrets in its
+    /// texts.
     pub fn redact_document(&self, document: &mut Value) {
         match document {
             Value::Object(fields) => self.redact_fields(fields),
@@ -168,8 +171,8 @@ impl Redactor {
     }
 }
 
-/// What the Secrets in documents of the API hold: as it is kept, as it is meant, by its lines,
-/// and what these set.
+/// The values that the Secrets in API documents hold: as stored, decoded, line by line, and the
+/// values that those lines set.
 pub fn secrets_in<'a>(documents: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
     let mut values = BTreeSet::new();
     for document in documents {
@@ -226,12 +229,13 @@ fn of_value(value: &str, encoded: bool, values: &mut BTreeSet<String>) {
         }
     }
     if let Ok(document) = serde_json::from_str::<Value>(text) {
-        within(&document, &mut plain);
+        add_inner_secrets(&document, &mut plain);
     }
 }
 
-/// What of a document in a Secret is secret by itself, such as in a registry's credentials.
-fn within(document: &Value, plain: &mut impl FnMut(&str)) {
+/// Adds the parts of a document in a Secret that are secrets themselves, such as passwords in a
+/// registry's credentials.
+fn add_inner_secrets(document: &Value, plain: &mut impl FnMut(&str)) {
     match document {
         Value::Object(fields) => {
             for (key, value) in fields {
@@ -245,11 +249,11 @@ fn within(document: &Value, plain: &mut impl FnMut(&str)) {
                             plain(password);
                         }
                     }
-                    _ => within(value, plain),
+                    _ => add_inner_secrets(value, plain),
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| within(item, plain)),
+        Value::Array(items) => items.iter().for_each(|item| add_inner_secrets(item, plain)),
         _ => {}
     }
 }

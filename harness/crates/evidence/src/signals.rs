@@ -11,17 +11,17 @@ use tokio::{
 use super::{Bundle, Occasion, collect::collect, subject::Subject};
 use kubenest_base::{Result, process::ignores, progress, wait};
 
-/// Test runners send SIGKILL after ten seconds.
+/// How long the collection may take after a signal: test runners send SIGKILL after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// How long bundles may take where the engine does not answer either.
+/// How long all bundles may take when the engine does not answer either.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// Closed by the signal that ends this process.
 static UNTIL_SIGNAL: Semaphore = Semaphore::const_new(0);
 
-/// Does work on a cluster's nodes that ends with a signal: from then on the nodes stay as they are
-/// until there is a bundle of each cluster and this process ends, when guards remove them. None
-/// when the process has not ended in time.
+/// Runs work on a cluster's nodes, unless a signal ends this process. From the signal on the nodes
+/// stay as they are until there is a bundle of each cluster and the process ends; then guards
+/// remove them. Returns `None` when the process has not ended in time.
 pub async fn unless_ending<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -33,8 +33,9 @@ pub async fn unless_ending<T>(work: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// Watches for signals from now on, once for the process. A signal writes a bundle of each
-/// living cluster and ends the process, as a shell knows it; guards remove the clusters.
+/// Watches for signals from now on, once for the process. A signal writes a bundle of each living
+/// cluster and ends the process with the exit status that shells use; guards then remove the
+/// clusters.
 pub fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -57,7 +58,7 @@ async fn wait_and_end() {
         SignalKind::terminate(),
         SignalKind::hangup(),
     ];
-    // A signal that this process was started to ignore, as by `nohup`, stays ignored.
+    // A signal that is ignored from the start of this process, as with `nohup`, stays ignored.
     let kinds = kinds
         .into_iter()
         .filter(|kind| !ignores(kind.as_raw_value()));
@@ -76,7 +77,7 @@ async fn wait_and_end() {
     if !living.is_empty() {
         progress!("interrupted; what the nodes say is kept, then they are removed");
         let looks = living.iter().map(|subject| keep_each(subject, kind));
-        // A test runner's own deadline is the same on a slow machine.
+        // The bound is not scaled, because a test runner's deadline is the same on a slow machine.
         let kept = wait::with_factor(1.0, wait::at_most(BOUND, join_all(looks))).await;
         if kept.is_none() {
             tracing::warn!("no evidence is kept: it takes too long");
@@ -92,7 +93,7 @@ async fn wait_and_end() {
     std::process::exit(128 + kind.as_raw_value());
 }
 
-/// A bundle of each case that runs on a cluster.
+/// Writes a bundle of each case that runs on a cluster.
 async fn keep_each(cluster: &Subject, kind: SignalKind) -> Vec<Result<Bundle>> {
     let why = Occasion {
         reason: "interrupted",

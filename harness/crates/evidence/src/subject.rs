@@ -1,5 +1,5 @@
-//! What is known of a cluster while it lives, so that evidence can be collected at any moment: when
-//! a test fails, on a signal, and by another process when this one was killed.
+//! What is known of a living cluster, so that evidence can be collected at any moment: when a test
+//! fails, on a signal, and by another process after this one was killed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,18 +19,18 @@ use kubenest_base::{Result, settings::Settings};
 use kubenest_docker::{Docker, Owner};
 use kubenest_recipe::recipe::Versions;
 
-/// How long a node may take to begin or end a case.
+/// How long a node may take to note the begin or end of a case.
 const NODE: Duration = Duration::from_secs(10);
 
 /// The clusters that live in this process.
 static LIVE: Mutex<Vec<Subject>> = Mutex::new(Vec::new());
 
-/// A cluster that evidence can be collected of, or one case on it.
+/// A cluster, or one case on it, of which evidence can be collected.
 #[derive(Debug, Clone)]
 pub struct Subject {
     docker: Docker,
     known: Arc<Mutex<Known>>,
-    /// The namespace of the case it is about; none for the whole cluster.
+    /// The namespace of the case; `None` for the whole cluster.
     case: Option<String>,
 }
 
@@ -38,12 +38,13 @@ pub struct Subject {
 #[derive(Debug, Default)]
 struct Known {
     notes: Notes,
-    /// The notebook of its name in the cache is its own, and not another cluster's.
+    /// Whether the notebook of this name in the cache belongs to this cluster, and not to another
+    /// one of the same name.
     has_notebook: bool,
 }
 
 impl Subject {
-    /// A cluster about to be made by the test on this thread; it counts as living until it is
+    /// A cluster that the test on this thread is about to make. It counts as living until it is
     /// [forgotten](Subject::forget).
     pub fn new(docker: &Docker, cluster: &str, nodes: &[String]) -> Self {
         let subject = Self::of(docker, cluster, nodes);
@@ -85,7 +86,7 @@ impl Subject {
         lock(&LIVE).clone()
     }
 
-    /// Each case that runs on it, or the cluster where none does.
+    /// Each running case, or the cluster where no case runs.
     pub(super) fn subjects_now(&self) -> Vec<Self> {
         let cases = lock(&self.known).notes.about_all().cases;
         let cases: Vec<Self> = cases
@@ -105,14 +106,15 @@ impl Subject {
         }
     }
 
-    /// Says that it is being removed: no more evidence is collected of it.
+    /// Says that the cluster is being removed: no more evidence is collected of it.
     pub fn forget(&self) {
         lock(&LIVE).retain(|other| !Arc::ptr_eq(&other.known, &self.known));
         self.end_notebook();
     }
 
-    /// Begins its notebook, in which others find what this process knew when it is killed. Before
-    /// that nothing is written down: the notebook of its name may be another cluster's.
+    /// Begins the cluster's notebook, which tells other processes what this one knew if it is
+    /// killed. Before this call nothing is written down, because the notebook of this name may
+    /// belong to another cluster.
     ///
     /// # Errors
     /// The notebook cannot be written.
@@ -124,7 +126,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Removes its notebook: whoever kills this process, nothing is saved of the cluster.
+    /// Removes the notebook: if this process is killed later, nothing is saved of the cluster.
     pub fn end_notebook(&self) {
         let mut known = lock(&self.known);
         if std::mem::take(&mut known.has_notebook) {
@@ -162,10 +164,10 @@ impl Subject {
         lock(&self.known).notes.cluster.kept
     }
 
-    /// Notes that a case of the test on this thread begins in this namespace, beside those that
-    /// run. Its nodes mark where their journals stand now, and keep the logs of pods that are
-    /// deleted; the logs of a node that cannot do so are not cut to the case's time. What is noted
-    /// on the returned subject is the case's alone.
+    /// Records that a case of the test on this thread begins in this namespace, beside other
+    /// running cases. The nodes mark the current end of their journals, and keep the logs of
+    /// deleted pods. When a node cannot do so, its logs are not cut to the case's time. Notes on
+    /// the returned subject belong to this case alone.
     pub async fn open_case(&self, namespace: &str) -> Self {
         let case = CaseNotes {
             namespace: namespace.to_owned(),
@@ -181,8 +183,7 @@ impl Subject {
         self.of_case(namespace.to_owned())
     }
 
-    /// Notes the end of the case it is about, and of no other, and removes what the nodes kept for
-    /// it.
+    /// Records the end of this subject's case, and removes what the nodes kept for it.
     pub async fn close_case(&self) {
         let Some(namespace) = &self.case else {
             return;
@@ -213,7 +214,7 @@ impl Subject {
         self.docker.settings()
     }
 
-    /// What a bundle of it is about.
+    /// The subject of a bundle of this cluster or case.
     pub(super) fn about(&self) -> About {
         let notes = &lock(&self.known).notes;
         match &self.case {
@@ -237,7 +238,7 @@ impl Subject {
         known.notes.steps.push(step);
     }
 
-    /// Changes the notes, and writes them to the notebook for when this process is killed.
+    /// Changes the notes, and writes them to the notebook in case this process is killed.
     fn change(&self, change: impl FnOnce(&mut Notes)) {
         let mut known = lock(&self.known);
         change(&mut known.notes);
@@ -247,7 +248,8 @@ impl Subject {
     }
 }
 
-/// libtest names its threads after the tests; a runtime's own have names that say nothing.
+/// The name of the test on this thread: libtest names its threads after tests. Threads of an async
+/// runtime have names that say nothing.
 fn test_of_thread() -> String {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or_default();

@@ -13,7 +13,7 @@ use super::{
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::Evidence;
 
-/// As many entries a page can show quickly; of more, the last are kept.
+/// How many entries a page can show quickly; if there are more, the last ones are kept.
 const MOST: usize = 50_000;
 
 static KLOG: LazyLock<Regex> = LazyLock::new(|| {
@@ -22,14 +22,14 @@ static KLOG: LazyLock<Regex> = LazyLock::new(|| {
 static LOGFMT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r#"\blevel="?([a-z]+)"#).expect("must compile"));
 
-/// When, in microseconds since 1970, as any log of a node has it.
+/// Parses the time of any log of a node, in microseconds since 1970.
 pub(super) fn at_us(time: &str) -> Option<i64> {
     time.parse::<Timestamp>()
         .ok()
         .map(Timestamp::as_microsecond)
 }
 
-/// The time that a line begins with.
+/// The time at the beginning of a line.
 pub(super) fn stamp(line: &str) -> Option<i64> {
     at_us(line.split(' ').next()?)
 }
@@ -63,7 +63,7 @@ pub(super) fn add_log(source: Lane, node: &str, text: &str, into: &mut Vec<Entry
     }
 }
 
-/// How bad a line says it is.
+/// The level that a line states.
 fn level(line: &str) -> Level {
     let said = KLOG.captures(line).or_else(|| LOGFMT.captures(line));
     match said.as_ref().map(|found| &found[1]) {
@@ -118,7 +118,7 @@ pub(super) fn add_events(list: &Value, into: &mut Vec<Entry>) {
     }
 }
 
-/// Adds what boot and test did.
+/// Adds the steps of boot and test.
 pub(super) fn add_steps(steps: &[Step], into: &mut Vec<Entry>) {
     into.extend(steps.iter().map(|step| Entry {
         at_us: step.at_us,
@@ -133,26 +133,26 @@ pub(super) fn add_steps(steps: &[Step], into: &mut Vec<Entry>) {
     }));
 }
 
-/// The entries in order of time, from `since` on, and not more than can be shown.
+/// The entries in order of time, from `since` on, at most as many as can be shown.
 pub(super) fn sorted_since(mut entries: Vec<Entry>, since: Option<i64>) -> Vec<Entry> {
     let since = since.unwrap_or(i64::MIN);
-    // A boot belongs to every test of its cluster.
+    // The steps of a boot stay, because the boot belongs to every test of its cluster.
     entries.retain(|entry| entry.at_us >= since || entry.source == Lane::Boot);
     entries.sort_by_key(|entry| entry.at_us);
     entries.split_off(entries.len().saturating_sub(MOST))
 }
 
-/// A log from `since` on: from its first line that has such a time.
+/// A log from its first line whose time is not before `since`.
 pub(super) fn cut_before(text: &str, since: i64) -> String {
     let before = |line: &&str| stamp(line).is_none_or(|at| at < since);
     text.split_inclusive('\n').skip_while(before).collect()
 }
 
-/// A pod's log in which lines that the runtime split for their length are whole again: no secret
-/// must be cut in two before it is looked for.
+/// Joins the lines of a pod's log that the runtime split for their length: a secret must not be cut
+/// in two before it is looked for.
 pub(super) fn rejoin(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
-    // The end of a line that goes on in the next line of its stream.
+    // The stream of a line that continues in the next line of that stream.
     let mut open: Option<&str> = None;
     for line in text.lines() {
         let mut fields = line.splitn(4, ' ');
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_log_is_cut_to_a_tests_time() {
         let before = "x\n2026-11-21T10:10:29Z a\n b\n";
-        // The clock may be set back meanwhile.
+        // The clock may have been set back meanwhile.
         let within = "2026-11-21T10:10:31Z c\n d\n2026-11-21T10:10:20Z e\n";
         let begin = at_us("2026-11-21T10:10:30Z").unwrap();
         assert_eq!(cut_before(&[before, within].concat(), begin), within);

@@ -28,7 +28,7 @@ pub(super) fn write(
     fill(bundle, about, why, found, secrets)
 }
 
-/// As [`write()`], but leaves nothing where it fails: the parts are still there for another
+/// As [`write()`], but removes the folder when it fails: the parts are still there for another
 /// attempt.
 pub(super) fn write_whole(
     about: &About,
@@ -39,7 +39,7 @@ pub(super) fn write_whole(
     let bundle = create(about)?;
     let folder = bundle.folder().to_owned();
     fill(bundle, about, why, found, secrets).inspect_err(|_| {
-        // Else each attempt would fill a full disk further.
+        // Otherwise each attempt would fill a full disk further.
         std::fs::remove_dir_all(folder).ok();
     })
 }
@@ -81,7 +81,7 @@ fn fill(
 
 struct Writer<'a> {
     bundle: Folder,
-    /// The folder of the cluster's whole logs, made when a case has a part of them only.
+    /// The folder of the cluster's whole logs; made only when a case has a part of them.
     whole_logs: Option<Folder>,
     redactor: Redactor,
     about: &'a About,
@@ -97,7 +97,7 @@ impl Writer<'_> {
         if id.is_document() {
             return self.document(&id, &raw);
         }
-        // What is left of the first line may be the end of a secret.
+        // The rest of the first line is dropped, because it may be the end of a secret.
         let raw = if cut {
             raw.split_once('\n').map_or("", |(_, rest)| rest)
         } else {
@@ -128,7 +128,7 @@ impl Writer<'_> {
         self.redactor.redact(&clean_lines(raw))
     }
 
-    /// Writes a text, and takes from it what timeline and diagnosis need.
+    /// Writes a text, and extracts from it what timeline and diagnosis need.
     fn text(&mut self, id: &PartId, text: &str, cut: bool) -> Result<()> {
         if text.is_empty() {
             return Ok(());
@@ -156,7 +156,7 @@ impl Writer<'_> {
         let pretty = serde_json::to_string_pretty(&document).context("write JSON")?;
         let text = self.redactor.redact_written(&clean_lines(&pretty)) + "\n";
         if id.kind == Kind::Events {
-            // A pattern of the user's own may have removed a bracket, too.
+            // A user's pattern may have removed a bracket; then the document itself is used.
             let document = serde_json::from_str(&text).unwrap_or(document);
             timeline::add_events(&document, &mut self.entries);
         }
@@ -172,7 +172,7 @@ impl Writer<'_> {
         Ok(self.whole_logs.as_mut().expect("it was just made"))
     }
 
-    /// Writes what was said of the failure, which may be all that names its cause.
+    /// Writes the message of the failure, which may be the only text that names its cause.
     fn message(&mut self, texts: &[Option<&String>]) -> Result<()> {
         let texts = texts.iter().flatten().filter(|text| !text.is_empty());
         let text: String = texts.map(|text| format!("{}\n", text.trim_end())).collect();
@@ -221,7 +221,7 @@ impl Writer<'_> {
         };
         self.bundle
             .write_unlisted("index.html", &page::render(&page))?;
-        // It comes last: a bundle that has it is whole.
+        // This file comes last: a bundle that has it is complete.
         self.bundle
             .write_unlisted("index.json", &page::index(&page))?;
         Ok(Bundle {
@@ -233,7 +233,7 @@ impl Writer<'_> {
     }
 }
 
-/// The lines of a part that may show a cause; none of a part in which none is looked for.
+/// The lines of a part that may show a cause; none if no cause is looked for in this part.
 fn lines_of(id: &PartId, text: &str) -> Result<Vec<Evidence>> {
     Ok(match id.speaker() {
         Some(speaker) => read_stream(&id.path(), speaker, text.as_bytes())?.evidence,
@@ -241,7 +241,7 @@ fn lines_of(id: &PartId, text: &str) -> Result<Vec<Evidence>> {
     })
 }
 
-/// A text without the sequences that steer a terminal.
+/// A text without terminal control sequences.
 fn clean_lines(raw: &str) -> String {
     let lines: Vec<_> = raw.split('\n').map(clean).collect();
     lines.join("\n")

@@ -1,4 +1,4 @@
-//! The page's data as JSON that can stand inside a page.
+//! The page's data as JSON that can be embedded in an HTML page.
 
 use std::borrow::Cow;
 
@@ -39,11 +39,11 @@ pub(super) fn json(page: &Page) -> String {
         }
     }
     data["timeline"] = timeline(&entries);
-    // Nothing in there can end the script element or open a comment.
+    // With `<` escaped, no text can end the script element or open a comment.
     data.to_string().replace('<', "\\u003c")
 }
 
-/// The entries by column, which makes fifty thousand of them small and quick to read.
+/// The entries by column, so that fifty thousand of them are small and quick to read.
 fn timeline(entries: &[&Entry]) -> Value {
     let mut nodes: Vec<&str> = entries.iter().map(|entry| entry.node.as_str()).collect();
     nodes.sort_unstable();

@@ -1,8 +1,8 @@
-//! The page of a bundle, `index.html`: one file that opens offline and shows what failed, why,
-//! and all that was said on one time axis.
+//! The page of a bundle, `index.html`: one file that opens offline and shows what failed, why, and
+//! all log lines on one time axis.
 //!
-//! Pure: data in, text out. What the data says is data to the page too: it is set as text,
-//! never as HTML, and control characters are gone before it gets there.
+//! Pure: data in, text out. Texts from outside are inserted as text, never as HTML, and without
+//! control characters.
 
 mod data;
 mod place;
@@ -42,7 +42,7 @@ pub struct Page {
     pub case: Option<String>,
     /// Why it was written, such as `test failed` or `boot failed`.
     pub reason: String,
-    /// The error or the words of the panic; may have several lines.
+    /// The error or the message of the panic; may have several lines.
     pub message: String,
     /// What the test expected.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,9 +54,9 @@ pub struct Page {
     pub versions: BTreeMap<String, String>,
     /// When it was collected.
     pub made: Timestamp,
-    /// The causes that were recognised; the root of others first.
+    /// The recognised causes; a cause that led to others comes first.
     pub diagnosis: Vec<PageCause>,
-    /// The timeline, in any order. Not in `index.json`: it is made of the files.
+    /// The timeline, in any order. It is not in `index.json`, because it is derived from the files.
     #[serde(skip)]
     pub entries: Vec<Entry>,
     /// The files beside the page.
@@ -76,7 +76,7 @@ pub struct PageCause {
     pub cause: String,
     /// What to do about it.
     pub cure: String,
-    /// Where upstream has it.
+    /// Reports of the cause upstream.
     pub links: Vec<String>,
     /// How many lines show it.
     pub count: usize,
@@ -91,12 +91,13 @@ pub struct Line {
     pub place: String,
     /// The node it is from; empty when it is from none.
     pub node: String,
-    /// When, in microseconds since 1970, where that is known: it tells equal lines apart.
+    /// The time in microseconds since 1970, if it is known. It distinguishes equal lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_us: Option<i64>,
     /// The message.
     pub text: String,
-    /// The part of it that is typical of the cause; found again in the timeline.
+    /// The part of the text that is typical of the cause; it is used to find the line in the
+    /// timeline.
     pub matched: String,
 }
 
@@ -213,7 +214,7 @@ pub fn render(page: &Page) -> String {
         hash(STYLE),
         hash(SCRIPT)
     );
-    // The data comes last: whatever it holds, no part of the page is looked for in it.
+    // The data is inserted last, so that no placeholder is looked for in it.
     PAGE.replacen("{policy}", &policy, 1)
         .replacen("{style}", STYLE, 1)
         .replacen("{script}", SCRIPT, 1)
@@ -236,7 +237,7 @@ pub fn index(page: &Page) -> String {
     json + "\n"
 }
 
-/// A text as the page's policy names it.
+/// The hash of a text for the page's content security policy.
 fn hash(text: &str) -> String {
     let digest = BASE64_STANDARD.encode(sha256(text.as_bytes()));
     format!("sha256-{digest}")

@@ -1,11 +1,11 @@
-//! Where the lines that show a cause stand in the timeline.
+//! Finds the timeline entries of the lines that show a cause.
 
 use super::{Entry, Line, plain::plain};
 
 /// The entries of a timeline, to look lines up in.
 pub(super) struct Places<'a> {
     entries: &'a [&'a Entry],
-    /// What each says, without what quoting adds and takes away.
+    /// The text of each entry without the characters that quoting adds or removes.
     letters: Vec<String>,
 }
 
@@ -18,9 +18,9 @@ impl<'a> Places<'a> {
         Self { entries, letters }
     }
 
-    /// The entry that says the line. A diagnosis quotes a line without headers and quoting,
-    /// and puts the message of logfmt first; then what is typical of the cause is looked for.
-    /// The same words may be said often: the nearest in time counts, else the first.
+    /// The entry that contains the line. A diagnosis quotes a line without headers and quoting, and
+    /// puts the message of logfmt first; if that text is not found, the typical part is looked for.
+    /// If several entries match, the nearest in time is used, else the first.
     pub(super) fn find(&self, line: &Line) -> Option<usize> {
         let wanted = [without_quoting(&line.text), without_quoting(&line.matched)];
         let mut wanted = wanted.iter().filter(|text| !text.is_empty());

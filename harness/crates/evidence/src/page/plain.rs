@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use kubenest_diagnosis::clean;
 
-/// A text without what steers a terminal or turns a line around; lines stay lines.
+/// A text without terminal control sequences and text direction marks; line breaks stay.
 pub(super) fn plain(text: &str) -> Cow<'_, str> {
     let text = text.trim_end_matches(['\n', '\r']);
     if !text.contains('\n') {

@@ -1,4 +1,4 @@
-//! The page of a small failure, and of hostile words.
+//! The page of a small failure, and of hostile text.
 
 use kubenest_protocol::Index;
 use serde_json::Value;

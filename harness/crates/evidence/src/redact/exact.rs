@@ -1,4 +1,4 @@
-//! Known values, in every form that a program may have written them in.
+//! Finds known values in every form in which a program may write them.
 //!
 //! A value is found as it is, escaped (JSON, Go's %q and HTML-safe JSON, shells, YAML), quoted
 //! again and again, percent-encoded, as entities, folded over lines, in base64 at any alignment,
@@ -17,21 +17,21 @@ use serde_json::Value;
 
 use super::compiled;
 
-/// Memory that a rule may have.
+/// The most memory that a compiled rule may take.
 const COMPILED: usize = 64 << 20;
-/// Bytes of a value that is looked for in each form; a longer one is likely to be a file, the
-/// lines of which are values of their own.
+/// Longest value that is looked for in each form, in bytes. A longer value is likely to be a file,
+/// whose lines are values of their own.
 const SHORT: usize = 256;
-/// Base64 is folded into lines beyond this.
+/// Length in characters beyond which base64 may be folded into lines.
 const FOLDED: usize = 48;
-/// Letters that a text must have for a form to be looked for.
+/// Half the most characters of a needle, the text that must occur before a form is looked for.
 const NEEDLE: usize = 12;
 
 /// Values to be found.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exact {
     forms: Arc<Vec<Form>>,
-    /// A text without one of the needles has none of the values: one search says so.
+    /// Matches any needle. A text without a match has none of the values, so one search is enough.
     needles: Option<Regex>,
     by_needle: BTreeMap<String, Vec<usize>>,
 }
@@ -39,7 +39,8 @@ pub(super) struct Exact {
 /// One form of a value.
 #[derive(Debug)]
 struct Form {
-    /// The form has one of these; where there is none it is always looked for.
+    /// A text with this form contains one of these. If the list is empty, the form is always looked
+    /// for.
     needles: Vec<String>,
     rule: Rule,
 }
@@ -60,7 +61,8 @@ impl Exact {
                 by_needle.entry(needle.clone()).or_default().push(at);
             }
         }
-        // Of two that begin alike the longer is found; it stands for both.
+        // Where one needle is a prefix of another, the search finds the longer; that match counts
+        // for both.
         let mut before: Vec<(&String, Vec<usize>)> = Vec::new();
         let mut with_prefixes = BTreeMap::new();
         for (needle, forms) in &by_needle {
@@ -84,7 +86,7 @@ impl Exact {
         }
     }
 
-    /// Where they stand, also those that overlap.
+    /// The places of all values, including overlapping ones.
     pub(super) fn find(&self, text: &str) -> Vec<Range<usize>> {
         let mut likely: BTreeSet<usize> = (0..self.forms.len())
             .filter(|at| self.forms[*at].needles.is_empty())
@@ -155,7 +157,7 @@ fn forms(value: &str) -> Vec<Form> {
         let texts = quoted
             .iter()
             .cloned()
-            .chain(quoted.iter().flat_map(|text| aligned(text)));
+            .chain(quoted.iter().flat_map(|text| aligned_base64(text)));
         let url_safe = texts
             .clone()
             .map(|own| own.replace('+', "-").replace('/', "_"));
@@ -164,14 +166,17 @@ fn forms(value: &str) -> Vec<Form> {
     }
     let encoded = BASE64_STANDARD_NO_PAD.encode(value);
     let texts: BTreeSet<&String> = quoted.iter().chain([&encoded]).collect();
-    let plain = Form::new(longest_word(value), value.chars().map(loosely).collect());
+    let plain = Form::new(
+        longest_word(value),
+        value.chars().map(loose_pattern).collect(),
+    );
     let mut all = vec![plain];
-    all.extend(texts.iter().flat_map(|text| in_base64(text)));
-    all.extend(in_bytes(value));
+    all.extend(texts.iter().flat_map(|text| base64_forms(text)));
+    all.extend(byte_forms(value));
     all
 }
 
-/// A value as it is, and as programs quote it that write JSON, for browsers and in ASCII.
+/// A value as it is, and as JSON, HTML-safe JSON and ASCII-only JSON quote it.
 fn quoted(value: &str) -> [String; 4] {
     let json = Value::from(value).to_string();
     let json = json[1..json.len() - 1].to_owned();
@@ -207,14 +212,14 @@ fn longest_word(value: &str) -> Option<String> {
     words.max_by_key(|word| word.len()).map(first)
 }
 
-/// A character in all the ways there are to write it.
-fn loosely(c: char) -> String {
+/// A pattern of all ways to write a character.
+fn loose_pattern(c: char) -> String {
     if c.is_ascii_alphanumeric() {
         return c.to_string();
     }
     if c.is_ascii_whitespace() {
-        // Where a text is folded, a line's end and an indent stand for it; and if each line is
-        // stamped, as in a log, up to five words.
+        // In a folded text, white space may be a line end and an indent. If each line has a stamp,
+        // as in a log, it may also be up to five words.
         return concat!(
             r"(?:\\*\s|\+|\n(?:\S+[ \t]+){0,5}|(?i:%20|%09|%0a|%0d|\\+u00(?:20|09|0a|0d)|\\+x(?:20|09|0a|0d))|",
             r"\\+[ntr]|\\+0(?:40|11|12|15)|&#(?:32|9|10|13|x20|x9|x[Aa]|x[Dd]);)+"
@@ -254,8 +259,9 @@ fn loosely(c: char) -> String {
     )
 }
 
-/// A text within base64 at each of three alignments: the letters that are wholly its own.
-fn aligned(text: &str) -> impl Iterator<Item = String> + Clone {
+/// The base64 of a text at each of the three alignments: only the characters that depend on nothing
+/// else.
+fn aligned_base64(text: &str) -> impl Iterator<Item = String> + Clone {
     (0..3_usize).filter_map(move |before| {
         let padded = [&vec![0; before], text.as_bytes()].concat();
         let letters = BASE64_STANDARD_NO_PAD.encode(&padded);
@@ -264,11 +270,11 @@ fn aligned(text: &str) -> impl Iterator<Item = String> + Clone {
     })
 }
 
-/// As [`aligned`], with the letters that are a text's only in part, in any alphabet.
-fn in_base64(text: &str) -> impl Iterator<Item = Form> {
+/// As [`aligned_base64`], with the characters that depend on the text only in part, in any alphabet.
+fn base64_forms(text: &str) -> impl Iterator<Item = Form> {
     const PART: &str = "[A-Za-z0-9+/_-]?";
     let length = text.len();
-    aligned(text).enumerate().map(move |(before, own)| {
+    aligned_base64(text).enumerate().map(move |(before, own)| {
         let fold = if own.len() > FOLDED {
             r"(?:\\+n|\s|\n(?:\S+[ \t]+){0,5})*"
         } else {
@@ -291,7 +297,8 @@ fn in_base64(text: &str) -> impl Iterator<Item = Form> {
     })
 }
 
-/// A fold may go through one part, but not through two that are so near.
+/// The needles of a base64 form. A fold may break one needle, but never two that are so close
+/// together.
 fn needles_in_base64(own: &str) -> Vec<String> {
     if own.len() <= FOLDED {
         return longest_word(own).into_iter().collect();
@@ -305,8 +312,8 @@ fn needles_in_base64(own: &str) -> Vec<String> {
     parts.take(4).collect()
 }
 
-/// Its bytes in hexadecimal, percent-encoded one and all, or as a list.
-fn in_bytes(value: &str) -> Vec<Form> {
+/// The forms of a value's bytes: in hexadecimal, all percent-encoded, or as a list.
+fn byte_forms(value: &str) -> Vec<Form> {
     let join = |pattern: fn(u8) -> String, between: &str| {
         let all: Vec<String> = value.bytes().map(pattern).collect();
         all.join(between)

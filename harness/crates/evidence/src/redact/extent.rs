@@ -1,16 +1,18 @@
-//! How far a value reaches in a text that may be YAML, JSON, a log or a command line.
+//! Finds the end of a value in a text that may be YAML, JSON, a log or a command line.
 //!
 //! A quoted value ends at its quote, an unquoted one at white space, a structure with its last
-//! bracket. All of it works on bytes, and ends only at ASCII, so between characters.
+//! bracket. Everything works on bytes and stops only at ASCII characters, so always between
+//! characters.
 
 use std::ops::Range;
 
-/// Depths of quoting that are told apart.
+/// How many depths of quoting are distinguished.
 const DEPTH: usize = 8;
-/// How a mark begins; it has blanks, and is one word of a value.
+/// Prefix of a redaction mark. It contains blanks, and counts as one word of a value.
 const MARK: &str = "[redacted ";
 
-/// Which quotes are open at a place of a line, by the backslashes before them. It only moves on.
+/// The quotes that are open at a place of a line, by the number of backslashes before them. It only
+/// moves forward.
 #[derive(Debug, Default)]
 pub(super) struct Quotes {
     at: usize,
@@ -26,7 +28,7 @@ impl Quotes {
                 b'"' => {
                     let depth = backslashes.min(DEPTH - 1);
                     self.open[depth] = !self.open[depth];
-                    // What was quoted within has ended with it.
+                    // Inner quotes end with the outer one.
                     self.open[depth + 1..].fill(false);
                 }
                 _ => {}
@@ -56,20 +58,20 @@ pub(super) fn value(
     (!range.is_empty()).then_some(range)
 }
 
-/// Where a value would begin stands the end of what it is in.
+/// Whether the place where a value would begin is the end of the surrounding quotes.
 fn closes(quotes: &Quotes, rest: &[u8], backslashes: usize) -> bool {
     rest[backslashes] == b'"'
         && quotes.open[backslashes.min(DEPTH - 1)]
         && ends_quotes(rest.get(backslashes + 1))
 }
 
-/// Whether what stands behind a quote says that it is the last of what it is in.
+/// Whether the byte behind a quote shows that the quote closes its text.
 fn ends_quotes(next: Option<&u8>) -> bool {
     next.is_none_or(|next| next.is_ascii_whitespace() || b",;:}])\"'\\".contains(next))
 }
 
-/// Where a quote closes that was opened behind so many backslashes: at the line's end if it does
-/// not; what is indented further belongs to the line.
+/// The place where a quote closes that was opened behind this many backslashes, or the line's end
+/// if it does not close. Lines with a deeper indent belong to the line.
 fn quoted_end(text: &str, begin: usize, quote: u8, backslashes: usize) -> usize {
     let bytes = text.as_bytes();
     let (mut at, mut run) = (begin, 0);
@@ -79,17 +81,17 @@ fn quoted_end(text: &str, begin: usize, quote: u8, backslashes: usize) -> usize 
             break;
         }
         if quote == b'\'' && *byte == quote && run > backslashes && behind.first() == Some(&quote) {
-            // YAML knows no backslash there, and doubles the quote.
+            // In single quotes YAML has no backslash, and doubles the quote.
             at += 1;
         } else if *byte == quote && run <= backslashes {
-            // A quote within, as YAML has it and as a shell has it.
+            // An inner quote, as YAML and shells write it.
             let inner: &[&[u8]] = &[b"'", b"\\''", b"\"'\"'"];
             match inner
                 .iter()
                 .find(|inner| quote == b'\'' && behind.starts_with(inner))
             {
                 Some(inner) => at += inner.len(),
-                // A letter behind it says that it is one of the value's own.
+                // A quote with a letter behind it belongs to the value.
                 None if behind
                     .first()
                     .is_none_or(|next| !next.is_ascii_alphanumeric()) =>
@@ -134,8 +136,8 @@ fn mark_at(text: &str, at: usize) -> Option<usize> {
     Some(at + MARK.len() + length + 1)
 }
 
-/// Where brackets that begin here are closed, whatever stands in quotes between them; the
-/// line's end, if they are not.
+/// The end of the brackets that begin here, whatever stands in quotes between them; the line's end
+/// if they do not close.
 pub(super) fn structure_end(text: &str, begin: usize) -> usize {
     let bytes = text.as_bytes();
     let (mut at, mut run, mut depth) = (begin, 0_usize, 0_usize);
@@ -165,12 +167,12 @@ pub(super) fn line_end(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |end| at + end)
 }
 
-/// Columns before what stands in a line; a dash of a list is one.
+/// The columns before the text of a line; the dash of a list counts as text.
 pub(super) fn indent(line: &str) -> usize {
     line.len() - line.trim_start_matches([' ', '\t']).len()
 }
 
-/// The lines below the one of a key that are part of its value, as YAML indents them: from the
+/// The end of the lines below a key that belong to its value by YAML's indentation, starting at the
 /// end of the key's own line.
 pub(super) fn block_end(text: &str, key: usize, lists_too: bool) -> usize {
     let line = text[..key].rfind('\n').map_or(0, |end| end + 1);

@@ -7,7 +7,7 @@ use regex::{Captures, Regex};
 
 use super::{compiled, mark};
 
-/// Lines that a private key may have.
+/// The most lines of a private key.
 const KEY_LINES: usize = 200;
 
 static BEGIN_KEY: LazyLock<Regex> =
@@ -17,7 +17,7 @@ static END_KEY: LazyLock<Regex> = LazyLock::new(|| compiled("-----END [A-Z0-9 ]*
 static KEY_LINE: LazyLock<Regex> =
     LazyLock::new(|| compiled(r#"(?:^|[^A-Za-z0-9+/=])[A-Za-z0-9+/]{20,}={0,2}[\\nr"', ]*$"#));
 
-/// Certificates are no secrets.
+/// Redacts base64 of PEM, except certificates, which are no secrets.
 pub(super) fn encoded(found: &Captures) -> String {
     let whole = &found[0].as_bytes()[..found[0].len() / 4 * 4];
     match BASE64_STANDARD.decode(whole) {
@@ -26,7 +26,7 @@ pub(super) fn encoded(found: &Captures) -> String {
     }
 }
 
-/// Takes out private keys, which stand on many lines, with or without their first and last.
+/// Removes private keys, also where the first or last line is missing.
 pub(super) fn without_keys(text: &str) -> String {
     if !text.contains("PRIVATE KEY-----") {
         return text.to_owned();
@@ -60,7 +60,8 @@ pub(super) fn without_keys(text: &str) -> String {
     shown.collect::<Vec<_>>().join("\n")
 }
 
-/// A line with a whole key, its line ends written out, or with the begin or end of one.
+/// Redacts a line with a whole key with escaped line ends, or with only the beginning or end of a
+/// key.
 fn key_within(line: &str) -> String {
     let mut shown = String::new();
     let mut rest = line;

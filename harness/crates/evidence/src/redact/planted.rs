@@ -1,4 +1,4 @@
-//! Values of any letters, planted in every form and source; nothing that is written has them.
+//! Arbitrary values are planted in every form and source; no written file may contain them.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A value with every printable letter somewhere, some of them outside ASCII.
+/// A value of printable characters, some of them outside ASCII.
 pub(crate) fn secret() -> impl Strategy<Value = String> {
     let letter = prop_oneof![
         8 => (b'!'..=b'~').prop_map(char::from),
@@ -19,7 +19,8 @@ pub(crate) fn secret() -> impl Strategy<Value = String> {
         .prop_map(|letters| letters.into_iter().collect::<String>())
         .prop_filter(
             "what is stored of it",
-            // Blanks around a value are not a part of it, and one may look like a mark.
+            // Blanks around a value are not a part of it, and some values look like a redaction
+            // mark.
             |value| value.trim() == value && !value.starts_with("-----") && !value.contains("  "),
         )
 }
@@ -35,7 +36,7 @@ fn percent(value: &str, all: bool) -> String {
     })
 }
 
-/// As JSON writers for browsers have it: letters outside ASCII are escaped, too.
+/// JSON as written for browsers: characters outside ASCII are escaped, too.
 fn escaped(value: &str) -> String {
     json!(value)
         .to_string()
@@ -117,7 +118,7 @@ pub(crate) fn forms(value: &str) -> Vec<String> {
     all
 }
 
-/// In base64, alone and within more.
+/// A value in base64, alone and within a longer text.
 fn encoded(value: &str) -> Vec<String> {
     let mut all = Vec::new();
     for around in ["", "a", "ab", "abc"] {
@@ -143,7 +144,7 @@ fn encoded(value: &str) -> Vec<String> {
     all
 }
 
-/// What of a value nothing may show: itself, and any half of it.
+/// The texts that must not appear: the value itself, and any half of it.
 pub(crate) fn traces(value: &str) -> Vec<String> {
     let letters: Vec<char> = value.chars().collect();
     let halves = letters.windows(letters.len() / 2 + 1);
@@ -152,13 +153,13 @@ pub(crate) fn traces(value: &str) -> Vec<String> {
     all
 }
 
-/// Without what every form has for itself: the reader sees the same letters.
-pub(crate) fn told(text: &str) -> Vec<String> {
+/// A text as it is and without backslashes: a reader sees the same letters.
+pub(crate) fn spellings(text: &str) -> Vec<String> {
     let unescaped = text.replace('\\', "");
     vec![text.to_owned(), unescaped]
 }
 
-/// What a shell, a URL or a variable takes without quotes.
+/// A value that a shell, a URL or a variable takes without quotes.
 fn word() -> impl Strategy<Value = String> {
     let inner = prop::sample::select((b'!'..=b'~').map(char::from).collect::<Vec<_>>());
     ("[A-Za-z0-9]", vec(inner, 1..24), "[A-Za-z0-9]").prop_map(|(first, inner, last)| {
@@ -167,7 +168,7 @@ fn word() -> impl Strategy<Value = String> {
     })
 }
 
-/// Lines in which a name says that a value is secret, whatever it is; it begins and ends as told.
+/// Lines in which a name marks a value as secret, each with the text that must remain behind it.
 fn named(value: &str) -> Vec<(String, &'static str)> {
     let quoted = json!(value).to_string();
     let of = |text: String, end| (text, end);
@@ -277,8 +278,8 @@ proptest! {
             prop_assert!(shown.contains("[redacted "), "{text}\n{shown}");
             prop_assert!(shown.starts_with("before ") && shown.ends_with("after it"), "{shown}");
             for trace in traces(&value) {
-                for told in told(&shown) {
-                    prop_assert!(!told.contains(&trace), "{trace} of {text}\n{shown}");
+                for spelling in spellings(&shown) {
+                    prop_assert!(!spelling.contains(&trace), "{trace} of {text}\n{shown}");
                 }
             }
         }

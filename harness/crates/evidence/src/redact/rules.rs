@@ -1,4 +1,4 @@
-//! What looks like a secret: by its own form, or by the name that stands before it.
+//! Finds what looks like a secret, by its own form or by the name before it.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -10,10 +10,10 @@ use super::{
     mark, pem,
 };
 
-/// Words that are no secrets, though they stand where one could.
+/// Words that are no secrets although they stand in the place of one.
 const PLAIN: [&str; 6] = ["true", "false", "null", "none", "nil", "<nil>"];
 
-/// Names of fields, variables and flags whose values are secrets, however they begin.
+/// Suffixes of names of fields, variables and flags whose values are secrets.
 const NAMES: &str = concat!(
     r"(?i:client-key-data|client_?secret|secret_?key|secret_?access_?key|(?-i:[A-Z0-9]+_SECRET)|",
     r"access_?key(?:_?id)?|api[-_]?key|certificate-?key|private[-_]?key|passw(?:or)?d|",
@@ -48,7 +48,7 @@ static KEYED: LazyLock<Regex> = LazyLock::new(|| {
     ))
 });
 const SEPARATOR: &str = r"(?<separator>[ \t]*(?:[:=]|%3[dD])[ \t]*| |[ \t]*,\s*)";
-/// Names that are ordinary words but for what follows: `=`, or a quoted value after a quoted one.
+/// Names that are ordinary words unless `=` follows, or a quoted value follows the quoted name.
 static WEAK: LazyLock<Regex> = LazyLock::new(|| {
     compiled(concat!(
         r"(?i)(?-u:\b)(?:pass|pwd|psk|secret|sig)[ \t]*=[ \t]*|(?-u:\b)auth[ \t]*=[ \t]*(?<one>\\*[\x22'])|",
@@ -56,7 +56,7 @@ static WEAK: LazyLock<Regex> = LazyLock::new(|| {
         r"(?-u:\b)(?:requirepass|masterauth|auth_pass)[ \t]+"
     ))
 });
-/// What programs take on their command lines.
+/// Secrets on the command lines of known programs.
 static COMMAND: LazyLock<Regex> = LazyLock::new(|| {
     compiled(concat!(
         r"(?-u:\b)openssl [^\n]*?-pass(?:in|out)?[ =]+pass:|(?-u:\b)sshpass +-p *|",
@@ -72,17 +72,18 @@ static PAIR: LazyLock<Regex> = LazyLock::new(|| {
         r#"\\*["']?value\\*["']?\s*[:=][ \t]*"#
     ))
 });
-/// A variable as the kubelet writes a container that it cannot start.
+/// A variable as the kubelet prints a container that it cannot start.
 static GO_VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
     compiled(concat!(
         r"(?<keep>EnvVar\{Name:[^,{}]*(?i:passw(?:or)?d|passphrase|pass|pwd|token|secret|",
         r"api[-_]?key|private_?key|access_?key)[^,{}]*,Value:)(?<secret>.+?)(?<end>,ValueFrom:)"
     ))
 });
-/// The headers by which the kubelet asks for static pods; it logs all that it is told.
+/// The headers with which the kubelet asks for static pods; the kubelet logs its whole
+/// configuration.
 static STATIC_HEADER: LazyLock<Regex> =
     LazyLock::new(|| compiled(r#"(?i)staticPodURLHeader\\*["']?\s*[:=][ \t]*"#));
-/// How Go prints what follows a map in a structure.
+/// What Go prints behind a map in a structure.
 static GO_NEXT: LazyLock<Regex> = LazyLock::new(|| compiled(r"\]\]? [A-Z][A-Za-z]+:"));
 /// A Secret within a line, such as in the annotation `kubectl apply` leaves, or on lines.
 static SECRET_LINE: LazyLock<Regex> =
@@ -98,7 +99,7 @@ static HOST: LazyLock<Regex> = LazyLock::new(|| {
     compiled(r#"^(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]+)?(?:$|[/?#,;"'\\)\]}>])"#)
 });
 static BLOCK: LazyLock<Regex> = LazyLock::new(|| compiled(r"^[|>][-+0-9]*[ \t]*(?:\n|$)"));
-/// Below a key stands a mapping or a list, and no value.
+/// The lines below the key are a mapping or a list, not a value.
 static FIELDS: LazyLock<Regex> =
     LazyLock::new(|| compiled(r#"^\s*(?:[\w."'/-]+:(?:\s|$)|- |[{\[#]|$)"#));
 static STRUCTURE: LazyLock<Regex> =
@@ -113,7 +114,7 @@ pub(super) fn redact(text: &str) -> String {
     redact_fields(&secrets(text))
 }
 
-/// As [`redact`], but for Secrets that are written as objects of the API.
+/// As [`redact`], except that Secrets in the form of API objects stay.
 pub(super) fn redact_fields(text: &str) -> String {
     let mut text = pem::without_keys(text);
     let mut pass = |rule: &Regex, what: fn(&Captures) -> String| {
@@ -127,23 +128,31 @@ pub(super) fn redact_fields(text: &str) -> String {
     pass(&GO_VARIABLE, |found| {
         format!("{}{}{}", &found["keep"], mark("secret"), &found["end"])
     });
-    for rule in [static_header, header, pair, keyed, weak, command, urls] {
+    for rule in [
+        static_header,
+        header,
+        pair,
+        redact_keyed,
+        redact_weak,
+        command,
+        urls,
+    ] {
         text = rule(&text);
     }
     text
 }
 
-/// Whether what a field or variable of this name holds is a secret.
+/// Whether a field or variable of this name holds a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     SECRET_NAME.is_match(name)
 }
 
-/// Whether a field of this name holds one where it is text.
+/// Whether a field of this name holds a secret if it is text.
 pub(super) fn is_secret_field(name: &str) -> bool {
     FIELD.is_match(name)
 }
 
-/// A text in the making of which parts of another are replaced.
+/// A text that is built from another one with some parts replaced.
 struct Edited<'a> {
     text: &'a str,
     done: String,
@@ -173,8 +182,13 @@ impl<'a> Edited<'a> {
     }
 }
 
-/// Replaces what stands behind each match of a rule, unless `keep` says that it may stay.
-fn behind(text: &str, rule: &Regex, what: &str, keep: impl Fn(&Captures, &str) -> bool) -> String {
+/// Replaces the value behind each match of a rule, unless `keep` returns true.
+fn replace_behind(
+    text: &str,
+    rule: &Regex,
+    what: &str,
+    keep: impl Fn(&Captures, &str) -> bool,
+) -> String {
     let mut edited = Edited::new(text);
     let (mut quotes, mut from) = (Quotes::default(), 0);
     while let Some(found) = rule.captures_at(text, from) {
@@ -184,7 +198,7 @@ fn behind(text: &str, rule: &Regex, what: &str, keep: impl Fn(&Captures, &str) -
             from = from.max(edited.from);
             continue;
         }
-        // A quote that the rule has taken is the value's own.
+        // A quote that the rule has matched belongs to the value.
         let at = ["one", "other"].iter().find_map(|name| found.name(name));
         let at = at.map_or(all.end(), |quote| quote.start());
         quotes.advance(text, at);
@@ -205,7 +219,7 @@ fn behind(text: &str, rule: &Regex, what: &str, keep: impl Fn(&Captures, &str) -
     edited.end()
 }
 
-/// It is a mark already, or a word that says that there is nothing.
+/// Whether the word is a redaction mark already, or says that there is no value.
 fn is_plain(word: &str) -> bool {
     if word.starts_with("[redacted ") && word.find(']').is_some_and(|end| end + 1 >= word.len()) {
         return true;
@@ -224,7 +238,7 @@ fn is_plain(word: &str) -> bool {
     })
 }
 
-/// Bare names have this form too, but no digits in that place.
+/// Ordinary names have this form too, but without digits in the second part.
 fn bootstrap(found: &Captures) -> String {
     if found["secret"].bytes().any(|byte| byte.is_ascii_digit()) {
         format!("{}.{}", &found["id"], mark("token"))
@@ -233,7 +247,7 @@ fn bootstrap(found: &Captures) -> String {
     }
 }
 
-/// What Secrets hold that are written as objects of the API.
+/// Redacts the data of Secrets in the form of API objects.
 fn secrets(text: &str) -> String {
     let whole = SECRET_LINES.is_match(text);
     if !whole && !SECRET_LINE.is_match(text) {
@@ -289,11 +303,11 @@ fn static_header(text: &str) -> String {
 }
 
 fn header(text: &str) -> String {
-    let text = behind(text, &HEADER, "credentials", |found, rest| {
+    let text = replace_behind(text, &HEADER, "credentials", |found, rest| {
         let begin = rest.bytes().take_while(|byte| !byte.is_ascii_whitespace());
         found.name("line").is_some() || begin.count() < 4
     });
-    // Of a cookie all goes that stands in the line.
+    // A cookie is removed up to the end of its line.
     let mut edited = Edited::new(&text);
     for found in HEADER.captures_iter(&text) {
         if let Some(line) = found.name("line") {
@@ -307,20 +321,20 @@ fn header(text: &str) -> String {
 }
 
 fn pair(text: &str) -> String {
-    behind(&blocks(text, &PAIR), &PAIR, "secret", |_, rest| {
+    replace_behind(&blocks(text, &PAIR), &PAIR, "secret", |_, rest| {
         STRUCTURE.is_match(rest)
     })
 }
 
-fn keyed(text: &str) -> String {
-    behind(&blocks(text, &KEYED), &KEYED, "secret", |found, rest| {
+fn redact_keyed(text: &str) -> String {
+    replace_behind(&blocks(text, &KEYED), &KEYED, "secret", |found, rest| {
         match found["separator"].trim() {
-            // The kubelet so names a volume: `"token" : secret "a" not found`.
+            // The kubelet names a volume in this form: `"token" : secret "a" not found`.
             ":" if found["separator"].starts_with(' ') => !QUOTED.is_match(rest),
             ":" => STRUCTURE.is_match(rest) && !NUMBERS.is_match(rest),
-            // Of a list of arguments.
+            // The flag and its value are items of an argument list.
             "," => found.name("flag").is_none() || !QUOTED.is_match(rest),
-            // In a sentence a short word is likely to be one.
+            // In a sentence, a short word after the name is likely to be an ordinary word.
             "" if found.name("flag").is_none() => {
                 rest.bytes()
                     .take_while(|byte| !b" \t\n,;&[]{}".contains(byte))
@@ -332,7 +346,7 @@ fn keyed(text: &str) -> String {
     })
 }
 
-/// Values that stand below their key, as YAML has them.
+/// Redacts values on the lines below their key, as in YAML.
 fn blocks(text: &str, rule: &Regex) -> String {
     let mut edited = Edited::new(text);
     for found in rule
@@ -362,20 +376,20 @@ fn first_line(text: &str) -> &str {
     text.split('\n').next().unwrap_or_default()
 }
 
-fn weak(text: &str) -> String {
-    behind(text, &WEAK, "secret", |_, rest| {
-        // Working directories are called so, too.
+fn redact_weak(text: &str) -> String {
+    replace_behind(text, &WEAK, "secret", |_, rest| {
+        // `PWD` is also a working directory, so a path stays.
         rest.starts_with('/') || rest.starts_with(char::is_whitespace)
     })
 }
 
 fn command(text: &str) -> String {
-    behind(text, &COMMAND, "secret", |_, rest| {
+    replace_behind(text, &COMMAND, "secret", |_, rest| {
         rest.starts_with(char::is_whitespace)
     })
 }
 
-/// Passwords of URLs, and tokens that stand for a user.
+/// Redacts passwords of URLs, and tokens in place of a user.
 fn urls(text: &str) -> String {
     let mut edited = Edited::new(text);
     for found in URL.captures_iter(text) {
@@ -391,7 +405,7 @@ fn urls(text: &str) -> String {
     edited.end()
 }
 
-/// Letters up to white space, a quote that closes, or the next URL.
+/// The length up to white space, a closing quote, or the next URL.
 fn run_length(text: &str) -> usize {
     let bytes = text.as_bytes();
     let closes = |at: usize| match bytes[at] {
@@ -404,7 +418,7 @@ fn run_length(text: &str) -> usize {
     let end = (0..bytes.len()).find(|at| bytes[*at].is_ascii_whitespace() || closes(*at));
     let end = end.unwrap_or(bytes.len());
     let next = URL.find(&text[..end]).map_or(end, |next| next.start());
-    // Marks have blanks.
+    // A redaction mark contains blanks.
     match text[..next].rfind("[redacted") {
         Some(mark) if next == end && text[mark..next].len() == "[redacted".len() => {
             let behind = text[next..].find(']').map_or(0, |close| close + 1);
@@ -414,22 +428,22 @@ fn run_length(text: &str) -> usize {
     }
 }
 
-/// What of an authority is secret: from where, and up to the `@`.
+/// The secret part of a URL's authority: its start, and the place of the `@`.
 fn userinfo(scheme: &str, run: &str) -> Option<(usize, usize)> {
     let authority = run.find(['/', '?', '#']).unwrap_or(run.len());
     let colon = run[..authority].find(':');
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let web = matches!(scheme, "http" | "https" | "oci" | "docker");
-    // A password may have what ends an authority.
+    // A password may contain characters that usually end an authority.
     let beyond = !web || colon.is_some_and(|colon| !is_port(&run[colon + 1..authority]));
     let in_reach = |at: &usize| *at < authority || (beyond && colon.is_some());
     let mut ats = run.match_indices('@').map(|(at, _)| at).filter(in_reach);
     let at = ats.rfind(|at| HOST.is_match(&run[at + 1..]))?;
     let user = run[..at].find(':');
     match user {
-        // So long a name is a token.
+        // A longer user name is a token.
         Some(user) if user < 20 => Some((user + 1, at)),
-        // Who logs in, by a key.
+        // With ssh this is only a user name; the login is by a key.
         None if scheme.ends_with("ssh") || &run[..at] == "git" => None,
         _ => Some((0, at)),
     }

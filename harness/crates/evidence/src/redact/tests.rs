@@ -102,7 +102,7 @@ fn a_private_key_goes_with_all_its_lines_wherever_it_is_cut() {
     assert!(redacted(&escaped).ends_with("\" x"));
 }
 
-/// The whole value goes, whatever letters it has; nothing but a known value needs to be known.
+/// The whole value is removed, whatever characters it has.
 #[test]
 fn a_value_that_has_what_could_end_it_goes_to_its_end() {
     for (text, shown) in [

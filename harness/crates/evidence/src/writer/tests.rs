@@ -11,7 +11,7 @@ use crate::{
     part::Journal,
     redact::{
         self,
-        planted::{forms, secret, told, traces},
+        planted::{forms, secret, spellings, traces},
     },
 };
 use serde_json::json;
@@ -46,7 +46,7 @@ fn written(known: &About, message: &str, parts: &[(&str, &str)]) -> Bundle {
     write(known, &why, found, &BTreeSet::new()).unwrap()
 }
 
-/// In a journal, as events or in the words of a command, as a test's nodes have them.
+/// The failures appear in a journal, as events or in a command's output, as on the nodes of a test.
 #[test]
 fn bundles_of_the_documented_failures_name_the_right_cause_first() {
     let home = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn a_case_has_its_own_time_and_the_cluster_all_of_it() {
         &[
             ("pods/a_b_c/d/0.log", log),
             ("full/kubelet.log", before),
-            // With what stands at the cursor.
+            // This includes the line at the cursor.
             ("kubelet.log", &[before, within].concat()),
         ],
     );
@@ -147,7 +147,7 @@ fn a_part_that_is_broken_costs_itself_and_one_that_is_cut_its_first_line() {
     }
 }
 
-/// Everything that is looked at says it, in every form.
+/// Every source of evidence contains the value, in every form.
 fn gathered_with(value: &str) -> Parts {
     let lines = forms(value).join("\n");
     let stamped = |stamp: &str| {
@@ -231,7 +231,7 @@ proptest! {
         let traces = traces(&value);
         for file in files_below(home.path()) {
             let text = fs::read_to_string(&file).unwrap();
-            for told in told(&text) {
+            for told in spellings(&text) {
                 let trace = traces.iter().find(|trace| told.contains(trace.as_str()));
                 prop_assert!(trace.is_none(), "{trace:?} of {value} is in {}", file.display());
             }
