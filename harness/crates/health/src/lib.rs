@@ -1,4 +1,4 @@
-//! Proves nodes healthy before a test, and examines the machine.
+//! Proves that nodes are healthy before a test, and examines the machine.
 
 pub mod doctor;
 pub mod health;

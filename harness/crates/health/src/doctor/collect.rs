@@ -1,4 +1,4 @@
-//! Collects what the checks look at, of the engine and of this machine.
+//! Collects the facts that the checks judge, from the engine and from this machine.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,8 @@ impl Facts {
         let engine = match docker {
             Ok(docker) => match Engine::ask(&docker).await {
                 Ok((engine, data)) => {
-                    // Elsewhere the path means nothing here; the embedded engine's is in the cache.
+                    // A path on another machine means nothing here, and the embedded engine's data
+                    // is in the cache, which is checked anyway.
                     let is_here = |data: &PathBuf| {
                         docker.socket().is_some() && !data.starts_with(&settings.cache)
                     };
@@ -63,7 +64,7 @@ impl Facts {
 }
 
 impl Engine {
-    /// The engine, and the folder of its data where this machine has it.
+    /// The engine, and its data folder where this machine has it.
     async fn ask(docker: &Docker) -> Result<(Self, Option<PathBuf>)> {
         let (nature, info) = (docker.nature().await?, docker.info().await?);
         let engine = Self {
@@ -124,18 +125,18 @@ fn number(path: &Path) -> Option<u64> {
 
 fn default_kubernetes(settings: &Settings, engine: Option<&Origin>) -> Option<Version> {
     let stack = Stack::of(&image::likely_recipe(settings, engine).ok()?);
-    stack.kubernetes.or_else(|| tagged(&stack.node_image?))
+    stack.kubernetes.or_else(|| tag_version(&stack.node_image?))
 }
 
 /// The version in a node image's tag, such as `kindest/node:v1.32.2@sha256:…`.
-fn tagged(image: &str) -> Option<Version> {
+fn tag_version(image: &str) -> Option<Version> {
     let name = image.split('@').next()?;
     let (_, tag) = name.rsplit_once(':')?;
     Version::parse(tag.strip_prefix('v')?).ok()
 }
 
-/// `pids.current` and `pids.max` where the group that is shown here has a limit: on version 1 in
-/// a folder of that controller.
+/// `pids.current` and `pids.max` of this process's cgroup, if it has a limit. On version 1 they are
+/// in the folder of the controller `pids`.
 fn group_tasks(root: &Path) -> Option<(u64, u64)> {
     let folders = [root.to_owned(), root.join("pids")];
     folders.iter().find_map(|at| {
@@ -146,7 +147,7 @@ fn group_tasks(root: &Path) -> Option<(u64, u64)> {
     })
 }
 
-/// Modules that are built in, loaded, or on the disk to be loaded.
+/// Whether overlay is built in, loaded, or on the disk to be loaded.
 fn has_overlay(root: &Path) -> bool {
     let known = fs::read_to_string(root.join("proc/filesystems")).unwrap_or_default();
     known.lines().any(|line| line.ends_with("\toverlay")) || modules(root).contains("/overlay.ko")
@@ -162,14 +163,15 @@ fn modules(root: &Path) -> String {
     at(&format!("lib/modules/{}/modules.dep", release.trim()))
 }
 
-/// What each user has of inotify, as far as it can be seen, and how much more root can have.
+/// How much each user has used of inotify, as far as this process may see it, and how much more
+/// root can have.
 fn inotifies() -> Inotifies {
     let limit = |of: &str| number(Path::new(&format!("/proc/sys/fs/inotify/max_user_{of}")));
     let is_root = geteuid().is_root();
     let mut used = BTreeMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes.filter(|entry| is_number(&entry.file_name().to_string_lossy())) {
-        // One that ends meanwhile has none.
+        // A process that has ended meanwhile has none.
         let found = inotifies_of(&process.path());
         if let Some((user, instances, watches)) = found.filter(|found| found.1 > 0) {
             let sum: &mut (u64, u64) = used.entry(user).or_default();
@@ -179,13 +181,13 @@ fn inotifies() -> Inotifies {
     Inotifies {
         instances: limit("instances"),
         watches: limit("watches"),
-        // Others' are not for an ordinary user to see, and not all of root's then either.
+        // An ordinary user cannot see other users' processes, so root's use would be incomplete.
         used: is_root.then_some(used),
         room: is_root.then(room),
     }
 }
 
-/// User, instances and watches of a process.
+/// The user, instances and watches of a process.
 fn inotifies_of(process: &Path) -> Option<(u32, u64, u64)> {
     let status = fs::read_to_string(process.join("status")).ok()?;
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -207,8 +209,8 @@ fn inotifies_of(process: &Path) -> Option<(u32, u64, u64)> {
     Some((user, instances, watches))
 }
 
-/// How many instances this user can have beside those in use, to as many as a node takes. What
-/// runs in other process namespaces is not to be seen here, and counts all the same.
+/// How many more instances this user can open, up to what a node needs. Opening them also counts
+/// processes in other process namespaces, which cannot be seen here.
 fn room() -> u64 {
     let instances = std::iter::from_fn(|| Inotify::init(InitFlags::IN_CLOEXEC).ok());
     let taken: Vec<_> = instances
@@ -251,7 +253,7 @@ impl Cgroups {
                 unified: true,
                 controllers: controllers.split_whitespace().map(str::to_owned).collect(),
             },
-            // Each controller is mounted in a folder of its name.
+            // On version 1 each controller is mounted in a folder of its name.
             Err(_) => Self {
                 unified: false,
                 controllers: ["cpu", "memory", "pids"]
@@ -271,9 +273,9 @@ mod tests {
     #[test]
     fn the_tag_of_a_node_image_is_its_kubernetes() {
         let tag = "kindest/node:v1.35.1@sha256:0";
-        assert_eq!(tagged(tag), Some(Version::new(1, 35, 1)));
-        assert_eq!(tagged("host:5000/node@sha256:0"), None);
-        assert_eq!(tagged("node"), None);
+        assert_eq!(tag_version(tag), Some(Version::new(1, 35, 1)));
+        assert_eq!(tag_version("host:5000/node@sha256:0"), None);
+        assert_eq!(tag_version("node"), None);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Checks of what is kept on disks: room, and who else can write to the cache.
+//! Checks of the disks: free space, and who else can write to the cache.
 
 use super::facts::{Disk, Facts};
 use crate::health::Outcome;
 
-/// A cold build of the components and a node image stays below this; a warm run needs less.
+/// Free bytes that a run needs: a cold build of the components and a node image stays below this; a
+/// warm run needs less.
 const BYTES_FLOOR: u64 = 10 << 30;
-/// Percent in use from which a kubelet that nobody told otherwise deletes images.
+/// Percent in use at which a kubelet with default settings deletes images.
 const PERCENT_CEILING: u64 = 85;
 
 pub(super) fn disk(facts: &Facts) -> Outcome {
@@ -16,7 +17,7 @@ pub(super) fn disk(facts: &Facts) -> Outcome {
             "free 10 GiB (kubenest clean, docker system prune), or set KUBENEST_CACHE elsewhere";
         return Outcome::failed(observed, cure);
     }
-    // The engine's data are where its nodes keep theirs.
+    // The last disk holds the engine's data, and so the data of its nodes.
     let data = facts.disks.last();
     if data.is_some_and(|disk| percent(disk) >= PERCENT_CEILING) {
         let mut outcome = Outcome::skipped(
@@ -30,7 +31,7 @@ pub(super) fn disk(facts: &Facts) -> Outcome {
     Outcome::passed(observed)
 }
 
-/// Whether the settings can be used, and the cache is this user's alone.
+/// Whether the settings can be used, and only this user can write to the cache.
 pub(super) fn cache(facts: &Facts) -> Outcome {
     match &facts.settings {
         Ok(()) => Outcome::passed("only this user and root can write to it"),
@@ -52,7 +53,7 @@ fn describe(disk: &Disk) -> String {
     format!("{free:.1} GiB free at {folder} ({percent} % in use{inodes})")
 }
 
-/// As a kubelet reckons: what only root may still fill counts as in use.
+/// Percent in use as a kubelet counts: space that only root may fill counts as used.
 fn percent(disk: &Disk) -> u64 {
     100 - (disk.bytes_free * 100)
         .checked_div(disk.bytes)

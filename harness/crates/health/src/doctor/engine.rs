@@ -1,5 +1,5 @@
-//! Checks of the engine: it answers, nodes can run on it, its clock is this machine's, and what
-//! confines it leaves its runc alone.
+//! Checks of the engine: it answers, nodes can run on it, its clock agrees with this machine's, and
+//! its confinement does not stop its runc.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,7 +10,8 @@ use crate::health::Outcome;
 
 /// The start of 2025; a clock before it was never set, and no certificate is valid.
 const CLOCK_FLOOR: Duration = Duration::from_secs(1_735_689_600);
-/// More apart than this, and what a node signs is not valid yet, or labels are out of date.
+/// Largest difference of the clocks: beyond it, certificates that a node signs are not valid yet,
+/// or labels are out of date.
 const SKEW_CEILING: Duration = Duration::from_secs(5);
 
 pub(super) fn engine(facts: &Facts) -> Outcome {
@@ -60,8 +61,8 @@ pub(super) fn clock(facts: &Facts) -> Outcome {
     )
 }
 
-/// An outer container's profile judges by paths, and newer releases of runc write sysctls
-/// through a procfs that is mounted nowhere.
+/// An AppArmor profile of an outer container judges by paths, and newer releases of runc write
+/// sysctls through a procfs that is mounted nowhere.
 pub(super) fn apparmor(facts: &Facts) -> Outcome {
     let profile = facts.machine.apparmor.trim().trim_end_matches('\0');
     if profile.is_empty() {
@@ -88,7 +89,8 @@ pub(super) fn apparmor(facts: &Facts) -> Outcome {
     }
 }
 
-/// Since the cure of CVE-2025-52881.
+/// Whether this runc writes sysctls through a detached procfs, as it does since the fix of
+/// CVE-2025-52881.
 fn writes_detached(runc: &str) -> bool {
     // Debian adds `+ds1-1+deb12u1`.
     let plain = runc.split('+').next().unwrap_or(runc);

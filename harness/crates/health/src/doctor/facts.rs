@@ -1,4 +1,4 @@
-//! What the checks look at; they themselves look at nothing else.
+//! The facts that the checks judge; the checks look at nothing else.
 
 use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
 
@@ -9,19 +9,19 @@ use kubenest_docker::Nature;
 
 /// All that the checks judge.
 pub(super) struct Facts {
-    /// The engine that a boot would take, or why there is none.
+    /// The engine that a boot would use, or why there is none.
     pub(super) engine: Result<Engine>,
     /// Whether the settings, and the cache that they name, can be used.
     pub(super) settings: Result<()>,
-    /// Folders that fill up, each with its disk.
+    /// The disks of the folders that grow.
     pub(super) disks: Vec<Disk>,
     /// The time by this machine's clock.
     pub(super) now: SystemTime,
     /// The factor of every deadline.
     pub(super) patience: Patience,
-    /// What stands between this process and the network.
+    /// The proxy settings of this process.
     pub(super) proxy: ProxyEnv,
-    /// What only a Linux machine has, when the engine's is this one.
+    /// Facts of a Linux machine, if the engine runs on this machine.
     pub(super) machine: Machine,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Disk {
 #[derive(Default)]
 pub(super) struct Machine {
     pub(super) cgroups: Cgroups,
-    /// The Kubernetes of the node that a spec takes which names none.
+    /// The Kubernetes version of the default node image.
     pub(super) default_kubernetes: Option<Version>,
     /// `/proc/self/status`.
     pub(super) status: String,
@@ -56,52 +56,52 @@ pub(super) struct Machine {
     pub(super) key_users: String,
     /// `/proc/loadavg`.
     pub(super) load: String,
-    /// The most tasks that the kernel has at once.
+    /// The most tasks that the kernel allows at once.
     pub(super) tasks_limit: Option<u64>,
-    /// `pids.current` and `pids.max` of the control group that this process is shown.
+    /// `pids.current` and `pids.max` of the control group that this process sees.
     pub(super) group_tasks: Option<(u64, u64)>,
-    /// The most user namespaces.
+    /// The most user namespaces that the kernel allows.
     pub(super) user_namespaces: Option<u64>,
     /// `/proc/self/attr/current`: the profile that confines this process.
     pub(super) apparmor: String,
     /// `/proc/net/route`.
     pub(super) routes: String,
     pub(super) iptables: Iptables,
-    /// There is IPv6, and it is not switched off.
+    /// Whether there is IPv6, and it is not switched off.
     pub(super) ipv6: bool,
-    /// The kernel's log can be read where the kubelet looks for it.
+    /// Whether the kernel's log can be read where the kubelet looks for it.
     pub(super) kmsg: bool,
-    /// The overlay file system is there, or can be loaded.
+    /// Whether the overlay file system is available, or can be loaded.
     pub(super) overlay: bool,
-    /// br_netfilter is there, or can be loaded.
+    /// Whether br_netfilter is available, or can be loaded.
     pub(super) br_netfilter: bool,
 }
 
-/// Control groups as this process is shown them.
+/// The control groups that this process sees.
 #[derive(Default)]
 pub(super) struct Cgroups {
-    /// They are of version 2.
+    /// Whether they are of version 2.
     pub(super) unified: bool,
     pub(super) controllers: Vec<String>,
 }
 
-/// Limits of inotify, and what is used of them.
+/// The limits of inotify, and how much of them is used.
 #[derive(Default)]
 pub(super) struct Inotifies {
     pub(super) instances: Option<u64>,
     pub(super) watches: Option<u64>,
-    /// Instances and watches by user; none when they are not for this user to see.
+    /// Instances and watches by user; `None` when this user may not see them.
     pub(super) used: Option<BTreeMap<u32, (u64, u64)>>,
     /// How many more instances root could have, when that was tried.
     pub(super) room: Option<u64>,
 }
 
-/// What iptables this machine has.
+/// The iptables of this machine.
 #[derive(Default)]
 pub(super) struct Iptables {
-    /// What the program says of its version, and why it does not work, when that was tried.
+    /// The version that the program prints, and why the program does not work, if it was tried.
     pub(super) version: Option<(String, Option<String>)>,
-    /// Tables of the older kind that something has made.
+    /// The tables of the legacy kind that some program has made.
     pub(super) legacy: String,
 }
 
@@ -111,7 +111,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A machine on which nodes run, as an ordinary server is.
+    /// A machine that can run nodes, such as an ordinary server.
     pub(crate) fn good() -> Facts {
         let now = UNIX_EPOCH + Duration::from_secs(1_795_000_000);
         Facts {

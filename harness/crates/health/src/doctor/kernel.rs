@@ -1,9 +1,9 @@
-//! Checks of the kernel: control groups, capabilities, its log, what it can load.
+//! Checks of the kernel: control groups, capabilities, the kernel log and modules.
 
 use super::facts::Facts;
 use crate::health::Outcome;
 
-/// Capabilities that an engine with privileged containers cannot do without, by bit.
+/// Capabilities that an engine with privileged containers needs, by bit.
 const CAPABILITIES: [(u32, &str); 4] = [
     (12, "CAP_NET_ADMIN"),
     (18, "CAP_SYS_CHROOT"),
@@ -49,7 +49,8 @@ pub(super) fn cgroup(facts: &Facts) -> Outcome {
     }
 }
 
-/// An engine that was found has capabilities of its own, whatever this process may do.
+/// Capabilities matter only for the embedded engine: a found engine has its own, whatever this
+/// process may do.
 pub(super) fn capabilities(facts: &Facts) -> Outcome {
     let mut lines = facts.machine.status.lines();
     let set = lines.find_map(|line| line.strip_prefix("CapBnd:"));
@@ -88,7 +89,7 @@ pub(super) fn kmsg(facts: &Facts) -> Outcome {
     )
 }
 
-/// Modules that are loaded, built in, or there to be loaded.
+/// Whether the modules are loaded, built in, or can be loaded.
 pub(super) fn modules(facts: &Facts) -> Outcome {
     match (facts.machine.overlay, facts.machine.br_netfilter) {
         (true, true) => Outcome::passed("overlay and br_netfilter are available"),
@@ -159,14 +160,14 @@ mod tests {
             capabilities(&facts)
         };
         assert_eq!(judge("000001ffffffffff", false).verdict, Verdict::Passed);
-        // As in the machines this was written on: all but CAP_SYS_RESOURCE.
+        // The set of a common virtual machine: all but CAP_SYS_RESOURCE.
         let outcome = judge("000001fffeffffff", false);
         assert_eq!(outcome.verdict, Verdict::Passed);
         assert!(
             outcome.observed.contains("restrict_oom_score_adj"),
             "{outcome:?}"
         );
-        // An ordinary container's.
+        // The set of an ordinary container.
         let outcome = judge("00000000a80425fb", false);
         insta::assert_snapshot!(outcome.observed, @"bounding set without CAP_NET_ADMIN, CAP_SYS_ADMIN");
         assert_eq!(outcome.verdict, Verdict::Failed);

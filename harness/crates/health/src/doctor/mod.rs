@@ -1,6 +1,7 @@
-//! Host checks: can this machine run nodes at all, before anything is built or booted.
+//! Host checks: whether this machine can run nodes at all, asked before anything is built or
+//! booted.
 //!
-//! What there is to know is collected first (`collect`); each check is a pure function of it.
+//! The facts are collected first (`collect`); each check is a pure function of them.
 
 mod collect;
 mod disk;
@@ -18,7 +19,7 @@ use kubenest_base::{settings::Settings, wait::Patience};
 
 type Judge = fn(&Facts) -> Outcome;
 
-/// What any machine is asked.
+/// The checks of every machine.
 const CHECKS: [(&str, Judge); 7] = [
     ("engine", engine::engine),
     ("engine-kind", engine::kind),
@@ -29,8 +30,8 @@ const CHECKS: [(&str, Judge); 7] = [
     ("proxy", network::proxy),
 ];
 
-/// What only Linux is asked: elsewhere the engine has a machine of its own, which is not ours to
-/// look at.
+/// The checks of Linux only: elsewhere the engine runs in a virtual machine of its own, which
+/// cannot be examined from here.
 const LINUX_CHECKS: [(&str, Judge); 10] = [
     ("cgroup", kernel::cgroup),
     ("capabilities", kernel::capabilities),
@@ -44,8 +45,8 @@ const LINUX_CHECKS: [(&str, Judge); 10] = [
     ("modules", kernel::modules),
 ];
 
-/// Checks this machine and the engine that a boot with these settings would take; starts the embedded engine if that
-/// is the one.
+/// Checks this machine and the engine that a boot with these settings would use. If that is the
+/// embedded engine, it is started.
 pub async fn examine(settings: &Arc<Settings>) -> Report {
     judge(&Facts::collect(settings).await)
 }
@@ -61,7 +62,7 @@ fn judge(facts: &Facts) -> Report {
     }
 }
 
-/// The factor is told and never a trouble: no value of it keeps nodes from running.
+/// The factor is only reported: no value of it keeps nodes from running.
 fn tell_patience(facts: &Facts) -> Outcome {
     let Patience { factor, reason } = &facts.patience;
     Outcome::passed(format!("deadlines are multiplied by {factor:.1}, {reason}"))

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::facts::{Facts, Iptables};
 use crate::health::Outcome;
 
-/// Where engines take their networks from: Docker's own defaults, then the embedded engine's.
+/// The address pools of engines: Docker's own defaults, then the embedded engine's.
 const POOLS: [Subnet; 3] = [
     Subnet::new([172, 16, 0, 0], 12),
     Subnet::new([192, 168, 0, 0], 16),
@@ -13,7 +13,7 @@ const POOLS: [Subnet; 3] = [
 ];
 const LOOPBACK: Subnet = Subnet::new([127, 0, 0, 1], 32);
 
-/// A network, for comparing what is routed with what engines take.
+/// A network, to compare the host's routes with the engines' pools.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Subnet {
     at: Ipv4Addr,
@@ -35,7 +35,8 @@ impl Subnet {
     }
 }
 
-/// An engine passes over what the host routes elsewhere, so only a whole pool lost is trouble.
+/// An engine skips networks that the host routes elsewhere, so only the loss of a whole pool is a
+/// problem.
 pub(super) fn subnets(facts: &Facts) -> Outcome {
     let routes: Vec<_> = facts
         .machine
@@ -65,7 +66,7 @@ pub(super) fn subnets(facts: &Facts) -> Outcome {
 /// Destination and device of one line of `/proc/net/route`.
 fn route(line: &str) -> Option<(Subnet, &str)> {
     let fields: Vec<_> = line.split_whitespace().collect();
-    // Numbers are in network order, printed as the machine reads them.
+    // Numbers are in network byte order, printed in the machine's order.
     let number = |field: usize| {
         let value = u32::from_str_radix(fields.get(field)?, 16).ok()?;
         Some(u32::from_be_bytes(value.to_ne_bytes()))
@@ -80,7 +81,8 @@ fn route(line: &str) -> Option<(Subnet, &str)> {
     ))
 }
 
-/// The API servers are at 127.0.0.1, and nodes in the engine's networks: no proxy reaches them.
+/// No proxy may be used for API servers, which listen on 127.0.0.1, or for nodes, which are in the
+/// engine's networks.
 pub(super) fn proxy(facts: &Facts) -> Outcome {
     let set = facts.proxy.set.join(", ");
     if set.is_empty() {
@@ -110,7 +112,7 @@ pub(super) fn proxy(facts: &Facts) -> Outcome {
     Outcome::passed(format!("{set}, and not for nodes and loopback"))
 }
 
-/// Whether a word of `NO_PROXY` has all of a network reached directly.
+/// Whether a word of `NO_PROXY` exempts a whole network from the proxy.
 fn reaches(word: &str, net: Subnet) -> bool {
     let (at, prefix) = word.split_once('/').unwrap_or((word, "32"));
     match (at.parse(), prefix.parse()) {
@@ -119,7 +121,7 @@ fn reaches(word: &str, net: Subnet) -> bool {
     }
 }
 
-/// Rules of the two kinds do not see each other, and a packet has to pass both.
+/// The legacy and the nftables rules do not see each other, and a packet has to pass both.
 pub(super) fn iptables(facts: &Facts) -> Outcome {
     let Iptables { version, legacy } = &facts.machine.iptables;
     let Some((version, trouble)) = version else {

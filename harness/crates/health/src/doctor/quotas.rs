@@ -1,4 +1,4 @@
-//! Checks of what the kernel gives to one user: inotify, keys, tasks, user namespaces.
+//! Checks of the kernel's limits for one user: inotify, keys, tasks, user namespaces.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use crate::health::{INOTIFY_CURE, Outcome};
 pub(super) const INSTANCES_FLOOR: u64 = 24;
 /// What one node and its pods take.
 const WATCHES_FLOOR: u64 = 4096;
-/// What one node and its pods take: a keyring for each container.
+/// The keys that one node and its pods need: a keyring for each container.
 const KEYS_FLOOR: u64 = 24;
-/// What those keyrings take.
+/// The bytes that those keyrings need.
 const KEY_BYTES_FLOOR: u64 = 2000;
 /// What one node and its pods take.
 const TASKS_FLOOR: u64 = 512;
 
-/// The nodes' root is the machine's, and shares its limits with everything that root runs.
+/// Root in the nodes is root of the machine, and shares its limits with everything that root runs.
 pub(super) fn inotify(facts: &Facts) -> Outcome {
     let inotify = &facts.machine.inotify;
     let (Some(instances), Some(watches)) = (inotify.instances, inotify.watches) else {
@@ -80,14 +80,14 @@ pub(super) fn quotas(facts: &Facts) -> Outcome {
     if machine.user_namespaces == Some(0) {
         observed.push_str(", but no user namespaces: pods with `hostUsers: false` do not start");
     }
-    // Whatever that user runs in a container of its own is refused a keyring.
+    // Containers that this user runs are refused a keyring.
     for user in others {
         observed.push_str(&format!("; {user}"));
     }
     Outcome::passed(observed)
 }
 
-/// One line of `/proc/key-users`: what is used of a quota, and the quota.
+/// One line of `/proc/key-users`: the use of a quota, and the quota.
 struct KeyUser {
     id: u32,
     keys: (u64, u64),
@@ -125,7 +125,7 @@ impl fmt::Display for KeyUser {
     }
 }
 
-/// Of `0.10 0.20 0.30 1/345 6789`, the 345.
+/// The number of tasks in `/proc/loadavg`: in `0.10 0.20 0.30 1/345 6789` it is 345.
 fn tasks(load: &str) -> Option<u64> {
     let (_, all) = load.split_whitespace().nth(3)?.split_once('/')?;
     all.parse().ok()
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn inotify_needs_room_for_a_node_beside_what_root_has() {
         assert_eq!(judge(|_| {}).verdict, Verdict::Passed);
-        // As of a machine whose limit is ten more than what is in use.
+        // A machine whose limit is ten above the current use.
         let full = judge(|inotify| {
             inotify.used = Some([(0, (118, 3000)), (1000, (500, 1))].into());
             inotify.room = Some(10);
@@ -191,7 +191,7 @@ mod tests {
         let others = keys(0, of_1000);
         assert_eq!(others.verdict, Verdict::Passed, "nodes are root's");
         assert!(others.observed.contains("user 1000 has 197"), "{others:?}");
-        // Root in a container of LXC's has no more than any user.
+        // Root in an LXC container has the same quota as any other user.
         let bytes = keys(1000, "    0: 9 8/8 30/200 19500/20000\n");
         assert_eq!(bytes.verdict, Verdict::Failed);
         assert_eq!(keys(0, "no such line\n").verdict, Verdict::Passed);

@@ -1,4 +1,5 @@
-//! Looks at a node: CRI, containerd, one probe script and one question to the kubelet, all at once.
+//! Collects the facts of a node: from CRI, containerd, one probe script and one request to the
+//! kubelet, all at once.
 
 use kube::Client;
 
@@ -12,8 +13,8 @@ use super::{
 };
 use kubenest_node::node::Node;
 
-/// Everything the checks want to know about a node. What cannot be had says why; without a
-/// `client` there is no kubelet to ask.
+/// Collects all facts that the checks judge on a node. A fact that cannot be collected says why;
+/// without a `client` the kubelet cannot be asked.
 pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Expected) -> Facts {
     let (cri, plugins, probe, configz) = tokio::join!(
         cri::ask(node),
@@ -25,7 +26,8 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
     let driver = cgroup::driver(&cri);
     let dump = loader::read_dump(&probe);
     let snapshotter = loader::loader_snapshotter(&dump, &cri.image_folders);
-    // One after the other: the smallest image there is would be the one just imported.
+    // The two trials run one after the other. Otherwise the smallest image could be the one just
+    // imported.
     let tried = async {
         let image_volume = match expected.image_volumes {
             true => image_volume::look(node, &driver).await,

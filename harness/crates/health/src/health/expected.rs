@@ -1,4 +1,4 @@
-//! What a healthy node is: what the spec asked of it.
+//! The expectations of a healthy node: what the spec asked of it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,7 +13,7 @@ use kubenest_recipe::compat::Check;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Expected {
-    /// containerd's snapshotter; none means that of the node's recipe, else `overlayfs`.
+    /// containerd's snapshotter; `None` means that of the node's recipe, else `overlayfs`.
     pub snapshotter: Option<String>,
     /// Names of [checks](Check) that may fail: their findings are reported and refuse nothing.
     pub tolerated: Vec<String>,
@@ -30,13 +30,14 @@ pub struct Expected {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ExpectedKubelet {
-    /// Percent of disk use at which image garbage collection starts; 100 is never.
+    /// Percent of disk use at which image garbage collection starts; 100 means never.
     pub image_gc_high_threshold_percent: u32,
-    /// Age at which unused images go, as the kubelet writes it (`24h0m0s`); `0s` is never.
+    /// Age at which unused images are deleted, as the kubelet writes it (`24h0m0s`); `0s` means
+    /// never.
     pub image_maximum_gc_age: String,
     /// Disk signals (`imagefs.available` to `10%`) at which the kubelet evicts pods and images.
     pub eviction_hard: BTreeMap<String, String>,
-    /// Those at which it does so after a grace period.
+    /// Disk signals at which the kubelet evicts after a grace period.
     pub eviction_soft: BTreeMap<String, String>,
 }
 
@@ -73,7 +74,7 @@ impl Expected {
         self.snapshotter.as_deref().unwrap_or("overlayfs")
     }
 
-    /// Refuses names that no check has.
+    /// Refuses tolerated names that are no check.
     pub fn validate(&self) -> Result<()> {
         let mut names = self.tolerated.iter();
         names.try_for_each(|name| Check::named(name).map(drop))
@@ -81,7 +82,7 @@ impl Expected {
 }
 
 impl ExpectedKubelet {
-    /// Takes over what a `KubeletConfiguration` says about deletion.
+    /// Takes over the deletion settings of a `KubeletConfiguration`.
     pub fn ask(&mut self, patch: &Value) {
         if let Some(high) = patch["imageGCHighThresholdPercent"].as_u64() {
             self.image_gc_high_threshold_percent = u32::try_from(high).unwrap_or(u32::MAX);
@@ -102,7 +103,7 @@ impl ExpectedKubelet {
     }
 }
 
-/// Nothing is deleted.
+/// The default deletes nothing.
 impl Default for ExpectedKubelet {
     fn default() -> Self {
         Self {

@@ -1,14 +1,14 @@
-//! What a fact about a node is, and the script that most facts come from.
+//! Facts about a node, and the script that most of them come from.
 
 use std::{collections::BTreeMap, time::Duration, time::SystemTime};
 
 use kubenest_base::{Error, Result, wait::Deadline};
 use kubenest_node::node::Node;
 
-/// How long one look may take; a node that needs longer is sick.
+/// How long one fact may take; a node that needs longer is unhealthy.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A fact, or why it could not be had.
+/// A fact, or why it could not be collected.
 pub(super) type Fact<T> = Result<T, String>;
 
 /// The fact, or why there is none.
@@ -16,7 +16,7 @@ pub(super) fn require<T>(fact: &Fact<T>) -> Result<&T, String> {
     fact.as_ref().map_err(Clone::clone)
 }
 
-/// A fact from a fallible call.
+/// Makes a fact of a fallible call, within the deadline.
 pub(super) async fn within<T>(call: impl Future<Output = Result<T>>) -> Fact<T> {
     let deadline = Deadline::begin(PATIENCE);
     let answered = deadline.give(call).await;
@@ -24,16 +24,16 @@ pub(super) async fn within<T>(call: impl Future<Output = Result<T>>) -> Fact<T> 
     result.map_err(in_one_line)
 }
 
-/// Everything that an error knows.
+/// The whole report of an error, in one line.
 pub(super) fn in_one_line(error: Error) -> String {
     error.report().replace('\n', "; ")
 }
 
-/// What `probe.sh` printed in a node, by part; each check reads its own.
+/// The output of `probe.sh` in a node, by part; each check reads its own part.
 #[derive(Debug)]
 pub(super) struct Probe {
     parts: Fact<BTreeMap<String, String>>,
-    /// When it was started and had ended, by this machine's clock.
+    /// When the script was started and when it had ended, by this machine's clock.
     pub(super) ran: (SystemTime, SystemTime),
 }
 
@@ -43,12 +43,12 @@ impl Probe {
         let service = node.runtime().service();
         let argv = ["sh", "-c", include_str!("probe.sh"), "probe", service];
         let before = SystemTime::now();
-        // It tells by what it prints, not by its status.
+        // The output counts, not the exit status.
         let text = within(async { Ok(node.exec(&argv).await?.text()) }).await;
         Self::read(text, (before, SystemTime::now()))
     }
 
-    /// Takes apart what it printed.
+    /// Splits the output into its parts.
     pub(super) fn read(text: Fact<String>, ran: (SystemTime, SystemTime)) -> Self {
         let parts = text.map(|text| {
             let parts = text.strip_prefix("@@").unwrap_or(&text).split("\n@@");
@@ -71,7 +71,7 @@ impl Probe {
 pub(super) mod tests {
     use super::*;
 
-    /// A probe that printed this.
+    /// A probe with this output.
     pub(in crate::health) fn printed(text: &str) -> Probe {
         let now = SystemTime::UNIX_EPOCH;
         Probe::read(Ok(text.to_owned()), (now, now))

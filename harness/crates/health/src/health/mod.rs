@@ -1,8 +1,8 @@
-//! The health gate: typed checks that prove a booted node fit before the first test runs.
+//! The health gate: typed checks that prove a booted node healthy before the first test runs.
 //!
-//! Facts are collected from all nodes at once ([`examine`] takes about a second) and judged by
-//! pure functions, so that every verdict is tested without a node. A check that could not be
-//! observed proves nothing and refuses like a failed one.
+//! Facts are collected from all nodes at once ([`examine`] takes about a second) and judged by pure
+//! functions, so that every verdict is tested without a node. A check without an observation proves
+//! nothing, and refuses like a failed one.
 
 mod checks;
 mod collect;
@@ -36,9 +36,9 @@ pub async fn gate(nodes: &[Node], client: &Client, expected: &Expected) -> Resul
     Ok(report)
 }
 
-/// As [`gate`], for nodes on which tests have run: what their kubelets delete otherwise than
-/// asked is put back first, unless a flag says it or `tolerated` names the check. `tell` is
-/// given a line for each node that needed it.
+/// As [`gate`], for nodes on which tests have run. First it puts back kubelet settings that delete
+/// otherwise than asked, unless a flag sets them or `tolerated` names the check. `tell` gets a line
+/// for each node that was changed.
 pub async fn gate_restoring(
     nodes: &[Node],
     client: &Client,
@@ -56,11 +56,10 @@ pub async fn gate_restoring(
     gate(nodes, client, expected).await
 }
 
-/// The part of [`gate`] that needs no Kubernetes, for nodes that run a container runtime and
-/// not more.
+/// The part of [`gate`] that needs no Kubernetes, for nodes that run only a container runtime.
 ///
-/// A node that fails it can start no pod, its control plane's included: a boot that looks
-/// first ends in a second with the cause, and not in minutes without.
+/// A node that fails it can start no pod, not even its control plane. With this check a boot fails
+/// within a second and names the cause, instead of failing after minutes without one.
 ///
 /// # Errors
 /// As [`gate`].
@@ -74,15 +73,16 @@ pub async fn examine(nodes: &[Node], client: &Client, expected: &Expected) -> Re
     look(nodes, Some(client), expected).await.0
 }
 
-/// What a node says it runs, for [`compat::after_boot`]; what it cannot tell is left out.
+/// The versions that a node reports, for [`compat::after_boot`]; those that it does not report are
+/// left out.
 pub async fn running_stack(node: &Node) -> compat::Stack {
     collect::collect(node, None, &Expected::default())
         .await
         .stack()
 }
 
-/// As [`gate`], for nodes that have just passed [`gate_runtime`]: what that made and removed
-/// to try it is not tried again. Returns what the nodes run, as [`running_stack`] does.
+/// As [`gate`], for nodes that have just passed [`gate_runtime`]: the trials that make something in
+/// the node are not repeated. Returns the versions that the nodes run, as [`running_stack`] does.
 pub async fn gate_running(
     nodes: &[Node],
     client: &Client,

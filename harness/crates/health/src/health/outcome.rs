@@ -1,8 +1,8 @@
-//! What one check makes of what it looked at.
+//! The outcome of one check.
 
 use super::report::{Finding, Verdict};
 
-/// The judgement of a check, before it is known where.
+/// The judgement of a check, not yet tied to a node.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) observed: String,
@@ -35,7 +35,7 @@ impl Outcome {
         }
     }
 
-    /// It could not be observed, for this reason.
+    /// The outcome when nothing could be observed, for this reason.
     pub(crate) fn unknown(why: impl Into<String>, cure: impl Into<String>) -> Self {
         Self {
             observed: why.into(),
@@ -44,7 +44,7 @@ impl Outcome {
         }
     }
 
-    /// Passed or failed by a condition.
+    /// Passed if the condition holds, else failed.
     pub(crate) fn when(ok: bool, observed: impl Into<String>, cure: impl Into<String>) -> Self {
         if ok {
             Self::passed(observed)

@@ -1,4 +1,4 @@
-//! What checks found: one finding per check and node, a readable table, and JSON.
+//! The findings of checks: one for each check and node, as a table and as JSON.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Name of the check, as `shim`.
+    /// Name of the check, such as `shim`.
     pub name: String,
     /// Name of the node, or `host`.
     pub node: String,
@@ -39,7 +39,7 @@ pub enum Verdict {
     Passed,
     /// Known to break tests.
     Failed,
-    /// Does not apply here, for this reason.
+    /// The check does not apply here, for this reason.
     Skipped(String),
     /// It could not be observed, so nothing is proved.
     Unknown,

@@ -1,4 +1,4 @@
-//! Puts back what kubelets delete when a test has changed their configuration file.
+//! Puts back the deletion settings of kubelets whose configuration file a test has changed.
 
 use std::time::Duration;
 
@@ -22,14 +22,15 @@ use kubenest_recipe::compat::Check;
 /// How long kubeadm may take, and after it the restarted kubelet.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Writes the file anew from the ConfigMap `kubelet-config` of the cluster, as kubeadm did when
-/// the node came up. What was there goes to a folder in /etc/kubernetes/tmp.
+/// Rewrites the file from the cluster's ConfigMap `kubelet-config`, as kubeadm wrote it when the
+/// node came up. kubeadm moves the old file to a folder in /etc/kubernetes/tmp.
 const WRITE: [&str; 5] = ["kubeadm", "upgrade", "node", "phase", "kubelet-config"];
 
 const RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
 
-/// Puts back every kubelet's settings that are not as asked and that its file decides. Returns
-/// a line for each node that was touched; whether it is well now, another look tells.
+/// Puts back, on every node, settings that differ from the expected ones because of the kubelet's
+/// file. Returns a line for each changed node; whether the node is healthy now has to be checked
+/// again.
 pub(super) async fn put_back_kubelets(
     nodes: &[Node],
     client: &Client,
@@ -65,7 +66,7 @@ pub(super) async fn put_back_kubelets(
 async fn put_back(node: &Node, client: &Client) -> Result<()> {
     node.within(PATIENCE).exec_ok(&WRITE).await?;
     node.within(PATIENCE).exec_ok(&RESTART).await?;
-    // The old one has ended: whatever answers has read the file.
+    // The old kubelet has ended, so the one that answers has read the new file.
     let what = format!("the restarted kubelet of node '{node}'");
     wait::until(&what, PATIENCE, async || {
         Probe::from_result(configz(node, Some(client)).await.map(drop))

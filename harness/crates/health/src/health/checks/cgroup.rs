@@ -1,5 +1,5 @@
-//! Check `cgroup`: kubelet and runtime have their cgroups made by the same driver, and the
-//! controllers that they need are there.
+//! Check `cgroup`: kubelet and runtime use the same cgroup driver, and the controllers that they
+//! need are there.
 
 use super::{Check, Facts, Name, When, cri::Answers, every_runtime};
 use crate::health::{
@@ -33,8 +33,8 @@ pub(in crate::health) fn read(probe: &Probe) -> Fact<Cgroup> {
     })
 }
 
-/// Who makes the containers' cgroups: what the runtime says or, before containerd 2.0, what
-/// the configuration of its default runtime says.
+/// The cgroup driver of the runtime: what the runtime reports or, before containerd 2.0, the
+/// configuration of its default runtime.
 pub(in crate::health) fn driver(cri: &Answers) -> Fact<CgroupDriver> {
     if let Some(driver) = require(&cri.cgroup_driver)? {
         return Ok(*driver);

@@ -1,4 +1,4 @@
-//! Check `clock`: the node's clock is this machine's.
+//! Check `clock`: the node's clock agrees with this machine's.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// Seconds of skew from which certificates and leases made on one side fail on the other.
+/// Seconds of skew above which certificates and leases made on one side fail on the other.
 const SKEW_CEILING: f64 = 5.0;
 
 /// The node's clock against this machine's, in seconds.
@@ -24,11 +24,11 @@ const SKEW_CEILING: f64 = 5.0;
 pub(in crate::health) struct Clock {
     /// Positive when the node is ahead.
     skew: f64,
-    /// How far off the reading may be.
+    /// The largest error of the reading.
     error: f64,
 }
 
-/// The probe read the node's clock somewhere between its start and its end.
+/// Computes the skew. The probe read the node's clock at some moment between its start and its end.
 pub(in crate::health) fn read(probe: &Probe) -> Fact<Clock> {
     let text = probe.part("clock")?.trim();
     let there: f64 = text.parse().map_err(|_| format!("clock: {text:?}"))?;

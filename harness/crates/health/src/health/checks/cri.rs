@@ -1,4 +1,5 @@
-//! Check `cri`: the runtime answers over CRI, and the conditions hold that the kubelet waits for.
+//! Check `cri`: the runtime answers over CRI, and reports the conditions that the kubelet waits
+//! for.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,7 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// What the runtime says of itself over CRI.
+/// The runtime's answers over CRI.
 #[derive(Debug, Clone)]
 pub(in crate::health) struct Answers {
     pub(in crate::health) version: Fact<Version>,
@@ -34,7 +35,8 @@ pub(in crate::health) struct Answers {
     pub(in crate::health) cgroup_driver: Fact<Option<CgroupDriver>>,
 }
 
-/// How containerd runs containers: what it acts on, which a changed file may no longer say.
+/// How containerd runs containers. This is the configuration in effect; the file may have changed
+/// since.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(in crate::health) struct ContainerdConfig {
@@ -58,7 +60,7 @@ pub(super) struct OciOptions {
     pub(super) systemd_cgroup: bool,
 }
 
-/// Asks the runtime, all at once.
+/// Asks the runtime all questions at once.
 pub(in crate::health) async fn ask(node: &Node) -> Answers {
     let cri = match within(Cri::open(node)).await {
         Ok(cri) => cri,
@@ -98,7 +100,7 @@ fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
         version.runtime_name, version.runtime_version, version.runtime_api_version
     );
     let mut ready = true;
-    // Other conditions, as deprecation warnings, stop no pod.
+    // Other conditions, such as deprecation warnings, stop no pod.
     for needed in ["RuntimeReady", "NetworkReady"] {
         let condition = conditions.iter().find(|condition| condition.kind == needed);
         let text = match condition {
@@ -118,7 +120,7 @@ fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
 }
 
 impl ContainerdConfig {
-    /// From the details of a verbose CRI status.
+    /// Reads the details of a verbose CRI status.
     fn parse(info: &BTreeMap<String, String>) -> Fact<Self> {
         #[derive(Deserialize)]
         struct Config {
@@ -138,7 +140,7 @@ pub(super) mod tests {
     use super::*;
     use crate::health::checks::tests::{fires, silent};
 
-    /// Of containerd 2.0.2.
+    /// The answers of containerd 2.0.2.
     pub(in super::super) fn good() -> Answers {
         let condition = |kind: &str| Condition {
             kind: kind.to_owned(),

@@ -1,4 +1,4 @@
-//! Check `daemon`: the runtime that runs is the one that is installed.
+//! Check `daemon`: the running runtime is the installed one.
 
 use super::{Check, Facts, Name, When, every_runtime};
 use crate::health::{
@@ -21,12 +21,12 @@ pub(in crate::health) struct Daemon {
     /// Target of `/proc/<pid>/exe`; ends in ` (deleted)` when the file was replaced.
     pub(super) exe: String,
     pub(super) cwd: String,
-    /// Its own PATH.
+    /// The PATH of the process.
     pub(super) path: String,
 }
 
 impl Daemon {
-    /// The executable's path, also when the file there is another one by now.
+    /// The executable's path, also when another file has replaced it.
     pub(super) fn exe_path(&self) -> &str {
         self.exe.strip_suffix(" (deleted)").unwrap_or(&self.exe)
     }

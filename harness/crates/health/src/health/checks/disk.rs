@@ -1,5 +1,5 @@
-//! Check `disk`: the file system of the images stays below the use at which the kubelet starts to
-//! delete, and has room to load images.
+//! Check `disk`: the use of the images' file system stays below the kubelet's thresholds of
+//! deletion, and there is room to load images.
 
 use super::{Check, Facts, Name, When, every_runtime, kubelet::Kubelet};
 use crate::health::{
@@ -16,16 +16,16 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// Fewer free bytes than this, and loading an image or unpacking it soon fails.
+/// Free bytes below which loading or unpacking an image soon fails.
 const BYTES_FLOOR: u64 = 1 << 30;
-/// Percentage points of room to keep below the kubelet's own threshold.
+/// Percentage points to stay below the kubelet's own threshold.
 const MARGIN: u64 = 2;
 
 /// The file system that holds the images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::health) struct Disk {
     pub(super) bytes: u64,
-    /// To ordinary users, as the kubelet counts.
+    /// Bytes that ordinary users can still fill, as the kubelet counts.
     pub(super) bytes_available: u64,
     /// Zero on file systems that have no such limit.
     pub(super) inodes: u64,
@@ -48,7 +48,7 @@ pub(in crate::health) async fn look(node: &Node, image_folders: &Fact<Vec<String
 }
 
 impl Disk {
-    /// From `stat -f -c '%S %b %a %c %d'`.
+    /// Reads the output of `stat -f -c '%S %b %a %c %d'`.
     fn parse(text: &str) -> Fact<Self> {
         let numbers: Vec<u64> = text
             .split_whitespace()
@@ -77,7 +77,7 @@ impl Disk {
 fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
     let disk = require(&facts.disk)?;
     let used = disk.used_percent();
-    // A kubelet that cannot be asked may well have its own default.
+    // A kubelet that cannot be asked may have its default, 85.
     let limit = facts.kubelet.as_ref().map_or(Some(85), deletes_from);
     let mut observed = format!(
         "{used}% used, {:.1} GiB free",
@@ -95,7 +95,7 @@ fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
     ))
 }
 
-/// Percent used from which this kubelet deletes images or pods; `None` when never.
+/// Percent in use at which this kubelet deletes images or pods; `None` when it never does.
 fn deletes_from(kubelet: &Kubelet) -> Option<u64> {
     let gc = kubelet.high();
     let gc = (gc < 100).then_some(u64::from(gc));

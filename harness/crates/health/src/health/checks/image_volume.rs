@@ -1,7 +1,8 @@
-//! Check `image-volume`: the runtime mounts an image as a volume, and does not drop the wish unsaid.
+//! Check `image-volume`: the runtime mounts an image as a volume, and does not silently ignore the
+//! request.
 //!
-//! No version and no feature bit tells; so a container is made that mounts an image, and the
-//! runtime is asked what it mounted.
+//! Neither a version nor a feature flag shows this. So a container that mounts an image is made,
+//! and the runtime is asked what it has mounted.
 
 use std::time::Duration;
 
@@ -27,15 +28,15 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// How long a runtime may take that starts a control plane beside it.
+/// How long the runtime may take while it also starts a control plane.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The image that came back as mounted, or the runtime's words against it.
+/// The image that the runtime reports as mounted, or its error message.
 pub(in crate::health) type MountResult = Result<String, String>;
 
-/// Tries it, with the smallest image that the node has.
+/// Tries to mount the smallest image that the node has.
 pub(in crate::health) async fn look(node: &Node, driver: &Fact<CgroupDriver>) -> Fact<MountResult> {
-    // systemd takes a slice for a parent, and the runtime alone a folder.
+    // With the systemd driver the cgroup parent is a slice, without it a folder.
     let cgroup_parent = match require(driver)? {
         CgroupDriver::Systemd => "system.slice",
         CgroupDriver::Cgroupfs => "/kubelet",
@@ -54,8 +55,8 @@ pub(in crate::health) async fn look(node: &Node, driver: &Fact<CgroupDriver>) ->
     tried.await.map_err(in_one_line)
 }
 
-/// One try. The kubelet removes pods that it does not know, and may well remove this one
-/// before it has told anything; then nothing was seen.
+/// Makes one attempt. The kubelet removes pods that it does not know, and may remove this one
+/// before it gives a result; then nothing was observed.
 async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<MountResult> {
     let config = PodConfig::on_the_node(&unused_name("image-volume-"), cgroup_parent);
     let pod = match cri.run_pod(&config).await {
@@ -71,7 +72,7 @@ async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<MountResu
             Err(error) if cri.pod_runs(&pod).await => Probe::Ready(Err(error.report())),
             Err(error) => Probe::Pending(error.report()),
         };
-    // Two that remove it at once get in each other's way.
+    // The removal can fail when the kubelet removes the pod at the same time.
     if let Err(error) = cri.remove_pod(&pod).await
         && cri.pod_runs(&pod).await
     {

@@ -14,7 +14,7 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// Percent of inodes in use from which the next image may not fit.
+/// Percent of inodes in use above which the next image may not fit.
 const CEILING: u64 = 98;
 
 fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {

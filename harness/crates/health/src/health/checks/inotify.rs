@@ -14,15 +14,15 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// What to do about inotify limits, on this machine or seen from a node.
+/// The cure for low inotify limits, for this machine and for nodes.
 pub(crate) const CURE: &str = "on the engine's machine: sysctl \
      fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=524288, or stop other clusters";
 /// Instances that a node's services and a few pods still need once it runs.
 const INSTANCES_FLOOR: u64 = 8;
-/// Watches to leave for what runs in pods.
+/// Watches to leave for the pods.
 const WATCHES_FLOOR: u64 = 1024;
 
-/// Limits of the node's root user, and what is used of them.
+/// The limits of the node's root user, and how much of them is used.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::health) struct Inotify {
     instances: u64,
@@ -46,7 +46,7 @@ pub(in crate::health) fn read(probe: &Probe) -> Fact<Inotify> {
     })
 }
 
-/// Has each node use what all use: their root users are one user to the kernel.
+/// Gives each node the sum of all nodes' use: to the kernel their root users are one user.
 pub(in crate::health) fn share(facts: &mut [Facts]) {
     let used: Vec<Inotify> = facts
         .iter()

@@ -1,5 +1,5 @@
-//! Check `kubelet`: what is in effect, from its configuration file and the flags that win over that,
-//! deletes no more images and pods than the spec asks for.
+//! Check `kubelet`: the settings in effect, from the configuration file and the flags that override
+//! it, delete no more images and pods than the spec asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,15 +27,15 @@ const CURE: &str = "take the setting out of the node's kubelet configuration or,
      of kubeletExtraArgs; where deletion is what is tested, ask for it: \
      ClusterSpec::with_image_collection() and a KubeletConfiguration patch";
 
-/// The file that kubeadm writes.
+/// The configuration file that kubeadm writes.
 const KUBEADMS_FILE: &str = "/var/lib/kubelet/config.yaml";
 
-/// The high threshold of a kubelet that was told none.
+/// The high threshold of a kubelet without that setting.
 const DEFAULT_HIGH: u32 = 85;
-/// The low threshold of a kubelet that was told none.
+/// The low threshold of a kubelet without that setting.
 const DEFAULT_LOW: u32 = 80;
 
-/// The parts of a kubelet's configuration that the checks look at, as `/configz` has them.
+/// The settings of a kubelet that the checks look at, as in `/configz`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(in crate::health) struct Kubelet {
@@ -51,12 +51,12 @@ pub(in crate::health) struct Kubelet {
     pub(super) cgroup_driver: String,
 }
 
-/// A kubelet's command line: values by the names of flags, without dashes.
+/// A kubelet's command line: the values by flag name, without dashes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(in crate::health) struct Flags(BTreeMap<String, String>);
 
 impl Kubelet {
-    /// From the answer of `/configz`.
+    /// Reads the answer of `/configz`.
     pub(in crate::health) fn parse(text: &str) -> Fact<Self> {
         #[derive(Deserialize)]
         struct Configz {
@@ -67,7 +67,7 @@ impl Kubelet {
         Ok(configz.kubeletconfig)
     }
 
-    /// Percent of disk use at which it begins to delete images; 100 is never.
+    /// Percent of disk use at which it begins to delete images; 100 means never.
     pub(super) fn high(&self) -> u32 {
         self.image_gc_high.unwrap_or(DEFAULT_HIGH)
     }
@@ -77,7 +77,7 @@ impl Kubelet {
         self.image_gc_low.unwrap_or(DEFAULT_LOW)
     }
 
-    /// Age at which it deletes unused images. Kubelets before 1.29 know none.
+    /// Age at which it deletes unused images. Kubelets before 1.29 have no such setting.
     pub(super) fn max_age(&self) -> &str {
         match self.image_max_age.as_str() {
             "" => "0s",
@@ -85,13 +85,13 @@ impl Kubelet {
         }
     }
 
-    /// Disk signals, hard and soft, that it acts upon.
+    /// The disk signals, hard and soft, on which it acts.
     pub(super) fn disk_signals(&self) -> BTreeMap<String, String> {
         active_signals(self.eviction_hard.iter().chain(&self.eviction_soft))
     }
 
-    /// With the values of flags in place of its own. `/configz` has them merged already; of two
-    /// that differ, the kubelet acts on the flag.
+    /// The settings with the values of flags in place of its own. `/configz` usually includes the
+    /// flags already; where the two differ, the kubelet acts on the flag.
     pub(super) fn under(&self, flags: &Flags) -> Self {
         let mut kubelet = self.clone();
         let number = |name| flags.get(name)?.parse().ok();
@@ -108,7 +108,7 @@ impl Kubelet {
 }
 
 impl Flags {
-    /// From a command line, one argument per line.
+    /// Reads a command line, one argument on each line.
     pub(super) fn parse(text: &str) -> Fact<Self> {
         let mut words = text.lines().peekable();
         words.next().ok_or("kubelet.service has no process")?;
@@ -134,7 +134,7 @@ impl Flags {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Where a setting comes from: this flag if it is there, else the configuration file.
+    /// The origin of a setting: this flag if it is there, else the configuration file.
     pub(super) fn origin(&self, flag: &str) -> String {
         match (self.get(flag), self.get("config")) {
             (Some(value), _) => format!("flag --{flag}={value}"),
@@ -144,7 +144,7 @@ impl Flags {
     }
 }
 
-/// The pairs of `nodefs.available<10%,imagefs.available<15%`.
+/// Reads pairs such as `nodefs.available<10%,imagefs.available<15%`.
 fn signals(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split(',').filter_map(|pair| pair.split_once('<'));
     pairs
@@ -152,7 +152,7 @@ fn signals(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What a kubelet is in effect configured to.
+/// The effective configuration of a kubelet.
 pub(in crate::health) async fn configz(node: &Node, client: Option<&Client>) -> Result<String> {
     let client = client.ok_or_else(|| Error::setup("no Kubernetes runs yet"))?;
     let path = format!("/api/v1/nodes/{}/proxy/configz", node.name());
@@ -169,11 +169,11 @@ pub(in crate::health) fn read_flags(probe: &Probe) -> Fact<Flags> {
     Flags::parse(probe.part("kubelet")?)
 }
 
-/// A setting that is not as asked.
+/// A setting that differs from what the spec asks.
 struct Trouble {
-    /// Its name, its value and where that comes from.
+    /// Its name, its value and the origin of the value.
     told: String,
-    /// A flag says so, which wins over the file.
+    /// Whether the value comes from a flag, which overrides the file.
     by_flag: bool,
 }
 
@@ -192,7 +192,7 @@ fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
     Ok(Outcome::failed(told.join("; "), CURE))
 }
 
-/// What kubeadm's file says otherwise than asked: what the file alone decides.
+/// The settings that differ only because of kubeadm's file. Rewriting the file puts them back.
 pub(in crate::health) fn drift(facts: &Facts, expected: &Expected) -> Vec<String> {
     let by_file = |flags: &Flags| flags.get("config") == Some(KUBEADMS_FILE);
     if !facts.kubelet_flags.as_ref().is_ok_and(by_file) {
@@ -232,7 +232,7 @@ fn trouble(kubelet: &Kubelet, flags: &Flags, expected: &Expected) -> Vec<Trouble
     }
     let (age, asked) = (kubelet.max_age(), &wanted.image_maximum_gc_age);
     if age != asked {
-        // No flag sets it.
+        // No flag sets the maximum age.
         tell(format!("imageMaximumGCAge {age}"), "", asked);
     }
     let hard = ("evictionHard", "eviction-hard");

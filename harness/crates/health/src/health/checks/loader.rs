@@ -1,7 +1,7 @@
 //! Check `loader`: the kind release of the spec can load images into this node.
 //!
-//! A version of the configuration that the loader reads is not enough: the import itself can
-//! fail behind it. So the smallest image there is goes the whole way, and is removed again.
+//! A configuration version that the loader can read is not enough: the import itself can fail
+//! later. So the smallest image of the node is imported, and removed again.
 
 use std::time::Duration;
 
@@ -27,27 +27,27 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// How long an import may take on a machine that starts a control plane beside it.
+/// How long an import may take while the machine also starts a control plane.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the runtime may take to list what was imported.
+/// How long the runtime may take to list the imported image.
 const LISTED: Duration = Duration::from_secs(20);
 
-/// What `containerd config dump` says, by which loaders go.
+/// The parts of `containerd config dump` that loaders read.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::health) struct Dump {
-    /// Version of the configuration that the daemon writes.
+    /// The configuration version that the daemon prints.
     pub(super) version: u32,
-    /// The snapshotter it names, which is not always the one in effect.
+    /// The snapshotter in the dump, which is not always the one in effect.
     pub(super) snapshotter: Option<String>,
 }
 
-/// What came of an import.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::health) struct Import {
-    /// The snapshotter it was to be unpacked for.
+    /// The snapshotter that the import unpacks for.
     pub(super) snapshotter: String,
-    /// The words against it, if it failed.
+    /// The error message, if the import failed.
     pub(super) ended: Result<(), String>,
 }
 
@@ -76,7 +76,7 @@ pub(in crate::health) fn read_dump(probe: &NodeProbe) -> Fact<Dump> {
     Dump::parse(probe.part("dump")?)
 }
 
-/// The snapshotter that loaders unpack for: the one that the dump names.
+/// The snapshotter that loaders unpack for: the one in the dump.
 pub(in crate::health) fn loader_snapshotter(
     dump: &Fact<Dump>,
     image_folders: &Fact<Vec<String>>,
@@ -96,7 +96,8 @@ pub(in crate::health) async fn import(node: &Node, snapshotter: &Fact<String>) -
         let cri = node.cri().await?;
         let attempt = attempt(node, &cri, snapshotter, &name, archive);
         let ended = wait::within("an import", PATIENCE, attempt).await;
-        // Also after a failure: it can leave the name of an image that is not whole.
+        // The image is removed after a failure too, because a failed import can leave the name of
+        // an incomplete image.
         cri.remove_image(&name).await?;
         ended
     };
@@ -113,7 +114,7 @@ async fn attempt(
     name: &str,
     archive: Vec<u8>,
 ) -> Result<Result<(), String>> {
-    // Exactly kind's command, of every release in the compatibility table.
+    // This is exactly kind's command, in every release of the compatibility table.
     let snapshotter = format!("--snapshotter={snapshotter}");
     let argv = [
         "ctr",
@@ -133,7 +134,7 @@ async fn attempt(
         let words = import.stderr.trim().lines().last().unwrap_or_default();
         return Ok(Err(words.to_owned()));
     }
-    // containerd 1.x tells its CRI part of an image a moment later.
+    // In containerd 1.x the CRI plugin sees an image a moment later.
     let listed = wait::until("the imported image", LISTED, async || {
         match cri.image(name).await {
             Ok(Some(_)) => Probe::Ready(()),
@@ -144,7 +145,8 @@ async fn attempt(
     Ok(listed.await.map_err(|error| error.report()))
 }
 
-/// What is known of the pair, and where nothing is, what an import showed.
+/// Judges by what is known of the pair of versions or, where nothing is known, by the result of an
+/// import.
 fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
     let Some(kind) = &expected.loader else {
         return Ok(Outcome::skipped("", "nothing is loaded by kind"));
@@ -211,7 +213,7 @@ pub(super) mod tests {
         }
     }
 
-    /// What the check says when this kind release loads.
+    /// The finding of the check when this kind release loads images.
     fn loading(kind: &str, facts: &Facts) -> Finding {
         let expected = Expected {
             loader: Some(kind.parse().expect("must be a version")),
@@ -252,7 +254,7 @@ pub(super) mod tests {
                 .contains("failed to detect containerd snapshotter")
         );
         assert!(old.cure.is_some_and(|cure| cure.contains("kind >= 0.27.0")));
-        // Not the version that the daemon's lets expect, but the one that is there.
+        // The version in the dump counts, not the one that the daemon's version suggests.
         let mut newer = good.clone();
         newer.dump = Ok(dump(4, "overlayfs"));
         assert_eq!(loading("0.27.0", &newer).verdict, Verdict::Failed);

@@ -1,4 +1,4 @@
-//! The health checks, a file each: what it looks at, how it judges that, and where it applies.
+//! The health checks, one in each file: its fact, its judgement, and where it applies.
 //!
 //! A new check is a file, its fact in [`Facts`] and in `collect.rs`, and its line in [`CHECKS`].
 
@@ -35,7 +35,7 @@ use super::{Expected, facts::Fact, outcome::Outcome, report::Finding};
 use kubenest_node::node::{Runtime, containerd::Plugin};
 use kubenest_recipe::compat::{self, Check as Name, Stack};
 
-/// Every check, in the order of the report: a sick part is named before what suffers from it.
+/// Every check, in the order of the report: a cause comes before its consequences.
 pub(super) const CHECKS: [Check; 14] = [
     cri::CHECK,
     snapshotter::CHECK,
@@ -53,29 +53,29 @@ pub(super) const CHECKS: [Check; 14] = [
     loader::CHECK,
 ];
 
-/// A named judgement of what was seen on a node.
+/// A named judgement of the facts of a node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Check {
     pub(super) name: Name,
     when: When,
-    /// Whether it means anything on nodes of this runtime; else the report says that it does not.
+    /// Whether it applies to nodes of this runtime; if not, the report says so.
     applies: fn(Runtime) -> bool,
     judge: fn(&Facts, &Expected) -> Fact<Outcome>,
 }
 
-/// When a check can be made.
+/// When a check can be run.
 #[derive(Debug, Clone, Copy)]
 enum When {
     /// As soon as the runtime runs: it needs no Kubernetes.
     RuntimeRuns,
     /// Once Kubernetes runs.
     KubernetesRuns,
-    /// As soon as the runtime runs, and only where the spec asks for it: it makes something in the
-    /// node, and removes it.
+    /// As soon as the runtime runs, and only where the spec asks for it, because the check makes
+    /// something in the node and removes it again.
     Asked(fn(&Expected) -> bool),
 }
 
-/// Everything that the checks look at, of one node.
+/// All facts that the checks judge, of one node.
 #[derive(Debug, Clone)]
 pub(super) struct Facts {
     pub(super) runtime: Runtime,
@@ -83,25 +83,25 @@ pub(super) struct Facts {
     pub(super) plugins: Fact<Vec<Plugin>>,
     pub(super) daemon: Fact<Daemon>,
     pub(super) shims: Fact<Vec<Shim>>,
-    /// `usable`, or the words of what failed.
+    /// `usable`, or the error message of the failed mount.
     pub(super) overlay: Fact<String>,
     pub(super) disk: Fact<Disk>,
     /// The kubelet's effective configuration.
     pub(super) kubelet: Fact<Kubelet>,
-    /// What the running kubelet was started with.
+    /// The flags of the running kubelet.
     pub(super) kubelet_flags: Fact<Flags>,
     pub(super) cgroup: Fact<Cgroup>,
     pub(super) inotify: Fact<Inotify>,
     pub(super) clock: Fact<Clock>,
-    /// What came of an image volume; tried only where the spec asks for them.
+    /// The result of mounting an image volume; tried only where the spec asks for image volumes.
     pub(super) image_volume: Fact<MountResult>,
     pub(super) dump: Fact<Dump>,
-    /// What came of an import; tried only where the spec names a loader.
+    /// The result of an import; tried only where the spec names a loader.
     pub(super) import: Fact<Import>,
 }
 
 impl Check {
-    /// Whether it is to be made now: with Kubernetes running or not, under this spec.
+    /// Whether the check is to be run now, with Kubernetes running or not, under this spec.
     pub(super) fn is_due(&self, kubernetes_runs: bool, expected: &Expected) -> bool {
         match self.when {
             When::RuntimeRuns => true,
@@ -110,7 +110,7 @@ impl Check {
         }
     }
 
-    /// Judges the facts of a node; those that could not be had make an unknown verdict.
+    /// Judges the facts of a node; a fact that could not be collected makes the verdict unknown.
     pub(super) fn judge(&self, node: &str, facts: &Facts, expected: &Expected) -> Finding {
         let runtime = facts.runtime;
         let outcome = match (self.applies)(runtime) {
@@ -125,7 +125,7 @@ impl Check {
 }
 
 impl Facts {
-    /// What of it has to go together.
+    /// The versions among the facts that have to be compatible.
     pub(super) fn stack(&self) -> Stack {
         let shim = self.shims.as_ref().ok().and_then(|shims| shims.first());
         let containerd = match (self.runtime, &self.cri.version) {
@@ -142,17 +142,17 @@ impl Facts {
     }
 }
 
-/// For checks of what every node has.
+/// For checks that apply to every runtime.
 fn every_runtime(_: Runtime) -> bool {
     true
 }
 
-/// For checks of what is containerd's alone.
+/// For checks that apply to containerd only.
 fn containerd_only(runtime: Runtime) -> bool {
     runtime == Runtime::Containerd
 }
 
-/// A name that nothing in a node has, for what a check makes there and removes.
+/// An unused name for something that a check makes in a node and removes.
 fn unused_name(what: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     format!("{what}{}", now.unwrap_or_default().as_nanos())

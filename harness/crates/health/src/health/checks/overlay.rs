@@ -14,7 +14,7 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// `usable`, or the words of what failed.
+/// `usable`, or the error message of the failed mount.
 pub(in crate::health) fn read(probe: &Probe) -> Fact<String> {
     Ok(probe.part("overlay")?.trim().to_owned())
 }

@@ -1,4 +1,4 @@
-//! Check `plugins`: the plugins of containerd that pods need have loaded.
+//! Check `plugins`: the containerd plugins that pods need are loaded.
 
 use super::{Check, Facts, Name, When, containerd_only, shim::Generation};
 use crate::health::{
@@ -67,7 +67,7 @@ pub(super) mod tests {
     };
     use kubenest_node::node::containerd::InitError;
 
-    /// Of containerd 2.0.2.
+    /// The plugins of containerd 2.0.2.
     pub(in super::super) fn good() -> Vec<Plugin> {
         let plugin = |(kind, id): (&str, &str)| Plugin {
             kind: kind.to_owned(),
@@ -93,7 +93,7 @@ pub(super) mod tests {
         fires("plugins", |facts| {
             facts.plugins.as_mut().unwrap().truncate(3)
         });
-        // Before 2.0 there is one CRI plugin; nobody needs the rest, loaded or not.
+        // Before 2.0 there is one CRI plugin; the other plugins are not needed, loaded or not.
         silent(|facts| {
             facts.cri.version.as_mut().unwrap().runtime_version = "1.7.24".to_owned();
             facts.shims = Ok(vec![shim("1.7.24")]);

@@ -1,4 +1,4 @@
-//! All checks on one node: a good one passes, and one sick fact fails one check.
+//! All checks on one node: a good node passes, and one bad fact fails exactly one check.
 
 use super::*;
 use crate::health::report::{Report, Verdict};
@@ -32,7 +32,7 @@ pub(super) fn judge(name: &str, facts: &Facts, expected: &Expected) -> Finding {
     check.judge("cp-1", facts, expected)
 }
 
-/// What a spec that asks for nothing has checked.
+/// The report for a spec that asks for nothing.
 pub(super) fn report(facts: &Facts) -> Report {
     let expected = Expected::default();
     let due = CHECKS.iter().filter(|check| check.is_due(true, &expected));
@@ -96,7 +96,7 @@ fn a_good_node_passes_every_check() {
 fn a_check_that_means_nothing_to_a_runtime_says_so_and_refuses_nothing() {
     let mut facts = good();
     facts.runtime = Runtime::CriO;
-    // Nothing of containerd's can be looked at.
+    // No fact of containerd can be collected.
     facts.plugins = Err("no containerd".to_owned());
     facts.shims = Err("no containerd".to_owned());
     facts.dump = Err("no containerd".to_owned());

@@ -1,4 +1,4 @@
-//! The kubelet's settings, from file and flags, both ways.
+//! The kubelet's settings from file and flags, each as asked and otherwise.
 
 use super::*;
 use crate::health::{
@@ -6,7 +6,7 @@ use crate::health::{
     report::Verdict,
 };
 
-/// Of a kubelet that deletes nothing.
+/// The settings of a kubelet that deletes nothing.
 pub(in super::super) fn good() -> Kubelet {
     Kubelet {
         image_gc_high: Some(100),

@@ -1,14 +1,14 @@
-//! The forms in which shims answer their daemon.
+//! The formats in which shims answer their daemon.
 //!
-//! The form changed twice. A daemon reads its own form and older ones, never a newer one: then no
-//! pod starts on the node.
+//! The format changed twice. A daemon reads its own format and older ones, never a newer one: then
+//! no pod starts on the node.
 
 use std::fmt;
 
 use prost::Message;
 use serde::Deserialize;
 
-/// Releases whose shims answer in the same form.
+/// Releases whose shims answer in the same format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::health) enum Generation {
     /// Up to 1.7: the address of its socket.
@@ -19,7 +19,8 @@ pub(in crate::health) enum Generation {
     Protobuf,
 }
 
-/// What daemons of the last generation write to a shim's input; others write nothing it needs.
+/// The message that daemons of the last generation write to a shim's input. Older daemons write
+/// nothing that a shim needs.
 #[derive(Clone, PartialEq, Message)]
 struct BootstrapParams {
     #[prost(string, tag = "1")]
@@ -44,7 +45,7 @@ struct JsonAnswer {
     address: String,
 }
 
-/// Major, minor and patch of a containerd or shim version; what follows them does not count.
+/// Major, minor and patch of a containerd or shim version; any suffix is ignored.
 pub(super) fn version(text: &str) -> Option<(u64, u64, u64)> {
     let text = text.strip_prefix('v').unwrap_or(text);
     let end = text
@@ -64,7 +65,7 @@ impl Generation {
         })
     }
 
-    /// The generation whose form a shim's answer has.
+    /// The generation whose format a shim's answer has.
     pub(super) fn of_answer(answer: &[u8]) -> Option<Self> {
         let is_address = |text: &str| text.starts_with("unix://");
         if answer.starts_with(b"unix://") {
@@ -77,9 +78,9 @@ impl Generation {
         is_address(&result.address).then_some(Self::Protobuf)
     }
 
-    /// What a daemon of this generation writes to the input of the shim that shim.sh starts.
-    /// It is the whole test of some pairs: shims of 1.6 take what a 2.3 daemon writes for the
-    /// options of a runtime, and end with `type with url <id>: not found`.
+    /// The bytes that a daemon of this generation writes to the input of a shim, here the one that
+    /// shim.sh starts. For some pairs this input alone decides: shims of 1.6 take what a 2.3 daemon
+    /// writes for the options of a runtime, and end with `type with url <id>: not found`.
     pub(super) fn parameters(self) -> Vec<u8> {
         match self {
             Self::Address | Self::Json => Vec::new(),
@@ -106,7 +107,7 @@ impl fmt::Display for Generation {
 pub(super) mod tests {
     use super::*;
 
-    /// What the shims of 1.7.24, 2.0.2 and 2.3.4 really answered.
+    /// The recorded answers of the shims of 1.7.24, 2.0.2 and 2.3.4.
     pub(in super::super) const ANSWERS: [(Generation, &[u8]); 3] = [
         (
             Generation::Address,

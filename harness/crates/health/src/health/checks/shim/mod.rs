@@ -1,4 +1,5 @@
-//! Check `shim`: every runc shim that containerd would start answers in a form that it reads.
+//! Check `shim`: every runc shim that containerd would start answers in a format that containerd
+//! reads.
 
 mod generation;
 
@@ -28,30 +29,30 @@ pub(super) const CHECK: Check = Check {
     judge,
 };
 
-/// Seconds that a shim may take to answer: half of what a fact may take. One that hangs is killed,
-/// so that nothing of it stays in the node.
+/// Seconds that a shim may take to answer: half the deadline of a fact. A hanging shim is killed,
+/// so that no process of it stays in the node.
 fn limit() -> String {
     wait::scaled(Duration::from_secs(10)).as_secs().to_string()
 }
 
-/// A shim as containerd would find it for one runtime.
+/// The shim that containerd would start for one runtime.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::health) struct Shim {
     pub(super) runtime: String,
-    /// `None`: none of the places has one.
+    /// The shim that was found; `None` when it is at none of the paths.
     pub(in crate::health) found: Option<FoundShim>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::health) struct FoundShim {
     pub(super) path: String,
-    /// What it says about itself; empty when it says nothing.
+    /// The version that it reports; empty when it reports none.
     pub(in crate::health) version: String,
-    /// What it answered when it was started as containerd starts it, or why it did not start.
+    /// Its answer when it was started as containerd starts it, or why it did not start.
     pub(super) answer: Result<Vec<u8>, String>,
 }
 
-/// Every distinct shim the daemon would start, with what it says about itself.
+/// Every distinct shim that the daemon would start, with the version that it reports.
 pub(in crate::health) async fn look(
     node: &Node,
     cri: &Answers,
@@ -85,7 +86,7 @@ pub(in crate::health) async fn look(
 }
 
 impl Shim {
-    /// From what shim.sh left.
+    /// Reads the output of shim.sh.
     fn parse(runtime: &str, output: &ExecOutput) -> Fact<Self> {
         const MARK: &[u8] = b"@@answer\n";
         let ExecOutput {
@@ -158,7 +159,7 @@ fn candidates(runtime: &OciRuntime, daemon: &Daemon, daemon_version: &str) -> Fa
         .map_or("", |(folder, _)| folder);
     let folders = [daemon.cwd.trim_end_matches('/')]
         .into_iter()
-        // Go finds nothing through a relative PATH entry.
+        // Go ignores relative entries of PATH.
         .chain(
             daemon
                 .path
@@ -193,8 +194,8 @@ fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
     Ok(Outcome::passed(fine.join("; ")))
 }
 
-/// What is fine about a shim, or the outcome that ends the check. What it answers decides;
-/// the version it names may be another's.
+/// Describes a good shim, or returns the outcome that ends the check. The shim's answer decides;
+/// the version that it reports may be wrong.
 fn judge_shim(shim: &Shim, daemon: Generation, version: &str) -> Fact<Result<String, Outcome>> {
     let Shim { runtime, found } = shim;
     let Some(found) = found else {

@@ -1,4 +1,4 @@
-//! Where shims are looked for, what they answer, and what comes of it.
+//! Where shims are looked for, what they answer, and how that is judged.
 
 use kubenest_base::wait::with_factor;
 
@@ -9,7 +9,7 @@ use crate::health::{
     report::Verdict,
 };
 
-/// A shim that answers as those of its version do.
+/// A shim that answers in the format of its version.
 pub(in super::super) fn shim(version: &str) -> Shim {
     let generation = Generation::of(version).expect("must be a version");
     let answer = ANSWERS.iter().find(|(of, _)| *of == generation);
