@@ -8,19 +8,19 @@ use serde::Serialize;
 /// The port of the API server in a control plane's node.
 pub(super) const API_PORT: u16 = 6443;
 
-/// The most nodes of a cluster: the subnet of all pods has so many for single nodes.
+/// The most nodes of a cluster: the subnet of all pods has this many subnets for single nodes.
 pub(super) const MOST_NODES: usize = 256;
 
-/// How deep clusters may stand within nodes of others: so many have subnets of their own.
+/// How deep clusters may be nested in nodes of others: there are subnets for this many levels.
 const DEEPEST: u8 = 8;
 
-/// The subnets of a cluster. A cluster that stands in the nodes of another has others than that one:
-/// to the outer cluster's Services and pods there would be no way.
+/// The subnets of a cluster. A cluster in the nodes of another cluster has different subnets, or
+/// its pods could not reach the outer cluster's Services and pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Addresses {
-    /// Of all pods.
+    /// The subnet of all pods.
     pods: Subnet,
-    /// Of all Services.
+    /// The subnet of all Services.
     services: Subnet,
 }
 
@@ -33,11 +33,11 @@ pub(super) struct Subnet {
 }
 
 impl Addresses {
-    /// Those of a cluster whose nodes are containers of this machine (0), or stand so deep within
-    /// nodes of other clusters.
+    /// The subnets of a cluster at this depth: 0 when its nodes are containers of this machine,
+    /// else the number of clusters around it.
     ///
     /// # Errors
-    /// There are no subnets left so deep.
+    /// There are no subnets for this depth.
     pub(super) fn at_depth(depth: u8) -> Result<Self> {
         if depth > DEEPEST {
             return Err(Error::input(format!(
@@ -68,7 +68,7 @@ impl Addresses {
     /// The subnet of the pods on the node of this index.
     ///
     /// # Panics
-    /// There are more than [`MOST_NODES`], which no spec passes with.
+    /// The index is not below [`MOST_NODES`], which the check of a spec excludes.
     pub(super) fn pods_of_node(self, index: usize) -> Subnet {
         let [a, b, ..] = self.pods.address.octets();
         let third = u8::try_from(index).expect("a cluster must have no more nodes than subnets");

@@ -1,8 +1,7 @@
 //! Clients of a cluster's API server: one for each runtime that asks for one.
 //!
-//! kube's client does its work in a task of the runtime that it was made in, and is of no use
-//! once that has ended. A cluster outlives it where several tests share one, each with a runtime
-//! of its own.
+//! kube's client works in a task of the runtime in which it was made, and is useless when that
+//! runtime has ended. A cluster that several tests share outlives the runtime of each test.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,24 +10,25 @@ use tokio::runtime::{Handle, Id};
 
 use kubenest_base::{Context, Result};
 
-/// So many clients are kept; runtimes that have ended do not tell.
+/// How many clients are kept. There is a limit because a runtime does not report its end.
 const KEPT: usize = 8;
 
-/// The way to an API server, and the clients that go it.
+/// The configuration for an API server, and the clients made from it.
 pub(super) struct Clients {
     config: Config,
     made: Mutex<Vec<(Id, Client)>>,
 }
 
 impl Clients {
-    /// For the API server of this configuration; the first client is of this runtime.
+    /// Makes clients for the API server of this configuration; the first is for the current
+    /// runtime.
     pub(super) fn new(config: Config) -> Result<Self> {
         let client = Client::try_from(config.clone()).context("make a Kubernetes client")?;
         let made = Mutex::new(vec![(Handle::current().id(), client)]);
         Ok(Self { config, made })
     }
 
-    /// The client of this runtime; outside of one, the last that was made.
+    /// The client of the current runtime; outside of a runtime, the one made last.
     pub(super) fn here(&self) -> Client {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let here = Handle::try_current().map(|runtime| runtime.id());

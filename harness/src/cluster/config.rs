@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::merge::{merge, replace_lists};
 use kubenest_base::{Context, Error, Result, progress};
 
-/// Which plugin has the registries, in each version of the configuration.
+/// The plugin with the registries, in each version of the configuration.
 const PLUGINS: [&str; 3] = [
     "cri",
     "io.containerd.grpc.v1.cri",
@@ -14,8 +14,8 @@ const PLUGINS: [&str; 3] = [
 
 /// Merges patches into a configuration, table by table.
 ///
-/// containerd takes registry mirrors or a `config_path`, not both: where the user gives mirrors,
-/// the image's own `config_path` gives way.
+/// containerd accepts registry mirrors or a `config_path`, not both. Where the user sets mirrors,
+/// the image's own `config_path` is removed.
 pub(super) fn apply_patches(config: &str, patches: &[toml::Table]) -> Result<String> {
     let table: toml::Table = config
         .parse()

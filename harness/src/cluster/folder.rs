@@ -1,4 +1,5 @@
-//! The folder of a cluster in the cache, which has its administrator's key, and its end.
+//! The folder of a cluster in the cache, which holds its administrator's key, and the removal of
+//! abandoned folders.
 
 use std::{
     collections::BTreeSet,
@@ -13,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use kubenest_base::{Context, Result, file, settings::Settings};
 use kubenest_docker::{Docker, Liveness, Owner, labels};
 
-/// Whose it is, beside the kubeconfig.
+/// The file beside the kubeconfig that names the owner.
 const MADE_BY: &str = "made-by.json";
-/// How long an owner that cannot be seen from here may take from the folder to its first container.
+/// How long an unseen owner may take from making the folder to its first container.
 const UNSEEN: Duration = Duration::from_secs(24 * 60 * 60);
-/// How folders end that a process is removing; its number follows.
+/// Suffix of a folder that a process is removing; the process number follows.
 const LEAVING: &str = "leaving-";
 
 /// Who made a cluster, and where.
@@ -41,7 +42,7 @@ pub(super) fn kubeconfig(settings: &Settings, name: &str) -> PathBuf {
     path(settings, name).join("kubeconfig")
 }
 
-/// Makes the folder, for its user only, and notes who may end the cluster.
+/// Makes the folder, readable by its user only, and records who may end the cluster.
 pub(super) fn make(
     settings: &Settings,
     name: &str,
@@ -64,9 +65,9 @@ pub(super) fn make(
     Ok(folder)
 }
 
-/// Removes the folders of clusters that are gone, and returns their names: those that were made in
-/// one of these engines, of which none has a container of that name, by a process that is dead, or
-/// that cannot be seen from here and had a day. All others stay.
+/// Removes the folders of clusters that are gone, and returns their names. A folder is removed if
+/// its cluster was made in one of these engines, none of the engines has a container of that
+/// cluster, and the owner is dead or has been out of sight for a day. All others stay.
 ///
 /// # Errors
 /// An engine does not answer; a folder cannot be removed.
@@ -117,7 +118,8 @@ fn forget_in(
         if there.contains(name) || is_dead(&folder).is_none() {
             continue;
         }
-        // A boot of that name may begin just now: it is looked at again where none can write.
+        // A boot of that name may begin at this moment. So the folder is renamed first, and checked
+        // again where no boot can write to it.
         let leaving = folder.with_file_name(format!("{name}.{LEAVING}{}", std::process::id()));
         if fs::rename(&folder, &leaving).is_err() {
             continue;
@@ -147,7 +149,7 @@ fn age(folder: &Path) -> Duration {
     age.unwrap_or_default()
 }
 
-/// Whether a process can have no more use for a folder of this age.
+/// Whether the owner can no longer need a folder of this age.
 fn is_gone(owner: Liveness, age: Duration) -> bool {
     match owner {
         Liveness::Alive => false,
@@ -179,7 +181,8 @@ mod tests {
     fn only_what_a_dead_process_made_in_an_engine_that_lacks_it_goes() {
         let home = tempfile::tempdir().unwrap();
         let own = Owner::current().to_string();
-        // The first process of all began earlier; another machine cannot be looked into.
+        // Process 1 has another start time, so that owner is dead; a process of another machine
+        // cannot be seen.
         let dead = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
         let elsewhere = "elsewhere/0-0/1-1".to_owned();
         for (name, owner, engine) in [

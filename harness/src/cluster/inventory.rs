@@ -1,4 +1,4 @@
-//! What a boot has made so far, and its removal: when asked, on failure, when dropped.
+//! Everything that a boot has made so far, and its removal: on request, on failure, and on drop.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,11 +17,11 @@ use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::node::{KIND_CLUSTER, KIND_ROLE, Role};
 
-/// The names of the clusters of this process, whatever engine they are on: a name is also that
-/// of folders.
+/// The names of this process's clusters on all engines, because the name is also that of folders.
 static CLAIMED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// A cluster's name that nothing else in this process has, until it is dropped.
+/// A claim of a cluster's name, which no other cluster of this process has until the claim is
+/// dropped.
 struct Claim(String);
 
 impl Claim {
@@ -40,8 +40,8 @@ impl Drop for Claim {
     }
 }
 
-/// The names of the nodes of these roles, as kind gives them: those of one role are counted from
-/// the second on.
+/// The names of nodes of these roles, as kind names them: the second node of a role and later ones
+/// have a number.
 fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
     let name = |(at, role): (usize, &Role)| {
         let before = roles[..at].iter().filter(|other| *other == role).count();
@@ -53,22 +53,22 @@ fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
     roles.iter().enumerate().map(name).collect()
 }
 
-/// The things of one cluster.
+/// The resources of one cluster.
 pub(super) struct Inventory {
     site: Site,
-    /// Tells its things from those of another cluster of this name.
+    /// Distinguishes its resources from those of another cluster of the same name.
     boot: BootId,
     booted: bool,
     containers: Vec<String>,
-    /// By its id.
+    /// The id of its network.
     network: Option<String>,
-    /// A guard was asked for; it may be there although nobody holds it.
+    /// Whether a guard was requested. It may exist although no handle holds it.
     guarded: bool,
-    /// Removes all of it when this process is killed.
+    /// The guard, which removes everything when this process is killed.
     guard: Option<Guard>,
-    /// What evidence is collected of, from the first container on.
+    /// The subject of evidence; set with the first container.
     subject: Option<Subject>,
-    /// The way to the API server, where its port is not on this machine.
+    /// The tunnel to the API server, if its port is not on this machine.
     tunnel: Option<Tunnel>,
     claim: Option<Claim>,
 }
@@ -89,7 +89,7 @@ impl Inventory {
         }
     }
 
-    /// Keeps the way to the API server open for as long as the cluster is in use here.
+    /// Keeps the tunnel to the API server open for as long as this handle of the cluster lives.
     pub(super) fn hold_open(&mut self, tunnel: Option<Tunnel>) {
         self.tunnel = tunnel;
     }
@@ -106,9 +106,10 @@ impl Inventory {
         &self.site.docker
     }
 
-    /// Takes the names of the nodes of these roles.
+    /// Claims the names of the nodes of these roles.
     ///
-    /// From here on what bears them is removed, unless somebody else's label is on it.
+    /// From here on containers with these names are removed, unless they have another owner's
+    /// label.
     pub(super) async fn claim_names(&mut self, roles: &[Role]) -> Result<()> {
         let cluster = &self.site.name;
         let claim = Claim::take(cluster).ok_or_else(|| {
@@ -133,7 +134,7 @@ impl Inventory {
         Ok(())
     }
 
-    /// What evidence is collected of; none before there is anything.
+    /// The subject of evidence; `None` before anything was made.
     pub(super) fn subject(&self) -> Option<&Subject> {
         self.subject.as_ref()
     }
@@ -147,7 +148,7 @@ impl Inventory {
         format!("{}-guard", self.site.name)
     }
 
-    /// Has the death of this process watched, before anything else is made.
+    /// Starts a guard that watches for the death of this process, before anything else is made.
     pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
         let Some(subject) = self.subject.as_ref().filter(|_| !self.site.settings.keep) else {
             return Ok(());
@@ -171,7 +172,7 @@ impl Inventory {
         Ok(())
     }
 
-    /// Notes that the boot succeeded: from now on it is kept if that was asked for.
+    /// Records that the boot succeeded: from now on the cluster is kept if that was asked for.
     pub(super) async fn settle(&mut self) -> Result<()> {
         if self.site.keep
             && let Some(guard) = self.guard.take()
@@ -182,7 +183,8 @@ impl Inventory {
         Ok(())
     }
 
-    /// What never worked is kept only by those who debug the boot itself.
+    /// Whether the cluster stays. A cluster whose boot failed is kept only for those who debug the
+    /// boot itself.
     fn stays(&self) -> bool {
         if self.booted {
             self.site.keep
@@ -191,7 +193,7 @@ impl Inventory {
         }
     }
 
-    /// Labels of a node: those of all that is made here, and kind's.
+    /// The labels of a node: our own and kind's.
     pub(super) fn node_labels(&self, role: Role) -> HashMap<String, String> {
         let mut labels = self.site.labels(role.as_str(), &self.boot).map();
         labels.insert(KIND_CLUSTER.into(), self.site.name.clone());
@@ -213,7 +215,7 @@ impl Inventory {
         Ok(name)
     }
 
-    /// Lets go of everything without removing it.
+    /// Releases everything without removing it.
     ///
     /// # Errors
     /// The engine refuses. The cluster then stays as long as this process.
@@ -286,7 +288,7 @@ impl Inventory {
             }
             return Ok(());
         }
-        // After a signal somebody is still looking at the nodes.
+        // After a signal, evidence is still being collected from the nodes.
         evidence::unless_ending(async {}).await;
         if let Some(subject) = &self.subject {
             subject.forget();
@@ -295,7 +297,8 @@ impl Inventory {
         if !self.booted
             && let Some(guard) = self.guard.take()
         {
-            // What is just being made cannot be removed by name: the guard waits for it.
+            // A container that is still being made cannot be removed by name; the guard waits for
+            // it.
             failed = guard.finish().await.err();
         }
         let removals = self.containers.iter().map(|name| self.remove_own(name));
@@ -304,14 +307,15 @@ impl Inventory {
         if let Some(network) = &self.network {
             let removed = self.site.docker.remove_network(network).await;
             std::fs::remove_dir_all(folder::path(&self.site.settings, &self.site.name)).ok();
-            // A container that is left holds it: that one is the cause.
+            // A leftover container keeps the network in use, so the container's error is the cause.
             failed = failed.or(removed.err());
         }
         if let Some(error) = failed {
             return Err(error);
         }
         if self.guarded {
-            // Last, so that it goes on if this process dies on the way.
+            // The guard is removed last, so that it can finish the removal if this process dies
+            // before.
             self.remove_own(&self.guard_name()).await?;
         }
         self.forget();
@@ -345,7 +349,7 @@ impl Inventory {
         self.tunnel = None;
     }
 
-    /// Why it is dropped without having been removed, if that is worth its evidence.
+    /// Why the cluster is dropped without a removal, if that deserves evidence.
     fn drop_occasion(&self) -> Option<Occasion> {
         let (reason, message) = match (std::thread::panicking(), self.booted) {
             (true, _) => ("panicked", "the test panicked"),
@@ -367,7 +371,8 @@ impl Drop for Inventory {
             return;
         }
         let why = self.drop_occasion();
-        // A runtime of its own: this one may be going down, and a drop cannot wait for it.
+        // The removal has a runtime of its own: the current one may be shutting down, and a drop
+        // cannot wait for it.
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,4 +1,4 @@
-//! The documents that kubeadm is given.
+//! The configuration documents for kubeadm.
 
 mod fields;
 mod patch;
@@ -18,10 +18,10 @@ use kubenest_base::{Context, Error, Result, process::last_lines, wait};
 use kubenest_node::node::{Node, Runtime};
 use kubenest_recipe::compat;
 
-/// Where a node has the documents that its kubeadm reads.
+/// The path in a node of the documents that kubeadm reads.
 pub(super) const CONFIG: &str = "/kind/kubeadm.conf";
 
-/// The versions of kubeadm's API that are written.
+/// The versions of kubeadm's API in which documents are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Api {
     V1beta3,
@@ -29,8 +29,8 @@ enum Api {
 }
 
 impl Api {
-    /// The newest that kubeadm of this release reads: before 1.31 only the older, from 1.37 on
-    /// only the newer.
+    /// The newest version that kubeadm of this release reads: before 1.31 only the older, from 1.37
+    /// on only the newer.
     fn of(kubernetes: &Version) -> Self {
         match (kubernetes.major, kubernetes.minor) < (1, 31) {
             true => Self::V1beta3,
@@ -48,34 +48,35 @@ impl fmt::Display for Api {
     }
 }
 
-/// How long kubeadm waits for a part of the cluster: less than the boot waits for kubeadm, so
-/// that it tells itself what does not come.
+/// How long kubeadm waits for a part of the cluster. It is less than the boot waits for kubeadm, so
+/// that kubeadm itself reports the missing part.
 const CHECK: Duration = Duration::from_secs(150);
 
-/// What the documents are made for.
+/// The cluster that the documents describe.
 pub(super) struct Documents<'a> {
-    /// Kubernetes, for example `1.32.1`; unknown of a foreign image that does not say.
+    /// The Kubernetes version, for example `1.32.1`; unknown for a foreign image that does not
+    /// report it.
     pub kubernetes: &'a str,
     /// The cluster's name.
     pub cluster: &'a str,
     /// Name of the control plane's node.
     pub control_plane: &'a str,
-    /// What runs the nodes' containers.
+    /// The container runtime of the nodes.
     pub runtime: Runtime,
     /// The addresses within the cluster.
     pub addresses: Addresses,
     /// A bootstrap token for the workers.
     pub token: &'a str,
-    /// The kubelets are told to run on cgroup v1, which they refuse by themselves since 1.35.
+    /// Whether the kubelets are told to run on cgroup v1, which they refuse by default since 1.35.
     pub allow_cgroup_v1: bool,
-    /// kubeadm's defaults are changed where a test's cluster boots faster without them.
+    /// Whether kubeadm's defaults are changed to make the boot of a test's cluster faster.
     pub tuned: bool,
     /// The user's changes, in order.
     pub patches: &'a [Value],
 }
 
-/// Refuses the user's changes when they leave the kubelets with thresholds of image garbage
-/// collection that no kubelet starts with.
+/// Refuses changes by the user that result in thresholds of image garbage collection with which no
+/// kubelet starts.
 pub(super) fn check(patches: &[Value]) -> Result<()> {
     let mut kubelet = kubelet();
     let kind = kubelet["kind"].clone();
@@ -104,7 +105,7 @@ pub(super) fn check(patches: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// The number that a patch of this kind gives the kubelet as a flag.
+/// The number that a patch of this kind gives to the kubelet as a flag.
 fn flag_of(patches: &[Value], kind: &str, flag: &str) -> Option<i64> {
     let latest_first = patches.iter().rev().filter(|patch| patch["kind"] == kind);
     let mut given = latest_first.filter_map(|patch| {
@@ -114,11 +115,11 @@ fn flag_of(patches: &[Value], kind: &str, flag: &str) -> Option<i64> {
     given.next()?.parse().ok()
 }
 
-/// Has kubeadm itself look at documents that the user has changed, before it acts on them: it
-/// would only warn of what it drops.
+/// Lets kubeadm validate documents that the user has changed before it acts on them: later it would
+/// only warn of fields that it drops.
 pub(super) async fn validate(node: &Node, file: &str, documents: &Documents<'_>) -> Result<()> {
     let release = compat::version(documents.kubernetes);
-    // Older ones have no such command.
+    // kubeadm before 1.27 has no such command.
     if documents.patches.is_empty() || release.is_some_and(|it| (it.major, it.minor) < (1, 27)) {
         return Ok(());
     }
@@ -150,9 +151,9 @@ impl Documents<'_> {
             "kubernetesVersion": format!("v{}", self.kubernetes),
             "controlPlaneEndpoint": format!("{}:{API_PORT}", self.control_plane),
             "apiServer": {"certSANs": ["localhost", "127.0.0.1", self.control_plane]},
-            // The only one there is need not wait for a lease. Subnets are handed out by
-            // the boot, before there is a controller to do it. At the usual 20 requests a
-            // second the controllers' own accounts alone take five seconds to make.
+            // A single controller manager need not wait for a lease. The boot assigns the subnets,
+            // before there is a controller to do it. At the default of 20 requests a second, making
+            // the controllers' own accounts would take five seconds.
             "controllerManager": {"extraArgs": args(&no_election, json!([
                 {"name": "allocate-node-cidrs", "value": "false"},
                 {"name": "kube-api-qps", "value": "300"},
@@ -196,8 +197,8 @@ impl Documents<'_> {
         self.write(vec![join])
     }
 
-    /// The version that kubeadm reads. Of a node that does not say its release, the newest is
-    /// expected.
+    /// The version that kubeadm reads. A node that does not report its release is expected to have
+    /// the newest.
     fn api(&self) -> Api {
         compat::version(self.kubernetes).map_or(Api::V1beta4, |release| Api::of(&release))
     }
@@ -264,7 +265,7 @@ fn timeouts() -> Value {
     })
 }
 
-/// A deadline as kubeadm reads it.
+/// A scaled deadline in kubeadm's format.
 fn scaled(deadline: Duration) -> String {
     format!("{}s", wait::scaled(deadline).as_secs().max(1))
 }
@@ -275,14 +276,14 @@ fn kubelet() -> Value {
         "cgroupDriver": "systemd",
         "cgroupRoot": "/kubelet",
         "failSwapOn": false,
-        // Side-loaded images are in no registry: nothing may ever delete them.
-        // imageMaximumGCAge is left at its default of 0, never: kubelets before 1.29 do not
-        // know it.
+        // Side-loaded images are in no registry, so nothing may ever delete them. imageMaximumGCAge
+        // is left at its default of 0, which means never, because kubelets before 1.29 do not know
+        // it.
         "imageGCHighThresholdPercent": 100,
-        // The kubelet refuses one that is not below the high one.
+        // The kubelet refuses a low threshold that is not below the high one.
         "imageGCLowThresholdPercent": 80,
-        // At full disk the kubelet would delete images whatever the thresholds say. It derives
-        // the signals of containerfs from these, and sets those that are not named to 0 itself.
+        // On a full disk the kubelet would delete images whatever the thresholds say. It derives
+        // the signals of containerfs from these, and sets signals that are not listed to 0 itself.
         "evictionHard": {
             "nodefs.available": "0%",
             "nodefs.inodesFree": "0%",
@@ -295,7 +296,7 @@ fn kubelet() -> Value {
 fn proxy() -> Value {
     json!({
         "kind": "KubeProxyConfiguration",
-        // Belongs to the host's kernel, where a container may not set it.
+        // This limit belongs to the host's kernel, and a container may not set it.
         "conntrack": {"maxPerCore": 0},
     })
 }

@@ -11,14 +11,14 @@ use super::{STEP, folder};
 use kubenest_base::{Context, Error, Result, settings::Settings, wait};
 use kubenest_node::node::Node;
 
-/// Where kubeadm leaves the administrator's.
+/// Path of the administrator's kubeconfig, which kubeadm writes.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
 
-/// How long a connection may be silent: longer than a watch is that sees no change, which the
-/// API server ends after five minutes.
+/// How long a connection may be silent. It is longer than a watch without changes, which the API
+/// server ends after five minutes.
 const SILENCE: Duration = Duration::from_secs(310);
 
-/// Reads the administrator's kubeconfig off the control plane.
+/// Reads the administrator's kubeconfig from the control plane.
 pub(super) async fn read(control_plane: &Node) -> Result<String> {
     let text = control_plane.within(STEP).read_file(ADMIN).await?;
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -43,7 +43,7 @@ pub(super) fn write(settings: &Settings, name: &str, text: &str, port: u16) -> R
     Ok(path)
 }
 
-/// The way to the cluster of this kubeconfig.
+/// The client configuration for the cluster of this kubeconfig.
 pub(super) async fn config(path: &std::path::Path) -> Result<Config> {
     let what = || format!("use kubeconfig '{}'", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(what)?;
@@ -51,9 +51,9 @@ pub(super) async fn config(path: &std::path::Path) -> Result<Config> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .with_context(what)?;
-    // The port is on loopback; a proxy of the environment is not on the way to it.
+    // The port is on loopback, so a proxy from the environment must not be used.
     config.proxy_url = None;
-    // Of itself kube waits for an answer without end.
+    // By default kube waits for an answer without limit.
     config.read_timeout = Some(wait::scaled(SILENCE));
     config.reset_reader_on_write = true;
     Ok(config)

@@ -1,12 +1,12 @@
-//! The user's changes, merged into documents.
+//! Merges the user's changes into documents.
 
 use serde_json::{Value, json};
 
-/// How two lists of one name become one; `None` where the later replaces the earlier.
+/// How two lists of one name are joined; `None` where the later list replaces the earlier one.
 pub(super) type Lists = fn(name: &str, ours: &[Value], theirs: &[Value]) -> Option<Vec<Value>>;
 
-/// Merges as JSON merge patches do: mappings merge, `null` removes, all else replaces, but for
-/// the lists that `lists` joins.
+/// Merges like a JSON merge patch: mappings merge, `null` removes, and everything else replaces,
+/// except lists that `lists` joins.
 pub(super) fn merge(target: &mut Value, patch: &Value, lists: Lists) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -33,7 +33,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value, lists: Lists) {
     }
 }
 
-/// Every list replaces the one before.
+/// Lets every list replace the one before.
 pub(super) fn replace_lists(_: &str, _: &[Value], _: &[Value]) -> Option<Vec<Value>> {
     None
 }

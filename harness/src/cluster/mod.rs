@@ -1,4 +1,4 @@
-//! Clusters: from a spec, by a list of steps, to a handle.
+//! Clusters: a spec is booted stage by stage, and the result is a handle.
 
 mod addresses;
 mod boot;
@@ -57,8 +57,8 @@ pub struct Phase {
     pub seconds: f64,
 }
 
-/// A running cluster. Dropping it removes it, unless it is kept; [`down`](Cluster::down)
-/// does the same and tells of trouble.
+/// A running cluster. Dropping it removes it, unless it is kept; [`down`](Cluster::down) does the
+/// same and reports errors.
 pub struct Cluster {
     nodes: Nodes,
     clients: Clients,
@@ -78,16 +78,16 @@ impl Cluster {
         self.inventory.name()
     }
 
-    /// A client with administrator's rights, on 127.0.0.1. It works in the runtime that it is
-    /// asked for in, and ends with that; the cluster does not.
+    /// A client with administrator's rights, on 127.0.0.1. It works in the runtime in which this is
+    /// called and ends with that runtime; the cluster does not.
     pub fn client(&self) -> Client {
         self.clients.here()
     }
 
-    /// A kubeconfig file of its own; `~/.kube/config` is never touched.
+    /// The cluster's own kubeconfig file; `~/.kube/config` is never touched.
     ///
-    /// Where the engine is on another machine, or in another network than this process, its
-    /// address leads through this process, and ends with it.
+    /// Where the engine is on another machine or in another network, the address in the file leads
+    /// through this process and ends with it.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
@@ -135,13 +135,13 @@ impl Cluster {
         self.started
     }
 
-    /// What the boot took, step by step.
+    /// The time that each step of the boot took.
     pub fn phases(&self) -> &[Phase] {
         &self.phases
     }
 
-    /// Writes a bundle of what its nodes say now, whatever became of a test: since the first of
-    /// the cases began that run, or all there is where none does.
+    /// Writes a bundle of what its nodes say now, whether a test failed or not: from the begin of
+    /// the first running case, or all logs where no case runs.
     ///
     /// # Errors
     /// It cannot be written.
@@ -149,12 +149,12 @@ impl Cluster {
         evidence::of_subject(self.subject(), &Occasion::asked_for(), None).await
     }
 
-    /// The random number of its boot.
+    /// The random id of its boot.
     pub(crate) fn boot_id(&self) -> &BootId {
         self.inventory.boot()
     }
 
-    /// What evidence is collected of.
+    /// The subject of evidence.
     pub(crate) fn subject(&self) -> &Subject {
         self.inventory
             .subject()
@@ -169,8 +169,8 @@ impl Cluster {
         health::gate(&self.nodes, &self.client(), &self.expected).await
     }
 
-    /// As [`health`](Self::health), before a test on a cluster where no other runs: settings of the kubelets that a test before
-    /// it has changed are put back first.
+    /// As [`health`](Self::health), before a test on a cluster where no other test runs: kubelet
+    /// settings that an earlier test has changed are put back first.
     pub(crate) async fn restored_health(&self) -> Result<Report> {
         let tell = |line: &str| self.subject().note_boot_step(format!("gate: {line}"));
         health::gate_restoring(&self.nodes, &self.client(), &self.expected, tell).await
@@ -186,11 +186,12 @@ impl Cluster {
         &self.protection
     }
 
-    /// Leaves the cluster up when this process ends. Returns how to look inside and how
-    /// to remove it, for people.
+    /// Leaves the cluster running when this process ends. Returns a text for people that says how
+    /// to look inside and how to remove it.
     ///
     /// # Errors
-    /// The engine cannot be told that it is kept: it then stays as long as this process.
+    /// The cluster cannot be marked as kept in the engine; it then stays only as long as this
+    /// process.
     pub async fn leave(mut self) -> Result<String> {
         self.inventory.leave().await
     }
@@ -213,7 +214,7 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// A cluster as its containers' labels tell of it.
+/// A cluster as described by its containers' labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listed {
@@ -225,7 +226,7 @@ pub struct Listed {
     pub kept: bool,
 }
 
-/// The clusters there are, by name.
+/// Lists the clusters on an engine, by name.
 ///
 /// # Errors
 /// The engine does not answer.
@@ -267,7 +268,7 @@ pub async fn remove(docker: &Docker, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deadline of a boot whose node images are there: longer than all its steps take together.
+/// Deadline of a boot whose node images exist already: longer than all its steps take together.
 const BOOT: Duration = Duration::from_secs(15 * 60);
 /// Deadline of steps that wait for the control plane.
 const SLOW: Duration = Duration::from_secs(180);

@@ -1,5 +1,5 @@
-//! The pairs of versions that meet in a cluster: judged before anything is started, and once
-//! more by what the nodes say.
+//! Judges the pairs of versions in a cluster: before anything is started, and again by what the
+//! nodes report.
 
 use jiff::{Timestamp, tz::TimeZone};
 use semver::Version;
@@ -13,8 +13,8 @@ use kubenest_recipe::{
     recipe::{Recipe, Versions},
 };
 
-/// Refuses what is known not to work, before anything is started; what is unknown is warned of.
-/// Returns what is planned.
+/// Refuses versions that are known not to work together, before anything is started, and warns of
+/// unknown ones. Returns the planned versions.
 pub(super) async fn judge_plan(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
     refuse_runtime(plan, &recipe.name)?;
     let mut planned = planned_stack(plan, recipe);
@@ -37,12 +37,12 @@ pub(super) async fn judge_plan(plan: &Plan, recipe: &Recipe, docker: &Docker) ->
     Ok(planned)
 }
 
-/// As [`judge_plan`], as far as a spec alone can tell: without an engine, in no time.
+/// As [`judge_plan`], as far as a spec alone shows: without an engine, and at once.
 pub(super) fn judge_spec(spec: &ClusterSpec) -> Result<()> {
     let Some(recipe) = &spec.recipe else {
         return Ok(());
     };
-    // No pair depends on where the cluster will stand.
+    // The depth does not matter: no pair depends on where the cluster will stand.
     let plan = Plan::of(spec, recipe, Addresses::at_depth(0)?);
     refuse_runtime(&plan, &recipe.name)?;
     let planned = planned_stack(&plan, recipe);
@@ -50,8 +50,8 @@ pub(super) fn judge_spec(spec: &ClusterSpec) -> Result<()> {
     check_patches(&plan, &planned)
 }
 
-/// As [`judge_plan`], with what the labels of an image add to what was planned: a node image that
-/// kubenest built elsewhere says what is in it.
+/// As [`judge_plan`], with the versions in the labels of an image: a node image that kubenest built
+/// elsewhere says what is in it.
 pub(super) fn judge_labels(plan: &Plan, planned: Stack, labels: &Versions) -> Result<Stack> {
     let known = compat::before_boot(&planned);
     let labelled = Stack {
@@ -65,8 +65,8 @@ pub(super) fn judge_labels(plan: &Plan, planned: Stack, labels: &Versions) -> Re
     Ok(labelled)
 }
 
-/// Refuses kubeadm patches that the nodes' Kubernetes does not know, now that they say which it
-/// is; returns whether its kubelets have to be told to run on cgroup v1, and says so.
+/// Refuses kubeadm patches that the nodes' Kubernetes does not know, now that the nodes have
+/// reported it. Returns whether the kubelets have to be told to run on cgroup v1, and reports that.
 pub(super) async fn judge_kubernetes(
     plan: &Plan,
     kubernetes: &str,
@@ -77,7 +77,7 @@ pub(super) async fn judge_kubernetes(
         kubeadm::check_fit(&plan.kubeadm_patches, release)?;
     }
     let cgroup_v1 = docker.info().await?.cgroup_version == "1";
-    // Of a node that does not say, the newest is expected.
+    // A node that does not report its release is expected to have the newest.
     let refuses = release.is_none_or(|release| compat::refuses_cgroup_v1(&release));
     if cgroup_v1 && refuses {
         progress!(
@@ -88,7 +88,7 @@ pub(super) async fn judge_kubernetes(
     Ok(cgroup_v1 && refuses)
 }
 
-/// Refuses what turns out not to work, now that the nodes say what they run.
+/// Refuses versions that turn out not to work together, now that the nodes report what they run.
 pub(super) fn judge_running(plan: &Plan, planned: &Stack, running: &[Stack]) -> Result<()> {
     let known = compat::before_boot(planned);
     running
@@ -107,7 +107,7 @@ fn planned_stack(plan: &Plan, recipe: &Recipe) -> Stack {
     }
 }
 
-/// Refuses kubeadm patches that this Kubernetes does not know, as far as it is known.
+/// Refuses kubeadm patches that the planned Kubernetes does not know, if its release is known.
 fn check_patches(plan: &Plan, planned: &Stack) -> Result<()> {
     let release = planned.kubernetes();
     release.map_or(Ok(()), |release| {
@@ -115,23 +115,23 @@ fn check_patches(plan: &Plan, planned: &Stack) -> Result<()> {
     })
 }
 
-/// Whether the user has the kubelets refuse cgroup v1.
+/// Whether the user's patches make the kubelets refuse cgroup v1.
 fn demands_cgroup_v2(plan: &Plan) -> bool {
     let patches = plan.kubeadm_patches.iter().rev();
     let mut told = patches.filter_map(|patch| patch["failCgroupV1"].as_bool());
     told.next().unwrap_or(false)
 }
 
-/// The release of cri-api that asks for image volumes: a client's, else the kubelet's own. Of a
-/// kubelet that is not known it is one that can, so that the runtime is judged.
+/// The cri-api release that requests image volumes: that of a client, else that of the kubelet. An
+/// unknown kubelet counts as one that can, so that the runtime is judged.
 fn cri_api(plan: &Plan, kubernetes: Option<&Version>) -> Version {
     let kubelet = kubernetes.map(|release| Version::new(0, release.minor, release.patch));
     let client = plan.cri_client.clone().or(kubelet);
     client.unwrap_or(Version::new(0, 34, 0))
 }
 
-/// A node of CRI-O can be built and started by itself; images are loaded, pinned and watched by
-/// containerd's own means.
+/// Refuses CRI-O: a single node can be built and started, but images are loaded, pinned and watched
+/// through containerd's own API.
 pub(super) fn refuse_runtime(plan: &Plan, recipe: &str) -> Result<()> {
     match plan.runtime {
         Runtime::Containerd => Ok(()),
@@ -142,7 +142,7 @@ pub(super) fn refuse_runtime(plan: &Plan, recipe: &str) -> Result<()> {
     }
 }
 
-/// Warns of what is unknown, unless it was before too, and refuses what is known to fail.
+/// Warns of unknown pairs that were not warned of before, and refuses those that are known to fail.
 fn judge(plan: &Plan, findings: &[Finding], warned: &[Finding]) -> Result<()> {
     let new = findings.iter().filter(|finding| !warned.contains(finding));
     for warning in new.filter_map(Finding::warning) {
@@ -173,7 +173,8 @@ mod tests {
         assert!(judge_spec(&client("0.34.0").with_image_volumes()).is_ok());
     }
 
-    /// Patches of public reports, on images that the table knows: nothing is started to refuse.
+    /// Patches from public reports, on images in the compatibility table: nothing is started to
+    /// refuse them.
     #[test]
     fn patches_are_judged_by_what_the_node_will_run() {
         let node = |kind: &str| {

@@ -1,4 +1,4 @@
-//! What a cluster will be, every choice made: plain data, and its key.
+//! The plan of a cluster with every choice made: plain data, and its key.
 
 use kubenest_base::digest::sha256_hex;
 use kubenest_forge::image::NodeImage;
@@ -11,23 +11,23 @@ use serde_json::Value;
 
 use super::{ClusterSpec, NodeSpec, addresses::Addresses};
 
-/// Goes into every key; raised when a boot makes another cluster of the same plan.
+/// Part of every key. It is raised when a boot would make a different cluster of the same plan.
 const FORMAT: &str = "kubenest plan 1";
 
-/// A cluster as it will be, wherever it stands: there is no handle in it, and no name.
+/// A cluster as it will be, on any site: the plan contains no handle and no name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Plan {
-    /// The node image: by the hash of what it is made of, or by digest.
+    /// The node image: by the hash of its inputs, or by digest.
     pub(super) image: String,
-    /// What runs the nodes' containers.
+    /// The container runtime of the nodes.
     pub(super) runtime: Runtime,
-    /// The control plane first.
+    /// The nodes, the control plane first.
     pub(super) nodes: Vec<NodeSpec>,
     /// The addresses within it.
     pub(super) addresses: Addresses,
     /// How its nodes become a cluster.
     pub(super) bring_up: BringUp,
-    /// kubeadm's defaults are changed where a test's cluster boots faster without them.
+    /// Whether kubeadm's defaults are changed to make the boot of a test's cluster faster.
     pub(super) tuned: bool,
     /// Changes of the documents that kubeadm reads, in order.
     pub(super) kubeadm_patches: Vec<Value>,
@@ -41,7 +41,7 @@ pub(super) struct Plan {
     pub(super) cri_client: Option<Version>,
 }
 
-/// How nodes that run nothing but a container runtime become a cluster.
+/// How nodes that run only a container runtime become a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum BringUp {
@@ -67,8 +67,8 @@ impl Plan {
         }
     }
 
-    /// Names what is planned: two plans of one key boot to clusters that differ in nothing but
-    /// their names.
+    /// Identifies the plan: two plans with the same key boot to clusters that differ only in their
+    /// names.
     pub(super) fn key(&self) -> String {
         let plan = serde_json::to_string(self).expect("a plan must be plain data");
         sha256_hex(format!("{FORMAT}\n{plan}").as_bytes())

@@ -15,8 +15,8 @@ use kubenest_node::{node::Node, objects};
 
 const NAMESPACE: &str = "default";
 
-/// Run with the pod's network and name servers, but the node's programs, so that it works
-/// with any image: resolves a Service's name, then connects to what it resolved to.
+/// This script runs with the pod's network and name servers but the node's programs, so that it
+/// works with any image. It resolves a Service's name, then connects to the address.
 const SCRIPT: &str = include_str!("probe.sh");
 
 /// Proves that a pod on this node resolves a Service's name and connects to it.
@@ -33,7 +33,7 @@ pub(super) async fn prove(client: &Client, node: &Node) -> Result<()> {
     proved
 }
 
-/// A pod on this node that only exists: the sandbox's own image, which every node has.
+/// A pod on this node that does nothing. Its image is that of the sandbox, which every node has.
 ///
 /// # Errors
 /// The node does not say which image that is.
@@ -42,7 +42,7 @@ pub async fn probe_pod(node: &Node, name: &str) -> Result<Pod> {
     pod.metadata.name = Some(name.to_owned());
     pod.metadata.labels = Some(label());
     pod.spec = Some(PodSpec {
-        // Bound by hand: the probe is about the node, not about the scheduler.
+        // The pod is bound to the node directly: the probe tests the node, not the scheduler.
         node_name: Some(node.name().to_owned()),
         containers: vec![Container {
             name: "probe".into(),

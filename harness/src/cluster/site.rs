@@ -1,4 +1,4 @@
-//! Where a cluster stands, and who may end it.
+//! The place of a cluster and its owner.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,22 +7,22 @@ use kubenest_docker::{Docker, Labels, Owner, labels::BootId};
 
 use super::{ClusterSpec, addresses::Addresses};
 
-/// Where a cluster stands, and who may end it: all that its plan leaves open.
+/// The place of a cluster and its owner: everything that the plan leaves open.
 #[derive(Debug, Clone)]
 pub(super) struct Site {
-    /// Those of the engine that it stands on.
+    /// The settings of the cluster's engine.
     pub(super) settings: Arc<Settings>,
-    /// The engine that has its containers.
+    /// The engine that runs its containers.
     pub(super) docker: Docker,
-    /// Who may end it: without that one it is swept.
+    /// The owner, who may end the cluster; when the owner is gone, the cluster is swept.
     pub(super) owner: Owner,
-    /// In how many clusters it stands, one within the other: 0 where the engine is a machine's own.
+    /// How many clusters are nested around it: 0 where the engine runs directly on a machine.
     pub(super) depth: u8,
     /// The cluster's name.
     pub(super) name: String,
-    /// It stays when its owner has ended.
+    /// Whether it stays when its owner has ended.
     pub(super) keep: bool,
-    /// How old it may get where nobody can tell whether its owner lives.
+    /// Its lifetime where nobody can tell whether its owner lives.
     pub(super) lifetime: Option<Duration>,
 }
 
@@ -46,7 +46,7 @@ impl Site {
         })
     }
 
-    /// The settings that the boot of a spec goes by: those of the engine that it names, else this
+    /// The settings for the boot of a spec: those of the engine that the spec names, else this
     /// process's own.
     pub(super) fn settings_of(spec: &ClusterSpec) -> &Arc<Settings> {
         match &spec.docker {
@@ -55,15 +55,15 @@ impl Site {
         }
     }
 
-    /// The addresses within it, which no cluster around it has.
+    /// The addresses within the cluster, which no cluster around it uses.
     ///
     /// # Errors
-    /// It stands too deep.
+    /// The cluster is nested too deep.
     pub(super) fn addresses(&self) -> Result<Addresses> {
         Addresses::at_depth(self.depth)
     }
 
-    /// The labels of a thing of this role that a boot of the cluster makes.
+    /// The labels of a resource of this role that a boot of the cluster makes.
     pub(super) fn labels(&self, role: &str, boot: &BootId) -> Labels {
         let labels = self
             .docker
@@ -79,7 +79,7 @@ impl Site {
     }
 }
 
-/// Short, so that node names stay below the 63 characters of a host name.
+/// A random cluster name, short enough that node names stay below the 63 characters of a host name.
 fn random_name() -> String {
     format!("kn-{}", random::hex(4))
 }

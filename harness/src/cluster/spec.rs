@@ -1,4 +1,4 @@
-//! What a cluster is to be: its nodes, their image, and how it differs from the usual.
+//! The spec of a cluster: its nodes, their image, and its differences from the default.
 
 use std::time::{Duration, Instant};
 
@@ -42,11 +42,11 @@ pub struct ClusterSpec {
     pub(super) cri_client: Option<Version>,
     pub(super) keep: Option<bool>,
     pub(super) lifetime: Option<Duration>,
-    /// kubeadm's defaults are changed where a boot is faster without them.
+    /// Whether kubeadm's defaults are changed to make a boot faster.
     pub(super) tuned: bool,
-    /// The kubelets may delete what they were asked to.
+    /// Whether the kubelets may delete images as the patches ask.
     pub(super) collecting: bool,
-    /// A test wants to see the refusal.
+    /// Whether a test expects the boot to be refused.
     pub(super) to_be_refused: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct NodeSpec {
     pub(super) role: Role,
     pub(super) ports: Vec<(u16, u16)>,
     pub(super) mounts: Vec<(String, String, bool)>,
-    /// In MiB.
+    /// Size of the file system for images, in MiB.
     pub(super) image_disk: Option<u64>,
 }
 
@@ -89,9 +89,9 @@ impl NodeSpec {
         self
     }
 
-    /// Gives the images of the node's containerd a file system of their own, so small that a
-    /// test can fill it. It is in memory and also holds the images that the node comes with
-    /// (about 500 MiB of a recipe's); what is loaded is gone when the node's container restarts.
+    /// Gives the images of the node's containerd a file system of their own, so small that a test
+    /// can fill it. It is in memory, and also holds the images that the node comes with (about 500
+    /// MiB with a recipe). Loaded images are lost when the node's container restarts.
     #[must_use]
     pub fn with_image_disk(mut self, mib: u64) -> Self {
         self.image_disk = Some(mib);
@@ -129,7 +129,8 @@ impl ClusterSpec {
         Self::of(std::iter::once(NodeSpec::control_plane()).chain(workers))
     }
 
-    /// These nodes, the control plane first; exactly one is.
+    /// A cluster of these nodes, sorted with the control plane first; exactly one node must be a
+    /// control plane.
     pub fn of(nodes: impl IntoIterator<Item = NodeSpec>) -> Self {
         let mut nodes: Vec<NodeSpec> = nodes.into_iter().collect();
         nodes.sort_by_key(|node| node.role != Role::ControlPlane);
@@ -151,8 +152,8 @@ impl ClusterSpec {
         }
     }
 
-    /// Names the cluster; without it the name is made up. At most 40 lowercase letters,
-    /// digits and dashes.
+    /// Names the cluster; by default the name is random. At most 40 lowercase letters, digits and
+    /// dashes.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -175,7 +176,7 @@ impl ClusterSpec {
         Ok(self)
     }
 
-    /// Makes the nodes of this recipe: a file's, or a whole image.
+    /// Makes the nodes of this recipe, which was read from a file or is a whole image.
     #[must_use]
     pub fn with_custom_recipe(mut self, recipe: Recipe) -> Self {
         self.recipe = Some(recipe);
@@ -185,10 +186,10 @@ impl ClusterSpec {
     /// Merges YAML into the kubeadm document of the same `kind`, for example
     /// `{kind: KubeletConfiguration, maxPods: 20}`; `null` removes a key.
     ///
-    /// It may be written for kubeadm's v1beta3 or v1beta4: extra arguments as a mapping and as a
-    /// list are translated to what the node's kubeadm reads. They are added to the boot's own by
-    /// name, as are `certSANs` and the like; what the user gives wins. What kubeadm would drop
-    /// without a word is refused at [`boot`](Self::boot).
+    /// The patch may be written for kubeadm's v1beta3 or v1beta4: extra arguments as a mapping or
+    /// as a list are translated to what the node's kubeadm reads. They are added by name to the
+    /// boot's own arguments, as are `certSANs` and similar lists; the user's values win. A field
+    /// that kubeadm would silently drop is refused at [`boot`](Self::boot).
     ///
     /// # Errors
     /// It is no YAML mapping, or its `kind` or `apiVersion` is none of kubeadm's.
@@ -201,12 +202,12 @@ impl ClusterSpec {
         Ok(self)
     }
 
-    /// Leaves etcd, the keys and kube-proxy as kubeadm sets them up by itself, for tests that are
-    /// about that.
+    /// Leaves etcd, the keys and kube-proxy as kubeadm sets them up by default, for tests about
+    /// these parts.
     ///
-    /// Otherwise a boot takes keys of P-256 and not of RSA, an etcd that elects itself at once and
+    /// By default a boot uses P-256 keys instead of RSA, an etcd that elects itself at once and
     /// does not wait for the disk, and a kube-proxy that does not pause between two changes. A
-    /// [patch](Self::with_kubeadm_patch) can take back each of them by itself.
+    /// [patch](Self::with_kubeadm_patch) can undo each of these changes.
     #[must_use]
     pub fn as_kubeadm(mut self) -> Self {
         self.tuned = false;
@@ -225,7 +226,7 @@ impl ClusterSpec {
         Ok(self)
     }
 
-    /// What the health gate demands of the nodes.
+    /// Sets what the health gate demands of the nodes.
     #[must_use]
     pub fn with_expected(mut self, expected: Expected) -> Self {
         let loader = self.expected.loader.take();
@@ -234,18 +235,18 @@ impl ClusterSpec {
         self
     }
 
-    /// Lets one health check fail, and pairs that it looks at be known not to work: for a suite
-    /// that reproduces a sick node on purpose. The names are those of
-    /// [`Check`](kubenest_recipe::compat::Check).
+    /// Lets one health check fail, also when a pair of versions that it looks at is known not to
+    /// work. This is for a suite that reproduces an unhealthy node on purpose. The names are those
+    /// of [`Check`](kubenest_recipe::compat::Check).
     #[must_use]
     pub fn with_tolerated(mut self, check: &str) -> Self {
         self.expected = self.expected.with_tolerated(check);
         self
     }
 
-    /// Lets the kubelets delete images: what kubeadm patches of `KubeletConfiguration` ask of
-    /// image garbage collection and disk eviction is then what the health gate demands. Without
-    /// it the gate demands that nothing is deleted, and a spec that asks for more is refused.
+    /// Lets the kubelets delete images: the health gate then demands the image garbage collection
+    /// and disk eviction of the `KubeletConfiguration` patches. Without this method the gate
+    /// demands that nothing is deleted, and a spec that asks for more is refused.
     ///
     /// ```
     /// # fn spec() -> kubenest::Result<kubenest::ClusterSpec> {
@@ -259,17 +260,17 @@ impl ClusterSpec {
         self
     }
 
-    /// Says that containers will mount images as volumes: a pair of versions that cannot is
-    /// refused before anything is started, and the health gate tries it on every node. The
-    /// feature gate `ImageVolume` of API server and kubelet is left as it is.
+    /// Declares that containers will mount images as volumes: a pair of versions that cannot do so
+    /// is refused before anything is started, and the health gate tries it on every node. The
+    /// feature gate `ImageVolume` of API server and kubelet is not changed.
     #[must_use]
     pub fn with_image_volumes(mut self) -> Self {
         self.expected.image_volumes = true;
         self
     }
 
-    /// Says of which cri-api release a client is that will ask the nodes' runtime, for example
-    /// `0.30.0` of crictl 1.30; one that cannot ask for what the spec wants is refused before
+    /// Declares the cri-api release of a client that will ask the nodes' runtime, for example
+    /// `0.30.0` of crictl 1.30. A client that cannot ask for what the spec wants is refused before
     /// anything is started.
     ///
     /// # Errors
@@ -279,7 +280,7 @@ impl ClusterSpec {
         Ok(self)
     }
 
-    /// Says which version of kind will load images: a pair that is known not to work is
+    /// Declares the version of kind that will load images: a pair that is known not to work is
     /// refused before anything is started, and the health gate tries an import on every node.
     ///
     /// # Errors
@@ -291,17 +292,17 @@ impl ClusterSpec {
         Ok(self)
     }
 
-    /// Leaves the cluster up; without it `KUBENEST_KEEP` decides.
+    /// Decides whether the cluster is kept; by default `KUBENEST_KEEP` decides.
     #[must_use]
     pub fn with_keep(mut self, keep: bool) -> Self {
         self.keep = Some(keep);
         self
     }
 
-    /// How old it may get before others on its engine remove it, where they cannot tell whether
-    /// this process lives: those of another host, container or user. Its guard shows them for a
-    /// day that it does; after that, or where the guard cannot run, this counts. Two hours if
-    /// unset.
+    /// Sets the age at which other users of the engine may remove the cluster when they cannot tell
+    /// whether this process lives, because it is on another host, in another container or of
+    /// another user. For a day the guard shows them that it lives; after that, or where the guard
+    /// cannot run, this lifetime counts. The default is two hours.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = Some(lifetime);
@@ -313,7 +314,7 @@ impl ClusterSpec {
     /// When it fails, or the future is dropped, everything made so far is removed.
     ///
     /// # Errors
-    /// The spec cannot be, the pair is known not to work, or a step failed: the error
+    /// The spec is invalid, a pair of versions is known not to work, or a step failed: the error
     /// names the step, what was seen last, and the cure if there is one.
     pub async fn boot(self) -> Result<Cluster> {
         self.check()?;
@@ -321,14 +322,14 @@ impl ClusterSpec {
         Box::pin(boot::boot(self)).await
     }
 
-    /// Boots what the gate must refuse, before or after nodes were started, and returns its
-    /// refusal. How long the gate took to it goes to the report, as `refused`.
+    /// Boots a cluster that must be refused, before or after nodes were started, and returns the
+    /// refusal. The time until then goes to the report, as `refused`.
     ///
     /// # Errors
     /// The boot failed for another reason.
     ///
     /// # Panics
-    /// Nothing was refused: the cluster booted. It is removed again.
+    /// The boot was not refused. The cluster is removed again.
     pub async fn expect_refusal(mut self) -> Result<Error> {
         self.to_be_refused = true;
         let (begin, unprepared) = (Instant::now(), making::time_without_slot());
@@ -400,7 +401,7 @@ fn release(of: &str, version: &str) -> Result<Version> {
         .map_err(|cause| Error::input(format!("'{version}' is no version of {of}")).because(cause))
 }
 
-/// Names become container and host names and parts of paths.
+/// Checks a cluster's name, which becomes part of container names, host names and paths.
 fn check_name(name: &str) -> Result<()> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let ends = |b: Option<u8>| b.is_some_and(|b| b != b'-');

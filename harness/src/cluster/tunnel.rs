@@ -1,5 +1,5 @@
-//! The way to an API server whose port is on another machine, or in another network: through its
-//! node, as its runtime is reached.
+//! A tunnel to an API server whose port is on another machine or in another network. It goes
+//! through the node, in the same way as the runtime is reached.
 
 use std::net::Ipv4Addr;
 
@@ -13,21 +13,22 @@ use kubenest_base::{
 };
 use kubenest_node::node::Node;
 
-/// A port of 127.0.0.1 here that leads to the API server, for as long as this lives.
+/// A port on this machine's 127.0.0.1 that leads to the API server while this value lives.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    /// The port here.
+    /// The port on this machine.
     pub(super) port: u16,
-    /// The port that the engine gave it, on 127.0.0.1 there.
+    /// The port that the engine published on its own 127.0.0.1.
     pub(super) published: u16,
     _serving: Working,
 }
 
 impl Tunnel {
-    /// Opens one to the API server in this node.
+    /// Opens a tunnel to the API server in this node.
     pub(super) async fn open(node: &Node, published: u16) -> Result<Self> {
         let node = node.clone();
-        // Whoever uses the port may do so from another runtime than this one.
+        // It runs in the background, because the port may be used from another runtime than the
+        // current one.
         let (listener, port) = background::run(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
             let listener = listener.context("listen on 127.0.0.1")?;
@@ -58,7 +59,7 @@ async fn serve(listener: TcpListener, node: Node) {
 async fn join(mut near: TcpStream, node: Node) {
     match node.dial_port(API_PORT).await {
         Ok(mut far) => drop(tokio::io::copy_bidirectional(&mut near, &mut far).await),
-        // The client sees that its connection ends, and tries again.
+        // The client notices the closed connection and tries again.
         Err(error) => tracing::debug!("{}", error.report()),
     }
 }

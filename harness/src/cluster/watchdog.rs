@@ -1,7 +1,7 @@
 //! Watches the nodes' services during a boot and ends it when one keeps exiting.
 //!
-//! kubeadm waits four minutes for a kubelet that cannot start. The kubelet itself says in
-//! two seconds why it cannot.
+//! kubeadm waits four minutes for a kubelet that cannot start, while the kubelet itself reports the
+//! reason within two seconds.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -11,20 +11,20 @@ use super::STEP;
 use kubenest_base::{Error, ErrorKind, Result, wait};
 use kubenest_node::node::Node;
 
-/// So often may a service or a control-plane container be restarted before it counts as
-/// one that cannot run: an API server may lose its first race with etcd.
+/// How often a service or a control-plane container may be restarted before it counts as unable to
+/// run. It is more than one because an API server may lose its first race with etcd.
 const RESTARTS: u32 = 3;
-/// So often, if it ended at once: that is no race, and the kubelet waits ever longer before
-/// it tries again.
+/// The same limit for a container that ended at once: that is no race, and the kubelet waits ever
+/// longer before it tries again.
 const RESTARTS_AT_ONCE: u32 = 2;
-/// Seconds of a life that count as at once.
+/// Seconds of run time that count as "at once".
 const AT_ONCE: u32 = 3;
 
-/// Prints how often each service and container was restarted.
+/// The script that prints how often each service and container was restarted.
 const LOOK: &str = include_str!("watchdog.sh");
 
-/// Does this work for as long as the nodes' services do not give up: the first that does ends it, and
-/// the error has its last words.
+/// Runs this work while the nodes' services keep running. The first service that gives up ends the
+/// work, and the error has the service's last log lines.
 pub(super) async fn run_beside<T>(
     nodes: &[Node],
     work: impl Future<Output = Result<T>>,
@@ -35,7 +35,7 @@ pub(super) async fn run_beside<T>(
     }
 }
 
-/// Never ends while the nodes do well.
+/// Ends only when a node fails.
 async fn watch(nodes: &[Node]) -> Error {
     let watches = nodes.iter().map(|node| Box::pin(watch_node(node)));
     match select_all(watches).await.0 {
@@ -52,12 +52,13 @@ async fn watch_node(node: &Node) -> Result<Infallible> {
         let look = node.within(STEP).exec(&argv).await;
         let look = match look {
             Ok(look) => look,
-            // A node that is stuck ends the boot by what waits for it, or goes on.
+            // A stuck node is no failure here: the step that waits for it ends the boot, or the
+            // node recovers.
             Err(error) if error.kind() == ErrorKind::Timeout => {
                 tracing::debug!("{}", error.report());
                 continue;
             }
-            // The node itself may be gone; attaching tells, with its last words.
+            // The node itself may be gone; then attaching fails with the node's last log lines.
             Err(error) => {
                 Node::attach(node.docker(), node.name(), node.role()).await?;
                 return Err(error);
@@ -69,7 +70,7 @@ async fn watch_node(node: &Node) -> Result<Infallible> {
     }
 }
 
-/// The first service or log file in a look that was restarted too often.
+/// The first service or log file in the output that was restarted too often.
 fn find_given_up(look: &str) -> Option<String> {
     look.lines().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -85,7 +86,7 @@ fn find_given_up(look: &str) -> Option<String> {
 async fn last_words(node: &Node, what: &str) -> Error {
     let ended = ended_life(what);
     let argv = match &ended {
-        // The life that has begun may not have said anything yet.
+        // The current run of the container may not have logged anything yet.
         Some(ended) => vec!["tail", "--quiet", "--lines=8", "--", ended, what],
         None => vec![
             "journalctl",
@@ -110,8 +111,8 @@ async fn last_words(node: &Node, what: &str) -> Error {
     .cure("the last lines above name its reason; run again with KUBENEST_KEEP=1 to look inside")
 }
 
-/// The last lines of a service's journal up to the last exit of its process: the life that
-/// systemd has begun since says a dozen lines before it can fail, and they tell nothing.
+/// The last lines of a service's journal up to the last exit of its process. systemd has started
+/// the service again since, and the first lines of that run explain nothing.
 fn end_of_last_life(journal: &str) -> String {
     const LINES: usize = 12;
     let lines: Vec<&str> = journal.lines().collect();
@@ -122,7 +123,7 @@ fn end_of_last_life(journal: &str) -> String {
     lines[end.saturating_sub(LINES)..end].join("\n")
 }
 
-/// The log of a container's life before the one of this log; `None` for a service.
+/// The log of a container's previous run, next to this log; `None` for a service.
 fn ended_life(log: &str) -> Option<String> {
     let (folder, file) = log.rsplit_once('/')?;
     let life: u32 = file.strip_suffix(".log")?.parse().ok()?;

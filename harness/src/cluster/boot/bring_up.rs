@@ -1,4 +1,4 @@
-//! The stage that makes a cluster of provisioned nodes.
+//! The stage that turns provisioned nodes into a cluster.
 
 use kubenest_base::{Result, random};
 

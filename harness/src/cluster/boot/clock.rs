@@ -7,11 +7,12 @@ use kubenest_forge::making;
 
 use crate::cluster::Phase;
 
-/// Keeps the time of each step.
+/// Measures the time of each phase.
 pub(super) struct Clock {
     pub(super) phases: Vec<Phase>,
     start: Instant,
-    /// When the phase began, what this process had spent without a slot; likewise when the boot did.
+    /// The time that this process had spent without a slot when the phase began, and below, when
+    /// the boot began.
     unprepared: Duration,
     unprepared_at_first: Duration,
     /// Also receives each phase that ends.
@@ -42,7 +43,7 @@ impl Clock {
         }
     }
 
-    /// The step that ended last, in words.
+    /// Describes the step that ended last.
     pub(super) fn last(&self) -> String {
         match self.phases.last() {
             Some(phase) => format!("the end of step '{}'", phase.name),
@@ -50,8 +51,8 @@ impl Clock {
         }
     }
 
-    /// What was spent since its start on making what nobody had prepared, in which no phase counts
-    /// it.
+    /// The time since the start that was spent on making unprepared components and images. No phase
+    /// includes it.
     pub(super) fn unprepared(&self) -> Duration {
         self.unprepared - self.unprepared_at_first
     }

@@ -1,4 +1,5 @@
-//! The last stage of a boot: every health check on every node, and what the nodes say they run.
+//! The last stage of a boot: every health check on every node, and the versions that the nodes
+//! report.
 
 use kubenest_base::Result;
 use kubenest_forge::{image::NodeImage, lockfile};
@@ -9,14 +10,14 @@ use kubenest_recipe::compat::Stack;
 use super::provision::Machines;
 use crate::cluster::{pairs, plan::Plan, steps::api_server::ApiServer};
 
-/// What a handle of a cluster is made of.
+/// The parts of a cluster's handle.
 pub(super) struct ClusterParts {
     pub(super) machines: Machines,
     pub(super) api_server: ApiServer,
     pub(super) protection: Protection,
 }
 
-/// Lets a cluster pass that is healthy and runs what was planned; its images are protected from now
+/// Accepts a cluster that is healthy and runs what was planned; its images are protected from now
 /// on.
 pub(super) async fn run(
     plan: &Plan,

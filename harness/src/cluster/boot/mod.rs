@@ -1,4 +1,4 @@
-//! The boot: a spec is planned, and the plan booted stage by stage.
+//! The boot: makes a plan of a spec, and boots the plan stage by stage.
 
 mod bring_up;
 mod clock;
@@ -23,17 +23,17 @@ use self::{clock::Clock, planning::BootJob};
 use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory, site::Site};
 use crate::{case::Running, verdict};
 
-/// Boots a cluster that was checked. What was made is removed when a step fails.
+/// Boots a checked spec. Everything that was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     let settings = Site::settings_of(&spec);
     settings.check()?;
     evidence::check(settings)?;
     parent::watch(crate::settings());
     evidence::watch();
-    // One that a test boots on the way is no question of its own.
+    // An error of a boot within a test belongs to the harness, not to the behaviour under test.
     let booted = run(spec).await.map_err(|error| error.of(Origin::Harness));
     booted.inspect_err(|error| {
-        // A refusal may be what a test is about; all else is a broken set-up.
+        // A test may expect a refusal; every other error is a broken set-up.
         if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
             verdict::leave(&verdict::broken_setup(error.report()));
         }
@@ -49,7 +49,7 @@ async fn run(spec: ClusterSpec) -> Result<Cluster> {
         site,
         image,
     } = planning::plan(&spec, &mut clock).await?;
-    // What nobody had prepared was made before the boot, so to speak.
+    // Time spent on unprepared images counts as time before the boot.
     let started = started + clock.unprepared();
     progress!(
         "booting cluster '{}' ({}, {} nodes)",
@@ -97,10 +97,10 @@ async fn run(spec: ClusterSpec) -> Result<Cluster> {
 /// Keeps evidence of a boot that failed, removes what was made, and says what failed.
 async fn give_up(error: Error, inventory: &mut Inventory, to_be_refused: bool) -> Error {
     let refused = error.kind() == ErrorKind::Refused;
-    // What a test asks for is no failure.
+    // A refusal that the test asks for is no failure.
     let wanted = to_be_refused && refused;
     if refused && !wanted {
-        // Sick nodes are a broken set-up, unlike a refusal before anything was started.
+        // Unhealthy nodes are a broken set-up, unlike a refusal before anything was started.
         verdict::leave(&verdict::broken_setup(error.report()));
     }
     let kept = match inventory.subject() {
@@ -124,15 +124,15 @@ fn describe_occasion(error: &Error) -> Occasion {
     }
 }
 
-/// Says what failed, first of all the cause if the nodes' own words tell it.
+/// Explains a failed boot; the cause comes first if the nodes' own logs show it.
 fn explain(error: Error, cluster: &str, kept: Option<Bundle>) -> Error {
     let boot = format!("boot cluster '{cluster}'");
     let kind = error.kind();
-    // What else the nodes say comes of it.
+    // If the machine is the cause, everything else in the nodes' logs follows from it.
     let machine = wait::machine_cause(&error);
     let known = match kind {
         _ if machine.is_some() => None,
-        // A refusal has found its cause itself.
+        // A refusal already names its cause.
         ErrorKind::Refused => None,
         _ => diagnose(&diagnosis::Evidence::error(&error))
             .into_iter()
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use kubenest_base::Context;
 
-    /// What a boot is told of a `kubeadm init` that did not end.
+    /// The error of a `kubeadm init` that did not end.
     fn init_timed_out(machine: Option<Error>) -> Error {
         let last = "[control-plane-check] Checking kube-apiserver at https://172.18.0.2:6443/livez";
         let waited = format!("waited 180.0 s for its end; last seen: {last}");
@@ -186,7 +186,7 @@ mod tests {
         let machine = Error::setup(machine);
         let told = explain(init_timed_out(Some(machine)), "a", None);
         assert_eq!(told.kind(), ErrorKind::Timeout);
-        // How slow this machine is at this moment is measured.
+        // The factor is replaced, because it is measured on this machine at this moment.
         let now = r"KUBENEST_PATIENCE=\d+ \(now [\d.]+\)";
         let said = regex::Regex::new(now).unwrap();
         let report = told.report();

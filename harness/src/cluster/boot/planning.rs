@@ -1,4 +1,4 @@
-//! From a spec to a plan, a site and a node image: every choice is made and judged here, before
+//! Makes a plan, a site and a node image of a spec: every choice is made and judged here, before
 //! anything is started.
 
 use kubenest_base::Result;
@@ -13,7 +13,7 @@ use kubenest_recipe::compat::Stack;
 use super::clock::Clock;
 use crate::cluster::{ClusterSpec, pairs, plan::Plan, site::Site};
 
-/// A plan, and all that it takes to boot it.
+/// A plan, and all that is needed to boot it.
 pub(super) struct BootJob {
     pub(super) plan: Plan,
     /// The versions that will meet, as far as they are known before a node runs.
@@ -22,14 +22,14 @@ pub(super) struct BootJob {
     pub(super) image: NodeImage,
 }
 
-/// Resolves a spec. What is known not to work is refused.
+/// Resolves a spec, and refuses a combination that is known not to work.
 pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJob> {
     pairs::judge_spec(spec)?;
     let site = Site::of(spec).await?;
     let docker = &site.docker;
-    // The sweep would end guards that are still saving.
+    // This comes before the sweep, which would end guards that are still saving.
     let (_, finished) = evidence::finish(&site.settings).await;
-    // What others left in the way of their own removal is no reason not to boot.
+    // Leftovers of others that cannot be removed are no reason not to boot.
     let swept = sweep(docker, Scope::DeadOwners).await.map(drop);
     for error in [finished, swept].into_iter().filter_map(Result::err) {
         tracing::warn!("{}", error.report());
@@ -46,7 +46,7 @@ pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJo
         Some(_) => NodeImage::ensure(docker, &recipe).await?,
         None => NodeImage::ensure_default(docker, &recipe).await?,
     };
-    // The labels of a whole image tell more than its name.
+    // A whole image is known better by its labels than by its name.
     plan.runtime = image.runtime;
     pairs::refuse_runtime(&plan, &image.recipe)?;
     if let Some(settings) = &image.settings {

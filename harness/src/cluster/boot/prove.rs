@@ -1,4 +1,4 @@
-//! The stage that proves a cluster usable, beside its coming up.
+//! The stage that proves a cluster usable, while the cluster comes up.
 
 use kubenest_base::Result;
 use kubenest_health::health;
@@ -12,17 +12,18 @@ use crate::cluster::{
     },
 };
 
-/// Waits until pods on every node can use the cluster; `name` is the cluster's. Nodes whose runtime
-/// could start no pod are refused at once.
+/// Waits until pods on every node can use the cluster; `name` is the cluster's name. A node whose
+/// runtime cannot start pods is refused at once.
 pub(super) async fn run(plan: &Plan, machines: &Machines, name: &str) -> Result<ApiServer> {
     let Machines { nodes, port, .. } = machines;
-    // As soon as the API server answers: nodes, account and pod network come by themselves.
+    // The proof begins when the API server answers: nodes, service account and pod network appear
+    // by themselves.
     let usable = async {
         let api_server = api_server::reach(name, nodes.control_plane(), *port).await?;
         usable::wait(&api_server.clients.here(), nodes, plan.addresses).await?;
         Ok(api_server)
     };
-    // On a sick runtime `kubeadm init` would wait minutes for a pod that cannot start.
+    // With a broken runtime `kubeadm init` would wait minutes for a pod that cannot start.
     let fit = health::gate_runtime(nodes, &plan.expected);
     let (api_server, _) = tokio::try_join!(usable, fit)?;
     Ok(api_server)

@@ -9,9 +9,9 @@ use crate::cluster::{inventory::Inventory, nodes::Nodes, plan::Plan, steps, watc
 /// Nodes that run a container runtime and no Kubernetes.
 pub(super) struct Machines {
     pub(super) nodes: Nodes,
-    /// The port of the API server-to-be on the engine's host.
+    /// The port of the future API server on the engine's host.
     pub(super) port: u16,
-    /// The release of Kubernetes that the nodes say they have.
+    /// The Kubernetes release that the nodes report.
     pub(super) kubernetes: String,
 }
 

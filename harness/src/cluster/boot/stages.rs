@@ -7,8 +7,8 @@
 //! | prove | `prove.rs` | the `ApiServer` of a cluster whose pods reach Services by name |
 //! | gate | `gate.rs` | [`ClusterParts`] of a cluster that every health check has passed |
 //!
-//! Within a stage all runs at once that can. Proving begins beside the bringing up: it follows the
-//! cluster as it comes up, and a runtime that can start no pod ends both at once.
+//! Within a stage everything that can run at once does so. The proof runs beside the bring-up: it
+//! follows the cluster as it comes up, and a runtime that can start no pod ends both at once.
 
 use kubenest_base::Result;
 use kubenest_forge::image::NodeImage;

@@ -1,18 +1,20 @@
-//! The fields that kubeadm's documents have: kubeadm reads what it does not know as nothing.
+//! The fields of kubeadm's documents. They are checked because kubeadm ignores fields that it does
+//! not know.
 //!
-//! Of kubeadm's own kinds all levels (from `types.go` of v1beta3 in 1.32.1 and of v1beta4 in
-//! 1.32.1 and 1.37.2), of kubelet and kube-proxy the first (from the API modules of 0.22.17,
-//! 0.32.1 and 0.37.2). The levels below, and what came later, kubeadm itself judges in the node.
+//! For kubeadm's own kinds all levels are listed (from `types.go` of v1beta3 in 1.32.1 and of
+//! v1beta4 in 1.32.1 and 1.37.2), for kubelet and kube-proxy the first level (from the API modules
+//! of 0.22.17, 0.32.1 and 0.37.2). Deeper levels and later fields are judged by kubeadm itself in
+//! the node.
 
 use semver::Version;
 use serde_json::Value;
 
 use super::Api;
 
-/// The last minor of Kubernetes whose fields are all here.
+/// The last minor release of Kubernetes whose fields are all listed here.
 const UNTIL: (u64, u64) = (1, 37);
 
-/// What is wrong with a change.
+/// A fault in a change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// There is no such field.
@@ -33,7 +35,7 @@ struct Field {
 }
 
 enum Within {
-    /// What is in it is not looked at.
+    /// The content of the field is not checked.
     Anything,
     Fields(&'static [Field]),
     Each(&'static [Field]),
@@ -224,21 +226,21 @@ const PROXY: &str = "
     iptables ipvs logging metricsBindAddress mode nftables nodePortAddresses oomScoreAdj portRange
     showHiddenMetricsForVersion udpIdleTimeout windowsRunAsService winkernel";
 
-/// What keeps kubeadm of this Kubernetes from taking a change of this kind as it is meant.
+/// The reason why kubeadm of this Kubernetes would not take a change of this kind as it is meant.
 pub(super) fn fault(kind: &str, patch: &Value, api: Api, kubernetes: &Version) -> Option<Fault> {
     let fault = match kind {
         "ClusterConfiguration" => search(CLUSTER, patch, "", api),
         "InitConfiguration" => search(INIT, patch, "", api),
         "JoinConfiguration" => search(JOIN, patch, "", api),
-        "KubeletConfiguration" => listed(KUBELET, patch),
-        _ => listed(PROXY, patch),
+        "KubeletConfiguration" => find_unlisted(KUBELET, patch),
+        _ => find_unlisted(PROXY, patch),
     };
     let all_here = (kubernetes.major, kubernetes.minor) <= UNTIL;
     fault.filter(|fault| all_here || matches!(fault, Fault::OfOtherApi { .. }))
 }
 
 /// The first key of a document that is not among these words.
-fn listed(words: &'static str, patch: &Value) -> Option<Fault> {
+fn find_unlisted(words: &'static str, patch: &Value) -> Option<Fault> {
     let known: Vec<&str> = words.split_whitespace().collect();
     let mut keys = patch.as_object()?.keys().filter(|key| *key != "kind");
     let path = keys.find(|key| !known.contains(&key.as_str()))?.clone();
@@ -256,7 +258,7 @@ fn search(fields: &'static [Field], value: &Value, path: &str, api: Api) -> Opti
             let known = fields.iter().map(|field| field.name).collect();
             return Some(Fault::Unknown { path, known });
         };
-        // What is taken away need not be there.
+        // A field that the change removes need not exist.
         if let Some((only, instead)) = field.only
             && only != api
             && !value.is_null()

@@ -1,8 +1,8 @@
-//! The user's changes of kubeadm's documents: read, held against what kubeadm and kubelet know,
-//! and merged.
+//! The user's changes of kubeadm's documents: read, checked against what kubeadm and kubelet
+//! accept, and merged.
 //!
-//! Within this module extra arguments are lists of names and values, as v1beta4 has them. A value
-//! of `null` takes an argument away, as it does a key.
+//! Within this module extra arguments are lists of names and values, as in v1beta4. A value of
+//! `null` removes an argument, as it removes a key.
 
 use semver::Version;
 use serde_json::{Map, Value, json};
@@ -28,11 +28,11 @@ const KINDS: [(&str, &[&str]); 5] = [
 ];
 const KUBEADM: &[&str] = &["kubeadm.k8s.io/v1beta4", "kubeadm.k8s.io/v1beta3"];
 
-/// The lists of arguments, which v1beta3 has as mappings.
+/// The fields with lists of arguments, which are mappings in v1beta3.
 const ARGUMENTS: [&str; 2] = ["extraArgs", "kubeletExtraArgs"];
 
-/// Reads one of the user's changes. Its version is left out: it is translated to the one that
-/// kubeadm reads.
+/// Reads one of the user's changes. Its version is dropped, because it is translated to the version
+/// that kubeadm reads.
 pub(in crate::cluster) fn read(yaml: &str) -> Result<Value> {
     let mut patch: Value = serde_saphyr::from_str(yaml)
         .map_err(|cause| Error::input("the kubeadm patch is no YAML").because(cause))?;
@@ -62,8 +62,8 @@ pub(in crate::cluster) fn read(yaml: &str) -> Result<Value> {
     Ok(patch)
 }
 
-/// Refuses what kubeadm of this Kubernetes would drop without a word, and what its kubelet would
-/// not start with.
+/// Refuses changes that kubeadm of this Kubernetes would silently drop, or with which its kubelet
+/// would not start.
 pub(in crate::cluster) fn check_fit(patches: &[Value], kubernetes: &Version) -> Result<()> {
     let api = Api::of(kubernetes);
     for patch in patches {
@@ -90,7 +90,7 @@ pub(super) fn apply(document: &mut Value, patch: &Value) {
     merge(document, patch, join_lists);
 }
 
-/// Extra arguments as v1beta3 has them: mappings.
+/// Turns extra arguments into mappings, as in v1beta3.
 pub(super) fn map_arguments(value: &mut Value) {
     let Value::Object(fields) = value else { return };
     for (key, field) in fields {
@@ -109,7 +109,8 @@ pub(super) fn map_arguments(value: &mut Value) {
     }
 }
 
-/// Lists of named things keep what the user does not name, others what the user does not repeat.
+/// Joins two lists: a list of named items keeps the items that the user does not name, other lists
+/// keep the items that the user does not repeat.
 fn join_lists(name: &str, ours: &[Value], theirs: &[Value]) -> Option<Vec<Value>> {
     let key = match name {
         "extraArgs" | "kubeletExtraArgs" | "extraEnvs" | "extraVolumes" => Some("name"),
@@ -129,7 +130,7 @@ fn join_lists(name: &str, ours: &[Value], theirs: &[Value]) -> Option<Vec<Value>
     Some(kept.chain(given).cloned().collect())
 }
 
-/// Makes lists of all extra arguments, their values text.
+/// Turns all extra arguments into lists with text values.
 fn list_arguments(value: &mut Value, path: &str) -> Result<()> {
     let Value::Object(fields) = value else {
         return Ok(());
@@ -174,7 +175,7 @@ fn no_arguments(path: &str) -> Error {
     .cure("write {name: value}, or a list of {name: NAME, value: VALUE}")
 }
 
-/// Every list of arguments in a change, and where it is.
+/// Every list of arguments in a change, with its path.
 fn arguments(patch: &Value) -> Vec<(&str, &[Value])> {
     fn search<'p>(fields: &'p Map<String, Value>, found: &mut Vec<(&'p str, &'p [Value])>) {
         for (key, field) in fields {
@@ -192,7 +193,7 @@ fn arguments(patch: &Value) -> Vec<(&str, &[Value])> {
     found
 }
 
-/// The names of the arguments that are given, not taken away.
+/// The names of the arguments that are set, not removed.
 fn given_names(arguments: &[Value]) -> impl Iterator<Item = &str> {
     let given = arguments.iter().filter(|one| !one["value"].is_null());
     given.filter_map(|one| one["name"].as_str())

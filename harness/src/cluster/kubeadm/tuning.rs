@@ -1,33 +1,34 @@
-//! What a test's cluster needs not have of kubeadm's defaults, each with what it costs a boot.
+//! Changes of kubeadm's defaults that a test's cluster does not need, each with its cost to a boot.
 //!
-//! The data of such a cluster dies with its nodes, and nobody attacks its keys.
-//! [`ClusterSpec::as_kubeadm`](crate::ClusterSpec::as_kubeadm) leaves all of this out.
+//! The data of such a cluster is lost with its nodes, and nobody attacks its keys.
+//! [`ClusterSpec::as_kubeadm`](crate::ClusterSpec::as_kubeadm) omits all of these changes.
 
 use serde_json::{Value, json};
 
 use super::Api;
 
-/// Changes of kubeadm's documents, to be made before the user's own.
+/// Changes of kubeadm's documents, applied before the user's own.
 pub(super) fn patches(api: Api) -> [Value; 2] {
     let mut cluster = json!({
         "kind": "ClusterConfiguration",
         "etcd": {"local": {"extraArgs": [
-            // The only member elects itself after a random one to ten heartbeats, at every start.
+            // At every start the only member waits a random time of one to ten heartbeats before it
+            // elects itself.
             {"name": "heartbeat-interval", "value": "10"},
             {"name": "election-timeout", "value": "100"},
-            // A boot makes hundreds of small writes, each of which would wait for the disk. Only
-            // a crash of the machine loses what was not flushed.
+            // A boot makes hundreds of small writes, each of which would wait for the disk. Only a
+            // crash of the machine loses unflushed data.
             {"name": "unsafe-no-fsync", "value": "true"},
         ]}},
     });
-    // kubeadm makes sixteen keys one after another: of RSA that takes seconds of a core.
+    // kubeadm makes sixteen keys one after another; with RSA that takes seconds of CPU time.
     match api {
         Api::V1beta3 => cluster["featureGates"] = json!({"PublicKeysECDSA": true}),
         Api::V1beta4 => cluster["encryptionAlgorithm"] = json!("ECDSA-P256"),
     }
     let proxy = json!({
         "kind": "KubeProxyConfiguration",
-        // A new Service would wait for up to a second after the last change.
+        // Otherwise a new Service would wait for up to a second after the last change.
         "iptables": {"minSyncPeriod": "0s"},
     });
     [cluster, proxy]

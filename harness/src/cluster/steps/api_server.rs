@@ -1,4 +1,4 @@
-//! The API server: a wait until it answers, and the way to it from this machine.
+//! The API server: waits until it answers, and finds a way to it from this machine.
 
 use std::{
     net::Ipv4Addr,
@@ -21,9 +21,9 @@ use kubenest_node::node::Node;
 
 /// How long the API server may take to say whether it is ready.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long an API server may refuse here without a suspicion that it is another one.
+/// How long an API server may refuse requests here before it is suspected to be another cluster's.
 const LONG: Duration = Duration::from_secs(20);
-/// What a client says of a certificate that another cluster's authority has signed.
+/// Errors of a client for a certificate that another cluster's authority has signed.
 const STRANGERS: [&str; 2] = ["UnknownIssuer", "BadSignature"];
 /// How long a port of this machine may take to answer.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -32,17 +32,17 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(in crate::cluster) struct ApiServer {
     pub(in crate::cluster) kubeconfig: PathBuf,
     pub(in crate::cluster) clients: Clients,
-    /// How it is reached, where its port is not on this machine.
+    /// The tunnel to it, if its port is not on this machine.
     pub(in crate::cluster) tunnel: Option<Tunnel>,
 }
 
-/// Waits for the API server on a node to answer, which may be yet to be started: at the port that
-/// the engine has given it on 127.0.0.1, else, where that is another machine's or another network's,
-/// through its node.
+/// Waits for the API server on a node to answer; it may not be started yet. It is reached at the
+/// port that the engine has given it on 127.0.0.1 or, if that address belongs to another machine or
+/// network, through its node.
 pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Result<ApiServer> {
     let written = wait::until("kubeadm's admin.conf", SLOW, async || {
         let read = kubeconfig::read(node).await;
-        // It may be there in part only.
+        // The file may be written only in part.
         Probe::from_result(read.and_then(|admin| {
             let path = kubeconfig::write(node.docker().settings(), name, &admin, port)?;
             Ok((admin, path))
@@ -54,7 +54,7 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
     let begun = Instant::now();
     let look = async || match ready(&client).await {
         Probe::Pending(seen) if is_elsewhere(node, port, &seen, begun).await => {
-            // It may have come up in between.
+            // The API server may have come up in between.
             Probe::Ready(matches!(ready(&client).await, Probe::Ready(())))
         }
         Probe::Pending(seen) => Probe::Pending(seen),
@@ -85,10 +85,10 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
     })
 }
 
-/// Whether the engine's 127.0.0.1 seems not to be this machine's: at the port nothing listens,
-/// although in the node something does; or it is somebody else's, as its certificate shows or as
-/// it does not answer for long, although in the node all is well. A port of this machine's engine
-/// is listened to from the start, or leads into the node.
+/// Whether the engine's 127.0.0.1 seems to belong to another machine. Either nothing listens at the
+/// port here, although something does in the node. Or another server listens here, as its
+/// certificate shows, or as long refusals show while the node's own server is ready. On this
+/// machine's engine the port listens from the start, or leads into the node.
 async fn is_elsewhere(node: &Node, port: u16, seen: &str, begun: Instant) -> bool {
     if STRANGERS.iter().any(|words| seen.contains(words)) || refuses(port).await {
         return listens(node).await;

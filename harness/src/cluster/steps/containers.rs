@@ -49,7 +49,7 @@ pub(in crate::cluster) async fn start(
     Ok((nodes, port))
 }
 
-/// The Kubernetes version that a node image says it has.
+/// The Kubernetes version that a node image reports.
 pub(in crate::cluster) async fn kubernetes_version(node: &Node) -> Result<String> {
     let text = node.within(STEP).read_file("/kind/version").await?;
     Ok(String::from_utf8_lossy(&text)
@@ -66,13 +66,14 @@ async fn begin(
 ) -> Result<Node> {
     let (docker, role) = (inventory.docker(), node.role);
     docker.create(container).await?;
-    // On a volume: what a node said is still there when its container is not.
+    // The journal is on a volume, so that it can still be read when the node's container has
+    // stopped.
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
     let disk = node.image_disk.map(|mib| image_disk(plan.runtime, mib));
     files.extend(disk.into_iter().flatten());
     docker.put_files(&container.name, &files).await?;
     if !plan.containerd_patches.is_empty() {
-        // Before the node starts: containerd reads it once.
+        // The file is written before the node starts, because containerd reads it once.
         let path = Runtime::Containerd.config_file();
         let config = docker.get_file(&container.name, path).await?;
         let config =
@@ -95,7 +96,7 @@ async fn begin(
     Ok(node)
 }
 
-/// Has the runtime's service make a file system for images before the runtime starts.
+/// Makes the runtime's service create a file system for images before the runtime starts.
 fn image_disk(runtime: Runtime, mib: u64) -> [FileEntry; 2] {
     let script = FileEntry::new(IMAGE_DISK, include_str!("image-disk.sh")).with_mode(0o755);
     let service = runtime.service();
@@ -117,7 +118,7 @@ fn container(
         ports.push((API_PORT, 0));
     }
     let mut binds = node.mounts.clone();
-    // For kube-proxy's modprobe; a kernel without modules has no such folder.
+    // kube-proxy's modprobe needs this folder; a kernel without modules has none.
     if inventory.docker().socket().is_some() && Path::new(MODULES).is_dir() {
         binds.push((MODULES.into(), MODULES.into(), true));
     }

@@ -1,4 +1,4 @@
-//! CoreDNS, beside the workers' joining.
+//! Installs CoreDNS while the workers join.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use kubenest_base::{
 };
 use kubenest_node::node::Node;
 
-/// What kube-proxy writes beside the rules of the API server's Service.
+/// The comment that kube-proxy adds to the rules of the API server's Service.
 const API_RULE: &str = "default/kubernetes:https";
 const ADDON: [&str; 7] = [
     "kubeadm", "init", "phase", "addon", "coredns", "--config", CONFIG,
@@ -25,8 +25,8 @@ const CREATE: [&str; 7] = [
     "-",
 ];
 
-/// Installs CoreDNS once kube-proxy has made the Services reachable: started before, it
-/// fails its first calls to the API server and backs off for seconds.
+/// Installs CoreDNS when kube-proxy has made the Services reachable. If CoreDNS starts before that,
+/// its first calls to the API server fail and it backs off for seconds.
 pub(in crate::cluster) async fn run(node: &Node) -> Result<()> {
     let print = [ADDON.as_slice(), &["--print-manifest"]].concat();
     let printed = node.within(STEP).exec(&print).await?;
@@ -42,9 +42,9 @@ pub(in crate::cluster) async fn run(node: &Node) -> Result<()> {
     );
     parts::explain(served.await, node, &["kube-proxy"]).await?;
     let node = node.within(SLOW);
-    // An older kubeadm only installs it.
+    // An older kubeadm cannot print the manifest; it can only install CoreDNS.
     if printed.status == 0 {
-        let objects = soon_ready(&printed.text())?;
+        let objects = speed_up_readiness(&printed.text())?;
         node.exec_with(&CREATE, objects.into_bytes()).await?;
     } else {
         node.exec_ok(&ADDON).await?;
@@ -52,9 +52,9 @@ pub(in crate::cluster) async fn run(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// kubeadm's manifest as one JSON list, the Deployment last, with CoreDNS asked every second
-/// whether it is ready: asked every ten, it serves half a period late.
-fn soon_ready(manifest: &str) -> Result<String> {
+/// kubeadm's manifest as one JSON list, the Deployment last, with a readiness probe every second:
+/// with the default of ten seconds CoreDNS serves half a period late on average.
+fn speed_up_readiness(manifest: &str) -> Result<String> {
     let objects: Vec<Value> =
         serde_saphyr::from_multiple(manifest).context("read kubeadm's manifest of CoreDNS")?;
     let (mut deployments, mut objects): (Vec<Value>, Vec<Value>) = objects
@@ -78,7 +78,7 @@ mod tests {
         let manifest = "---\nkind: Deployment\nspec:\n  template:\n    spec:\n      containers:\n\
             \x20     - name: coredns\n        readinessProbe: {httpGet: {path: /ready}}\n\
             ---\nkind: ServiceAccount\n";
-        let list: Value = serde_json::from_str(&soon_ready(manifest).unwrap()).unwrap();
+        let list: Value = serde_json::from_str(&speed_up_readiness(manifest).unwrap()).unwrap();
         assert_eq!(list["items"][0]["kind"], "ServiceAccount");
         let container = &list["items"][1]["spec"]["template"]["spec"]["containers"][0];
         assert_eq!(
@@ -89,6 +89,6 @@ mod tests {
 
     #[test]
     fn a_manifest_without_the_probe_is_an_error() {
-        assert!(soon_ready("kind: ConfigMap\n").is_err());
+        assert!(speed_up_readiness("kind: ConfigMap\n").is_err());
     }
 }

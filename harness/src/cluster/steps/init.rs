@@ -1,4 +1,4 @@
-//! The control plane, by `kubeadm init`.
+//! Makes the control plane with `kubeadm init`.
 
 use super::parts;
 use crate::cluster::{
@@ -22,8 +22,9 @@ pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> R
         "--config",
         CONFIG,
         "--skip-token-print",
-        // The image is known to hold what preflight asks for, CoreDNS comes later, and
-        // the last phase restarts the kubelet so that its certificate outlives a year.
+        // Preflight is skipped because the image is known to hold what it asks for, CoreDNS because
+        // it comes later, and the last phase because it only restarts the kubelet so that its
+        // certificate outlives a year.
         "--skip-phases=preflight,addon/coredns,kubelet-finalize",
     ]);
     parts::explain(init.await, node, &parts::CONTROL_PLANE).await?;

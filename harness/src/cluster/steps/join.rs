@@ -1,4 +1,4 @@
-//! The workers, by `kubeadm join`, side by side.
+//! Adds the workers with `kubeadm join`, side by side.
 
 use futures::future::try_join_all;
 
@@ -17,7 +17,7 @@ pub(in crate::cluster) async fn run(nodes: &Nodes, documents: &Documents<'_>) ->
     if nodes.workers().next().is_none() {
         return Ok(());
     }
-    // The authority's certificate is handed over, so that the join trusts nothing else.
+    // The certificate of the cluster's authority is handed over, so that the join trusts no other.
     let argv = [
         "kubectl",
         "config",
@@ -59,12 +59,12 @@ pub(in crate::cluster) async fn run(nodes: &Nodes, documents: &Documents<'_>) ->
     Ok(())
 }
 
-/// A kubeconfig with the cluster and its authority, and without any user.
+/// A kubeconfig with the cluster and its authority, but without any user.
 fn discovery(admin: &str) -> Result<String> {
     use kubenest_base::Context;
     let mut config: serde_json::Value =
         serde_json::from_str(admin).context("the control plane's admin.conf")?;
-    // kubeadm takes the cluster without a name when there is no context to name one.
+    // Without a context, kubeadm uses the cluster with an empty name.
     config["clusters"][0]["name"] = serde_json::json!("");
     config["users"] = serde_json::json!([]);
     config["contexts"] = serde_json::json!([]);

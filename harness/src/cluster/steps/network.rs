@@ -1,8 +1,7 @@
-//! The pod network, before the kubelets ask for it.
+//! Sets up the pod network before the kubelets ask for it.
 //!
-//! The nodes are all known, so each gets its subnet and the routes to the others at once:
-//! nothing has to be installed in the cluster, and no node is ever NotReady for want of a
-//! network.
+//! All nodes are known, so each gets its subnet and the routes to the others at once. Nothing has
+//! to be installed in the cluster, and no node is ever NotReady because it lacks a network.
 
 use futures::future::try_join_all;
 
@@ -20,7 +19,7 @@ pub(in crate::cluster) async fn set_up(nodes: &[Node], addresses: Addresses) -> 
 }
 
 async fn set_up_node(nodes: &[Node], index: usize, addresses: Addresses) -> Result<()> {
-    // Written anew for node images that lack it.
+    // The script is always written, because some node images lack it.
     let script = FileEntry::new(NETWORK_SCRIPT, NETWORK).with_mode(0o755);
     let node = nodes[index].within(STEP);
     node.write_files(&[script]).await?;

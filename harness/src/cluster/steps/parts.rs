@@ -1,5 +1,5 @@
-//! What the parts of a cluster that run in containers do, for the error of a step that has waited
-//! for them in vain.
+//! Reports the state of a cluster's containers, for the error of a step that has waited for them in
+//! vain.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ pub(super) const CONTROL_PLANE: [&str; 4] = [
     "kube-scheduler",
 ];
 
-/// How long the runtime may take to tell.
+/// How long the runtime may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
-/// Adds to an error of a wait what the runtime of the node says of these containers.
+/// Adds to a timeout what the runtime of the node says of these containers.
 pub(super) async fn explain<T>(waited: Result<T>, node: &Node, names: &[&str]) -> Result<T> {
     match waited {
         Err(error) if error.kind() == ErrorKind::Timeout => {
@@ -36,7 +36,7 @@ pub(super) async fn explain<T>(waited: Result<T>, node: &Node, names: &[&str]) -
     }
 }
 
-/// Adds to an error of a wait which pods of the cluster's own are not Ready, and why.
+/// Adds to a timeout which of the cluster's own pods are not Ready, and why.
 pub(super) async fn explain_pods<T>(waited: Result<T>, client: &Client) -> Result<T> {
     match waited {
         Err(error) if error.kind() == ErrorKind::Timeout => {
@@ -44,7 +44,7 @@ pub(super) async fn explain_pods<T>(waited: Result<T>, client: &Client) -> Resul
             let (all, what) = (ListParams::default(), || "list pods".to_owned());
             let asked = objects::answer(what, api.list(&all));
             let told = match wait::within("the API server's answer", ANSWER, asked).await {
-                Ok(pods) => unready(&pods.items),
+                Ok(pods) => describe_unready(&pods.items),
                 Err(silent) => format!("the API server does not tell: {}", silent.report()),
             };
             Err(Error::timeout(told).because(error))
@@ -53,7 +53,7 @@ pub(super) async fn explain_pods<T>(waited: Result<T>, client: &Client) -> Resul
     }
 }
 
-fn unready(pods: &[Pod]) -> String {
+fn describe_unready(pods: &[Pod]) -> String {
     let is_ready = |pod: &&Pod| {
         let conditions = pod.status.as_ref().and_then(|it| it.conditions.as_ref());
         let mut conditions = conditions.into_iter().flatten();
@@ -71,7 +71,7 @@ fn unready(pods: &[Pod]) -> String {
     }
 }
 
-/// The state of each of these containers, of its latest attempt.
+/// The state of each of these containers in its latest attempt.
 fn states(pods: &Value, names: &[&str]) -> String {
     let state = |name: &&str| {
         let pods = pods.as_array().into_iter().flatten();
@@ -113,10 +113,13 @@ mod tests {
         ]);
         let pods: Vec<Pod> = serde_json::from_value(pods).unwrap();
         insta::assert_snapshot!(
-            unready(&pods),
+            describe_unready(&pods),
             @"pods of kube-system are not Ready: coredns-5d-x: phase Pending; coredns waits: ErrImagePull no such host"
         );
-        assert_eq!(unready(&pods[..1]), "all 1 pods of kube-system are Ready");
+        assert_eq!(
+            describe_unready(&pods[..1]),
+            "all 1 pods of kube-system are Ready"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! A wait until the cluster is usable, not just up.
+//! Waits until the cluster is usable, not just up.
 //!
-//! Every node Ready with a fresh heartbeat, the `default` service account there, and
-//! kube-proxy, DNS and the pod network proved by a pod on every node that resolves a
-//! Service's name and connects to it.
+//! Usable means that every node is Ready with a fresh heartbeat, that the `default` service account
+//! exists, and that a pod on every node resolves a Service's name and connects to it. The pod
+//! proves kube-proxy, DNS and the pod network.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ use kubenest_base::{
 };
 use kubenest_node::{node::Node, objects};
 
-/// How old the kubelet's word may be. Its first status comes with the node; its lease, which
-/// says the same from then on, up to seven seconds later.
+/// How old the kubelet's heartbeat may be. Its first status comes with the node; its lease, which
+/// is the heartbeat from then on, comes up to seven seconds later.
 const HEARTBEAT: Duration = Duration::from_secs(40);
 
-/// Waits until every node is Ready and every pod network proved.
+/// Waits until every node is Ready and its pod network is proved.
 pub(in crate::cluster) async fn wait(
     client: &Client,
     nodes: &[Node],
@@ -61,7 +61,7 @@ async fn ready(client: &Client, subnet: Subnet, node: &Node) -> Result<()> {
         |node| Probe::from_option(node.map(|_| ()), || "no such node".into()),
     )
     .await?;
-    // What a controller would hand out, had the boot waited for it.
+    // This is the subnet that a controller would assign, if the boot waited for it.
     let subnet = subnet.to_string();
     let patch = json!({"spec": {"podCIDR": subnet, "podCIDRs": [subnet]}});
     let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
@@ -96,7 +96,7 @@ fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
         },
         Some(condition) => {
             let words = condition.message.clone().unwrap_or_default();
-            // The kubelet cannot recover from a runtime that lacks the CRI.
+            // The kubelet cannot recover when the runtime lacks the CRI.
             if words.contains("unknown service runtime.v1") {
                 return Probe::Failed(Error::setup(words));
             }
