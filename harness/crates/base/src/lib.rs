@@ -11,6 +11,7 @@ pub mod process;
 pub mod random;
 pub mod reference;
 pub mod settings;
+pub mod signals;
 pub mod store;
 pub mod telemetry;
 pub mod wait;

@@ -4,13 +4,12 @@ use std::{cell::RefCell, fs, future::Future, path::PathBuf, process::ExitCode, t
 
 use clap::Args;
 use kubenest::{ErrorKind, Result};
-use kubenest_base::{Context, store::Store};
+use kubenest_base::{Context, signals, store::Store};
 use kubenest_evidence::redact::Redactor;
 use kubenest_forge::prepare::{self, Ended, Preparation};
 use kubenest_protocol::preparing::{DEFAULT, Event, TestNeeds};
 use kubenest_runner::{PreparingView, exit};
 use serde::de::DeserializeOwned;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the view is updated.
 const TICK: Duration = Duration::from_millis(500);
@@ -158,19 +157,9 @@ async fn run_with_ticks<T>(work: impl Future<Output = T>, mut tick: impl FnMut()
 
 /// Waits for the first signal that asks this program to end.
 async fn end_signal() {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+    if signals::wait_for_end().await.is_err() {
         // Without a handler, a signal ends the program in the usual way.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+        std::future::pending().await
     }
 }
 

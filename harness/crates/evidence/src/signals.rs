@@ -3,13 +3,10 @@
 use std::{sync::Once, thread, time::Duration};
 
 use futures::future::join_all;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::Semaphore,
-};
+use tokio::{signal::unix::SignalKind, sync::Semaphore};
 
 use super::{Bundle, Occasion, collect::collect, subject::Subject};
-use kubenest_base::{Result, process::ignores, progress, wait};
+use kubenest_base::{Result, progress, signals, wait};
 
 /// How long the collection may take after a signal: test runners send SIGKILL after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -52,26 +49,10 @@ pub fn watch() {
 }
 
 async fn wait_and_end() {
-    let listen = |kind: SignalKind| signal(kind).map(|signal| (kind, signal));
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
-    // A signal that is ignored from the start of this process, as with `nohup`, stays ignored.
-    let kinds = kinds
-        .into_iter()
-        .filter(|kind| !ignores(kind.as_raw_value()));
-    let signals: std::io::Result<Vec<_>> = kinds.map(listen).collect();
-    let mut signals = match signals {
-        Ok(none) if none.is_empty() => return,
-        Ok(signals) => signals,
+    let kind = match signals::wait_for_end().await {
+        Ok(kind) => kind,
         Err(error) => return tracing::warn!("signals are not watched: {error}"),
     };
-    let received = signals
-        .iter_mut()
-        .map(|(kind, signal)| Box::pin(next(*kind, signal)));
-    let (kind, _, _) = futures::future::select_all(received).await;
     UNTIL_SIGNAL.close();
     let living = Subject::living();
     if !living.is_empty() {
@@ -110,9 +91,4 @@ async fn keep_each(cluster: &Subject, kind: SignalKind) -> Vec<Result<Bundle>> {
         cluster.forget();
     }
     kept
-}
-
-async fn next(kind: SignalKind, signal: &mut Signal) -> SignalKind {
-    signal.recv().await;
-    kind
 }
