@@ -32,6 +32,11 @@ pub(crate) struct Preparation {
     pub(crate) pieces: Vec<Making>,
 }
 
+/// Seconds as the files of a run hold them: rounded to milliseconds.
+pub(crate) fn round_to_milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
 impl Preparation {
     /// `prepared  3 of 4 in 536.0s  (kubernetes 1.32.1 471.0s, …)`, with the longest first. None of
     /// it is a test's time.

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use kubenest_protocol::Demand;
 use kubenest_protocol::preparing::{Event, LastRun, Memory, Plan, TestNeeds};
 
-use crate::making::{Making, Preparation};
+use crate::making::{Making, Preparation, round_to_milliseconds};
 use crate::out::say;
 use crate::plan::Test;
 use crate::preparing_view::PreparingView;
@@ -24,6 +24,8 @@ use crate::signals;
 
 /// How long the whole preparation may take.
 const LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
+/// How long events that the program wrote before its end may take to arrive.
+const LAST_EVENT: Duration = Duration::from_secs(5);
 /// The log with the program's own messages.
 const LOG: &str = "preparing.log";
 
@@ -76,9 +78,11 @@ pub(crate) fn prepare(kubenest: &Path, dir: &RunDir, tests: &[Test]) -> anyhow::
         events.try_iter().for_each(|event| record.take(event));
         record.tick();
     });
-    // The program has closed its end of the pipe, so that this loop takes the remaining events and
-    // ends.
-    events.iter().for_each(|event| record.take(event));
+    // The program has ended and usually closed the pipe, which ends this loop. A process that it
+    // started may hold the pipe open, so the wait for a further event is bounded.
+    while let Ok(event) = events.recv_timeout(LAST_EVENT) {
+        record.take(event);
+    }
     let prepared = record.end();
     program::redact_log(kubenest, &log)?;
     let status = ended?.status;
@@ -151,7 +155,7 @@ impl Record {
         self.made.push(Making {
             name: planned.name.clone(),
             started: self.pieces.get(&piece).copied().unwrap_or_else(Utc::now),
-            seconds: rounded(seconds),
+            seconds: round_to_milliseconds(seconds),
             failed,
         });
     }
@@ -174,7 +178,7 @@ impl Record {
         let made = self.begun.map(|(clock, started)| Preparation {
             folder: Default::default(),
             started,
-            seconds: rounded(clock.elapsed().as_secs_f64()),
+            seconds: round_to_milliseconds(clock.elapsed().as_secs_f64()),
             pieces: self.made,
         });
         Ok(Prepared {
@@ -183,10 +187,6 @@ impl Record {
             has_answered: self.has_answered,
         })
     }
-}
-
-fn rounded(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
 }
 
 impl Prepared {

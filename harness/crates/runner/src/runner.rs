@@ -17,6 +17,7 @@ use kubenest_protocol::{Demand, Verdict, VerdictFile};
 use crate::args::RunArgs;
 use crate::bundle::{self, Bundle};
 use crate::log::tail;
+use crate::making::round_to_milliseconds;
 use crate::outcome::Outcome;
 use crate::place;
 use crate::plan::Test;
@@ -134,7 +135,7 @@ impl<'a> Runner<'a> {
         }
         let times = Times {
             started,
-            seconds: (clock.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            seconds: round_to_milliseconds(clock.elapsed().as_secs_f64()),
             stays,
         };
         let mut report = TestReport::new(test, outcome, times);

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use kubenest_protocol::SlotFolder;
 use serde::{Deserialize, Serialize};
 
-use crate::making::Making;
+use crate::making::{Making, round_to_milliseconds};
 use crate::slots::Slots;
 
 /// How much time for making things is left out of a test's limit at most, so that a test which
@@ -134,7 +134,7 @@ impl<'a> Stay<'a> {
     }
 
     fn move_to(&mut self, place: Place) {
-        let seconds = (self.since.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        let seconds = round_to_milliseconds(self.since.elapsed().as_secs_f64());
         let started = self.started;
         match std::mem::replace(&mut self.place, place) {
             Place::In(slot) => self.past.stints.push(Stint {

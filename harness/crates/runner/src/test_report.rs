@@ -9,7 +9,7 @@ use kubenest_protocol::{Cause, Phase, Verdict, VerdictFile};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Bundle;
-use crate::making::Making;
+use crate::making::{Making, round_to_milliseconds};
 use crate::outcome::Outcome;
 use crate::package::side_name;
 use crate::place::Place;
@@ -119,7 +119,7 @@ impl TestReport {
             side: side_name(test.side),
             verdict,
             started: times.started,
-            seconds: rounded((times.seconds - preparing).max(0.0)),
+            seconds: round_to_milliseconds((times.seconds - preparing).max(0.0)),
             slot,
             stints,
             unprepared: made,
@@ -202,10 +202,6 @@ impl TestReport {
 pub(crate) fn below(path: &Path, home: &Path) -> PathBuf {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     path.strip_prefix(home).map(Path::to_owned).unwrap_or(path)
-}
-
-fn rounded(seconds: f64) -> f64 {
-    (seconds * 1000.0).round() / 1000.0
 }
 
 /// The phases of a test, added up over its cases, which run one after the other. The boot phases
