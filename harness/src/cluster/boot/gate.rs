@@ -29,7 +29,8 @@ pub(super) async fn run(
     let (nodes, client) = (&machines.nodes, api_server.clients.here());
     let running = health::gate_running(nodes, &client, &plan.expected).await?;
     pairs::judge_running(plan, stack, &running)?;
-    lockfile::hold_running(nodes[0].docker().settings(), &client, image).await?;
+    let settings = nodes.control_plane().docker().settings();
+    lockfile::hold_running(settings, &client, image).await?;
     let protection = Protection::new(&machines.kubernetes);
     protection.adopt(nodes).await?;
     Ok(ClusterParts {
