@@ -6,7 +6,7 @@ use bollard::{
     errors::Error as EngineError,
     models::{
         ContainerCreateBody, ContainerInspectResponse, ContainerSummary, HostConfig,
-        HostConfigCgroupnsModeEnum as CgroupNs, Mount, MountType, PortBinding,
+        HostConfigCgroupnsModeEnum as CgroupNs, Mount, MountType, MountVolumeOptions, PortBinding,
     },
     query_parameters::{
         CreateContainerOptions, KillContainerOptions, ListContainersOptions, LogsOptions,
@@ -56,8 +56,11 @@ pub struct ContainerSpec {
     pub ports: Vec<(u16, u16)>,
     /// Folders of the host: from, to, read-only.
     pub binds: Vec<(String, String, bool)>,
-    /// Paths that get a volume of their own, removed with the container.
+    /// Paths that get a volume of their own, removed with the container. The engine copies what the
+    /// image has there.
     pub volumes: Vec<String>,
+    /// Paths that get an empty volume of their own, removed with the container.
+    pub empty_volumes: Vec<String>,
     /// Another container, whose volumes this one mounts read-only.
     pub volumes_from: Option<String>,
     /// Paths that are mounted in memory (tmpfs), each with its mount options.
@@ -322,6 +325,16 @@ impl ContainerSpec {
             read_only: Some(*read_only),
             ..Default::default()
         };
+        let empty_volume = |path: &String| Mount {
+            typ: Some(MountType::VOLUME),
+            target: Some(path.clone()),
+            volume_options: Some(MountVolumeOptions {
+                no_copy: Some(true),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mounts = self.binds.iter().map(bind);
         let port = |&(inside, outside): &(u16, u16)| {
             let binding = PortBinding {
                 host_ip: Some("127.0.0.1".into()),
@@ -363,7 +376,11 @@ impl ContainerSpec {
                 }),
                 network_mode: Some(self.network.clone().unwrap_or_else(|| "none".into())),
                 port_bindings: Some(self.ports.iter().map(port).collect()),
-                mounts: Some(self.binds.iter().map(bind).collect()),
+                mounts: Some(
+                    mounts
+                        .chain(self.empty_volumes.iter().map(empty_volume))
+                        .collect(),
+                ),
                 tmpfs: Some(self.tmpfs.clone()),
                 volumes_from: self
                     .volumes_from

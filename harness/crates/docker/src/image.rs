@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, path::Path};
 
-use bollard::query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions};
+use bollard::{
+    models::ImageConfig,
+    query_parameters::{ImportImageOptions, RemoveImageOptions, TagImageOptions},
+};
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::io::ReaderStream;
 
@@ -18,12 +21,19 @@ pub struct ImageInfo {
     pub tags: Vec<String>,
     /// `name@sha256:…` references, where it came from a registry.
     pub digests: Vec<String>,
+    /// What its containers run: the entry point and its arguments.
+    pub command: Vec<String>,
     /// Its labels.
     pub labels: HashMap<String, String>,
     /// `sha256:…` of each layer's tar, the lowest first.
     pub layers: Vec<String>,
     /// Bytes, all layers.
     pub size: i64,
+}
+
+fn command(config: &ImageConfig) -> Vec<String> {
+    let parts = [&config.entrypoint, &config.cmd];
+    parts.into_iter().flatten().flatten().cloned().collect()
 }
 
 impl Docker {
@@ -37,6 +47,7 @@ impl Docker {
                 id: found.id.unwrap_or_default(),
                 tags: found.repo_tags.unwrap_or_default(),
                 digests: found.repo_digests.unwrap_or_default(),
+                command: found.config.as_ref().map(command).unwrap_or_default(),
                 labels: found
                     .config
                     .and_then(|config| config.labels)

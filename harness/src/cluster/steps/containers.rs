@@ -18,6 +18,8 @@ use kubenest_node::node::{Node, Role, Runtime};
 
 const MODULES: &str = "/lib/modules";
 const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";
+/// Path in a node of the script that fills its /var.
+const LINK_IMAGES: &str = "/kind/link-images";
 const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
 const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemKeepFree=1M\n";
 
@@ -29,9 +31,16 @@ pub(in crate::cluster) async fn start(
     network: &str,
 ) -> Result<(Nodes, u16)> {
     let nodes = plan.nodes.iter().zip(inventory.containers());
-    let containers: Vec<_> = nodes
+    let mut containers: Vec<_> = nodes
         .map(|(node, name)| (container(name, node, image, inventory, network), node))
         .collect();
+    let known = inventory.docker().image(&image.reference).await?;
+    let command = known.map(|image| image.command).unwrap_or_default();
+    for (container, node) in &mut containers {
+        if links_images(plan, node) && !command.is_empty() {
+            link_images(container, &command);
+        }
+    }
     let started = containers
         .iter()
         .map(|(container, node)| begin(plan, inventory, container, node));
@@ -69,6 +78,10 @@ async fn begin(
     // The journal is on a volume, so that it can still be read when the node's container has
     // stopped.
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
+    if !container.empty_volumes.is_empty() {
+        let script = FileEntry::new(LINK_IMAGES, include_str!("link-images.sh"));
+        files.push(script.with_mode(0o755));
+    }
     let disk = node.image_disk.map(|mib| image_disk(plan.runtime, mib));
     files.extend(disk.into_iter().flatten());
     docker.put_files(&container.name, &files).await?;
@@ -94,6 +107,23 @@ async fn begin(
     });
     watchdog::run_beside(std::slice::from_ref(&node), answers).await?;
     Ok(node)
+}
+
+/// Whether the images that a node starts with stay in its image, instead of being copied into its
+/// volume. Images with a file system of their own are copied, because there they must take space.
+fn links_images(plan: &Plan, node: &NodeSpec) -> bool {
+    plan.tuned && plan.runtime == Runtime::Containerd && node.image_disk.is_none()
+}
+
+/// Lets a node begin with an empty /var, which a script fills before the image's own command runs.
+fn link_images(container: &mut ContainerSpec, command: &[String]) {
+    container.empty_volumes = std::mem::take(&mut container.volumes);
+    let script = LINK_IMAGES.to_owned();
+    container.entrypoint = Some(
+        std::iter::once(script)
+            .chain(command.iter().cloned())
+            .collect(),
+    );
 }
 
 /// Makes the runtime's service create a file system for images before the runtime starts.
