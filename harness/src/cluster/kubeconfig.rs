@@ -4,15 +4,18 @@ use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Dura
 
 use kube::{
     Config,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
 use super::{STEP, folder};
-use kubenest_base::{Context, Error, Result, settings::Settings, wait};
+use kubenest_base::{Context, Error, ErrorKind, Result, settings::Settings, wait};
 use kubenest_node::node::Node;
 
 /// Path of the administrator's kubeconfig, which kubeadm writes.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
+/// Path of the kubeconfig of a user whom the API server trusts before it has any role. kubeadm
+/// before 1.29 has none, because its administrator is such a user.
+const SUPER_ADMIN: &str = "/etc/kubernetes/super-admin.conf";
 
 /// How long a connection may be silent. It is longer than a watch without changes, which the API
 /// server ends after five minutes.
@@ -22,6 +25,20 @@ const SILENCE: Duration = Duration::from_secs(310);
 pub(super) async fn read(control_plane: &Node) -> Result<String> {
     let text = control_plane.within(STEP).read_file(ADMIN).await?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// The client configuration of a user who may do everything from the API server's first answer on.
+/// The API server is at this port of 127.0.0.1.
+pub(super) async fn privileged(control_plane: &Node, name: &str, port: u16) -> Result<Config> {
+    let node = control_plane.within(STEP);
+    let text = match node.read_file(SUPER_ADMIN).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => node.read_file(ADMIN).await,
+        read => read,
+    };
+    let text = on_host(&String::from_utf8_lossy(&text?), name, port)?;
+    let what = || format!("use the kubeconfig of '{control_plane}'");
+    let kubeconfig = Kubeconfig::from_yaml(&text).with_context(what)?;
+    config_of(kubeconfig).await.with_context(what)
 }
 
 /// Points the cluster's own file at another port of this host.
@@ -47,10 +64,12 @@ pub(super) fn write(settings: &Settings, name: &str, text: &str, port: u16) -> R
 pub(super) async fn config(path: &std::path::Path) -> Result<Config> {
     let what = || format!("use kubeconfig '{}'", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(what)?;
+    config_of(kubeconfig).await.with_context(what)
+}
+
+async fn config_of(kubeconfig: Kubeconfig) -> Result<Config, KubeconfigError> {
     let options = KubeConfigOptions::default();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .with_context(what)?;
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
     // The port is on loopback, so a proxy from the environment must not be used.
     config.proxy_url = None;
     // By default kube waits for an answer without limit.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{ClusterSpec, NodeSpec, addresses::Addresses};
 
 /// Part of every key. It is raised when a boot would make a different cluster of the same plan.
-const FORMAT: &str = "kubenest plan 1";
+const FORMAT: &str = "kubenest plan 2";
 
 /// A cluster as it will be, on any site: the plan contains no handle and no name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,8 +27,6 @@ pub(super) struct Plan {
     pub(super) addresses: Addresses,
     /// How its nodes become a cluster.
     pub(super) bring_up: BringUp,
-    /// Whether kubeadm's defaults are changed to make the boot of a test's cluster faster.
-    pub(super) tuned: bool,
     /// Changes of the documents that kubeadm reads, in order.
     pub(super) kubeadm_patches: Vec<Value>,
     /// Changes of containerd's configuration, in order.
@@ -45,8 +43,12 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum BringUp {
-    /// `kubeadm init` makes the control plane, `kubeadm join` adds the workers.
+    /// `kubeadm init` makes the control plane, `kubeadm join` adds the workers, and both do it with
+    /// their own defaults.
     Kubeadm,
+    /// kubeadm writes the files, with settings that make the boot of a test's cluster faster. What
+    /// it would then do one after another is done side by side.
+    Fast,
 }
 
 impl Plan {
@@ -57,8 +59,10 @@ impl Plan {
             runtime: NodeImage::runtime_of(recipe),
             nodes: spec.nodes.clone(),
             addresses,
-            bring_up: BringUp::Kubeadm,
-            tuned: spec.tuned,
+            bring_up: match spec.tuned {
+                true => BringUp::Fast,
+                false => BringUp::Kubeadm,
+            },
             kubeadm_patches: spec.kubeadm_patches.clone(),
             containerd_patches: spec.containerd_patches.clone(),
             expected: spec.expected.clone(),

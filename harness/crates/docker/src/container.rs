@@ -325,15 +325,6 @@ impl ContainerSpec {
             read_only: Some(*read_only),
             ..Default::default()
         };
-        let empty_volume = |path: &String| Mount {
-            typ: Some(MountType::VOLUME),
-            target: Some(path.clone()),
-            volume_options: Some(MountVolumeOptions {
-                no_copy: Some(true),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
         let mounts = self.binds.iter().map(bind);
         let port = |&(inside, outside): &(u16, u16)| {
             let binding = PortBinding {
@@ -378,7 +369,7 @@ impl ContainerSpec {
                 port_bindings: Some(self.ports.iter().map(port).collect()),
                 mounts: Some(
                     mounts
-                        .chain(self.empty_volumes.iter().map(empty_volume))
+                        .chain(self.empty_volumes.iter().map(|path| empty_volume(path)))
                         .collect(),
                 ),
                 tmpfs: Some(self.tmpfs.clone()),
@@ -391,6 +382,18 @@ impl ContainerSpec {
             }),
             ..Default::default()
         }
+    }
+}
+
+fn empty_volume(path: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(path.to_owned()),
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            ..Default::default()
+        }),
+        ..Default::default()
     }
 }
 

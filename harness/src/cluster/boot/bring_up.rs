@@ -1,27 +1,48 @@
-//! The stage that turns provisioned nodes into a cluster.
+//! The stage that turns provisioned nodes into a cluster, and proves it while it comes up.
 
-use kubenest_base::{Result, random};
+use kube::Client;
+use kubenest_base::{Context, Result, random};
 
-use super::{clock::Clock, provision::Machines};
+use super::{clock::Clock, prove, provision::Machines};
 use crate::cluster::{
     inventory::Inventory,
     kubeadm::Documents,
-    pairs,
+    kubeconfig, pairs,
     plan::{BringUp, Plan},
-    steps,
+    steps::{
+        addons::Addons,
+        api_server::{self, ApiServer},
+        init, join,
+    },
 };
 
 impl BringUp {
-    /// Brings Kubernetes up on all nodes.
+    /// Brings Kubernetes up on all nodes, until pods on each of them can use the cluster.
     pub(super) async fn run(
         self,
         plan: &Plan,
         machines: &Machines,
         inventory: &Inventory,
         clock: &mut Clock,
-    ) -> Result<()> {
+    ) -> Result<ApiServer> {
+        let Machines {
+            nodes, kubernetes, ..
+        } = machines;
+        let documents = Documents {
+            kubernetes,
+            cluster: inventory.name(),
+            control_plane: nodes.control_plane().name(),
+            runtime: plan.runtime,
+            addresses: plan.addresses,
+            token: &bootstrap_token(),
+            allow_cgroup_v1: pairs::judge_kubernetes(plan, kubernetes, inventory.docker()).await?,
+            tuned: self == Self::Fast,
+            patches: &plan.kubeadm_patches,
+        };
+        let name = inventory.name();
         match self {
-            Self::Kubeadm => run_kubeadm(plan, machines, inventory, clock).await,
+            Self::Kubeadm => run_kubeadm(plan, machines, &documents, name, clock).await,
+            Self::Fast => run_fast(plan, machines, &documents, name, clock).await,
         }
     }
 }
@@ -29,31 +50,55 @@ impl BringUp {
 async fn run_kubeadm(
     plan: &Plan,
     machines: &Machines,
-    inventory: &Inventory,
+    documents: &Documents<'_>,
+    name: &str,
     clock: &mut Clock,
-) -> Result<()> {
-    let Machines {
-        nodes, kubernetes, ..
-    } = machines;
+) -> Result<ApiServer> {
+    let nodes = &machines.nodes;
     let control_plane = nodes.control_plane();
-    let documents = Documents {
-        kubernetes,
-        cluster: inventory.name(),
-        control_plane: control_plane.name(),
-        runtime: plan.runtime,
-        addresses: plan.addresses,
-        token: &bootstrap_token(),
-        allow_cgroup_v1: pairs::judge_kubernetes(plan, kubernetes, inventory.docker()).await?,
-        tuned: plan.tuned,
-        patches: &plan.kubeadm_patches,
+    let brought_up = async {
+        init::run(control_plane, documents).await?;
+        clock.lap("init");
+        join::run(nodes, documents).await?;
+        clock.lap("join");
+        Ok(())
     };
-    steps::init::run(control_plane, &documents).await?;
+    let proven = async {
+        let api_server = api_server::reach(name, control_plane, machines.port).await?;
+        api_server.wait_ready(control_plane).await?;
+        prove::run(&api_server.clients.here(), plan, nodes).await?;
+        Ok(api_server)
+    };
+    let ((), api_server) = tokio::try_join!(brought_up, proven)?;
+    Ok(api_server)
+}
+
+async fn run_fast(
+    plan: &Plan,
+    machines: &Machines,
+    documents: &Documents<'_>,
+    name: &str,
+    clock: &mut Clock,
+) -> Result<ApiServer> {
+    let nodes = &machines.nodes;
+    let control_plane = nodes.control_plane();
+    init::write_files(control_plane, documents).await?;
     clock.lap("init");
-    let dns = steps::dns::run(control_plane);
-    let join = steps::join::run(nodes, &documents);
-    tokio::try_join!(dns, join)?;
-    clock.lap("join");
-    Ok(())
+    let (api_server, addons) = tokio::try_join!(
+        api_server::reach(name, control_plane, machines.port),
+        Addons::of(control_plane),
+    )?;
+    clock.lap("API server");
+    let config = kubeconfig::privileged(control_plane, name, api_server.port).await?;
+    let client = Client::try_from(config).context("make a Kubernetes client")?;
+    let kubeadm = async {
+        init::create_objects(control_plane).await?;
+        join::run(nodes, documents).await
+    };
+    let addons = addons.start(&client, control_plane);
+    let proven = prove::run(&client, plan, nodes);
+    tokio::try_join!(addons, kubeadm, proven)?;
+    Ok(api_server)
 }
 
 fn bootstrap_token() -> String {

@@ -3,8 +3,7 @@
 //! | stage | in | gives |
 //! | --- | --- | --- |
 //! | provision | `provision.rs` | [`Machines`](provision::Machines): nodes whose runtime answers, with a network for pods |
-//! | bring up | `bring_up.rs` | Kubernetes on all of them; how is a value of the plan |
-//! | prove | `prove.rs` | the `ApiServer` of a cluster whose pods reach Services by name |
+//! | bring up | `bring_up.rs` | the `ApiServer` of a cluster on all of them whose pods reach Services by name; how is a value of the plan |
 //! | gate | `gate.rs` | [`ClusterParts`] of a cluster that every health check has passed |
 //!
 //! Within a stage everything that can run at once does so. The proof runs beside the bring-up: it
@@ -12,12 +11,13 @@
 
 use kubenest_base::Result;
 use kubenest_forge::image::NodeImage;
+use kubenest_health::health;
 use kubenest_recipe::compat::Stack;
 
 use super::{
     clock::Clock,
     gate::{self, ClusterParts},
-    prove, provision,
+    provision,
 };
 use crate::cluster::{inventory::Inventory, plan::Plan, watchdog};
 
@@ -31,17 +31,18 @@ pub(super) async fn run(
 ) -> Result<ClusterParts> {
     // 1. Provision.
     let machines = provision::run(plan, image, inventory, clock).await?;
-    // 2. Bring up and 3. prove, side by side.
+    // 2. Bring up and prove, side by side.
     let up = async {
         let brought_up = plan.bring_up.run(plan, &machines, inventory, clock);
-        let proven = prove::run(plan, &machines, inventory.name());
-        let ((), api_server) = tokio::try_join!(brought_up, proven)?;
+        // With a broken runtime the bring-up would wait minutes for a pod that cannot start.
+        let fit = health::gate_runtime(&machines.nodes, &plan.expected);
+        let (api_server, _) = tokio::try_join!(brought_up, fit)?;
         clock.lap("usable");
         Ok(api_server)
     };
     let mut api_server = watchdog::run_beside(&machines.nodes, up).await?;
     inventory.hold_open(api_server.tunnel.take());
-    // 4. Gate.
+    // 3. Gate.
     let parts = gate::run(plan, stack, image, machines, api_server).await?;
     inventory.settle().await?;
     clock.lap("gate");

@@ -14,7 +14,7 @@ use crate::cluster::{
     SLOW, STEP, addresses::API_PORT, clients::Clients, kubeconfig, tunnel::Tunnel,
 };
 use kubenest_base::{
-    Context, Error, Result, progress,
+    Context, Result, progress,
     wait::{self, Probe},
 };
 use kubenest_node::node::Node;
@@ -32,8 +32,20 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(in crate::cluster) struct ApiServer {
     pub(in crate::cluster) kubeconfig: PathBuf,
     pub(in crate::cluster) clients: Clients,
+    /// The port of this machine that leads to it.
+    pub(in crate::cluster) port: u16,
     /// The tunnel to it, if its port is not on this machine.
     pub(in crate::cluster) tunnel: Option<Tunnel>,
+}
+
+impl ApiServer {
+    /// Waits until it serves its administrator.
+    pub(in crate::cluster) async fn wait_ready(&self, node: &Node) -> Result<()> {
+        let client = self.clients.here();
+        let what = "the API server to be ready";
+        let waited = wait::until(what, SLOW, async || ready(&client).await);
+        parts::explain(waited.await, node, &parts::CONTROL_PLANE).await
+    }
 }
 
 /// Waits for the API server on a node to answer; it may not be started yet. It is reached at the
@@ -52,20 +64,21 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
     let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
     let client = clients.here();
     let begun = Instant::now();
-    let look = async || match ready(&client).await {
+    let look = async || match answers(&client).await {
         Probe::Pending(seen) if is_elsewhere(node, port, &seen, begun).await => {
             // The API server may have come up in between.
-            Probe::Ready(matches!(ready(&client).await, Probe::Ready(())))
+            Probe::Ready(matches!(answers(&client).await, Probe::Ready(())))
         }
         Probe::Pending(seen) => Probe::Pending(seen),
         Probe::Failed(error) => Probe::Failed(error),
         Probe::Ready(()) => Probe::Ready(true),
     };
-    let near = wait::until("the API server to be ready", SLOW, look);
+    let near = wait::until("the API server to answer", SLOW, look);
     if parts::explain(near.await, node, &parts::CONTROL_PLANE).await? {
         return Ok(ApiServer {
             kubeconfig,
             clients,
+            port,
             tunnel: None,
         });
     }
@@ -76,11 +89,12 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
     kubeconfig::write(node.docker().settings(), name, &admin, tunnel.port)?;
     let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
     let client = clients.here();
-    let what = "the API server to be ready, through its node";
-    wait::until(what, SLOW, async || ready(&client).await).await?;
+    let what = "the API server to answer, through its node";
+    wait::until(what, SLOW, async || answers(&client).await).await?;
     Ok(ApiServer {
         kubeconfig,
         clients,
+        port: tunnel.port,
         tunnel: Some(tunnel),
     })
 }
@@ -123,16 +137,32 @@ async fn listens(node: &Node) -> bool {
     asked.is_ok_and(|output| output.status == 0)
 }
 
+/// Whether the API server gives any answer, be it a refusal.
+async fn answers(client: &Client) -> Probe<()> {
+    match readiness(client).await {
+        Some(Ok(_) | Err(kube::Error::Api(_))) => Probe::Ready(()),
+        seen => unready(seen),
+    }
+}
+
 async fn ready(client: &Client) -> Probe<()> {
-    let request = http::Request::get("/readyz").body(Vec::new());
-    let request = match request {
-        Ok(request) => request,
-        Err(error) => return Probe::Failed(Error::setup("ask for /readyz").because(error)),
-    };
-    match wait::at_most(ANSWER, client.request_text(request)).await {
+    match readiness(client).await {
         Some(Ok(text)) if text == "ok" => Probe::Ready(()),
+        seen => unready(seen),
+    }
+}
+
+fn unready(seen: Option<kube::Result<String>>) -> Probe<()> {
+    match seen {
         Some(Ok(text)) => Probe::Pending(text),
         Some(Err(error)) => Probe::from_result(Err(error).context("ask for /readyz")),
         None => Probe::Pending(format!("no answer in {:.0?}", wait::scaled(ANSWER))),
     }
+}
+
+/// What the API server says of its readiness; `None` if it says nothing.
+async fn readiness(client: &Client) -> Option<kube::Result<String>> {
+    let request = http::Request::get("/readyz").body(Vec::new());
+    let request = request.expect("a constant path must make a request");
+    wait::at_most(ANSWER, client.request_text(request)).await
 }

@@ -5,8 +5,14 @@ use std::{path::Path, time::Duration};
 use futures::future::try_join_all;
 
 use crate::cluster::{
-    STEP, addresses::API_PORT, config, inventory::Inventory, nodes::Nodes, plan::Plan,
-    spec::NodeSpec, watchdog,
+    STEP,
+    addresses::API_PORT,
+    config,
+    inventory::Inventory,
+    nodes::Nodes,
+    plan::{BringUp, Plan},
+    spec::NodeSpec,
+    watchdog,
 };
 use kubenest_base::{
     Error, Result,
@@ -112,7 +118,9 @@ async fn begin(
 /// Whether the images that a node starts with stay in its image, instead of being copied into its
 /// volume. Images with a file system of their own are copied, because there they must take space.
 fn links_images(plan: &Plan, node: &NodeSpec) -> bool {
-    plan.tuned && plan.runtime == Runtime::Containerd && node.image_disk.is_none()
+    plan.bring_up == BringUp::Fast
+        && plan.runtime == Runtime::Containerd
+        && node.image_disk.is_none()
 }
 
 /// Lets a node begin with an empty /var, which a script fills before the image's own command runs.

@@ -1,8 +1,8 @@
 //! The steps that the stages of a boot are made of.
 
+pub(super) mod addons;
 pub(super) mod api_server;
 pub(super) mod containers;
-pub(super) mod dns;
 pub(super) mod init;
 pub(super) mod join;
 pub(super) mod network;
