@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Container, Pod, PodSpec},
+};
 use kube::{Api, Client, api::DeleteParams};
 
 use super::{SLOW, STEP};
@@ -25,12 +28,29 @@ pub(super) async fn prove(client: &Client, node: &Node) -> Result<()> {
     let pod = probe_pod(node, &name).await?;
     let api = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
     objects::create(client, NAMESPACE, &pod).await?;
-    let pod = objects::pod_ready(client, NAMESPACE, &name, SLOW).await?;
+    let (pod, ()) = tokio::try_join!(
+        objects::pod_ready(client, NAMESPACE, &name, SLOW),
+        wait_for_dns(client),
+    )?;
     let proved = usable(node, &pod).await;
     let at_once = DeleteParams::default().grace_period(0);
     let removed = api.delete(&name, &at_once);
     objects::answer(|| format!("remove pod '{name}'"), removed).await?;
     proved
+}
+
+/// Waits until CoreDNS says that it is ready. An earlier query would be lost, and a resolver waits
+/// a second for its answer.
+async fn wait_for_dns(client: &Client) -> Result<()> {
+    let api = Api::<Deployment>::namespaced(client.clone(), "kube-system");
+    objects::until(api, "coredns", "CoreDNS to be ready", SLOW, |coredns| {
+        let status = coredns.and_then(|it| it.status.as_ref());
+        match status.and_then(|it| it.ready_replicas) {
+            Some(1..) => Probe::Ready(()),
+            _ => Probe::Pending("no ready replica".into()),
+        }
+    })
+    .await
 }
 
 /// A pod on this node that does nothing. Its image is that of the sandbox, which every node has.

@@ -24,11 +24,12 @@ pub use self::patience::{Patience, patience, scaled, set_patience};
 use self::{machine::Sample, patience::factor};
 use crate::{Error, Result};
 
+/// The longest pause between two looks, unless the caller needs shorter ones.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// The pauses between two looks, without a limit on their number.
 const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
     .with_factor(1.5)
     .with_min_delay(Duration::from_millis(10))
-    .with_max_delay(Duration::from_millis(250))
     .without_max_times();
 
 /// The result of one look at a condition.
@@ -87,11 +88,25 @@ impl<T> Probe<T> {
 pub async fn until<T, F: Future<Output = Probe<T>>>(
     what: &str,
     deadline: Duration,
+    probe: impl FnMut() -> F,
+) -> Result<T> {
+    until_with(LONGEST_PAUSE, what, deadline, probe).await
+}
+
+/// As [`until`], with pauses between two looks of at most `pause`: for a look that costs little and
+/// on whose result much waits.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_with<T, F: Future<Output = Probe<T>>>(
+    pause: Duration,
+    what: &str,
+    deadline: Duration,
     mut probe: impl FnMut() -> F,
 ) -> Result<T> {
     let deadline = Deadline::begin(deadline);
     let mut last = "nothing".to_owned();
-    for pause in PAUSES.build() {
+    for pause in PAUSES.with_max_delay(pause).build() {
         let left = deadline.remaining().max(Duration::from_millis(1));
         match tokio::time::timeout(left, Box::pin(probe())).await {
             Ok(Probe::Ready(value)) => return Ok(value),

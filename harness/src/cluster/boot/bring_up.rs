@@ -12,7 +12,7 @@ use crate::cluster::{
     steps::{
         addons::Addons,
         api_server::{self, ApiServer},
-        init, join,
+        door, init, join,
     },
 };
 
@@ -95,9 +95,10 @@ async fn run_fast(
         init::create_objects(control_plane).await?;
         join::run(nodes, documents).await
     };
+    let door = door::open_when_ready(&client, control_plane);
     let addons = addons.start(&client, control_plane);
     let proven = prove::run(&client, plan, nodes);
-    tokio::try_join!(addons, kubeadm, proven)?;
+    tokio::try_join!(door, addons, kubeadm, proven)?;
     Ok(api_server)
 }
 

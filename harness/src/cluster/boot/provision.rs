@@ -4,7 +4,12 @@ use kubenest_base::Result;
 use kubenest_forge::image::NodeImage;
 
 use super::clock::Clock;
-use crate::cluster::{inventory::Inventory, nodes::Nodes, plan::Plan, steps, watchdog};
+use crate::cluster::{
+    inventory::Inventory,
+    nodes::Nodes,
+    plan::{BringUp, Plan},
+    steps, watchdog,
+};
 
 /// Nodes that run a container runtime and no Kubernetes.
 pub(super) struct Machines {
@@ -33,7 +38,13 @@ pub(super) async fn run(
     let (nodes, port) = steps::containers::start(plan, image, inventory, &network).await?;
     clock.lap("containers");
     let connected = async {
-        steps::network::set_up(&nodes, plan.addresses).await?;
+        let door = async {
+            match plan.bring_up {
+                BringUp::Fast => steps::door::close(nodes.control_plane()).await,
+                BringUp::Kubeadm => Ok(()),
+            }
+        };
+        tokio::try_join!(steps::network::set_up(&nodes, plan.addresses), door)?;
         steps::containers::kubernetes_version(nodes.control_plane()).await
     };
     let kubernetes = watchdog::run_beside(&nodes, connected).await?;

@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(20);
 /// Errors of a client for a certificate that another cluster's authority has signed.
 const STRANGERS: [&str; 2] = ["UnknownIssuer", "BadSignature"];
+/// The longest pause between two looks at an API server on whose answer a whole cluster waits.
+const PAUSE: Duration = Duration::from_millis(25);
 /// How long a port of this machine may take to answer.
 const CONNECT: Duration = Duration::from_secs(2);
 
@@ -41,11 +43,15 @@ pub(in crate::cluster) struct ApiServer {
 impl ApiServer {
     /// Waits until it serves its administrator.
     pub(in crate::cluster) async fn wait_ready(&self, node: &Node) -> Result<()> {
-        let client = self.clients.here();
-        let what = "the API server to be ready";
-        let waited = wait::until(what, SLOW, async || ready(&client).await);
-        parts::explain(waited.await, node, &parts::CONTROL_PLANE).await
+        wait_ready(&self.clients.here(), node).await
     }
+}
+
+/// Waits until the API server on a node says to this client that it is ready.
+pub(super) async fn wait_ready(client: &Client, node: &Node) -> Result<()> {
+    let what = "the API server to be ready";
+    let waited = wait::until_with(PAUSE, what, SLOW, async || ready(client).await);
+    parts::explain(waited.await, node, &parts::CONTROL_PLANE).await
 }
 
 /// Waits for the API server on a node to answer; it may not be started yet. It is reached at the
@@ -73,7 +79,7 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
         Probe::Failed(error) => Probe::Failed(error),
         Probe::Ready(()) => Probe::Ready(true),
     };
-    let near = wait::until("the API server to answer", SLOW, look);
+    let near = wait::until_with(PAUSE, "the API server to answer", SLOW, look);
     if parts::explain(near.await, node, &parts::CONTROL_PLANE).await? {
         return Ok(ApiServer {
             kubeconfig,

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
+use super::door;
 use crate::cluster::{
     STEP,
     addresses::API_PORT,
@@ -87,6 +88,9 @@ async fn begin(
     if !container.empty_volumes.is_empty() {
         let script = FileEntry::new(LINK_IMAGES, include_str!("link-images.sh"));
         files.push(script.with_mode(0o755));
+    }
+    if plan.bring_up == BringUp::Fast && node.role == Role::ControlPlane {
+        files.extend(door::files());
     }
     let disk = node.image_disk.map(|mib| image_disk(plan.runtime, mib));
     files.extend(disk.into_iter().flatten());

@@ -3,6 +3,7 @@
 pub(super) mod addons;
 pub(super) mod api_server;
 pub(super) mod containers;
+pub(super) mod door;
 pub(super) mod init;
 pub(super) mod join;
 pub(super) mod network;
