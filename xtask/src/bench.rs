@@ -1,12 +1,18 @@
 //! `bench`: the benchmark programs of the harness.
 
+use std::ffi::OsStr;
+
 use kubenest_runner::process;
 
 use crate::program;
 use crate::workspace::Workspace;
 
-/// Runs `harness/examples/<example>.rs` with these arguments.
-pub(crate) fn run(workspace: &Workspace, example: &str, args: &[String]) -> anyhow::Result<u8> {
+/// Runs `harness/examples/<example>` with these arguments.
+pub(crate) fn run(
+    workspace: &Workspace,
+    example: &str,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> anyhow::Result<u8> {
     let mut command = workspace.cargo();
     command.args(["run", "--package", "kubenest", "--example", example, "--"]);
     Ok(program::exit_code(process::run(command.args(args))?))

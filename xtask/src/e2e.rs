@@ -30,17 +30,20 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
     })
 }
 
+/// What has unit tests: libraries, programs, and the one example with pure parts.
+const UNITS: [&str; 4] = ["--lib", "--bins", "--example", "bench_boot"];
+
 /// The unit and doc tests, by cargo's own runner.
 fn run_unit_tests(workspace: &Workspace) -> anyhow::Result<u8> {
     let cargo_test = |args: &[&str]| {
         let mut command = workspace.cargo();
         process::run(command.args(["test", "--workspace"]).args(args))
     };
-    if !cargo_test(&["--lib", "--bins", "--no-run"])?.success() {
+    if !cargo_test(&[&UNITS[..], &["--no-run"]].concat())?.success() {
         println!("SETUP  the unit tests do not build");
         return Ok(exit::SETUP_FAILED);
     }
-    let units = cargo_test(&["--lib", "--bins", "--no-fail-fast"])?;
+    let units = cargo_test(&[&UNITS[..], &["--no-fail-fast"]].concat())?;
     let docs = cargo_test(&["--doc", "--no-fail-fast"])?;
     let passed = units.success() && docs.success();
     Ok(if passed { exit::OK } else { exit::TEST_FAILED })

@@ -45,7 +45,14 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Clean { all, run } => program::clean(&workspace, all, run.as_deref()),
         Command::Check => check::run(&workspace),
         Command::Tidy => tidy::print(&workspace),
-        Command::Bench(Bench::Boot { args }) => bench::run(&workspace, "bench_boot", &args),
-        Command::Bench(Bench::Images { args }) => bench::run(&workspace, "bench_images", &args),
+        Command::Bench(bench) => match bench {
+            Bench::Boot { args } => bench::run(&workspace, "bench_boot", with("boot", &args)),
+            Bench::Images { args } => bench::run(&workspace, "bench_images", &args),
+        },
     }
+}
+
+/// The arguments behind a subcommand.
+fn with<'a>(subcommand: &'a str, args: &'a [String]) -> impl Iterator<Item = &'a str> {
+    std::iter::once(subcommand).chain(args.iter().map(String::as_str))
 }

@@ -1,4 +1,4 @@
-//! What the benchmark programs share: options, medians, and the measurements as a file.
+//! What the benchmark programs share: options, the median, and the measurements as a file.
 
 use std::{fs, num::NonZeroUsize, path::PathBuf};
 
@@ -15,8 +15,8 @@ pub(crate) struct Options {
     /// The node image of all
     #[arg(long, default_value = "v1.32.1-containerd-2.0.2")]
     pub(crate) recipe: String,
-    /// The release of kind
-    #[arg(long, default_value = "0.27.0")]
+    /// The release of kind: 0.26.0, 0.27.0, 0.31.0 or 0.33.0
+    #[arg(long, default_value = "0.33.0")]
     pub(crate) kind: String,
     /// Also write the measurements here, as JSON
     #[arg(long)]

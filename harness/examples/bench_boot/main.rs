@@ -1,0 +1,54 @@
+//! Cold boots, measured beside `kind create cluster` on the same node image.
+//!
+//! `cargo xtask bench boot --help` tells the options.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for people"
+)]
+
+#[path = "../bench/mod.rs"]
+mod bench;
+mod boots;
+mod compare;
+mod observe;
+mod picture;
+mod reading;
+mod rounds;
+mod statistics;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kubenest::telemetry;
+
+/// Measures cold boots.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask bench")]
+enum Cli {
+    Boot(rounds::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::start();
+    let ended = match Cli::parse() {
+        Cli::Boot(args) => rounds::run(&args).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", report(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error with cure and evidence, which only kubenest's own errors have.
+fn report(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<kubenest::Error>() {
+        Some(error) => error.report(),
+        None => format!("{error:#}"),
+    }
+}
