@@ -47,6 +47,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Tidy => tidy::print(&workspace),
         Command::Bench(bench) => match bench {
             Bench::Boot { args } => bench::run(&workspace, "bench_boot", with("boot", &args)),
+            Bench::Soak { args } => bench::run(&workspace, "bench_boot", with("soak", &args)),
             Bench::Images { args } => bench::run(&workspace, "bench_images", &args),
         },
     }

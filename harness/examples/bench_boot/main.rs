@@ -1,6 +1,6 @@
-//! Cold boots, measured beside `kind create cluster` on the same node image.
+//! Cold boots, measured: beside `kind create cluster` on the same node image, and many in a row.
 //!
-//! `cargo xtask bench boot --help` tells the options.
+//! `cargo xtask bench boot --help` and `cargo xtask bench soak --help` tell the options.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,6 +15,7 @@ mod observe;
 mod picture;
 mod reading;
 mod rounds;
+mod soak;
 mod statistics;
 mod table;
 
@@ -28,6 +29,7 @@ use kubenest::telemetry;
 #[command(bin_name = "cargo xtask bench")]
 enum Cli {
     Boot(rounds::Args),
+    Soak(soak::Args),
 }
 
 #[tokio::main]
@@ -35,6 +37,7 @@ async fn main() -> ExitCode {
     telemetry::start();
     let ended = match Cli::parse() {
         Cli::Boot(args) => rounds::run(&args).await,
+        Cli::Soak(args) => soak::run(&args).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
