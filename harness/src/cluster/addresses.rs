@@ -65,6 +65,12 @@ impl Addresses {
         self.services
     }
 
+    /// The address of the API server's Service: the first of its subnet, by Kubernetes' rule.
+    pub(super) fn api_service(self) -> Ipv4Addr {
+        let [a, b, c, d] = self.services.address.octets();
+        Ipv4Addr::new(a, b, c, d + 1)
+    }
+
     /// The subnet of the pods on the node of this index.
     ///
     /// # Panics
@@ -102,6 +108,7 @@ mod tests {
         let addresses = Addresses::at_depth(0).unwrap();
         assert_eq!(addresses.pods().to_string(), "10.244.0.0/16");
         assert_eq!(addresses.services().to_string(), "10.96.0.0/16");
+        assert_eq!(addresses.api_service().to_string(), "10.96.0.1");
         assert_eq!(addresses.pods_of_node(3).to_string(), "10.244.3.0/24");
     }
 

@@ -22,26 +22,37 @@ const NAMESPACE: &str = "default";
 /// works with any image. It resolves a Service's name, then connects to the address.
 const SCRIPT: &str = include_str!("probe.sh");
 
-/// Proves that a pod on this node resolves a Service's name and connects to it.
-pub(super) async fn prove(client: &Client, node: &Node) -> Result<()> {
-    let name = format!("kubenest-probe-{}", node.name());
-    let pod = probe_pod(node, &name).await?;
-    let api = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
-    objects::create(client, NAMESPACE, &pod).await?;
-    let (pod, ()) = tokio::try_join!(
-        objects::pod_ready(client, NAMESPACE, &name, SLOW),
-        wait_for_dns(client),
-    )?;
-    let proved = usable(node, &pod).await;
-    let at_once = DeleteParams::default().grace_period(0);
-    let removed = api.delete(&name, &at_once);
-    objects::answer(|| format!("remove pod '{name}'"), removed).await?;
-    proved
+/// A pod that runs on a node, from which the network of the node's pods is proved.
+pub(super) struct ProbePod<'a> {
+    node: &'a Node,
+    pod: Pod,
+}
+
+impl<'a> ProbePod<'a> {
+    /// Starts the pod on this node.
+    pub(super) async fn start(client: &Client, node: &'a Node) -> Result<Self> {
+        let name = format!("kubenest-probe-{}", node.name());
+        let pod = probe_pod(node, &name).await?;
+        objects::create(client, NAMESPACE, &pod).await?;
+        let pod = objects::pod_ready(client, NAMESPACE, &name, SLOW).await?;
+        Ok(Self { node, pod })
+    }
+
+    /// Proves that the pod resolves a Service's name and connects to it, then removes the pod.
+    pub(super) async fn prove(&self, client: &Client) -> Result<()> {
+        let proved = usable(self.node, &self.pod).await;
+        let name = self.pod.metadata.name.as_deref().unwrap_or_default();
+        let api = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
+        let at_once = DeleteParams::default().grace_period(0);
+        let removed = api.delete(name, &at_once);
+        objects::answer(|| format!("remove pod '{name}'"), removed).await?;
+        proved
+    }
 }
 
 /// Waits until CoreDNS says that it is ready. An earlier query would be lost, and a resolver waits
 /// a second for its answer.
-async fn wait_for_dns(client: &Client) -> Result<()> {
+pub(super) async fn wait_for_dns(client: &Client) -> Result<()> {
     let api = Api::<Deployment>::namespaced(client.clone(), "kube-system");
     objects::until(api, "coredns", "CoreDNS to be ready", SLOW, |coredns| {
         let status = coredns.and_then(|it| it.status.as_ref());

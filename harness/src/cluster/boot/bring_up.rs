@@ -3,7 +3,7 @@
 use kube::Client;
 use kubenest_base::{Context, Result, random};
 
-use super::{clock::Clock, prove, provision::Machines};
+use super::{clock::Clock, provision::Machines};
 use crate::cluster::{
     inventory::Inventory,
     kubeadm::Documents,
@@ -12,7 +12,7 @@ use crate::cluster::{
     steps::{
         addons::Addons,
         api_server::{self, ApiServer},
-        door, init, join,
+        door, init, join, usable,
     },
 };
 
@@ -66,7 +66,9 @@ async fn run_kubeadm(
     let proven = async {
         let api_server = api_server::reach(name, control_plane, machines.port).await?;
         api_server.wait_ready(control_plane).await?;
-        prove::run(&api_server.clients.here(), plan, nodes).await?;
+        let client = api_server.clients.here();
+        let probes = usable::start_probes(&client, nodes, plan.addresses).await?;
+        usable::prove(&client, &probes).await?;
         Ok(api_server)
     };
     let ((), api_server) = tokio::try_join!(brought_up, proven)?;
@@ -95,10 +97,12 @@ async fn run_fast(
         init::create_objects(control_plane).await?;
         join::run(nodes, documents).await
     };
-    let door = door::open_when_ready(&client, control_plane);
-    let addons = addons.start(&client, control_plane);
-    let proven = prove::run(&client, plan, nodes);
-    tokio::try_join!(door, addons, kubeadm, proven)?;
+    let door = door::open_when_ready(&client, control_plane, plan.addresses);
+    let addons = addons.start(&client, control_plane, plan.addresses);
+    let probes = usable::start_probes(&client, nodes, plan.addresses);
+    let ((), (), (), probes) = tokio::try_join!(door, addons, kubeadm, probes)?;
+    // Only now is kube-proxy the only way to a Service, so that the proof is about kube-proxy.
+    usable::prove(&client, &probes).await?;
     Ok(api_server)
 }
 

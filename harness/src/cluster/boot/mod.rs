@@ -4,7 +4,6 @@ mod bring_up;
 mod clock;
 mod gate;
 mod planning;
-mod prove;
 mod provision;
 mod stages;
 

@@ -40,7 +40,7 @@ pub(super) async fn run(
     let connected = async {
         let door = async {
             match plan.bring_up {
-                BringUp::Fast => steps::door::close(nodes.control_plane()).await,
+                BringUp::Fast => steps::door::close(nodes.control_plane(), plan.addresses).await,
                 BringUp::Kubeadm => Ok(()),
             }
         };

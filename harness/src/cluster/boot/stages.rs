@@ -3,7 +3,7 @@
 //! | stage | in | gives |
 //! | --- | --- | --- |
 //! | provision | `provision.rs` | [`Machines`](provision::Machines): nodes whose runtime answers, with a network for pods |
-//! | bring up | `bring_up.rs` | the `ApiServer` of a cluster on all of them whose pods reach Services by name; how is a value of the plan |
+//! | bring up | `bring_up.rs` | the `ApiServer` of a cluster whose pods reach Services by name; how is a value of the plan |
 //! | gate | `gate.rs` | [`ClusterParts`] of a cluster that every health check has passed |
 //!
 //! Within a stage everything that can run at once does so. The proof runs beside the bring-up: it

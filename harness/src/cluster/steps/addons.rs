@@ -3,6 +3,8 @@
 //! kubeadm makes at most five requests a second for each group of the API, one phase after another,
 //! and begins when the API server has been ready for up to half a second.
 
+use std::time::Duration;
+
 use futures::future::try_join_all;
 use kube::{
     Api, Client,
@@ -11,8 +13,8 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::parts;
-use crate::cluster::{SLOW, STEP, kubeadm::CONFIG};
+use super::{door, parts};
+use crate::cluster::{SLOW, STEP, addresses::Addresses, kubeadm::CONFIG};
 use kubenest_base::{
     Context, Error, Result,
     wait::{self, Probe},
@@ -29,6 +31,8 @@ const AUTHORITY: &str = "/etc/kubernetes/pki/ca.crt";
 /// account waits before it tries again.
 const WORKLOADS: [&str; 2] = ["DaemonSet", "Deployment"];
 
+/// The longest pause between two looks at kube-proxy's rules.
+const PAUSE: Duration = Duration::from_millis(100);
 /// The comment that kube-proxy adds to the rules of the API server's Service.
 const API_RULE: &str = "default/kubernetes:https";
 
@@ -62,13 +66,21 @@ impl Addons {
         })
     }
 
-    /// Creates them, CoreDNS when kube-proxy has made the Services reachable.
-    pub(in crate::cluster) async fn start(self, client: &Client, node: &Node) -> Result<()> {
+    /// Creates them, and waits until kube-proxy leads to the API server's Service.
+    pub(in crate::cluster) async fn start(
+        self,
+        client: &Client,
+        node: &Node,
+        addresses: Addresses,
+    ) -> Result<()> {
         try_join_all(NAMESPACES.map(|name| wait_for_namespace(client, name))).await?;
         create(client, accounts(&NAMESPACES, &self.authority)).await?;
-        start_one(client, node, "kube-proxy", self.proxy).await?;
+        tokio::try_join!(
+            start_one(client, node, "kube-proxy", self.proxy),
+            start_one(client, node, "coredns", self.dns),
+        )?;
         wait_for_proxy(node).await?;
-        start_one(client, node, "coredns", self.dns).await
+        door::end_detour(node, addresses).await
     }
 }
 
@@ -164,11 +176,11 @@ async fn create_one(client: &Client, object: Value) -> Result<()> {
     objects::answer(what, created).await
 }
 
-/// Waits until kube-proxy has made the API server's Service reachable. If CoreDNS starts before
-/// that, its first calls to the API server fail and it backs off for seconds.
+/// Waits until kube-proxy has made the API server's Service reachable.
 async fn wait_for_proxy(node: &Node) -> Result<()> {
     let rules = ["iptables-save", "--table", "nat"];
-    let served = wait::until(
+    let served = wait::until_with(
+        PAUSE,
         "kube-proxy to serve the API server's Service",
         SLOW,
         async || match node.exec(&rules).await {

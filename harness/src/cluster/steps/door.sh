@@ -1,27 +1,39 @@
 #!/bin/bash
-# The door in front of the API server of this node.
+# The door in front of the API server of this node, and the detour to its Service.
 #
-# door close ADDRESS PORT   connections to the API server's address wait
-# door open ADDRESS PORT    they are served, and new ones go to it directly
+# door close ADDRESS PORT SERVICE   connections to the API server's address wait, and pods that
+#                                   connect to its Service's address are led to it
+# door open ADDRESS PORT SERVICE    those that wait are served, and new ones go to it directly
+# door end-detour ADDRESS PORT SERVICE   only kube-proxy leads to the Service
 set -euo pipefail
 
+verb=$1 address=$2 port=$3 service=$4
 waiting=16443
 served=16444
 
-# Leads connections of this node elsewhere; $1 is what to do with the rule, the rest is the address,
-# its port and the other port.
-rule() {
-  iptables --wait --table nat "$1" OUTPUT --destination "$2" --protocol tcp --dport "$3" \
-    --jump REDIRECT --to-ports "$4"
+# Appends or deletes (the first argument) a rule that leads connections elsewhere.
+lead() {
+  iptables --wait --table nat "$@"
 }
 
-case $1 in
+held=(OUTPUT --destination "$address" --protocol tcp --dport "$port"
+  --jump REDIRECT --to-ports "$waiting")
+released=(OUTPUT --destination 127.0.0.1 --protocol tcp --dport "$served"
+  --jump REDIRECT --to-ports "$port")
+detour=(PREROUTING --destination "$service" --protocol tcp --dport 443
+  --jump DNAT --to-destination "$address:$port")
+
+case $verb in
   close)
     systemctl start kubenest-door.service
-    rule --append "$2" "$3" "$waiting"
+    lead --append "${held[@]}"
+    lead --append "${detour[@]}"
     ;;
   open)
-    rule --append 127.0.0.1 "$served" "$3"
-    rule --delete "$2" "$3" "$waiting"
+    lead --append "${released[@]}"
+    lead --delete "${held[@]}"
+    ;;
+  end-detour)
+    lead --delete "${detour[@]}"
     ;;
 esac

@@ -20,7 +20,7 @@ use super::parts;
 use crate::cluster::{
     SLOW,
     addresses::{Addresses, Subnet},
-    probe,
+    probe::{self, ProbePod},
 };
 use kubenest_base::{
     Error, Result,
@@ -32,22 +32,30 @@ use kubenest_node::{node::Node, objects};
 /// is the heartbeat from then on, comes up to seven seconds later.
 const HEARTBEAT: Duration = Duration::from_secs(40);
 
-/// Waits until every node is Ready and its pod network is proved.
-pub(in crate::cluster) async fn wait(
+/// Waits until every node is Ready and a probe's pod runs on it.
+pub(in crate::cluster) async fn start_probes<'a>(
     client: &Client,
-    nodes: &[Node],
+    nodes: &'a [Node],
     addresses: Addresses,
-) -> Result<()> {
+) -> Result<Vec<ProbePod<'a>>> {
     let account = objects::default_service_account(client, "default", SLOW);
     let nodes_of = nodes.iter().enumerate();
     let ready = nodes_of.map(|(index, node)| ready(client, addresses.pods_of_node(index), node));
     let ready = try_join_all(ready);
-    let usable = async {
+    let started = async {
         tokio::try_join!(account, ready)?;
-        try_join_all(nodes.iter().map(|node| probe::prove(client, node))).await
+        try_join_all(nodes.iter().map(|node| ProbePod::start(client, node))).await
     };
-    parts::explain_pods(usable.await, client).await?;
-    Ok(())
+    parts::explain_pods(started.await, client).await
+}
+
+/// Proves the pod network of every node from its probe's pod.
+pub(in crate::cluster) async fn prove(client: &Client, probes: &[ProbePod<'_>]) -> Result<()> {
+    let proved = async {
+        probe::wait_for_dns(client).await?;
+        try_join_all(probes.iter().map(|probe| probe.prove(client))).await
+    };
+    parts::explain_pods(proved.await, client).await.map(drop)
 }
 
 async fn ready(client: &Client, subnet: Subnet, node: &Node) -> Result<()> {
