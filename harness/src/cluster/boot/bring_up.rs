@@ -86,9 +86,10 @@ async fn run_fast(
     let control_plane = nodes.control_plane();
     init::write_files(control_plane, documents).await?;
     clock.lap("init");
-    let (api_server, addons) = tokio::try_join!(
+    let (api_server, addons, ()) = tokio::try_join!(
         api_server::reach(name, control_plane, machines.port),
         Addons::of(control_plane),
+        join::admit(nodes),
     )?;
     clock.lap("API server");
     let config = kubeconfig::privileged(control_plane, name, api_server.port).await?;

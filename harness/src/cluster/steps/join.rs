@@ -11,6 +11,28 @@ use kubenest_base::Result;
 use kubenest_docker::FileEntry;
 
 const DISCOVERY: &str = "/kind/discovery.conf";
+/// Path in a node of the kubelet's own kubeconfig.
+const KUBELET: &str = "/etc/kubernetes/kubelet.conf";
+
+/// Gives every worker's kubelet a certificate of the cluster's authority, so that it need not wait
+/// until the controller manager has signed one for it. The control plane's files have to be there,
+/// the API server need not run.
+pub(in crate::cluster) async fn admit(nodes: &Nodes) -> Result<()> {
+    let control_plane = nodes.control_plane().within(STEP);
+    let admitted = nodes.workers().map(|node| {
+        let control_plane = &control_plane;
+        async move {
+            let user = format!("--client-name=system:node:{}", node.name());
+            let argv = ["kubeadm", "kubeconfig", "user", "--config", CONFIG];
+            let argv = [argv.as_slice(), &[&user, "--org=system:nodes"]].concat();
+            let kubeconfig = control_plane.exec_ok(&argv).await?.text();
+            let file = FileEntry::new(KUBELET, kubeconfig).with_mode(0o600);
+            node.within(STEP).write_files(&[file]).await
+        }
+    });
+    try_join_all(admitted).await?;
+    Ok(())
+}
 
 /// Joins every worker.
 pub(in crate::cluster) async fn run(nodes: &Nodes, documents: &Documents<'_>) -> Result<()> {
