@@ -103,9 +103,20 @@ async fn manifest(node: &Node, name: &str) -> Result<Option<Vec<Value>>> {
     if printed.status != 0 {
         return Ok(None);
     }
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&printed.text())
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&documents(&printed.text()))
         .with_context(|| format!("read kubeadm's manifest of {name}"))?;
     Ok(Some(objects))
+}
+
+/// The YAML in what kubeadm prints. Where the user has patches, kubeadm reports them in between, and
+/// starts a patched object in the line of the separator.
+fn documents(printed: &str) -> String {
+    let lines = printed.lines().filter(|line| !line.starts_with('['));
+    let lines = lines.map(|line| match line.strip_prefix("---") {
+        Some(first) => format!("---\n{first}\n"),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 fn phase(addon: &str) -> [&str; 7] {
@@ -206,6 +217,20 @@ fn speed_up_readiness(objects: &mut [Value]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_is_read_between_reports_of_patches() {
+        let printed = "[patches] Reading patches from path \"/a\"\n---apiVersion: v1\nkind: A\n\
+                       ---\nkind: B\n[patches] Applied patch\n";
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&documents(printed)).unwrap();
+        assert_eq!(
+            objects,
+            [
+                json!({"apiVersion": "v1", "kind": "A"}),
+                json!({"kind": "B"})
+            ]
+        );
+    }
 
     #[test]
     fn coredns_is_asked_every_second() {
