@@ -1,5 +1,6 @@
 //! The steps of one test: gate, namespace, body, cleanup, verdict, and re-raising a panic.
 
+mod apply;
 mod gate;
 mod outcome;
 mod verbs;
@@ -27,7 +28,7 @@ use crate::{Cluster, verdict};
 use kubenest_base::{Context, ErrorKind, Result, progress, wait};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
-use kubenest_node::objects;
+use kubenest_node::objects::{self, Outside};
 
 /// How long an API server may take to list a case's Secrets.
 const SECRETS: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ pub struct Case<'a> {
     failure_after: Cell<Option<f64>>,
     /// Folders of evidence that the test itself requested.
     requested_evidence: RefCell<Vec<TempDir>>,
+    /// What the case has made outside its namespace.
+    outside: Outside,
 }
 
 impl Cluster {
@@ -56,7 +59,8 @@ impl Cluster {
     /// one. Pins and kubelet settings that protect images are restored before the gate, in case an
     /// earlier test or a restart changed them.
     ///
-    /// The namespace is removed afterwards, whether the body succeeded, failed or panicked.
+    /// The namespace is removed afterwards, and all that was made through the case outside of it,
+    /// whether the body succeeded, failed or panicked. Nothing waits for the end of the removal.
     ///
     /// # Red or broken
     /// When `KUBENEST_VERDICTS` names a folder, the case leaves a verdict there. It tells a failed
@@ -228,6 +232,7 @@ impl Cluster {
         subject.note_step(format!("test: begins in namespace {name}"));
         Ok(Case {
             cluster: self,
+            outside: Outside::of(&name),
             namespace: name,
             subject,
             _place: place,
@@ -255,10 +260,13 @@ async fn keep_evidence(subject: &Subject, record: &mut VerdictFile, reason: &'st
 }
 
 impl Case<'_> {
-    /// Removes the namespace. Errors are only logged, because they must not hide the test's
-    /// failure.
+    /// Removes the namespace and what the case has made outside it, without waiting for their end.
+    /// Errors are only logged, because they must not hide the test's failure.
     async fn close(&self) {
         self.remember_secrets().await;
+        for error in self.outside.remove(&self.client()).await {
+            tracing::warn!("{}", error.report());
+        }
         let api = Api::<Namespace>::all(self.client());
         let (params, what) = (DeleteParams::default(), || {
             format!("remove namespace '{}'", self.namespace)

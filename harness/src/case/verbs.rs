@@ -101,7 +101,7 @@ impl<'a> Case<'a> {
         self.subject.note_step(format!("test: {}", what.as_ref()));
     }
 
-    fn note_result<T>(&self, success: &str, result: &Result<T>) {
+    pub(super) fn note_result<T>(&self, success: &str, result: &Result<T>) {
         match result {
             Ok(_) => self.note_step(success),
             Err(error) => self.subject.note_failure(false, error.report()),

@@ -3,6 +3,11 @@
 //! An API server that refuses what a test asked has answered the test, so this error counts as the
 //! test's own. A missing answer does not.
 
+mod apply;
+mod manifest;
+mod outside;
+mod state;
+
 use std::{cell::Cell, error::Error as StdError, fmt::Debug, time::Duration};
 
 use futures::StreamExt;
@@ -10,10 +15,17 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Resource,
     api::PostParams,
+    core::Status,
     runtime::{WatchStreamExt, watcher},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::{
+    apply::{MANAGER, apply},
+    manifest::{Manifest, Manifests},
+    outside::{CASE, Outside},
+    state::state,
+};
 use kubenest_base::{
     Context, Error, Result,
     wait::{self, Deadline, Probe},
@@ -30,8 +42,49 @@ pub fn answer<T>(
     what: impl Fn() -> String,
     answer: impl Future<Output = kube::Result<T>>,
 ) -> impl Future<Output = Result<T>> {
-    let answer = async move { answer.await.with_context(what) };
+    let answer = async move { answer.await.map_err(plain).with_context(what) };
     wait::within("the API server's answer", ANSWER, answer)
+}
+
+/// The cause without the words of kube's client, which shows a refusal three times.
+fn plain(error: kube::Error) -> Box<dyn StdError + Send + Sync> {
+    match error {
+        kube::Error::Api(status) => status,
+        other => other.into(),
+    }
+}
+
+/// As [`answer`]; a refusal is the test's failure.
+///
+/// # Errors
+/// The API server refuses, or does not answer in time.
+pub async fn answered<T>(
+    what: impl Fn() -> String,
+    asked: impl Future<Output = kube::Result<T>>,
+) -> Result<T> {
+    answer(what, asked)
+        .await
+        .map_err(|error| match is_answer(&error) {
+            true => error.asserted(),
+            false => error,
+        })
+}
+
+/// The nearest cause of this type in the chain of an error.
+fn cause<T: StdError + 'static>(error: &Error) -> Option<&T> {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The HTTP status code with which the API server refused.
+fn refusal(error: &Error) -> Option<u16> {
+    cause::<Status>(error).map(|status| status.code)
 }
 
 /// Watches one object until `look` is ready; `look` gets `None` while the object does not exist.
@@ -78,7 +131,10 @@ fn is_answer(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let refused = matches!(error.downcast_ref(), Some(kube::Error::Api(_)));
-        if refused || matches!(error.downcast_ref(), Some(watcher::Error::WatchError(_))) {
+        if refused
+            || error.is::<Status>()
+            || matches!(error.downcast_ref(), Some(watcher::Error::WatchError(_)))
+        {
             return true;
         }
         next = error.source();
@@ -100,11 +156,7 @@ where
     let api = Api::<K>::namespaced(client.clone(), namespace);
     let params = PostParams::default();
     let created = api.create(&params, object);
-    let created = answer(|| format!("create {kind} '{namespace}/{name}'"), created).await;
-    created.map_err(|error| match is_answer(&error) {
-        true => error.asserted(),
-        false => error,
-    })
+    answered(|| format!("create {kind} '{namespace}/{name}'"), created).await
 }
 
 /// Waits until a namespace has its service account `default`, which pods need.

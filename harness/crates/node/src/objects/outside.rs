@@ -1,0 +1,208 @@
+//! What a case makes outside its namespace: labelled as the case's own, and removed with it.
+
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, Preconditions, PropagationPolicy},
+    core::{ApiResource, ObjectMeta},
+};
+
+use super::{answer, refusal};
+use kubenest_base::{
+    Error, Result,
+    wait::{self, Probe},
+};
+
+/// The label of objects outside a case's namespace. Its value is the case's namespace.
+pub const CASE: &str = "dev.kubenest.case";
+
+/// How long the removal of an object by an earlier case may take.
+const REMOVAL: Duration = Duration::from_secs(60);
+
+/// The kinds that can make the removal of others fail, so that they go first.
+const GUARDS: [&str; 4] = [
+    "ValidatingWebhookConfiguration",
+    "MutatingWebhookConfiguration",
+    "ValidatingAdmissionPolicyBinding",
+    "APIService",
+];
+
+/// An object of any kind, by its name.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) resource: ApiResource,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+}
+
+impl Named {
+    pub(super) fn api(&self, client: &Client) -> Api<DynamicObject> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.resource),
+            None => Api::all_with(client.clone(), &self.resource),
+        }
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = &self.resource.kind;
+        match &self.namespace {
+            Some(namespace) => write!(f, "{kind} '{namespace}/{}'", self.name),
+            None => write!(f, "{kind} '{}'", self.name),
+        }
+    }
+}
+
+/// Whose an object is before a case makes or changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// There is none yet.
+    Absent,
+    /// It is the case's own, or that of a case that has ended.
+    Own,
+    /// It was there before, and belongs to no case.
+    Shared,
+}
+
+/// The objects that a case has made outside its namespace.
+#[derive(Debug)]
+pub struct Outside {
+    case: String,
+    made: Mutex<Vec<(Named, Option<String>)>>,
+}
+
+impl Outside {
+    /// Nothing yet, for the case with this namespace.
+    pub fn of(case: &str) -> Self {
+        Self {
+            case: case.to_owned(),
+            made: Mutex::default(),
+        }
+    }
+
+    /// The namespace of the case.
+    pub(super) fn case(&self) -> &str {
+        &self.case
+    }
+
+    /// Says whose an object is. Waits while one that an earlier case made is being removed.
+    ///
+    /// # Errors
+    /// It belongs to another case that still runs; its removal does not end; or the API server does
+    /// not answer.
+    pub(super) async fn claim(&self, client: &Client, named: &Named) -> Result<Claim> {
+        let api = named.api(client);
+        let what = format!("the removal of {named}");
+        wait::until(&what, REMOVAL, async || {
+            let found = answer(
+                || format!("look for {named}"),
+                api.get_metadata_opt(&named.name),
+            );
+            let metadata = match found.await {
+                Ok(Some(found)) => found.metadata,
+                Ok(None) => return Probe::Ready(Claim::Absent),
+                Err(error) => return Probe::Failed(error),
+            };
+            match owner(&metadata) {
+                _ if metadata.deletion_timestamp.is_some() => {
+                    let held = metadata.finalizers.unwrap_or_default().join(", ");
+                    Probe::Pending(format!("it is being removed; finalizers: {held}"))
+                }
+                None => Probe::Ready(Claim::Shared),
+                Some(case) if case == self.case => Probe::Ready(Claim::Own),
+                Some(case) => match is_running(client, case).await {
+                    Ok(false) => Probe::Ready(Claim::Own),
+                    Ok(true) => Probe::Failed(fight(
+                        named,
+                        &format!("'{case}', another test that runs now"),
+                    )),
+                    Err(error) => Probe::Failed(error),
+                },
+            }
+        })
+        .await
+    }
+
+    /// Records that the case has made this object, which has its label.
+    pub(super) fn add(&self, named: Named, metadata: &ObjectMeta) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let is = |known: &Named| {
+            (&known.resource, &known.namespace, &known.name)
+                == (&named.resource, &named.namespace, &named.name)
+        };
+        made.retain(|(known, _)| !is(known));
+        made.push((named, metadata.uid.clone()));
+    }
+
+    /// Removes all of them without waiting for their end. Returns what could not be removed, and
+    /// why.
+    pub async fn remove(&self, client: &Client) -> Vec<Error> {
+        let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
+        let (guards, others): (Vec<_>, Vec<_>) = made
+            .into_iter()
+            .partition(|(named, _)| GUARDS.contains(&named.resource.kind.as_str()));
+        let mut failed = Vec::new();
+        for group in [guards, others] {
+            let removals = group.iter().map(|(named, uid)| remove(client, named, uid));
+            failed.extend(join_all(removals).await.into_iter().filter_map(Result::err));
+        }
+        failed
+    }
+}
+
+/// Two tests that make the same object outside their namespaces.
+pub(super) fn fight(named: &Named, owner: &str) -> Error {
+    Error::refused(format!("{named} belongs to {owner}"))
+        .cure(
+            "prepare the cluster with it, so that the tests share it, or give it a name of the \
+             test's own, such as one with the case's namespace in it",
+        )
+        .asserted()
+}
+
+/// The case that has made an object.
+fn owner(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.labels.as_ref()?.get(CASE).map(String::as_str)
+}
+
+/// Whether the case with this namespace has not ended.
+async fn is_running(client: &Client, case: &str) -> Result<bool> {
+    let api = Api::<Namespace>::all(client.clone());
+    let found = answer(
+        || format!("look for namespace '{case}'"),
+        api.get_metadata_opt(case),
+    );
+    let found = found.await?;
+    Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
+}
+
+async fn remove(client: &Client, named: &Named, uid: &Option<String>) -> Result<()> {
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions {
+            // Another test may have made one of the same name since.
+            uid: uid.clone(),
+            ..Preconditions::default()
+        }),
+        ..DeleteParams::default()
+    };
+    let api = named.api(client);
+    let removed = api.delete(&named.name, &params);
+    match answer(|| format!("remove {named}"), removed).await {
+        Err(error) if is_gone(&error) => Ok(()),
+        removed => removed.map(drop),
+    }
+}
+
+/// Whether a removal found no such object, or a newer one, or its kind is gone.
+fn is_gone(error: &Error) -> bool {
+    matches!(refusal(error), Some(404 | 409))
+}
