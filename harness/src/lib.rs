@@ -84,7 +84,9 @@ pub mod node {
 
 /// Creating and watching objects of the Kubernetes API.
 pub mod objects {
-    pub use kubenest_node::objects::{Manifests, answer, create, gone, pod_ready, seen, until};
+    pub use kubenest_node::objects::{
+        Manifests, Scope, answer, create, gone, pod_ready, seen, until,
+    };
 }
 
 /// Recipes: the parts and versions of nodes.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod gate;
+mod kinds;
 mod outcome;
 mod verbs;
 

@@ -1,10 +1,8 @@
-//! The operations of a case: create objects, wait, and add notes for the report.
+//! The operations of a case that concern no object: its parts, waits, and notes for the report.
 
-use std::{fmt::Debug, time::Duration};
+use std::time::Duration;
 
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
-use kube::{Api, Client, Resource};
-use serde::{Serialize, de::DeserializeOwned};
+use kube::Client;
 
 use super::Case;
 use crate::{
@@ -14,7 +12,7 @@ use crate::{
 use kubenest_base::Result;
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Bundle, Occasion};
-use kubenest_node::{node::Node, objects};
+use kubenest_node::node::Node;
 
 impl<'a> Case<'a> {
     /// The cluster that the case runs on.
@@ -35,46 +33,6 @@ impl<'a> Case<'a> {
     /// The case's own namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
-    }
-
-    /// Objects of one kind in the case's namespace.
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        Api::namespaced(self.client(), &self.namespace)
-    }
-
-    /// Creates an object in the case's namespace.
-    ///
-    /// # Errors
-    /// The API server refuses the object, which is a failure of the test; or does not answer, which
-    /// is not.
-    pub async fn create<K>(&self, object: &K) -> Result<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
-        K::DynamicType: Default,
-    {
-        let kind = K::kind(&K::DynamicType::default()).into_owned();
-        let name = object.meta().name.clone().unwrap_or_default();
-        self.note_step(format!("create {kind} {name}"));
-        if kind == "Secret" {
-            evidence::hide(&serde_json::to_value(object));
-        }
-        objects::create(&self.client(), &self.namespace, object).await
-    }
-
-    /// Waits until a pod in the case's namespace is Ready.
-    ///
-    /// # Errors
-    /// The pod ended, or is not Ready in time: the error has its state, and is a failure of the
-    /// test. Or the API server does not answer, which is not.
-    pub async fn pod_ready(&self, name: &str, deadline: Duration) -> Result<Pod> {
-        self.note_step(format!("wait for pod {name}"));
-        let ready = objects::pod_ready(&self.client(), &self.namespace, name, deadline).await;
-        self.note_result(&format!("pod {name} is Ready"), &ready);
-        ready
     }
 
     /// Waits for a condition; see [`wait::until`].

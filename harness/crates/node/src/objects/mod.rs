@@ -6,7 +6,9 @@
 mod apply;
 mod manifest;
 mod outside;
+mod scope;
 mod state;
+mod words;
 
 use std::{cell::Cell, error::Error as StdError, fmt::Debug, time::Duration};
 
@@ -16,7 +18,7 @@ use kube::{
     Api, Client, Resource,
     api::PostParams,
     core::Status,
-    runtime::{WatchStreamExt, watcher},
+    runtime::{WatchStreamExt, wait::Condition, watcher},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -24,7 +26,9 @@ pub use self::{
     apply::{MANAGER, apply},
     manifest::{Manifest, Manifests},
     outside::{CASE, Outside},
+    scope::Scope,
     state::state,
+    words::event_line,
 };
 use kubenest_base::{
     Context, Error, Result,
@@ -157,6 +161,35 @@ where
     let params = PostParams::default();
     let created = api.create(&params, object);
     answered(|| format!("create {kind} '{namespace}/{name}'"), created).await
+}
+
+/// Watches an object of this kind until a condition of kube holds, and returns the object, or `None`
+/// if the condition holds without one.
+///
+/// # Errors
+/// A timeout with the object's [`state()`], which is the test's failure unless the API server does
+/// not answer.
+pub async fn wait<K>(
+    api: Api<K>,
+    name: &str,
+    what: &str,
+    condition: impl Condition<K>,
+    deadline: Duration,
+) -> Result<Option<K>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
+{
+    until(api, name, what, deadline, |object| {
+        if condition.matches_object(object) {
+            return Probe::Ready(object.cloned());
+        }
+        Probe::Pending(match object.map(serde_json::to_value) {
+            Some(Ok(object)) => state(&object),
+            Some(Err(error)) => error.to_string(),
+            None => "there is none of this name".to_owned(),
+        })
+    })
+    .await
 }
 
 /// Waits until a namespace has its service account `default`, which pods need.

@@ -1,20 +1,21 @@
 //! What a case makes outside its namespace: labelled as the case's own, and removed with it.
 
 use std::{
-    fmt,
+    fmt::{self, Debug},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::{ClusterResourceScope, api::core::v1::Namespace};
 use kube::{
-    Api, Client,
-    api::{DeleteParams, DynamicObject, Preconditions, PropagationPolicy},
+    Api, Client, Resource,
+    api::{DeleteParams, DynamicObject, PostParams, Preconditions, PropagationPolicy},
     core::{ApiResource, ObjectMeta},
 };
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::{answer, refusal};
+use super::{answer, answered, refusal};
 use kubenest_base::{
     Error, Result,
     wait::{self, Probe},
@@ -129,6 +130,45 @@ impl Outside {
             }
         })
         .await
+    }
+
+    /// Creates an object of the whole cluster as the case's own.
+    ///
+    /// # Errors
+    /// The API server refuses it, or another case that still runs has made it: failures of the
+    /// test. Or the API server does not answer.
+    pub async fn create<K>(&self, client: &Client, object: &K) -> Result<K>
+    where
+        K: Resource<Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+        K::DynamicType: Default,
+    {
+        let mut named = Named {
+            resource: ApiResource::erase::<K>(&K::DynamicType::default()),
+            namespace: None,
+            name: object.meta().name.clone().unwrap_or_default(),
+        };
+        let has_name = !named.name.is_empty();
+        if has_name {
+            self.claim(client, &named).await?;
+        }
+        let mut labelled = object.clone();
+        let labels = labelled.meta_mut().labels.get_or_insert_default();
+        labels.insert(CASE.to_owned(), self.case.clone());
+        let (api, params) = (Api::<K>::all(client.clone()), PostParams::default());
+        let created = api.create(&params, &labelled);
+        let created = match answered(|| format!("create {named}"), created).await {
+            Ok(created) => created,
+            Err(refused) => {
+                // Another case may have made it in between; then that is the better error.
+                if has_name {
+                    self.claim(client, &named).await?;
+                }
+                return Err(refused);
+            }
+        };
+        named.name = created.meta().name.clone().unwrap_or_default();
+        self.add(named, created.meta());
+        Ok(created)
     }
 
     /// Records that the case has made this object, which has its label.

@@ -1,0 +1,212 @@
+//! The verbs of a case on a real cluster: objects, waits, containers, rights and fields.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use harness_selfcheck::RECIPE;
+use kubenest::{
+    Case, ClusterSpec, Error, Origin,
+    k8s_openapi::api::{
+        apps::v1::Deployment,
+        core::v1::{ConfigMap, Node as KubeNode},
+        rbac::v1::ClusterRole,
+    },
+    kube::{ResourceExt, api::Patch, runtime::wait::conditions::is_deployment_completed},
+};
+use serde_json::{Value, json};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// For what must not come true.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The port of the pod that serves.
+const PORT: u16 = 8080;
+
+#[tokio::test]
+async fn a_case_has_the_verbs_that_a_test_needs() -> Result<()> {
+    let cluster = ClusterSpec::single_node()
+        .with_recipe(RECIPE)?
+        .boot()
+        .await?;
+    cluster.case(async |case| check_objects(case).await).await?;
+    cluster
+        .case(async |case| check_deployments(case).await)
+        .await?;
+    Ok(cluster.down().await?)
+}
+
+/// Asserts that an error is the test's own, and returns its report without the namespace.
+fn report(case: &Case<'_>, error: &Error) -> String {
+    assert_eq!(error.origin(), Origin::Test, "{error:?}");
+    error.report().replace(case.namespace(), "NAMESPACE")
+}
+
+async fn check_objects(case: &Case<'_>) -> Result<()> {
+    let map: ConfigMap = serde_json::from_value(json!({
+        "metadata": {"name": "colours"}, "data": {"sky": "blue"},
+    }))?;
+    case.create(&map).await?;
+    assert_eq!(case.get::<ConfigMap>("colours").await?.data, map.data);
+    let grey = Patch::Merge(json!({"data": {"sky": "grey"}}));
+    let patched = case.patch::<ConfigMap>("colours", &grey).await?;
+    assert_eq!(patched.data.context("it has data")?["sky"], "grey");
+    let is_grey = |map: Option<&ConfigMap>| map.is_some_and(|map| map.data == patched_data());
+    assert!(case.wait("colours", is_grey, DEADLINE).await?.is_some());
+
+    // Objects of the whole cluster by the same verbs.
+    let node: KubeNode = case.get(case.node().name()).await?;
+    assert_eq!(node.name_any(), case.node().name());
+    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": "of-a-test"}}))?;
+    let role = case.create(&role).await?;
+    assert_eq!(role.labels()["dev.kubenest.case"], case.namespace());
+    let fight = case.cluster().case(async |other| {
+        Ok(other
+            .create(&role_named("of-a-test")?)
+            .await
+            .expect_err("it is another's"))
+    });
+    let said = report(case, &Box::pin(fight).await?);
+    assert!(
+        said.starts_with("ClusterRole 'of-a-test' belongs to 'NAMESPACE', another test"),
+        "{said}"
+    );
+    case.delete::<ClusterRole>("of-a-test").await?;
+    case.gone::<ClusterRole>("of-a-test", DEADLINE).await?;
+
+    case.delete::<ConfigMap>("colours").await?;
+    case.gone::<ConfigMap>("colours", DEADLINE).await?;
+    let error = case
+        .get::<ConfigMap>("colours")
+        .await
+        .expect_err("it is gone");
+    assert_eq!(
+        report(case, &error),
+        "get ConfigMap 'colours': configmaps \"colours\" not found: NotFound"
+    );
+    let error = case
+        .delete::<ConfigMap>("colours")
+        .await
+        .expect_err("it is gone");
+    assert!(
+        report(case, &error).starts_with("delete ConfigMap 'colours': "),
+        "{error:?}"
+    );
+    let held: ConfigMap = serde_json::from_value(json!({
+        "metadata": {"name": "held", "finalizers": ["example.com/never"]},
+    }))?;
+    case.create(&held).await?;
+    case.delete::<ConfigMap>("held").await?;
+    let error = case
+        .gone::<ConfigMap>("held", SOON)
+        .await
+        .expect_err("it is held");
+    let said = report(case, &error);
+    assert!(
+        said.contains("last seen: being removed, held by example.com/never"),
+        "{said}"
+    );
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    case.patch::<ConfigMap>("held", &free).await?;
+    Ok(case.gone::<ConfigMap>("held", DEADLINE).await?)
+}
+
+fn patched_data() -> Option<std::collections::BTreeMap<String, String>> {
+    Some([("sky".to_owned(), "grey".to_owned())].into())
+}
+
+fn role_named(name: &str) -> Result<ClusterRole> {
+    Ok(serde_json::from_value(json!({"metadata": {"name": name}}))?)
+}
+
+/// A Deployment of a pod that serves a page.
+fn deployment(case: &Case<'_>, image: &str) -> Value {
+    let mut pod = server(case);
+    pod["spec"]["containers"][0]["image"] = image.into();
+    let labels = json!({"app": "web"});
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod["spec"]},
+        },
+    })
+}
+
+fn image(case: &Case<'_>) -> String {
+    let version = &case.cluster().versions().kubernetes;
+    format!("registry.k8s.io/kube-proxy:v{version}")
+}
+
+/// A pod that tells that it begins, then serves its folder `/etc`.
+fn server(case: &Case<'_>) -> Value {
+    let script = format!(
+        "echo begins; echo aside; exec /bin/busybox httpd -f -v -p 127.0.0.1:{PORT} -h /etc"
+    );
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "server"},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "server",
+                "image": image(case),
+                "imagePullPolicy": "Never",
+                "command": ["/bin/busybox", "sh", "-c", script],
+            }],
+        },
+    })
+}
+
+async fn check_deployments(case: &Case<'_>) -> Result<()> {
+    case.apply(deployment(case, "example.com/none:1")).await?;
+    let waited = case
+        .deployment_available("web", Duration::from_secs(5))
+        .await;
+    let said = report(case, &waited.expect_err("its image is not there"));
+    assert!(
+        said.contains("for Deployment 'web' to be available; last seen: "),
+        "{said}"
+    );
+    assert!(
+        said.contains("Available False MinimumReplicasUnavailable"),
+        "{said}"
+    );
+    assert!(
+        said.contains("\npod web-") && said.contains("ErrImageNeverPull"),
+        "{said}"
+    );
+    let error = case.wait("web", is_deployment_completed(), SOON).await;
+    let said = report(case, &error.expect_err("it is not complete"));
+    assert!(
+        said.contains("for Deployment 'web' to be as the test expects"),
+        "{said}"
+    );
+
+    let events = case.events().await?;
+    let failed = "Warning ErrImageNeverPull Pod/web-";
+    assert!(events.contains(failed), "{events}");
+    assert!(events.lines().is_sorted(), "{events}");
+
+    case.apply(deployment(case, &image(case))).await?;
+    let web = case.deployment_available("web", DEADLINE).await?;
+    assert_eq!(
+        web.status.and_then(|status| status.available_replicas),
+        Some(1)
+    );
+    case.wait("web", is_deployment_completed(), DEADLINE)
+        .await?;
+    let none = case
+        .deployment_available("none", SOON)
+        .await
+        .expect_err("there is none");
+    assert!(
+        report(case, &none).contains("last seen: there is none of this name"),
+        "{none:?}"
+    );
+    case.delete::<Deployment>("web").await?;
+    Ok(())
+}
