@@ -85,7 +85,7 @@ pub mod node {
 /// Creating and watching objects of the Kubernetes API.
 pub mod objects {
     pub use kubenest_node::objects::{
-        Manifests, Scope, answer, create, gone, pod_ready, seen, until,
+        ContainerRef, Manifests, Scope, answer, create, gone, pod_ready, seen, until,
     };
 }
 

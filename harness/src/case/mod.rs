@@ -4,6 +4,7 @@ mod apply;
 mod gate;
 mod kinds;
 mod outcome;
+mod pods;
 mod verbs;
 
 use std::{

@@ -14,6 +14,7 @@ use kubenest::{
     kube::{ResourceExt, api::Patch, runtime::wait::conditions::is_deployment_completed},
 };
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -32,6 +33,9 @@ async fn a_case_has_the_verbs_that_a_test_needs() -> Result<()> {
     cluster.case(async |case| check_objects(case).await).await?;
     cluster
         .case(async |case| check_deployments(case).await)
+        .await?;
+    cluster
+        .case(async |case| check_containers(case).await)
         .await?;
     Ok(cluster.down().await?)
 }
@@ -208,5 +212,106 @@ async fn check_deployments(case: &Case<'_>) -> Result<()> {
         "{none:?}"
     );
     case.delete::<Deployment>("web").await?;
+    Ok(())
+}
+
+async fn check_containers(case: &Case<'_>) -> Result<()> {
+    let early = case.logs("server").await.expect_err("there is no pod yet");
+    let said = "read the log of pod 'server': pods \"server\" not found: NotFound";
+    assert_eq!(report(case, &early), said);
+    case.apply(server(case)).await?;
+    // The container may not be there yet.
+    let log = case
+        .logs_until(("server", "server"), "aside", DEADLINE)
+        .await?;
+    assert!(log.starts_with("begins\n"), "{log}");
+    assert_eq!(case.logs("server").await?, "begins\naside\n");
+    let never = case
+        .logs_until("server", "ends", SOON)
+        .await
+        .expect_err("it never says so");
+    let said = report(case, &never);
+    assert!(
+        said.contains("'ends' in the log of pod 'server'; last seen: begins\naside"),
+        "{said}"
+    );
+
+    check_commands(case).await?;
+    check_streams(case).await?;
+    check_ended_pod(case).await
+}
+
+async fn check_commands(case: &Case<'_>) -> Result<()> {
+    let script = "echo to stdout; echo to stderr >&2; exit 3";
+    let output = case
+        .exec("server", &["/bin/busybox", "sh", "-c", script])
+        .await?;
+    let streams = (output.text(), output.stderr.as_str());
+    assert_eq!(
+        (output.status, streams.0.as_str(), streams.1),
+        (3, "to stdout\n", "to stderr\n")
+    );
+    // More than any buffer on the way holds.
+    let many = ["/bin/busybox", "seq", "1", "100000"];
+    let output = case.exec(("server", "server"), &many).await?;
+    assert_eq!((output.status, output.text().lines().count()), (0, 100_000));
+    let missing = case
+        .exec("server", &["no-such-program"])
+        .await
+        .expect_err("there is none");
+    assert!(
+        report(case, &missing).contains("no-such-program"),
+        "{missing:?}"
+    );
+    let missing = case
+        .exec(("server", "none"), &["true"])
+        .await
+        .expect_err("there is none");
+    let said = report(case, &missing);
+    assert!(
+        said.starts_with("run `true` in container 'none' of pod 'server': "),
+        "{said}"
+    );
+
+    Ok(())
+}
+
+async fn check_streams(case: &Case<'_>) -> Result<()> {
+    let mut stream = case.port_forward("server", PORT).await?;
+    stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    assert!(
+        answer.starts_with("HTTP/1.") && answer.ends_with("\r\n\r\nserver\n"),
+        "{answer}"
+    );
+    case.logs_until("server", "response:200", DEADLINE).await?;
+    let mut nobody = case.port_forward("server", 1).await?;
+    answer.clear();
+    nobody.read_to_string(&mut answer).await.ok();
+    assert_eq!(answer, "");
+    assert!(case.port_forward("none", PORT).await.is_err());
+
+    Ok(())
+}
+
+async fn check_ended_pod(case: &Case<'_>) -> Result<()> {
+    case.apply(
+        server(case)
+            .to_string()
+            .replace("exec /bin", "exit 4; /bin")
+            .replace("\"server\"}", "\"ended\"}")
+            .replace("\"spec\":{", "\"spec\":{\"restartPolicy\":\"Never\","),
+    )
+    .await?;
+    let ended = case
+        .logs_until("ended", "more", DEADLINE)
+        .await
+        .expect_err("it has ended");
+    let said = report(case, &ended);
+    assert_eq!(
+        said,
+        "pod 'ended' ended without 'more' in its log: begins\naside"
+    );
     Ok(())
 }

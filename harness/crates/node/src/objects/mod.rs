@@ -4,6 +4,7 @@
 //! test's own. A missing answer does not.
 
 mod apply;
+mod container;
 mod manifest;
 mod outside;
 mod scope;
@@ -24,6 +25,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     apply::{MANAGER, apply},
+    container::ContainerRef,
     manifest::{Manifest, Manifests},
     outside::{CASE, Outside},
     scope::Scope,
