@@ -1,5 +1,6 @@
 //! The steps of one test: gate, namespace, body, cleanup, verdict, and re-raising a panic.
 
+mod access;
 mod apply;
 mod gate;
 mod kinds;
@@ -22,7 +23,7 @@ use kube::{
     api::{DeleteParams, ListParams, ObjectList, PostParams},
 };
 use kubenest_protocol::{Phase, Verdict, VerdictFile};
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 
 use self::gate::Place;
 pub(crate) use self::gate::Running;
@@ -50,6 +51,8 @@ pub struct Case<'a> {
     requested_evidence: RefCell<Vec<TempDir>>,
     /// What the case has made outside its namespace.
     outside: Outside,
+    /// The kubeconfig files made for the test, which end with the case.
+    kubeconfigs: RefCell<Vec<TempPath>>,
 }
 
 impl Cluster {
@@ -241,6 +244,7 @@ impl Cluster {
             observed: RefCell::default(),
             failure_after: Cell::default(),
             requested_evidence: RefCell::default(),
+            kubeconfigs: RefCell::default(),
         })
     }
 }

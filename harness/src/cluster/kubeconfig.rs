@@ -61,7 +61,7 @@ pub(super) fn write(settings: &Settings, name: &str, text: &str, port: u16) -> R
 }
 
 /// The client configuration for the cluster of this kubeconfig.
-pub(super) async fn config(path: &std::path::Path) -> Result<Config> {
+pub(crate) async fn config(path: &std::path::Path) -> Result<Config> {
     let what = || format!("use kubeconfig '{}'", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(what)?;
     config_of(kubeconfig).await.with_context(what)

@@ -7,7 +7,7 @@ mod config;
 mod folder;
 mod inventory;
 mod kubeadm;
-mod kubeconfig;
+pub(crate) mod kubeconfig;
 mod merge;
 mod nodes;
 mod pairs;

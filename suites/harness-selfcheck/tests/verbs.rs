@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness_selfcheck::RECIPE;
+use harness_selfcheck::{RECIPE, nodes_by_kubeconfig};
 use kubenest::{
     Case, ClusterSpec, Error, Origin,
     k8s_openapi::api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Node as KubeNode},
+        core::v1::{ConfigMap, Node as KubeNode, Secret},
         rbac::v1::ClusterRole,
     },
-    kube::{ResourceExt, api::Patch, runtime::wait::conditions::is_deployment_completed},
+    kube::{
+        self, Api, Client, Config, ResourceExt, api::Patch, config::Kubeconfig,
+        runtime::wait::conditions::is_deployment_completed,
+    },
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,6 +40,8 @@ async fn a_case_has_the_verbs_that_a_test_needs() -> Result<()> {
     cluster
         .case(async |case| check_containers(case).await)
         .await?;
+    let kubeconfig = cluster.case(async |case| check_rights(case).await).await?;
+    assert!(!kubeconfig.exists(), "the kubeconfig outlived its case");
     Ok(cluster.down().await?)
 }
 
@@ -313,5 +318,71 @@ async fn check_ended_pod(case: &Case<'_>) -> Result<()> {
         said,
         "pod 'ended' ended without 'more' in its log: begins\naside"
     );
+    Ok(())
+}
+
+const RIGHTS: &str = "\
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: reader}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader}
+rules: [{apiGroups: [''], resources: [configmaps], verbs: [list]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: ServiceAccount, name: reader}]
+";
+
+/// Returns the path of a kubeconfig, which must end with the case.
+async fn check_rights(case: &Case<'_>) -> Result<std::path::PathBuf> {
+    case.apply(RIGHTS).await?;
+    let client = case.client_as("reader").await?;
+    Api::<ConfigMap>::default_namespaced(client.clone())
+        .list(&Default::default())
+        .await?;
+    check_is_forbidden(case, client).await?;
+    let none = case
+        .client_as("none")
+        .await
+        .err()
+        .context("there is no such account")?;
+    assert!(
+        report(case, &none).contains("serviceaccounts \"none\" not found"),
+        "{none:?}"
+    );
+
+    // The same from a file, as a client of another version of kube has it.
+    let from_file = async |path: &std::path::Path| -> Result<Client> {
+        let config = Kubeconfig::read_from(path)?;
+        let config = Config::from_custom_kubeconfig(config, &Default::default()).await?;
+        assert_eq!(config.default_namespace, case.namespace());
+        Ok(Client::try_from(config)?)
+    };
+    let file = case.kubeconfig_as("reader").await?;
+    check_is_forbidden(case, from_file(&file).await?).await?;
+    let admin = case.kubeconfig()?;
+    let secrets = Api::<Secret>::default_namespaced(from_file(&admin).await?);
+    assert_eq!(secrets.list(&Default::default()).await?.items.len(), 0);
+    assert_eq!(nodes_by_kubeconfig(&admin).await?, [case.node().name()]);
+    Ok(admin)
+}
+
+async fn check_is_forbidden(case: &Case<'_>, client: Client) -> Result<()> {
+    let secrets = Api::<Secret>::default_namespaced(client);
+    let refused = secrets
+        .list(&Default::default())
+        .await
+        .expect_err("it has no right to");
+    let kube::Error::Api(status) = refused else {
+        anyhow::bail!("{refused}");
+    };
+    let user = format!("system:serviceaccount:{}:reader", case.namespace());
+    assert_eq!(status.code, 403);
+    assert!(status.message.contains(&user), "{}", status.message);
     Ok(())
 }
