@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod fields;
 mod gate;
 mod kinds;
 mod outcome;

@@ -8,12 +8,14 @@ use kubenest::{
     Case, ClusterSpec, Error, Origin,
     k8s_openapi::api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Node as KubeNode, Secret},
+        core::v1::{ConfigMap, Node as KubeNode, Pod, Secret},
         rbac::v1::ClusterRole,
     },
     kube::{
-        self, Api, Client, Config, ResourceExt, api::Patch, config::Kubeconfig,
-        runtime::wait::conditions::is_deployment_completed,
+        self, Api, Client, Config, ResourceExt,
+        api::Patch,
+        config::Kubeconfig,
+        runtime::wait::conditions::{is_deployment_completed, is_pod_running},
     },
 };
 use serde_json::{Value, json};
@@ -42,6 +44,7 @@ async fn a_case_has_the_verbs_that_a_test_needs() -> Result<()> {
         .await?;
     let kubeconfig = cluster.case(async |case| check_rights(case).await).await?;
     assert!(!kubeconfig.exists(), "the kubeconfig outlived its case");
+    cluster.case(async |case| check_fields(case).await).await?;
     Ok(cluster.down().await?)
 }
 
@@ -384,5 +387,47 @@ async fn check_is_forbidden(case: &Case<'_>, client: Client) -> Result<()> {
     let user = format!("system:serviceaccount:{}:reader", case.namespace());
     assert_eq!(status.code, 403);
     assert!(status.message.contains(&user), "{}", status.message);
+    Ok(())
+}
+
+async fn check_fields(case: &Case<'_>) -> Result<()> {
+    case.apply(server(case)).await?;
+    case.wait_for_field("Pod", "server", "{.status.phase}", "Running", DEADLINE)
+        .await?;
+    let ready = ".status.conditions[?(@.type == 'Ready')].status";
+    case.wait_for_field("pods", "server", ready, "True", DEADLINE)
+        .await?;
+    case.wait("server", is_pod_running(), DEADLINE).await?;
+    assert_eq!(
+        case.api::<Pod>()
+            .list(&Default::default())
+            .await?
+            .items
+            .len(),
+        1
+    );
+    let restarts = ".status.containerStatuses[0].restartCount";
+    case.wait_for_field("Pod", "server", restarts, 0, DEADLINE)
+        .await?;
+    let node = case.node().name();
+    case.wait_for_field("nodes", node, ".spec.unschedulable", "", SOON)
+        .await
+        .expect_err("none");
+
+    let waited = case
+        .wait_for_field("Pod", "server", ".status.phase", "Gone", SOON)
+        .await;
+    let said = report(case, &waited.expect_err("it runs"));
+    let expected =
+        "for $.status.phase of Pod 'server' to be Gone; last seen: it is Running; phase Running";
+    assert!(said.contains(expected), "{said}");
+    let unknown = case
+        .wait_for_field("Duck", "donald", ".spec", "", SOON)
+        .await;
+    let said = report(case, &unknown.expect_err("there are no ducks"));
+    assert!(
+        said.starts_with("the cluster has no kind 'Duck'\ncure: "),
+        "{said}"
+    );
     Ok(())
 }
