@@ -7,7 +7,7 @@ use std::{
     ffi::OsString,
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use nix::unistd::{User, geteuid};
@@ -122,6 +122,9 @@ pub struct Settings {
     /// `KUBENEST_PATIENCE`: the factor of every deadline, 0.5 to 20; measured if not set
     /// (`wait::patience`).
     pub patience: Option<f64>,
+    /// `KUBENEST_IDLE`: how long a leased cluster stays when nobody holds it: seconds, or a number
+    /// with `s`, `m` or `h`, at most a day. Ten minutes if not set, one minute if `CI` is set.
+    pub idle: Duration,
     /// `KUBENEST_LOG`: log levels by target, such as `kubenest=debug`.
     pub log: Option<String>,
     /// What Docker's own clients read.
@@ -151,7 +154,7 @@ const PATHS: [&str; 5] = [
     "KUBENEST_EVIDENCE",
 ];
 
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 16] = [
     "KUBENEST_CACHE",
     "KUBENEST_RUN",
     "KUBENEST_ENGINE",
@@ -166,11 +169,19 @@ const KNOWN: [&str; 15] = [
     "KUBENEST_EVIDENCE_ALWAYS",
     "KUBENEST_REDACT",
     "KUBENEST_PATIENCE",
+    "KUBENEST_IDLE",
     "KUBENEST_LOG",
 ];
 
 /// The allowed values of `KUBENEST_PATIENCE`.
 const PATIENCE: RangeInclusive<f64> = 0.5..=20.0;
+
+/// How long a leased cluster stays unheld on a person's machine, who may run the tests again.
+const IDLE: Duration = Duration::from_secs(10 * 60);
+/// The same where a machine runs the tests.
+const IDLE_IN_CI: Duration = Duration::from_secs(60);
+/// The longest value of `KUBENEST_IDLE`.
+const LONGEST_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Settings {
     /// Reads the environment of this process. Each reading without `KUBENEST_RUN` makes up another
@@ -226,6 +237,8 @@ impl Settings {
             }
             factor
         });
+        let usual = if flag("CI") { IDLE_IN_CI } else { IDLE };
+        let idle = parse_idle(text("KUBENEST_IDLE"), usual, &mut unknown);
         unknown.sort();
         Self {
             cache: std::path::absolute(&cache).unwrap_or(cache),
@@ -246,6 +259,7 @@ impl Settings {
             evidence_always: flag("KUBENEST_EVIDENCE_ALWAYS"),
             redact: text("KUBENEST_REDACT"),
             patience,
+            idle,
             log: text("KUBENEST_LOG"),
             docker: DockerEnv {
                 host: text("DOCKER_HOST"),
@@ -278,6 +292,30 @@ fn parse_engine(asked: Option<String>, unknown: &mut Vec<String>) -> EngineChoic
             EngineChoice::Auto
         }
     }
+}
+
+/// The idle time that was asked for; an invalid value is added to `unknown`.
+fn parse_idle(asked: Option<String>, usual: Duration, unknown: &mut Vec<String>) -> Duration {
+    let Some(asked) = asked else {
+        return usual;
+    };
+    parse_time(&asked).unwrap_or_else(|| {
+        unknown.push(format!("KUBENEST_IDLE={asked}"));
+        usual
+    })
+}
+
+/// Reads a time such as `90`, `90s`, `10m` or `1h`.
+fn parse_time(text: &str) -> Option<Duration> {
+    let units = [("s", 1), ("m", 60), ("h", 60 * 60)];
+    let unit = units
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let (number, seconds) = unit.unwrap_or((text, 1));
+    let plain = number.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| plain)?;
+    let idle = Duration::from_secs(number.checked_mul(seconds)?);
+    (idle <= LONGEST_IDLE).then_some(idle)
 }
 
 fn proxy_env(text: impl Fn(&str) -> Option<String>) -> ProxyEnv {
@@ -412,6 +450,22 @@ mod tests {
             assert_eq!(settings.unknown, [format!("KUBENEST_PATIENCE={wrong}")]);
         }
         assert_eq!(read(&[]).patience, None);
+    }
+
+    #[test]
+    fn a_leased_cluster_stays_longer_for_a_person_than_for_ci() {
+        let idle = |vars: &[_]| read(vars).idle.as_secs();
+        assert_eq!(idle(&[]), 600);
+        assert_eq!(idle(&[("CI", "true")]), 60);
+        assert_eq!(idle(&[("CI", "false")]), 600);
+        for (text, seconds) in [("0", 0), ("90", 90), ("5s", 5), ("3m", 180), ("24h", 86400)] {
+            assert_eq!(idle(&[("CI", "1"), ("KUBENEST_IDLE", text)]), seconds);
+        }
+        for wrong in ["soon", "-1", "+1", "1.5m", "m", "10 m", "25h", "1d"] {
+            let settings = read(&[("KUBENEST_IDLE", wrong)]);
+            assert_eq!(settings.idle, IDLE, "{wrong}");
+            assert_eq!(settings.unknown, [format!("KUBENEST_IDLE={wrong}")]);
+        }
     }
 
     #[test]

@@ -40,7 +40,8 @@ use kubenest_runner::exit;
 /// KUBENEST_REGISTRY (where node images are shared), KUBENEST_KEEP, KUBENEST_LOCK (file of what
 /// nodes are made of; a drift is refused), KUBENEST_EVIDENCE (where evidence of failures is kept),
 /// KUBENEST_REDACT, KUBENEST_PATIENCE (a number that every deadline is multiplied by),
-/// KUBENEST_LOG; and Docker's own.
+/// KUBENEST_IDLE (how long a leased cluster stays unheld, such as 10m), KUBENEST_LOG; and Docker's
+/// own.
 ///
 /// Exit codes: 0 done, 2 wrong usage, 4 nothing diagnosed, 100 a check failed, 105 set-up
 /// failed.
