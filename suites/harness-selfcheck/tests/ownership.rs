@@ -177,6 +177,7 @@ async fn what_a_lease_owns_outlives_its_maker_and_goes_with_the_last_holder() ->
         let swept = sweep(&engine, Scope::DeadOwners).await?;
         assert_eq!(swept.containers, ["swept-box"]);
         assert_eq!(everything_in(&engine).await?, [""; 0]);
+        assert!(lease.hold().is_err(), "nobody can hold what is gone");
         Ok(())
     })
     .await

@@ -25,8 +25,8 @@ pub use files::pack;
 pub use image::ImageInfo;
 pub use nature::Nature;
 pub use ownership::{
-    Guard, Holder, Labels, Lease, LeaseId, Liveness, Owner, ProcessId, Saving, Scope, SweepReport,
-    Ward, labels, sweep,
+    Guard, Holder, Labels, Lease, LeaseId, LeaseState, Liveness, Owner, ProcessId, Saving, Scope,
+    SweepReport, Ward, labels, sweep,
 };
 
 use self::{discover::Endpoint, explain::Explain};

@@ -6,11 +6,17 @@
 //! labels of this owner, cluster and boot, and then itself. It has no network, and can write only
 //! to the folder into which it may have to save what the nodes say.
 //!
-//! The guard of a lease mounts the lease's folder, and waits until nobody holds the lease. Where
-//! the engine is on another machine the guard cannot see that folder; then it removes nothing and
-//! leaves the removal to a sweep.
+//! The guard of a lease mounts the folder of the cache's leases. It waits until nobody has held the
+//! lease for the idle time, marks its end so that nobody can hold it any more, and removes its files
+//! too. It outlives the process that started it. Where the engine is on another machine the guard
+//! cannot see that folder; then it removes nothing and leaves the removal to a sweep.
 
-use std::{collections::HashMap, path::Path, pin::Pin, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    pin::Pin,
+    time::Duration,
+};
 
 use bollard::{
     container::{AttachContainerResults, LogOutput},
@@ -23,7 +29,7 @@ use tokio::io::AsyncWrite;
 
 use super::{
     labels::{BOOT, BootId, CLUSTER, GUARD, Labels, OWNER, name_label},
-    owner::Owner,
+    owner::{Lease, Owner},
 };
 use crate::{Docker, container::HOST_USERS, explain::Explain};
 use kubenest_base::{
@@ -64,6 +70,8 @@ pub struct Ward<'a> {
     cluster: &'a str,
     boot: &'a BootId,
     containers: &'a [String],
+    idle: Duration,
+    folder: Option<PathBuf>,
 }
 
 impl<'a> Ward<'a> {
@@ -74,6 +82,8 @@ impl<'a> Ward<'a> {
             cluster,
             boot,
             containers: &[],
+            idle: Duration::ZERO,
+            folder: None,
         }
     }
 
@@ -91,6 +101,19 @@ impl<'a> Ward<'a> {
         Self { containers, ..self }
     }
 
+    /// How long a lease waits for another holder after the last one has released it.
+    #[must_use]
+    pub fn idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// A folder of this machine that the guard of a lease removes with the rest.
+    #[must_use]
+    pub fn folder(self, folder: PathBuf) -> Self {
+        let folder = Some(folder);
+        Self { folder, ..self }
+    }
+
     fn guard_name(&self) -> String {
         format!("{}-guard", self.cluster)
     }
@@ -101,6 +124,7 @@ pub struct Guard {
     docker: Docker,
     id: String,
     saves: bool,
+    sees_lease: bool,
     /// The end of this stream, whatever ends it, is the signal to the guard.
     _stream: Pin<Box<dyn AsyncWrite + Send>>,
 }
@@ -127,13 +151,13 @@ impl Guard {
         let near = docker.socket().unwrap_or(usual);
         let own = || docker.labels(GUARD);
         let what = || format!("start the guard of cluster '{}'", ward.cluster);
-        let lease = match &ward.owner {
-            Owner::Process(_) => None,
-            Owner::Lease(lease) => Some(lease.folder()),
-        };
         let folders = Folders {
             saving,
-            lease: lease.as_deref(),
+            lease: match &ward.owner {
+                Owner::Process(_) => None,
+                Owner::Lease(lease) => Some(lease),
+            },
+            folder: ward.folder.as_deref(),
         };
         if docker.socket().is_some() && !folders.is_empty() {
             let body = body(own(), image, ward, near, folders)?;
@@ -143,6 +167,7 @@ impl Guard {
                 Ok(started) => {
                     return Ok(Self {
                         saves: saving.is_some(),
+                        sees_lease: folders.lease.is_some(),
                         ..started
                     });
                 }
@@ -166,6 +191,11 @@ impl Guard {
     /// Whether it saves what nodes say before it removes them.
     pub fn saves(&self) -> bool {
         self.saves
+    }
+
+    /// Whether it sees who holds the lease that it watches.
+    pub fn sees_lease(&self) -> bool {
+        self.sees_lease
     }
 
     /// Ends the guard, because the cluster is gone already or is kept on purpose.
@@ -227,6 +257,7 @@ impl Guard {
                 docker: docker.clone(),
                 id,
                 saves: false,
+                sees_lease: false,
                 _stream: input,
             }),
             Err(error) => {
@@ -281,8 +312,9 @@ async fn reaches_engine(attached: &mut AttachContainerResults, id: &str) -> Resu
 #[derive(Clone, Copy, Default)]
 struct Folders<'a> {
     saving: Option<Saving<'a>>,
-    /// The folder with the holders of a lease.
-    lease: Option<&'a Path>,
+    lease: Option<&'a Lease>,
+    /// A folder that goes with the lease.
+    folder: Option<&'a Path>,
 }
 
 impl Folders<'_> {
@@ -292,19 +324,34 @@ impl Folders<'_> {
 
     fn mounts(&self) -> Vec<Mount> {
         let saving = self.saving.map(|saving| bind(saving.folder, "/saved"));
-        let lease = self.lease.map(|lease| Mount {
-            read_only: Some(true),
-            ..bind(lease, "/lease")
-        });
-        saving.into_iter().chain(lease).collect()
+        // To remove a folder takes the one that it is in.
+        let lease = self.lease.map(|lease| bind(&lease.leases(), "/leases"));
+        let home = self.folder.and_then(Path::parent);
+        let home = home.map(|home| bind(home, "/folders"));
+        let home = home.filter(|_| lease.is_some());
+        saving.into_iter().chain(lease).chain(home).collect()
     }
 
-    /// The capabilities to read and write the folders, which belong to their owner alone, whoever
+    /// The variables of the guard of a lease.
+    fn variables(&self, idle: Duration) -> Vec<String> {
+        let Some(lease) = self.lease else {
+            return Vec::new();
+        };
+        let folder = self.folder.and_then(Path::file_name);
+        vec![
+            format!("LEASE={}", lease.id().as_str()),
+            format!("IDLE={}", idle.as_secs()),
+            format!("FOLDER={}", folder.unwrap_or_default().to_string_lossy()),
+        ]
+    }
+
+    /// The capability to read and write the folders, which belong to their owner alone, whoever
     /// that is.
     fn capabilities(&self) -> Vec<String> {
-        let saving = self.saving.map(|_| "DAC_OVERRIDE".to_owned());
-        let lease = self.lease.map(|_| "DAC_READ_SEARCH".to_owned());
-        saving.into_iter().chain(lease).collect()
+        match self.is_empty() {
+            true => Vec::new(),
+            false => vec!["DAC_OVERRIDE".to_owned()],
+        }
     }
 }
 
@@ -351,17 +398,22 @@ fn body(
             include_str!("guard.sh").into(),
         ]),
         cmd: Some(Vec::new()),
-        env: Some(vec![
-            format!("GUARD={name}"),
-            format!(
-                "FILTERS={}",
-                utf8_percent_encode(&filters, NON_ALPHANUMERIC)
-            ),
-            format!("LABELS={labels}"),
-            format!("NAMES={}", ward.containers.join("\n")),
-            format!("LOOK={}", folders.saving.map_or("", |saving| saving.script)),
-            format!("OWNER={owner}"),
-        ]),
+        env: Some(
+            [
+                format!("GUARD={name}"),
+                format!(
+                    "FILTERS={}",
+                    utf8_percent_encode(&filters, NON_ALPHANUMERIC)
+                ),
+                format!("LABELS={labels}"),
+                format!("NAMES={}", ward.containers.join("\n")),
+                format!("LOOK={}", folders.saving.map_or("", |saving| saving.script)),
+                format!("OWNER={owner}"),
+            ]
+            .into_iter()
+            .chain(folders.variables(ward.idle))
+            .collect(),
+        ),
         user: Some("0:0".into()),
         open_stdin: Some(true),
         stdin_once: Some(true),
@@ -392,87 +444,4 @@ fn body(
 }
 
 #[cfg(test)]
-mod tests {
-    use kubenest_base::settings::Settings;
-
-    use super::*;
-    use crate::ownership::{
-        labels::NAME,
-        owner::{Lease, LeaseId},
-    };
-
-    fn body_of_ward(ward: &Ward<'_>, folders: Folders<'_>) -> ContainerCreateBody {
-        let own = Labels::new(GUARD, &Settings::from_env().run);
-        body(own, "image", ward, Path::new("/run/e.sock"), folders).unwrap()
-    }
-
-    fn body_of(boot: &BootId) -> ContainerCreateBody {
-        body_of_ward(&Ward::new("a", boot), Folders::default())
-    }
-
-    fn variable(body: ContainerCreateBody, name: &str) -> String {
-        let all = body.env.unwrap().into_iter();
-        let value = |line: String| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
-        all.filter_map(value).next().unwrap()
-    }
-
-    #[test]
-    fn a_guard_is_shut_in_and_bears_its_owners_labels() {
-        let body = body_of(&BootId::random());
-        let labels = body.labels.unwrap();
-        assert_eq!(labels[OWNER], Owner::current().to_string());
-        assert_eq!(labels[NAME], "a-guard");
-        let host = body.host_config.unwrap();
-        assert_eq!(host.network_mode.as_deref(), Some("none"));
-        assert_eq!(host.userns_mode.as_deref(), Some("host"));
-        assert_eq!(
-            (host.readonly_rootfs, host.auto_remove),
-            (Some(true), Some(true))
-        );
-        assert_eq!(
-            host.mounts.unwrap()[0].source.as_deref(),
-            Some("/run/e.sock")
-        );
-    }
-
-    #[test]
-    fn filters_reach_the_engine_as_data() {
-        let filters = variable(body_of(&BootId::random()), "FILTERS");
-        assert!(!filters.contains(['"', ' ', '&', '{']), "{filters}");
-    }
-
-    #[test]
-    fn a_guard_wants_and_finds_the_things_of_its_own_boot_only() {
-        let (one, other) = (BootId::random(), BootId::random());
-        for (boot, has) in [(&one, true), (&other, false)] {
-            for name in ["FILTERS", "LABELS"] {
-                let value = variable(body_of(&one), name);
-                assert_eq!(value.contains(boot.as_str()), has, "{value}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_guard_of_a_lease_bears_its_label_and_sees_its_holders() {
-        let cache = tempfile::tempdir().unwrap();
-        let lease = Lease::of(cache.path(), LeaseId::new("l").unwrap()).unwrap();
-        let folder = lease.folder();
-        let owner = Owner::Lease(lease);
-        let boot = BootId::random();
-        let ward = Ward::new("a", &boot).owner(&owner);
-        let seeing = Folders {
-            lease: Some(&folder),
-            ..Folders::default()
-        };
-        let body = body_of_ward(&ward, seeing);
-        let host = body.host_config.clone().unwrap();
-        let lease = &host.mounts.unwrap()[1];
-        assert_eq!(lease.source.as_deref(), folder.to_str());
-        assert_eq!(lease.read_only, Some(true));
-        assert_eq!(body.labels.as_ref().unwrap()[OWNER], owner.to_string());
-        assert_eq!(variable(body.clone(), "OWNER"), "lease");
-        assert!(variable(body, "LABELS").contains(&owner.to_string()));
-        let blind = body_of_ward(&ward, Folders::default());
-        assert_eq!(variable(blind, "OWNER"), "unseen lease");
-    }
-}
+mod tests;

@@ -3,9 +3,11 @@
 # Variables: GUARD (name of this container), FILTERS (label filter, URL-encoded JSON),
 # LABELS (the labels a thing must have, JSON), NAMES (of the containers the owner may be
 # making, one a line), LOOK (a script that nodes run to say how they are; may be empty), OWNER
-# ("process", "lease", whose holders are locked files in /lease, or "unseen lease"). They are data:
-# nothing here evaluates them.
+# ("process", "lease" or "unseen lease"). Of a lease also LEASE (its folder in /leases), IDLE (how
+# many seconds it waits for another holder) and FOLDER (what goes with it in /folders; may be
+# empty). They are data: nothing here evaluates them.
 set -u
+lease=/leases/${LEASE-}
 
 # api METHOD PATH [JSON]: prints the body of the engine's answer.
 api() {
@@ -88,16 +90,49 @@ save() {
 # held: somebody holds the lease. One whose lock cannot be tried counts.
 held() {
     local holder
-    for holder in /lease/*.holder; do
+    for holder in "$lease"/*.holder; do
         [ -e "$holder" ] || continue
-        flock --nonblock --shared "$holder" true || [ ! -e "$holder" ] || return 0
-    done
+        # `flock FILE` would make the file of a holder that has just let go.
+        { flock --nonblock --shared 3; } 3<"$holder" || [ ! -e "$holder" ] || return 0
+    done 2>/dev/null
     return 1
 }
 
-if [ "$OWNER" = lease ] && ! command -v flock >/dev/null; then
-    echo "it has no flock"
-    exit 1
+# end_lease: marks the end, unless there is a holder: with the gate locked nobody can come.
+end_lease() (
+    flock 4 && ! held && { [ -e "$lease/ended" ] || : >"$lease/ended"; }
+) 4<"$lease/gate"
+
+# wait_for_end: until nobody has held the lease for as long as it waits, which is no time before
+# everything is made and after somebody has marked its end.
+wait_for_end() {
+    local since=''
+    while [ -e "$lease/gate" ]; do
+        if held; then
+            [ -z "$since" ] || rm -f "$lease/idle"
+            since=''
+        else
+            [ -n "$since" ] || { since=$SECONDS && : >"$lease/idle"; }
+            if [ ! -e "$lease/record.json" ] || [ -e "$lease/ended" ] ||
+                [ $((SECONDS - since)) -ge "$IDLE" ]; then
+                end_lease && return
+            fi
+        fi
+        sleep 0.5
+    done
+}
+
+if [ "$OWNER" = lease ]; then
+    if ! command -v flock >/dev/null; then
+        echo "it has no flock"
+        exit 1
+    fi
+    # Whoever starts this holds the lease. A folder of another machine may look the same, but its
+    # locks do not.
+    if ! held; then
+        echo "it does not see the locks of this machine"
+        exit 1
+    fi
 fi
 id=$(api GET "/containers/$GUARD/json" | jq -r '.Id // .message')
 printf '%s\n' "$id"
@@ -106,7 +141,7 @@ printf '%s\n' "$id"
 cat >/dev/null
 case $OWNER in
 # Others may hold the lease, and they have no use for a cluster without a guard either.
-lease) while held; do sleep 0.5; done ;;
+lease) wait_for_end ;;
 # Nothing here tells whether somebody holds it: a sweep that sees its cache will.
 'unseen lease') exit 0 ;;
 esac
@@ -128,3 +163,7 @@ while [ "$looks" -lt 60 ] && [ "$SECONDS" -lt "$end" ]; do
     [ "$quiet" -eq 2 ] && break
     sleep 0.5
 done
+if [ "$OWNER" = lease ] && [ "$quiet" -eq 2 ]; then
+    [ -z "$FOLDER" ] || rm -rf "/folders/$FOLDER"
+    rm -rf "$lease"
+fi

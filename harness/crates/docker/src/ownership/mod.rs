@@ -15,6 +15,6 @@ mod sweep;
 pub use self::{
     guard::{Guard, Saving, Ward},
     labels::Labels,
-    owner::{Holder, Lease, LeaseId, Liveness, Owner, ProcessId},
+    owner::{Holder, Lease, LeaseId, LeaseState, Liveness, Owner, ProcessId},
     sweep::{Scope, SweepReport, sweep},
 };

@@ -9,7 +9,7 @@ mod process;
 use std::{fmt, str::FromStr, sync::OnceLock};
 
 pub use self::{
-    lease::{Holder, Lease, LeaseId},
+    lease::{Holder, Lease, LeaseId, LeaseState},
     process::ProcessId,
 };
 

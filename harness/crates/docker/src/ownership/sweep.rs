@@ -16,7 +16,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use self::judge::{Judge, Kind, Thing};
-use super::labels::{CLUSTER, OWNER, RUN, unix_now};
+use super::{
+    labels::{CLUSTER, OWNER, RUN, unix_now},
+    owner::{Lease, Liveness, Owner},
+};
 use crate::{Docker, explain::Explain, is_gone};
 use kubenest_base::{Error, Result};
 
@@ -26,9 +29,10 @@ const AT_ONCE: usize = 8;
 /// What to remove.
 #[derive(Debug, Clone, Copy)]
 pub enum Scope<'a> {
-    /// Resources of a process that is gone, or of a lease that nobody holds. Where that cannot be
-    /// told, resources that are out of date by the engine's clock and have no running guard. Never
-    /// a resource that is kept on purpose, and never a guard that is still removing.
+    /// Resources of a process that is gone, or of a lease that nobody holds and no guard watches: a
+    /// guard waits for another holder. Where that cannot be told, resources that are out of date by
+    /// the engine's clock and have no running guard. Never a resource that is kept on purpose, and
+    /// never a guard that is still removing.
     DeadOwners,
     /// What this run made and did not keep on purpose, except resources of a lease that somebody
     /// holds. A process of another host, container or user belongs to another run of the same name,
@@ -99,10 +103,45 @@ pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<SweepReport> {
     let condemned: Vec<bool> = things.iter().map(|thing| judge.condemns(thing)).collect();
     drop(judge);
     let condemned = things.into_iter().zip(condemned);
-    let condemned: Vec<Thing> = condemned
+    let mut condemned: Vec<Thing> = condemned
         .filter_map(|(thing, goes)| goes.then_some(thing))
         .collect();
-    remove(docker, condemned).await
+    let ended = end_leases(scope, &mut condemned)?;
+    let removed = remove(docker, condemned).await?;
+    ended.iter().for_each(Lease::forget);
+    Ok(removed)
+}
+
+/// Ends the leases that own condemned resources, so that nobody takes hold of what is being
+/// removed. The resources of one that somebody has just taken hold of are spared, unless the scope
+/// asks for them by name.
+fn end_leases(scope: Scope<'_>, condemned: &mut Vec<Thing>) -> Result<Vec<Lease>> {
+    let mut ended = HashMap::new();
+    for thing in condemned.iter() {
+        let Some(Owner::Lease(lease)) = thing.owner() else {
+            continue;
+        };
+        // The folder of a lease that cannot be seen is another machine's, or another one's.
+        if ended.contains_key(&lease) || lease.liveness() == Liveness::Unknown {
+            continue;
+        }
+        let has_ended = match scope {
+            Scope::DeadOwners | Scope::Run(_) => {
+                lease.end_unless_held("nobody held it, and it was swept")?
+            }
+            Scope::Cluster(_) | Scope::All => {
+                lease.end("it was removed by name")?;
+                true
+            }
+        };
+        ended.insert(lease, has_ended);
+    }
+    condemned.retain(|thing| match thing.owner() {
+        Some(Owner::Lease(lease)) => ended.get(&lease).copied().unwrap_or(true),
+        _ => true,
+    });
+    let ended = ended.into_iter().filter(|(_, has_ended)| *has_ended);
+    Ok(ended.map(|(lease, _)| lease).collect())
 }
 
 async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<SweepReport> {

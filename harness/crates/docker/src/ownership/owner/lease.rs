@@ -2,6 +2,10 @@
 //!
 //! Each holder is a locked file in a folder of the cache. The kernel releases a lock when its
 //! holder dies, whatever killed it, so a dead holder is never mistaken for a living one.
+//!
+//! A lease that nobody holds may end, or get a holder again. The lock of its gate decides: a new
+//! holder shares it, and who ends the lease has it alone while he looks for holders and leaves the
+//! mark of the end. So a new holder either keeps everything or sees that the lease has ended.
 
 use std::{
     fmt,
@@ -10,10 +14,11 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     str::FromStr,
+    time::Duration,
 };
 
 use super::{Liveness, process::this_boot};
-use kubenest_base::{Context, Error, Result, random};
+use kubenest_base::{Context, Error, Result, file, random};
 
 /// Prefix of a lease's label.
 const MARK: &str = "lease";
@@ -21,6 +26,14 @@ const MARK: &str = "lease";
 const LEASES: &str = "leases";
 /// Extension of the files of holders.
 const HOLDER: &str = "holder";
+/// The file whose lock decides between a new holder and the end.
+const GATE: &str = "gate";
+/// The mark of the end, with its reason.
+const ENDED: &str = "ended";
+/// What holders have to know, once everything is made.
+const RECORD: &str = "record.json";
+/// The guard's note that nobody holds the lease; its age counts.
+const IDLE: &str = "idle";
 
 /// The name of a lease in its cache.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,6 +61,17 @@ pub struct Holder {
     _locked: File,
 }
 
+/// What can be seen of a lease.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseState {
+    /// The processes that hold it; one that holds it twice is here twice.
+    pub holders: Vec<u32>,
+    /// How long its guard has seen no holder.
+    pub idle: Option<Duration>,
+    /// Why it takes no more holders, if it does not.
+    pub ended: Option<String>,
+}
+
 impl LeaseId {
     /// The id of this text.
     ///
@@ -71,15 +95,43 @@ impl LeaseId {
 }
 
 impl Lease {
-    /// The lease of this id in a cache; its folder is made.
+    /// The lease of this id in a cache; its folder is made, where a guard can work before the first
+    /// holder comes.
     ///
     /// # Errors
     /// The folder cannot be made, or the cache's path is not absolute or no text.
     pub fn of(cache: &Path, id: LeaseId) -> Result<Self> {
+        let folder = cache.join(LEASES).join(&id.0);
+        let make = || {
+            fs::create_dir_all(&folder)?;
+            let mut options = File::options();
+            let options = options.write(true).create(true).truncate(false);
+            options.open(folder.join(GATE)).map(drop)
+        };
+        make().with_context(|| format!("make '{}'", folder.display()))?;
+        Self::named(cache, id)
+    }
+
+    /// The leases of a cache that somebody holds or could hold, in no order.
+    ///
+    /// # Errors
+    /// The cache's path is not absolute or no text.
+    pub fn all(cache: &Path) -> Result<Vec<Self>> {
+        let entries = fs::read_dir(cache.join(LEASES)).into_iter().flatten();
+        let folders = entries.flatten().map(|entry| entry.path());
+        let named = folders.filter(|folder| folder.join(GATE).is_file());
+        let ids = named.filter_map(|folder| {
+            let name = folder.file_name()?.to_str()?.to_owned();
+            LeaseId::new(name).ok()
+        });
+        ids.map(|id| Self::named(cache, id)).collect()
+    }
+
+    fn named(cache: &Path, id: LeaseId) -> Result<Self> {
         let leases = cache.join(LEASES);
         let what = || {
             format!(
-                "make the folder of lease '{}' in '{}'",
+                "look at the folder of lease '{}' in '{}'",
                 id.0,
                 cache.display()
             )
@@ -91,7 +143,6 @@ impl Lease {
                 cache.display()
             )));
         }
-        fs::create_dir_all(leases.join(&id.0)).with_context(what)?;
         let about = fs::metadata(&leases).with_context(what)?;
         Ok(Self {
             id,
@@ -110,9 +161,20 @@ impl Lease {
     /// Holds the lease: its resources stay until the last holder releases it.
     ///
     /// # Errors
-    /// The file cannot be made or locked.
+    /// [`NotFound`](kubenest_base::ErrorKind::NotFound): it has ended. Or the file cannot be made or
+    /// locked.
     pub fn hold(&self) -> Result<Holder> {
         let folder = self.folder();
+        let ended = || Error::not_found(format!("lease '{}' has ended", self.id.0));
+        let gate = match File::open(folder.join(GATE)) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(ended()),
+            gate => gate.and_then(|gate| gate.lock_shared().map(|()| gate)),
+        };
+        let gate = gate.with_context(|| format!("enter the lease of '{}'", folder.display()))?;
+        // The whole folder may have gone meanwhile.
+        if folder.join(ENDED).exists() || !folder.join(GATE).exists() {
+            return Err(ended());
+        }
         let hold = || -> io::Result<Holder> {
             // The file is locked before it gets its name, so that nobody ever sees a holder without
             // its lock.
@@ -128,7 +190,86 @@ impl Lease {
                 _locked: locked,
             })
         };
-        hold().with_context(|| format!("hold the lease of '{}'", folder.display()))
+        let held = hold().with_context(|| format!("hold the lease of '{}'", folder.display()));
+        drop(gate);
+        held
+    }
+
+    /// Lets nobody hold it any more, for this reason. Its guard removes what it owns as soon as the
+    /// holders that it has let go.
+    ///
+    /// # Errors
+    /// The mark cannot be written.
+    pub fn end(&self, why: &str) -> Result<()> {
+        match self.folder().join(GATE).exists() {
+            true => file::write(&self.folder().join(ENDED), why),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends it unless somebody holds it; whether it has ended.
+    ///
+    /// # Errors
+    /// The gate cannot be locked, or the mark cannot be written.
+    pub fn end_unless_held(&self, why: &str) -> Result<bool> {
+        let end = || -> io::Result<bool> {
+            let gate = match File::open(self.folder().join(GATE)) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(true),
+                gate => gate?,
+            };
+            match gate.try_lock() {
+                // Somebody comes, or ends it.
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                locked => locked?,
+            }
+            let ended = !self.is_held()?;
+            if ended && !self.folder().join(ENDED).exists() {
+                fs::write(self.folder().join(ENDED), why)?;
+            }
+            Ok(ended)
+        };
+        end().with_context(|| format!("end lease '{}'", self.id.0))
+    }
+
+    /// Removes its files, after everything that it owned is gone.
+    pub fn forget(&self) {
+        fs::remove_dir_all(self.folder()).ok();
+    }
+
+    /// Records that everything is made, and what a holder has to know of it. Until then the lease
+    /// ends with its last holder; from now on it waits for others.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn settle(&self, record: &[u8]) -> Result<()> {
+        file::write(&self.folder().join(RECORD), record)
+    }
+
+    /// The record of a lease that has [settled](Self::settle) and takes holders.
+    pub fn record(&self) -> Option<Vec<u8>> {
+        let folder = self.folder();
+        let record = fs::read(folder.join(RECORD)).ok()?;
+        (!folder.join(ENDED).exists()).then_some(record)
+    }
+
+    /// What can be seen of it now.
+    pub fn state(&self) -> LeaseState {
+        let folder = self.folder();
+        let mut holders = Vec::new();
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_held = is_locked(&path).is_ok_and(|locked| locked);
+            let name = path.file_stem().and_then(|stem| stem.to_str());
+            let pid: Option<u32> = name.and_then(|name| name.split_once('-')?.0.parse().ok());
+            holders.extend(pid.filter(|_| is_held));
+        }
+        holders.sort_unstable();
+        let unheld = fs::metadata(folder.join(IDLE)).and_then(|about| about.modified());
+        LeaseState {
+            idle: unheld.ok().and_then(|since| since.elapsed().ok()),
+            ended: fs::read_to_string(folder.join(ENDED)).ok(),
+            holders,
+        }
     }
 
     /// Whether somebody holds it, if this process can tell.
@@ -144,6 +285,16 @@ impl Lease {
                 Liveness::Unknown
             }
         }
+    }
+
+    /// The folder of all leases of its cache.
+    pub(in crate::ownership) fn leases(&self) -> PathBuf {
+        self.cache.join(LEASES)
+    }
+
+    /// The cache that it belongs to.
+    pub fn cache(&self) -> &Path {
+        &self.cache
     }
 
     /// The folder of its holders.
@@ -166,26 +317,32 @@ impl Lease {
             entries => entries?,
         };
         for entry in entries {
-            let path = entry?.path();
-            let is_holder = path.extension().is_some_and(|end| end == HOLDER);
-            // Anybody can write a label, so only plain files are opened.
-            if !is_holder || !fs::symlink_metadata(&path).is_ok_and(|about| about.is_file()) {
-                continue;
-            }
-            let file = match File::open(&path) {
-                // The holder has released the lease meanwhile.
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
-                file => file?,
-            };
-            // The lock is shared, so that two processes that check at once do not take each other
-            // for a holder.
-            match file.try_lock_shared() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(true),
-                Err(TryLockError::Error(cause)) => return Err(cause),
+            if is_locked(&entry?.path())? {
+                return Ok(true);
             }
         }
         Ok(false)
+    }
+}
+
+/// Whether a path is a holder's file, and its holder lives.
+fn is_locked(path: &Path) -> io::Result<bool> {
+    let is_holder = path.extension().is_some_and(|end| end == HOLDER);
+    // Anybody can write a label, so only plain files are opened.
+    if !is_holder || !fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
+        return Ok(false);
+    }
+    let file = match File::open(path) {
+        // The holder has released the lease meanwhile.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    // The lock is shared, so that two processes that check at once do not take each other for a
+    // holder.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(cause)) => Err(cause),
     }
 }
 

@@ -85,7 +85,7 @@ impl Thing {
     }
 
     /// Who may end it, where its label says so.
-    fn owner(&self) -> Option<Owner> {
+    pub(super) fn owner(&self) -> Option<Owner> {
         self.label(OWNER).parse().ok()
     }
 
@@ -181,6 +181,8 @@ impl<'a> Judge<'a> {
                 },
                 Scope::DeadOwners => match thing.liveness() {
                     Liveness::Alive => false,
+                    // Its guard waits for another holder, or is removing what it owns.
+                    Liveness::Dead if self.is_guarded_lease(thing) => false,
                     // A guard at work waits for resources that were still being made when its owner
                     // ended, which a sweep cannot see, and then removes itself.
                     Liveness::Dead => !thing.watches(self.now),
@@ -192,6 +194,11 @@ impl<'a> Judge<'a> {
     fn is_kept(&self, thing: &Thing) -> bool {
         let boot = || thing.values([OWNER, CLUSTER, BOOT]);
         thing.label(KEEP) == "true" || (!self.kept.is_empty() && self.kept.contains(&boot()))
+    }
+
+    fn is_guarded_lease(&self, thing: &Thing) -> bool {
+        self.guarded.contains(&thing.values([OWNER, CLUSTER]))
+            && matches!(thing.owner(), Some(Owner::Lease(_)))
     }
 
     /// Whether a resource is abandoned whose owner cannot be seen from here. A running guard shows

@@ -50,8 +50,62 @@ fn a_lease_lives_until_the_last_of_its_holders_lets_go() {
     drop(other);
     assert_eq!(lease.liveness(), Liveness::Dead);
     // As when what was left of it has been cleared away.
-    fs::remove_dir(lease.folder()).unwrap();
+    lease.forget();
     assert_eq!(lease.liveness(), Liveness::Dead);
+    assert_eq!(lease.state(), LeaseState::default());
+}
+
+#[test]
+fn a_lease_that_has_ended_takes_no_holders_and_keeps_those_that_it_has() {
+    let cache = tempfile::tempdir().unwrap();
+    let lease = lease(cache.path());
+    let holder = lease.hold().unwrap();
+    assert!(!lease.end_unless_held("nobody needs it").unwrap());
+    lease.settle(b"{}").unwrap();
+    assert_eq!(lease.record().as_deref(), Some(&b"{}"[..]));
+    lease.end("a node is gone").unwrap();
+    let late = lease.hold().unwrap_err();
+    assert_eq!(late.to_string(), "lease 'a' has ended");
+    assert_eq!(late.kind(), kubenest_base::ErrorKind::NotFound);
+    assert_eq!(lease.record(), None);
+    let state = LeaseState {
+        holders: vec![std::process::id()],
+        idle: None,
+        ended: Some("a node is gone".into()),
+    };
+    assert_eq!(lease.state(), state);
+    assert_eq!(lease.liveness(), Liveness::Alive);
+    drop(holder);
+    assert!(lease.end_unless_held("swept").unwrap());
+    assert_eq!(lease.state().ended.as_deref(), Some("a node is gone"));
+    lease.forget();
+    assert!(lease.hold().is_err(), "its folder is gone");
+    assert!(lease.end_unless_held("swept").unwrap());
+}
+
+#[test]
+fn who_comes_while_a_lease_is_being_ended_waits_for_the_decision() {
+    let cache = tempfile::tempdir().unwrap();
+    let lease = lease(cache.path());
+    let gate = File::open(lease.folder().join(GATE)).unwrap();
+    gate.lock().unwrap();
+    assert!(!lease.end_unless_held("swept").unwrap(), "another decides");
+    let comes = std::thread::spawn({
+        let lease = lease.clone();
+        move || lease.hold().map(drop)
+    });
+    fs::write(lease.folder().join(ENDED), "").unwrap();
+    drop(gate);
+    assert!(comes.join().unwrap().is_err());
+}
+
+#[test]
+fn the_leases_of_a_cache_are_those_that_can_be_held() {
+    let cache = tempfile::tempdir().unwrap();
+    assert_eq!(Lease::all(cache.path()).unwrap(), []);
+    let lease = lease(cache.path());
+    fs::create_dir(lease.leases().join("left")).unwrap();
+    assert_eq!(Lease::all(cache.path()).unwrap(), [lease]);
 }
 
 #[test]
@@ -141,5 +195,8 @@ fn a_lease_dies_with_a_holder_that_is_killed() {
     drop(own);
     assert_eq!(lease.liveness(), Liveness::Dead);
     let left = fs::read_dir(lease.folder()).unwrap().count();
-    assert_eq!(left, 1, "the file of the killed holder is still there");
+    assert_eq!(
+        left, 2,
+        "the gate, and the file of the killed holder is still there"
+    );
 }

@@ -268,3 +268,18 @@ fn what_a_lease_of_an_unseen_cache_owns_goes_when_it_is_overdue() {
     assert!(!goes(Scope::DeadOwners, NOW, node(&owner)));
     assert!(goes(Scope::DeadOwners, NOW + 2 * HOUR, node(&owner)));
 }
+
+#[test]
+fn what_a_lease_owns_is_spared_while_its_guard_waits_for_another_holder() {
+    let cache = tempfile::tempdir().unwrap();
+    let lease = Lease::of(cache.path(), LeaseId::new("l").unwrap()).unwrap();
+    let owner = Owner::Lease(lease).to_string();
+    let things = [node(&owner), guard(&owner)];
+    assert_eq!(condemned(Scope::DeadOwners, NOW, &things), [0; 0]);
+    let mut killed = things.clone();
+    killed[1].running = false;
+    assert_eq!(condemned(Scope::DeadOwners, NOW, &killed), [0, 1]);
+    // The guard of a process waits for nobody.
+    let things = [node(&dead()), guard(&dead())];
+    assert_eq!(condemned(Scope::DeadOwners, NOW, &things), [0]);
+}
