@@ -5,6 +5,7 @@ mod apply;
 mod fields;
 mod gate;
 mod kinds;
+mod namespace;
 mod outcome;
 mod pods;
 mod verbs;
@@ -21,7 +22,7 @@ use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api,
-    api::{DeleteParams, ListParams, ObjectList, PostParams},
+    api::{DeleteParams, ListParams, ObjectList},
 };
 use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use tempfile::{TempDir, TempPath};
@@ -223,17 +224,7 @@ impl Cluster {
 
     async fn open(&self) -> Result<Case<'_>> {
         let place = self.enter().await?;
-        let mut namespace = Namespace::default();
-        namespace.metadata.generate_name = Some("case-".into());
-        let labels = self.docker().labels("case").cluster(self.name()).map();
-        namespace.metadata.labels = Some(labels.into_iter().filter(is_label).collect());
-        let api = Api::<Namespace>::all(self.client());
-        let (params, what) = (PostParams::default(), || {
-            "create the case's namespace".to_owned()
-        });
-        let namespace = objects::answer(what, api.create(&params, &namespace)).await?;
-        let name = namespace.metadata.name.unwrap_or_default();
-        objects::default_service_account(&self.client(), &name, Duration::from_secs(60)).await?;
+        let name = self.make_namespace().await?;
         let subject = self.subject().open_case(&name).await;
         subject.note_step(format!("test: begins in namespace {name}"));
         Ok(Case {
@@ -298,11 +289,4 @@ impl Case<'_> {
         let documents: Vec<_> = documents.filter_map(std::result::Result::ok).collect();
         evidence::hide(&documents);
     }
-}
-
-/// Whether Kubernetes accepts a label of Docker's: it is stricter, and the owner's label has
-/// slashes.
-fn is_label((_, value): &(String, String)) -> bool {
-    let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    value.len() <= 63 && value.bytes().all(fine)
 }
