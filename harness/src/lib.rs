@@ -47,7 +47,7 @@ mod verdict;
 pub mod wait;
 
 pub use case::Case;
-pub use cluster::{Cluster, ClusterSpec, NodeSpec};
+pub use cluster::{Cluster, ClusterSpec, NodeSpec, lease};
 pub use k8s_openapi;
 pub use kube;
 #[doc(inline)]

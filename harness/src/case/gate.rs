@@ -51,6 +51,11 @@ impl Cluster {
     /// Admits a case once the nodes are healthy.
     pub(super) async fn enter(&self) -> Result<Place<'_>> {
         let running = self.running();
+        if self.is_leased() {
+            self.health().await?;
+            self.protection().check(self.nodes()).await?;
+            return Ok(running.enter());
+        }
         let _one_at_a_time = running.gate.lock().await;
         if running.others() == 0 {
             self.restored_health().await?;

@@ -50,12 +50,7 @@ pub(super) fn make(
     docker: &Docker,
 ) -> Result<PathBuf> {
     let folder = path(settings, name);
-    let mut builder = fs::DirBuilder::new();
-    builder
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .with_context(|| format!("make '{}'", folder.display()))?;
+    make_private(&folder)?;
     let maker = Maker {
         owner: owner.to_string(),
         engine: docker.endpoint().to_string(),
@@ -63,6 +58,17 @@ pub(super) fn make(
     let text = serde_json::to_vec(&maker).context("note who made a cluster")?;
     file::write(&folder.join(MADE_BY), text)?;
     Ok(folder)
+}
+
+/// Makes the folder of all clusters' folders, which the guard of a lease has to see.
+pub(super) fn make_home(settings: &Settings) -> Result<()> {
+    make_private(&home(settings))
+}
+
+fn make_private(folder: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("make '{}'", folder.display()))
 }
 
 /// Removes the folders of clusters that are gone, and returns their names. A folder is removed if

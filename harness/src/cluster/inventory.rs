@@ -1,5 +1,7 @@
 //! Everything that a boot has made so far, and its removal: on request, on failure, and on drop.
 
+mod guarding;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
@@ -7,10 +9,10 @@ use std::{
 
 use futures::future::join_all;
 
-use super::{folder, kubeconfig, site::Site, tunnel::Tunnel};
+use super::{folder, kubeconfig, lease::Record, site::Site, tunnel::Tunnel};
 use kubenest_base::{Context, Error, Result, process::quote, progress};
 use kubenest_docker::{
-    Docker, Guard, Saving, Ward,
+    Docker, Guard, Holder, Lease, Owner,
     labels::{BOOT, BootId, CLUSTER, OWNER},
 };
 use kubenest_evidence as evidence;
@@ -42,7 +44,7 @@ impl Drop for Claim {
 
 /// The names of nodes of these roles, as kind names them: the second node of a role and later ones
 /// have a number.
-fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
+pub(super) fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
     let name = |(at, role): (usize, &Role)| {
         let before = roles[..at].iter().filter(|other| *other == role).count();
         match before {
@@ -51,6 +53,25 @@ fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
         }
     };
     roles.iter().enumerate().map(name).collect()
+}
+
+/// The error for a cluster's name that this container has, whose labels say whose it is.
+fn taken(cluster: &str, container: &str, labels: &HashMap<String, String>) -> Error {
+    let owner = labels.get(OWNER).and_then(|owner| owner.parse().ok());
+    let whose = match &owner {
+        Some(Owner::Lease(lease)) => format!(
+            ", which is leased from the cache '{}'",
+            lease.cache().display()
+        ),
+        _ => String::new(),
+    };
+    Error::input(format!(
+        "cluster name '{cluster}' is taken by container '{container}'{whose}"
+    ))
+    .cure(format!(
+        "choose another name, or remove that cluster: `kubenest down {cluster}`, \
+         or `kind delete cluster --name {cluster}` if it is kind's"
+    ))
 }
 
 /// The resources of one cluster.
@@ -71,6 +92,8 @@ pub(super) struct Inventory {
     /// The tunnel to the API server, if its port is not on this machine.
     tunnel: Option<Tunnel>,
     claim: Option<Claim>,
+    /// This handle's hold of the lease that owns the cluster.
+    hold: Option<Holder>,
 }
 
 impl Inventory {
@@ -86,7 +109,43 @@ impl Inventory {
             subject: None,
             tunnel: None,
             claim: None,
+            hold: None,
         }
+    }
+
+    /// Holds the lease that owns the cluster until the boot fails or the handle is dropped.
+    pub(super) fn holding(mut self, hold: Holder) -> Self {
+        self.hold = Some(hold);
+        self
+    }
+
+    /// The resources of a cluster that was booted before, perhaps by another process, and is held.
+    pub(super) fn attached(site: Site, boot: BootId, roles: &[Role], hold: Holder) -> Self {
+        let mut attached = Self::new(site).holding(hold);
+        attached.boot = boot;
+        attached.booted = true;
+        attached.containers = node_names(attached.name(), roles);
+        let subject = Subject::new(attached.docker(), attached.name(), &attached.containers);
+        attached.subject = Some(subject);
+        attached
+    }
+
+    /// The lease that owns the cluster, if one does.
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        match &self.site.owner {
+            Owner::Lease(lease) => Some(lease),
+            Owner::Process(_) => None,
+        }
+    }
+
+    /// Whether it outlives its owner.
+    pub(super) fn is_kept(&self) -> bool {
+        self.site.keep
+    }
+
+    /// Whether the API server is reached through this process.
+    pub(super) fn has_tunnel(&self) -> bool {
+        self.tunnel.is_some()
     }
 
     /// Keeps the tunnel to the API server open for as long as this handle of the cluster lives.
@@ -120,12 +179,8 @@ impl Inventory {
         })?;
         let names = node_names(cluster, roles);
         for name in names.iter().chain([&self.guard_name()]) {
-            if self.site.docker.container(name).await?.is_some() {
-                let taken = format!("cluster name '{cluster}' is taken by container '{name}'");
-                return Err(Error::input(taken).cure(format!(
-                    "choose another name, or remove that cluster: `kubenest down {cluster}`, \
-                     or `kind delete cluster --name {cluster}` if it is kind's"
-                )));
+            if let Some(found) = self.site.docker.container(name).await? {
+                return Err(taken(cluster, name, &found.labels));
             }
         }
         self.subject = Some(Subject::new(&self.site.docker, cluster, &names));
@@ -144,40 +199,21 @@ impl Inventory {
         &self.containers
     }
 
-    fn guard_name(&self) -> String {
-        format!("{}-guard", self.site.name)
-    }
-
-    /// Starts a guard that watches for the death of this process, before anything else is made.
-    pub(super) async fn start_guard(&mut self, image: &str) -> Result<()> {
-        let Some(subject) = self.subject.as_ref().filter(|_| !self.site.settings.keep) else {
-            return Ok(());
-        };
-        let folder = evidence::notebook_folder(&self.site.settings, &self.site.name)?;
-        let saving = Saving {
-            folder: &folder,
-            script: evidence::LOOK,
-            prepare: &|| subject.begin_notebook(),
-        };
-        self.guarded = true;
-        let ward = Ward::new(&self.site.name, &self.boot)
-            .owner(&self.site.owner)
-            .containers(&self.containers);
-        let guard = Guard::start_saving(&self.site.docker, image, &ward, Some(saving)).await;
-        if !guard.as_ref().is_ok_and(Guard::saves) {
-            subject.end_notebook();
-            evidence::remove_empty_notebook(&self.site.settings, &self.site.name);
-        }
-        self.guard = Some(guard?);
-        Ok(())
-    }
-
-    /// Records that the boot succeeded: from now on the cluster is kept if that was asked for.
+    /// Records that the boot succeeded: from now on the cluster is kept if that was asked for, or
+    /// left to its lease.
     pub(super) async fn settle(&mut self) -> Result<()> {
         if self.site.keep
             && let Some(guard) = self.guard.take()
         {
             guard.release().await?;
+        }
+        if self.lease().is_some() {
+            // The guard waits for the holders now, and no longer for this process, which is no
+            // more than one of them.
+            self.guard = None;
+            if let Some(subject) = &self.subject {
+                subject.end_notebook();
+            }
         }
         self.booted = true;
         Ok(())
@@ -229,12 +265,7 @@ impl Inventory {
         }
         let marked = match self.site.keep {
             true => Ok(()),
-            false => {
-                self.site
-                    .docker
-                    .keep_cluster(&self.site.name, &self.boot)
-                    .await
-            }
+            false => self.keep().await,
         };
         let released = match (marked, self.guard.take()) {
             (Ok(()), Some(guard)) => guard.release().await,
@@ -247,6 +278,22 @@ impl Inventory {
         self.forget();
         released.with_context(|| format!("leave cluster '{}' up", self.site.name))?;
         Ok(hint)
+    }
+
+    /// Marks a cluster as kept that was not made to be kept. A leased one loses its guard.
+    pub(super) async fn keep(&self) -> Result<()> {
+        let Site {
+            docker,
+            owner,
+            name,
+            ..
+        } = &self.site;
+        docker.keep_cluster(owner, name, &self.boot).await?;
+        if let Some(lease) = self.lease() {
+            Record::keep(lease)?;
+            self.remove_own(&self.guard_name()).await?;
+        }
+        Ok(())
     }
 
     fn hint(&self) -> String {
@@ -288,10 +335,18 @@ impl Inventory {
             }
             return Ok(());
         }
+        if self.booted && self.lease().is_some() {
+            self.forget();
+            return Ok(());
+        }
         // After a signal, evidence is still being collected from the nodes.
         evidence::unless_ending(async {}).await;
         if let Some(subject) = &self.subject {
             subject.forget();
+        }
+        if let Some(lease) = self.lease() {
+            lease.end("its boot failed")?;
+            self.hold = None;
         }
         let mut failed = None;
         if !self.booted
@@ -347,6 +402,7 @@ impl Inventory {
         self.network = None;
         self.guard = None;
         self.tunnel = None;
+        self.hold = None;
     }
 
     /// Why the cluster is dropped without a removal, if that deserves evidence.
@@ -371,6 +427,11 @@ impl Drop for Inventory {
             return;
         }
         let why = self.drop_occasion();
+        if why.is_none() && self.lease().is_some() && !self.stays() {
+            // This handle lets go, and nothing is removed.
+            self.forget();
+            return;
+        }
         // The removal has a runtime of its own: the current one may be shutting down, and a drop
         // cannot wait for it.
         std::thread::scope(|scope| {

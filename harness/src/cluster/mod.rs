@@ -8,6 +8,8 @@ mod folder;
 mod inventory;
 mod kubeadm;
 pub(crate) mod kubeconfig;
+mod lease;
+mod listing;
 mod merge;
 mod nodes;
 mod pairs;
@@ -20,7 +22,6 @@ mod tunnel;
 mod watchdog;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -31,21 +32,20 @@ use serde::{Deserialize, Serialize};
 use self::{clients::Clients, inventory::Inventory, nodes::Nodes};
 pub use self::{
     folder::forget_dead,
+    lease::lease,
+    listing::{Listed, Standing, list},
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
 };
 use crate::case::Running;
 use kubenest_base::{Error, Result};
-use kubenest_docker::{
-    Docker,
-    labels::{self, BootId},
-};
+use kubenest_docker::{Docker, labels::BootId};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_forge::image::{NodeImage, Versions};
 use kubenest_health::health::{self, Expected, Report};
 use kubenest_images::{Images, Protection};
-use kubenest_node::node::{KIND_ROLE, Node};
+use kubenest_node::node::Node;
 
 /// How long a part of a test took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct Phase {
 }
 
 /// A running cluster. Dropping it removes it, unless it is kept; [`down`](Cluster::down) does the
-/// same and reports errors.
+/// same and reports errors. A [leased](crate::lease) one is only released by both.
 pub struct Cluster {
     nodes: Nodes,
     clients: Clients,
@@ -130,7 +130,7 @@ impl Cluster {
         &self.image.versions
     }
 
-    /// When its boot began.
+    /// When its boot began; of a leased cluster that was up already, when it was asked for.
     pub fn started(&self) -> Instant {
         self.started
     }
@@ -176,6 +176,11 @@ impl Cluster {
         health::gate_restoring(&self.nodes, &self.client(), &self.expected, tell).await
     }
 
+    /// Whether other processes may use it too: then a case looks at its health, and changes nothing.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.inventory.lease().is_some()
+    }
+
     /// The cases that run on it.
     pub(crate) fn running(&self) -> &Running {
         &self.running
@@ -197,7 +202,8 @@ impl Cluster {
     }
 
     /// Removes the cluster and all that was made for it; a kept one stays, and how to look
-    /// inside is logged.
+    /// inside is logged. A [leased](crate::lease) one is released: others may hold it, and it ends
+    /// by itself when nobody has held it for a while.
     ///
     /// # Errors
     /// The engine refuses.
@@ -212,44 +218,6 @@ impl std::fmt::Debug for Cluster {
             .field("name", &self.name())
             .finish_non_exhaustive()
     }
-}
-
-/// A cluster as described by its containers' labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listed {
-    /// Its name.
-    pub name: String,
-    /// How many nodes it has.
-    pub nodes: usize,
-    /// It stays until it is removed by name.
-    pub kept: bool,
-}
-
-/// Lists the clusters on an engine, by name.
-///
-/// # Errors
-/// The engine does not answer.
-pub async fn list(docker: &Docker) -> Result<Vec<Listed>> {
-    let mut found: BTreeMap<String, Listed> = BTreeMap::new();
-    let left = docker.kept_boots().await?;
-    for labels in docker.labelled(labels::OWNER).await? {
-        let (Some(name), true) = (labels.get(labels::CLUSTER), labels.contains_key(KIND_ROLE))
-        else {
-            continue;
-        };
-        let left = labels
-            .get(labels::BOOT)
-            .is_some_and(|boot| left.contains(boot));
-        let kept = left || labels.get(labels::KEEP).is_some_and(|keep| keep == "true");
-        let cluster = found.entry(name.clone()).or_insert(Listed {
-            name: name.clone(),
-            nodes: 0,
-            kept,
-        });
-        cluster.nodes += 1;
-    }
-    Ok(found.into_values().collect())
 }
 
 /// Removes a cluster by name, from another process than the one that booted it.

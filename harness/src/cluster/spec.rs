@@ -347,7 +347,7 @@ impl ClusterSpec {
         panic!("nothing was refused: cluster '{name}' booted");
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let control_planes = self
             .nodes
             .iter()

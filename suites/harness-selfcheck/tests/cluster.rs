@@ -22,7 +22,7 @@ use harness_selfcheck::{
 };
 use kubenest::{
     Case, Cluster, ClusterSpec, NodeSpec,
-    cluster::{self, Listed},
+    cluster::{self, Listed, Standing},
     k8s_openapi::api::core::v1::{Node as KubeNode, Pod, Service},
     kube::Api,
     node::{Node, NodeStream},
@@ -85,9 +85,10 @@ async fn a_left_cluster_outlives_its_process_until_it_is_removed_by_name() -> Re
     let worker = engine.container(&format!("{name}-worker")).await?;
     assert!(worker.is_some_and(|worker| worker.running));
     let clusters = cluster::list(&engine).await?;
-    let kept = |listed: &Listed| (listed.name == name).then_some((listed.nodes, listed.kept));
+    let kept =
+        |listed: &Listed| (listed.name == name).then_some((listed.nodes, listed.standing.clone()));
     let found: Vec<_> = clusters.iter().filter_map(kept).collect();
-    assert_eq!(found, [(2, true)], "{clusters:?}");
+    assert_eq!(found, [(2, Standing::Kept)], "{clusters:?}");
     cluster::remove(&engine, &name).await?;
     assert_eq!(remains_of(&engine, &name).await?, [""; 0]);
     Ok(())

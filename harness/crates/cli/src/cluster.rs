@@ -43,8 +43,11 @@ pub(crate) async fn list(docker: &Docker) -> Result<()> {
         println!("no clusters");
     }
     for cluster in clusters {
-        let kept = if cluster.kept { "kept" } else { "" };
-        println!("{:<24} {:>2} nodes  {kept}", cluster.name, cluster.nodes);
+        let nodes = if cluster.nodes == 1 { "node " } else { "nodes" };
+        println!(
+            "{:<24} {:>2} {nodes}  {}",
+            cluster.name, cluster.nodes, cluster.standing
+        );
     }
     Ok(())
 }

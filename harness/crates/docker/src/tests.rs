@@ -143,7 +143,7 @@ fn calls<'a>(docker: &'a Docker, place: &'a Path) -> Vec<Call<'a>> {
         "create_network": docker.create_network("a", HashMap::new()),
         "network_exists": docker.network_exists("a"),
         "remove_network": docker.remove_network("a"),
-        "keep_cluster": docker.keep_cluster("a", &BootId::random()),
+        "keep_cluster": docker.keep_cluster(Owner::current(), "a", &BootId::random()),
         "kept_boots": docker.kept_boots(),
         "sweep": sweep(docker, Scope::All),
         "Guard::start": Guard::start(docker, "a", &Ward::new("c", &BootId::random())),

@@ -76,13 +76,26 @@ impl Protection {
 
     /// Protects the images that the nodes have pinned already, because the nodes came with them.
     pub async fn adopt(&self, nodes: &[Node]) -> Result<()> {
+        self.adopt_if(nodes, |image, _| image.pinned).await
+    }
+
+    /// As [`adopt`](Self::adopt), for the images of these names: another process may have loaded
+    /// more, and may let go of them.
+    pub async fn adopt_named(&self, nodes: &[Node], known: &[String]) -> Result<()> {
+        self.adopt_if(nodes, |_, name| known.iter().any(|known| known == name))
+            .await
+    }
+
+    async fn adopt_if(
+        &self,
+        nodes: &[Node],
+        is_wanted: impl Fn(&cri::Image, &str) -> bool,
+    ) -> Result<()> {
         let found = nodes.iter().map(async |node| {
-            let daemon = Daemon::open(node).await?;
-            let images = daemon.cri.images().await?;
-            let pinned = images.into_iter().filter(|image| image.pinned);
-            for image in pinned {
-                for name in names(&image) {
-                    self.note(&daemon.node, name, &image.id);
+            let images = node.cri().await?.images().await?;
+            for image in &images {
+                for name in names(image).filter(|name| is_wanted(image, name)) {
+                    self.note(node.name(), name, &image.id);
                 }
             }
             Result::Ok(())
@@ -92,7 +105,7 @@ impl Protection {
     }
 
     /// The protected images' names.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         self.state().names.iter().cloned().collect()
     }
 

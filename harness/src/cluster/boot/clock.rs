@@ -8,8 +8,8 @@ use kubenest_forge::making;
 use crate::cluster::Phase;
 
 /// Measures the time of each phase.
-pub(super) struct Clock {
-    pub(super) phases: Vec<Phase>,
+pub(in crate::cluster) struct Clock {
+    pub(in crate::cluster) phases: Vec<Phase>,
     start: Instant,
     /// The time that this process had spent without a slot when the phase began, and below, when
     /// the boot began.
@@ -20,7 +20,7 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn start() -> Self {
+    pub(in crate::cluster) fn start() -> Self {
         let unprepared = making::time_without_slot();
         Self {
             phases: Vec::new(),
@@ -32,7 +32,7 @@ impl Clock {
     }
 
     /// Attaches the subject, and replays the phases so far.
-    pub(super) fn attach(&mut self, subject: Option<&Subject>) {
+    pub(in crate::cluster) fn attach(&mut self, subject: Option<&Subject>) {
         self.subject = subject.cloned();
         self.phases.iter().for_each(|phase| self.report(phase));
     }
@@ -58,7 +58,7 @@ impl Clock {
     }
 
     /// Ends the step of this name; the next one starts now.
-    pub(super) fn lap(&mut self, name: &str) {
+    pub(in crate::cluster) fn lap(&mut self, name: &str) {
         let unprepared = making::time_without_slot();
         let took = self.start.elapsed();
         let took = took.saturating_sub(unprepared.saturating_sub(self.unprepared));

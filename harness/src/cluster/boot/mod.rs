@@ -18,19 +18,39 @@ use kubenest_diagnosis::diagnose;
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Bundle, Occasion};
 
-use self::{clock::Clock, planning::BootJob};
+pub(super) use self::{
+    clock::Clock,
+    planning::{BootJob, clear_leftovers, plan_lease},
+};
 use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory, site::Site};
 use crate::{case::Running, verdict};
 
 /// Boots a checked spec. Everything that was made is removed when a step fails.
 pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
-    let settings = Site::settings_of(&spec);
+    let run = async || {
+        let (started, mut clock) = (Instant::now(), Clock::start());
+        let job = planning::plan(&spec, &mut clock).await?;
+        let inventory = Inventory::new(job.site.clone());
+        boot_planned(job, inventory, clock, started, spec.to_be_refused).await
+    };
+    begin(&spec)?;
+    note_broken_setup(run().await)
+}
+
+/// What a process does before its first cluster.
+pub(super) fn begin(spec: &ClusterSpec) -> Result<()> {
+    let settings = Site::settings_of(spec);
     settings.check()?;
     evidence::check(settings)?;
     parent::watch(crate::settings());
     evidence::watch();
+    Ok(())
+}
+
+/// Leaves a verdict where a test cannot have its cluster.
+pub(super) fn note_broken_setup(booted: Result<Cluster>) -> Result<Cluster> {
     // An error of a boot within a test belongs to the harness, not to the behaviour under test.
-    let booted = run(spec).await.map_err(|error| error.of(Origin::Harness));
+    let booted = booted.map_err(|error| error.of(Origin::Harness));
     booted.inspect_err(|error| {
         // A test may expect a refusal; every other error is a broken set-up.
         if !matches!(error.kind(), ErrorKind::Refused | ErrorKind::Input) {
@@ -39,24 +59,25 @@ pub(super) async fn boot(spec: ClusterSpec) -> Result<Cluster> {
     })
 }
 
-async fn run(spec: ClusterSpec) -> Result<Cluster> {
-    let started = Instant::now();
-    let mut clock = Clock::start();
+/// Boots what was planned.
+pub(super) async fn boot_planned(
+    job: BootJob,
+    mut inventory: Inventory,
+    mut clock: Clock,
+    started: Instant,
+    to_be_refused: bool,
+) -> Result<Cluster> {
     let BootJob {
-        plan,
-        stack,
-        site,
-        image,
-    } = planning::plan(&spec, &mut clock).await?;
+        plan, stack, image, ..
+    } = job;
     // Time spent on unprepared images counts as time before the boot.
     let started = started + clock.unprepared();
     progress!(
         "booting cluster '{}' ({}, {} nodes)",
-        site.name,
+        inventory.name(),
         image.recipe,
         plan.nodes.len()
     );
-    let mut inventory = Inventory::new(site);
     let deadline = Deadline::begin(BOOT);
     let stages = Box::pin(stages::run(
         &plan,
@@ -89,7 +110,7 @@ async fn run(spec: ClusterSpec) -> Result<Cluster> {
                 inventory,
             })
         }
-        Err(error) => Err(give_up(error, &mut inventory, spec.to_be_refused).await),
+        Err(error) => Err(give_up(error, &mut inventory, to_be_refused).await),
     }
 }
 

@@ -14,26 +14,44 @@ use super::clock::Clock;
 use crate::cluster::{ClusterSpec, pairs, plan::Plan, site::Site};
 
 /// A plan, and all that is needed to boot it.
-pub(super) struct BootJob {
-    pub(super) plan: Plan,
+pub(in crate::cluster) struct BootJob {
+    pub(in crate::cluster) plan: Plan,
     /// The versions that will meet, as far as they are known before a node runs.
-    pub(super) stack: Stack,
-    pub(super) site: Site,
-    pub(super) image: NodeImage,
+    pub(in crate::cluster) stack: Stack,
+    pub(in crate::cluster) site: Site,
+    pub(in crate::cluster) image: NodeImage,
 }
 
 /// Resolves a spec, and refuses a combination that is known not to work.
 pub(super) async fn plan(spec: &ClusterSpec, clock: &mut Clock) -> Result<BootJob> {
     pairs::judge_spec(spec)?;
     let site = Site::of(spec).await?;
-    let docker = &site.docker;
+    clear_leftovers(&site).await;
+    resolve(spec, site, clock).await
+}
+
+/// As [`plan`], for a cluster that may be up already: what others left is not cleared away.
+pub(in crate::cluster) async fn plan_lease(
+    spec: &ClusterSpec,
+    clock: &mut Clock,
+) -> Result<BootJob> {
+    pairs::judge_spec(spec)?;
+    resolve(spec, Site::of(spec).await?, clock).await
+}
+
+/// Removes what dead processes left, after making evidence of it.
+pub(in crate::cluster) async fn clear_leftovers(site: &Site) {
     // This comes before the sweep, which would end guards that are still saving.
     let (_, finished) = evidence::finish(&site.settings).await;
     // Leftovers of others that cannot be removed are no reason not to boot.
-    let swept = sweep(docker, Scope::DeadOwners).await.map(drop);
+    let swept = sweep(&site.docker, Scope::DeadOwners).await.map(drop);
     for error in [finished, swept].into_iter().filter_map(Result::err) {
         tracing::warn!("{}", error.report());
     }
+}
+
+async fn resolve(spec: &ClusterSpec, site: Site, clock: &mut Clock) -> Result<BootJob> {
+    let docker = &site.docker;
     let recipe = match &spec.recipe {
         Some(recipe) => recipe.clone(),
         None => image::default_recipe(docker).await?,

@@ -4,19 +4,22 @@ use std::collections::HashSet;
 
 use bollard::{models::VolumeCreateRequest, query_parameters::ListVolumesOptions};
 
-use super::labels::{BOOT, BootId, CLUSTER, KEPT, ROLE};
+use super::{
+    labels::{BOOT, BootId, CLUSTER, KEPT, ROLE},
+    owner::Owner,
+};
 use crate::{Docker, explain::Explain};
 use kubenest_base::Result;
 
 impl Docker {
-    /// Records, as an empty volume, that this boot of a cluster outlives its owner. Only a removal
+    /// Records, as an empty volume, that this boot of a cluster outlives this owner. Only a removal
     /// by the cluster's name, or a `clean` of everything, then removes the cluster.
     ///
     /// # Errors
     /// The engine refuses.
-    pub async fn keep_cluster(&self, cluster: &str, boot: &BootId) -> Result<()> {
+    pub async fn keep_cluster(&self, owner: &Owner, cluster: &str, boot: &BootId) -> Result<()> {
         let name = format!("kubenest-{cluster}-kept-{}", boot.as_str());
-        let labels = self.labels(KEPT).cluster(cluster).boot(boot);
+        let labels = self.labels(KEPT).owner(owner).cluster(cluster).boot(boot);
         let request = VolumeCreateRequest {
             name: Some(name.clone()),
             labels: Some(labels.map()),

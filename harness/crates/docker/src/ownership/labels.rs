@@ -5,6 +5,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::owner::Owner;
 use kubenest_base::{random, settings::RunId};
 
@@ -47,7 +49,7 @@ pub(super) const IMAGE: &str = "-image";
 const LIFETIME: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// The random id of one boot of a cluster. It distinguishes two clusters of one name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BootId(String);
 
 impl BootId {

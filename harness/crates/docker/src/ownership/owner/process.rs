@@ -36,6 +36,11 @@ impl ProcessId {
         })
     }
 
+    /// Its process id, on its own machine.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Whether the process still runs, if this process can tell.
     pub fn liveness(&self) -> Liveness {
         self.seen_from(Self::current(), Process::of)

@@ -1,0 +1,87 @@
+//! The guard of a cluster: started before anything else, and again where something has ended it.
+
+use kubenest_base::{Result, progress};
+use kubenest_docker::{Guard, Owner, Saving, Ward};
+use kubenest_evidence as evidence;
+
+use super::Inventory;
+use crate::cluster::folder;
+
+impl Inventory {
+    pub(super) fn guard_name(&self) -> String {
+        format!("{}-guard", self.site.name)
+    }
+
+    /// Starts a guard that watches for the end of the owner, before anything else is made.
+    pub(in crate::cluster) async fn start_guard(&mut self, image: &str) -> Result<()> {
+        if self.subject.is_none() || self.site.settings.keep {
+            return Ok(());
+        }
+        self.guarded = true;
+        let mut guard = self.new_guard(image).await?;
+        if self.lease().is_some() && !guard.sees_lease() {
+            progress!(
+                "cluster '{}' is not shared: its engine does not see the locks of this machine",
+                self.site.name
+            );
+            guard.release().await?;
+            self.site.owner = Owner::current().clone();
+            self.hold = None;
+            guard = self.new_guard(image).await?;
+        }
+        self.guard = Some(guard);
+        Ok(())
+    }
+
+    async fn new_guard(&self, image: &str) -> Result<Guard> {
+        let subject = self.subject.as_ref().expect("the nodes must have names");
+        let folder = evidence::notebook_folder(&self.site.settings, &self.site.name)?;
+        let saving = Saving {
+            folder: &folder,
+            script: evidence::LOOK,
+            prepare: &|| subject.begin_notebook(),
+        };
+        let ward = self.ward()?;
+        let guard = Guard::start_saving(&self.site.docker, image, &ward, Some(saving)).await;
+        if !guard.as_ref().is_ok_and(Guard::saves) {
+            subject.end_notebook();
+            evidence::remove_empty_notebook(&self.site.settings, &self.site.name);
+        }
+        guard
+    }
+
+    fn ward(&self) -> Result<Ward<'_>> {
+        let ward = Ward::new(&self.site.name, &self.boot)
+            .owner(&self.site.owner)
+            .containers(&self.containers);
+        if self.lease().is_none() {
+            return Ok(ward);
+        }
+        let settings = &self.site.settings;
+        folder::make_home(settings)?;
+        let folder = folder::path(settings, &self.site.name);
+        Ok(ward.idle(settings.idle).folder(folder))
+    }
+
+    /// Starts the guard of an attached cluster again if something has ended it.
+    pub(in crate::cluster) async fn restore_guard(&self, image: &str) -> Result<()> {
+        let name = self.guard_name();
+        let runs = async || {
+            let guard = self.site.docker.container(&name).await?;
+            Result::Ok(guard.is_some_and(|guard| guard.running))
+        };
+        if runs().await? {
+            return Ok(());
+        }
+        match Guard::start(&self.site.docker, image, &self.ward()?).await {
+            Ok(guard) if guard.sees_lease() => {
+                progress!("the guard of cluster '{}' runs again", self.site.name);
+                Ok(())
+            }
+            Ok(guard) => guard.release().await,
+            // Another process has started it meanwhile.
+            Err(_) if runs().await? => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Makes a handle of a leased cluster that is up already.
+
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+
+use kubenest_base::{
+    Error, ErrorKind, Result,
+    wait::{self, Probe},
+};
+use kubenest_docker::{Holder, Lease, Owner, labels::BOOT};
+use kubenest_forge::lockfile;
+use kubenest_health::health;
+use kubenest_images::Protection;
+use kubenest_node::node::Node;
+
+use super::record::Record;
+use crate::{
+    case::Running,
+    cluster::{
+        Cluster,
+        boot::{BootJob, Clock},
+        clients::Clients,
+        folder,
+        inventory::Inventory,
+        kubeconfig,
+        nodes::Nodes,
+        site::Site,
+    },
+};
+
+/// How long a cluster may take to be healthy before it is replaced: a machine that has just started
+/// eight tests answers late.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// What came of an attempt to use a cluster that is up.
+pub(super) enum Attached {
+    /// A handle of it.
+    Cluster(Box<Cluster>),
+    /// Its lease takes no holders any more.
+    Ended,
+    /// It is gone or unhealthy.
+    Unfit(Error),
+}
+
+/// Takes hold of the lease, looks at its cluster, and makes a handle. The look changes nothing.
+pub(super) async fn attach(
+    job: &BootJob,
+    lease: &Lease,
+    record: &Record,
+    clock: &mut Clock,
+    started: Instant,
+) -> Result<Attached> {
+    let hold = match lease.hold() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Attached::Ended),
+        hold => hold?,
+    };
+    let site = Site {
+        owner: Owner::Lease(lease.clone()),
+        name: record.name.clone(),
+        ..job.site.clone()
+    };
+    let parts = match look(job, &site, record).await {
+        Ok(parts) => parts,
+        Err(why) => return Ok(Attached::Unfit(why)),
+    };
+    let client = parts.clients.here();
+    lockfile::hold_running(&site.settings, &client, &job.image).await?;
+    let inventory = inventory_of(job, site, record, hold).await?;
+    clock.attach(inventory.subject());
+    if let Some(subject) = inventory.subject() {
+        subject.note_versions(&job.image.versions);
+    }
+    clock.lap("attach");
+    Ok(Attached::Cluster(Box::new(Cluster {
+        kubeconfig: folder::kubeconfig(&job.site.settings, &record.name),
+        nodes: parts.nodes,
+        clients: parts.clients,
+        image: job.image.clone(),
+        expected: job.plan.expected.clone(),
+        protection: parts.protection,
+        started,
+        phases: std::mem::take(&mut clock.phases),
+        running: Running::default(),
+        inventory,
+    })))
+}
+
+/// What a look at a cluster gives.
+struct Parts {
+    nodes: Nodes,
+    clients: Clients,
+    protection: Protection,
+}
+
+async fn look(job: &BootJob, site: &Site, record: &Record) -> Result<Parts> {
+    let names = record.node_names();
+    let attached = names.iter().zip(&record.roles).map(async |(name, role)| {
+        let found = site.docker.container(name).await?;
+        let boot = found.and_then(|found| found.labels.get(BOOT).cloned());
+        match boot.as_deref() == Some(record.boot.as_str()) {
+            true => Node::attach(&site.docker, name, *role).await,
+            false => Err(Error::not_found(format!("node '{name}' is gone"))),
+        }
+    });
+    let nodes = Nodes::new(try_join_all(attached).await?);
+    let path = folder::kubeconfig(&site.settings, &record.name);
+    let clients = Clients::new(kubeconfig::config(&path).await?)?;
+    let client = clients.here();
+    let what = format!("cluster '{}' to be healthy", record.name);
+    let healthy = wait::until(&what, HEALTHY, async || {
+        Probe::from_result(health::gate(&nodes, &client, &job.plan.expected).await)
+    });
+    let protection = Protection::new(&record.kubernetes);
+    let (_, ()) = tokio::try_join!(healthy, protection.adopt_named(&nodes, &record.images))?;
+    Ok(Parts {
+        nodes,
+        clients,
+        protection,
+    })
+}
+
+/// The inventory of a cluster that is held, with its guard; it is kept from now on if this process
+/// keeps its clusters.
+async fn inventory_of(
+    job: &BootJob,
+    site: Site,
+    record: &Record,
+    hold: Holder,
+) -> Result<Inventory> {
+    let keeps = site.keep;
+    let inventory = Inventory::attached(site, record.boot.clone(), &record.roles, hold);
+    if record.kept {
+        return Ok(inventory);
+    }
+    match keeps {
+        true => inventory.keep().await?,
+        false => inventory.restore_guard(&job.image.reference).await?,
+    }
+    Ok(inventory)
+}
