@@ -11,6 +11,10 @@ mkdir -p "$image"
 mount --bind / "$image"
 mount --make-private "$image"
 
+# A node that is started again has all that it kept.
+filled=/var/lib/kubenest-filled
+[[ ! -e $filled ]] || exec "$@"
+
 stores=(blobs/sha256 snapshots)
 exclude=()
 for store in "${stores[@]}"; do
@@ -24,8 +28,10 @@ shopt -s nullglob
 for store in "${stores[@]}"; do
   for folder in "$image/var/lib/containerd"/*/"$store"; do
     items=("$folder"/*)
-    ((${#items[@]} == 0)) || ln --symbolic --target-directory="${folder#"$image"}" "${items[@]}"
+    ((${#items[@]} == 0)) \
+      || ln --symbolic --force --target-directory="${folder#"$image"}" "${items[@]}"
   done
 done
+touch "$filled"
 
 exec "$@"
