@@ -2,10 +2,7 @@
 
 use std::{fs, io::Write, path::PathBuf};
 
-use k8s_openapi::api::{
-    authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
-};
+use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccount};
 use kube::{Client, api::PostParams};
 use serde_json::{Value, json};
 use tempfile::TempPath;
@@ -82,18 +79,21 @@ impl Case<'_> {
         self.note_step(format!(
             "ask for a token of service account {service_account}"
         ));
-        let request = TokenRequest {
-            spec: TokenRequestSpec {
-                expiration_seconds: Some(LIFETIME),
-                ..TokenRequestSpec::default()
-            },
-            ..TokenRequest::default()
-        };
+        // Read from JSON, because whether a spec is optional depends on the release of Kubernetes
+        // that the user has chosen for k8s-openapi.
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": [], "expirationSeconds": LIFETIME},
+        });
+        let request: TokenRequest =
+            serde_json::from_value(request).context("make the request for a token")?;
         let (api, params) = (self.api::<ServiceAccount>(), PostParams::default());
         let asked = api.create_token_request(service_account, &params, &request);
         let what = || format!("ask for a token of service account '{service_account}'");
-        let status = objects::answered(what, asked).await?.status;
-        let token = status.map(|status| status.token).unwrap_or_default();
+        let answer = objects::answered(what, asked).await?;
+        let answer = serde_json::to_value(answer).with_context(what)?;
+        let token = answer["status"]["token"].as_str().unwrap_or_default();
+        let token = token.to_owned();
         let secret = json!({"kind": "Secret", "stringData": {"token": token}});
         evidence::hide([&secret]);
         Ok(token)

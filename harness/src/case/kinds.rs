@@ -6,6 +6,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Event, Pod},
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -13,6 +14,7 @@ use kube::{
     runtime::wait::Condition,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::Case;
 use crate::wait::Probe;
@@ -252,9 +254,13 @@ impl Case<'_> {
                 let Some(found) = found else {
                     return Probe::Pending("there is none of this name".into());
                 };
-                selector = found.spec.as_ref().map(|spec| spec.selector.clone());
-                let seen = objects::state(&serde_json::to_value(found).unwrap_or_default());
-                match progress(found) {
+                // Looked at as JSON, because whether a spec is optional depends on the release of
+                // Kubernetes that the user has chosen for k8s-openapi.
+                let object = serde_json::to_value(found).unwrap_or_default();
+                let labels = object["spec"]["selector"].clone();
+                selector = serde_json::from_value::<LabelSelector>(labels).ok();
+                let seen = objects::state(&object);
+                match progress(&object) {
                     Progress::Available => Probe::Ready(found.clone()),
                     Progress::Under => Probe::Pending(seen),
                     Progress::Failed => {
@@ -320,31 +326,21 @@ enum Progress {
     Failed,
 }
 
-fn progress(deployment: &Deployment) -> Progress {
-    let status = deployment.status.clone().unwrap_or_default();
-    let wanted = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
-    if status.observed_generation < deployment.metadata.generation {
+fn progress(deployment: &Value) -> Progress {
+    let status = &deployment["status"];
+    let wanted = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
+    if status["observedGeneration"].as_i64() < deployment["metadata"]["generation"].as_i64() {
         return Progress::Under;
     }
-    let gave_up = |reason: &Option<String>| reason.as_deref() == Some("ProgressDeadlineExceeded");
-    if status
-        .conditions
-        .iter()
-        .flatten()
-        .any(|condition| gave_up(&condition.reason))
-    {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    if conditions.any(|condition| condition["reason"] == "ProgressDeadlineExceeded") {
         return Progress::Failed;
     }
-    let counts = [
-        status.replicas,
-        status.updated_replicas,
-        status.available_replicas,
-    ];
-    match counts.iter().all(|count| count.unwrap_or(0) == wanted) {
+    let counts = ["replicas", "updatedReplicas", "availableReplicas"].map(|key| &status[key]);
+    match counts
+        .iter()
+        .all(|count| count.as_i64().unwrap_or(0) == wanted)
+    {
         true => Progress::Available,
         false => Progress::Under,
     }
