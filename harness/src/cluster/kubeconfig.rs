@@ -29,7 +29,11 @@ pub(super) async fn read(control_plane: &Node) -> Result<String> {
 
 /// The client configuration of a user who may do everything from the API server's first answer on.
 /// The API server is at this port of 127.0.0.1.
-pub(super) async fn privileged(control_plane: &Node, name: &str, port: u16) -> Result<Config> {
+pub(super) async fn privileged_config(
+    control_plane: &Node,
+    name: &str,
+    port: u16,
+) -> Result<Config> {
     let node = control_plane.within(STEP);
     let text = match node.read_file(SUPER_ADMIN).await {
         Err(error) if error.kind() == ErrorKind::NotFound => node.read_file(ADMIN).await,

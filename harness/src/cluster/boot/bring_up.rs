@@ -39,19 +39,16 @@ impl BringUp {
             tuned: self == Self::Fast,
             patches: &plan.kubeadm_patches,
         };
-        let name = inventory.name();
         match self {
-            Self::Kubeadm => run_kubeadm(plan, machines, &documents, name, clock).await,
-            Self::Fast => run_fast(plan, machines, &documents, name, clock).await,
+            Self::Kubeadm => run_kubeadm(machines, &documents, clock).await,
+            Self::Fast => run_fast(machines, &documents, clock).await,
         }
     }
 }
 
 async fn run_kubeadm(
-    plan: &Plan,
     machines: &Machines,
     documents: &Documents<'_>,
-    name: &str,
     clock: &mut Clock,
 ) -> Result<ApiServer> {
     let nodes = &machines.nodes;
@@ -64,10 +61,10 @@ async fn run_kubeadm(
         Ok(())
     };
     let proven = async {
-        let api_server = api_server::reach(name, control_plane, machines.port).await?;
-        api_server.wait_ready(control_plane).await?;
+        let api_server = api_server::reach(documents.cluster, control_plane, machines.port).await?;
         let client = api_server.clients.here();
-        let probes = usable::start_probes(&client, nodes, plan.addresses).await?;
+        api_server::wait_ready(&client, control_plane).await?;
+        let probes = usable::start_probes(&client, nodes, documents.addresses).await?;
         usable::prove(&client, &probes).await?;
         Ok(api_server)
     };
@@ -76,10 +73,8 @@ async fn run_kubeadm(
 }
 
 async fn run_fast(
-    plan: &Plan,
     machines: &Machines,
     documents: &Documents<'_>,
-    name: &str,
     clock: &mut Clock,
 ) -> Result<ApiServer> {
     let nodes = &machines.nodes;
@@ -87,20 +82,21 @@ async fn run_fast(
     init::write_files(control_plane, documents).await?;
     clock.lap("init");
     let (api_server, addons, ()) = tokio::try_join!(
-        api_server::reach(name, control_plane, machines.port),
+        api_server::reach(documents.cluster, control_plane, machines.port),
         Addons::of(control_plane),
         join::admit(nodes),
     )?;
     clock.lap("API server");
-    let config = kubeconfig::privileged(control_plane, name, api_server.port).await?;
+    let config =
+        kubeconfig::privileged_config(control_plane, documents.cluster, api_server.port).await?;
     let client = Client::try_from(config).context("make a Kubernetes client")?;
     let kubeadm = async {
         init::create_objects(control_plane).await?;
         join::run(nodes, documents).await
     };
-    let door = door::open_when_ready(&client, control_plane, plan.addresses);
-    let addons = addons.start(&client, control_plane, plan.addresses);
-    let probes = usable::start_probes(&client, nodes, plan.addresses);
+    let door = door::open_when_ready(&client, control_plane, documents.addresses);
+    let addons = addons.start(&client, control_plane, documents.addresses);
+    let probes = usable::start_probes(&client, nodes, documents.addresses);
     let ((), (), (), probes) = tokio::try_join!(door, addons, kubeadm, probes)?;
     // Only now is kube-proxy the only way to a Service, so that the proof is about kube-proxy.
     usable::prove(&client, &probes).await?;

@@ -23,8 +23,6 @@ use kubenest_node::{node::Node, objects};
 
 /// Namespaces that the API server makes itself, in which the boot makes pods.
 const NAMESPACES: [&str; 2] = ["kube-system", "default"];
-/// The ConfigMap in each namespace with the cluster's authority, which pods mount.
-const ROOT_CA: &str = "kube-root-ca.crt";
 /// Path in a node of the certificate of the cluster's authority.
 const AUTHORITY: &str = "/etc/kubernetes/pki/ca.crt";
 /// Kinds whose controllers make pods. They come last, because a controller that meets a missing
@@ -49,12 +47,11 @@ impl Addons {
     /// Those of the control plane on this node, whose files kubeadm has written.
     pub(in crate::cluster) async fn of(node: &Node) -> Result<Self> {
         let near = node.within(STEP);
-        let (proxy, dns, authority) = tokio::try_join!(
+        let (proxy, mut dns, authority) = tokio::try_join!(
             manifest(node, "kube-proxy"),
             manifest(node, "coredns"),
             near.read_file(AUTHORITY),
         )?;
-        let mut dns = dns;
         if let Some(objects) = &mut dns {
             speed_up_readiness(objects)?;
         }
@@ -73,8 +70,12 @@ impl Addons {
         node: &Node,
         addresses: Addresses,
     ) -> Result<()> {
-        try_join_all(NAMESPACES.map(|name| wait_for_namespace(client, name))).await?;
-        create(client, accounts(&NAMESPACES, &self.authority)).await?;
+        let authority = &self.authority;
+        let accounts = NAMESPACES.map(async |name| {
+            wait_for_namespace(client, name).await?;
+            objects::create_account(client, name, authority).await
+        });
+        try_join_all(accounts).await?;
         tokio::try_join!(
             start_one(client, node, "kube-proxy", self.proxy),
             start_one(client, node, "coredns", self.dns),
@@ -147,24 +148,6 @@ async fn create(client: &Client, objects: Vec<Value>) -> Result<()> {
     Ok(())
 }
 
-/// The service account and the authority of these namespaces, for which pods would otherwise wait
-/// until the controller manager has made them.
-fn accounts(namespaces: &[&str], authority: &str) -> Vec<Value> {
-    let of = |namespace: &&str| {
-        let account = json!({
-            "apiVersion": "v1", "kind": "ServiceAccount",
-            "metadata": {"name": "default", "namespace": namespace},
-        });
-        let authority = json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {"name": ROOT_CA, "namespace": namespace},
-            "data": {"ca.crt": authority},
-        });
-        [account, authority]
-    };
-    namespaces.iter().flat_map(of).collect()
-}
-
 async fn create_one(client: &Client, object: Value) -> Result<()> {
     let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
     let (version, kind) = (text("apiVersion"), text("kind"));
@@ -177,14 +160,8 @@ async fn create_one(client: &Client, object: Value) -> Result<()> {
         None => Api::all_with(client.clone(), &resource),
     };
     let params = PostParams::default();
-    let created = async {
-        match api.create(&params, &of_kind).await {
-            // A controller was faster.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            created => created.map(drop),
-        }
-    };
-    objects::answer(what, created).await
+    let created = api.create(&params, &of_kind);
+    objects::answer(what, created).await.map(drop)
 }
 
 /// Waits until kube-proxy has made the API server's Service reachable.
@@ -251,23 +228,5 @@ mod tests {
     #[test]
     fn a_manifest_without_the_probe_is_an_error() {
         assert!(speed_up_readiness(&mut [json!({"kind": "ConfigMap"})]).is_err());
-    }
-
-    #[test]
-    fn each_namespace_gets_its_account_and_the_authority() {
-        let objects = accounts(&["default", "kube-system"], "PEM");
-        let named = |object: &Value| {
-            let metadata = &object["metadata"];
-            format!("{}/{}", metadata["namespace"], metadata["name"]).replace('"', "")
-        };
-        assert_eq!(
-            objects.iter().map(named).collect::<Vec<_>>(),
-            [
-                "default/default",
-                "default/kube-root-ca.crt",
-                "kube-system/default",
-                "kube-system/kube-root-ca.crt"
-            ]
-        );
     }
 }

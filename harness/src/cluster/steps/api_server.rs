@@ -40,15 +40,8 @@ pub(in crate::cluster) struct ApiServer {
     pub(in crate::cluster) tunnel: Option<Tunnel>,
 }
 
-impl ApiServer {
-    /// Waits until it serves its administrator.
-    pub(in crate::cluster) async fn wait_ready(&self, node: &Node) -> Result<()> {
-        wait_ready(&self.clients.here(), node).await
-    }
-}
-
 /// Waits until the API server on a node says to this client that it is ready.
-pub(super) async fn wait_ready(client: &Client, node: &Node) -> Result<()> {
+pub(in crate::cluster) async fn wait_ready(client: &Client, node: &Node) -> Result<()> {
     let what = "the API server to be ready";
     let waited = wait::until_with(PAUSE, what, SLOW, async || ready(client).await);
     parts::explain(waited.await, node, &parts::CONTROL_PLANE).await

@@ -3,6 +3,7 @@
 //! An API server that refuses what a test asked has answered the test, so this error counts as the
 //! test's own. A missing answer does not.
 
+mod account;
 mod apply;
 mod container;
 mod manifest;
@@ -24,6 +25,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
+    account::create_account,
     apply::{MANAGER, apply},
     container::ContainerRef,
     manifest::{Manifest, Manifests},
