@@ -44,7 +44,7 @@ impl Case<'_> {
         value: impl Display,
         deadline: Duration,
     ) -> Result<()> {
-        let (path, value) = (normal(path), value.to_string());
+        let (path, value) = (with_root(path), value.to_string());
         select(&Value::Null, &path)?;
         let api = self.api_of_kind(kind).await?;
         let what = format!("{path} of {kind} '{name}' to be {value}");
@@ -137,7 +137,7 @@ fn resolve<'a>(kind: &str, all: &'a [(ApiResource, Scope)]) -> Result<(&'a ApiRe
 }
 
 /// A path with its root.
-fn normal(path: &str) -> String {
+fn with_root(path: &str) -> String {
     let path = path.trim();
     let inner = path
         .strip_prefix('{')
@@ -209,7 +209,7 @@ mod tests {
     fn a_path_may_have_its_root_or_not() {
         let object = json!({"status": {"replicas": 2, "phase": "Running", "conditions": [
             {"type": "Ready", "status": "True"}, {"type": "Initialized", "status": "False"}]}});
-        let at = |path: &str| select(&object, &normal(path)).map(|found| found.join(","));
+        let at = |path: &str| select(&object, &with_root(path)).map(|found| found.join(","));
         assert_eq!(at(".status.replicas").unwrap(), "2");
         assert_eq!(at("status.phase").unwrap(), "Running");
         assert_eq!(at("{.status.phase}").unwrap(), "Running");

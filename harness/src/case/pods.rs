@@ -70,7 +70,7 @@ impl Case<'_> {
         let what = format!("'{text}' in the log of {container}");
         self.note_step(format!("wait for {what}"));
         let deadline = Deadline::begin(deadline);
-        let mut seen = Seen::default();
+        let mut seen = FollowedLog::default();
         let followed = deadline
             .give(follow(self.api(), container, text, &mut seen))
             .await;
@@ -124,7 +124,7 @@ impl Case<'_> {
                 }
             };
             let (stdout, stderr, status) = tokio::join!(read(stdout), read(stderr), status);
-            ended(&what, status, stdout, &stderr)
+            exec_output(&what, status, stdout, &stderr)
         };
         wait::within(&what, RUN, run).await
     }
@@ -174,7 +174,7 @@ fn log_params(container: ContainerRef<'_>) -> LogParams {
 
 /// What a follower of a log has seen.
 #[derive(Default)]
-struct Seen {
+struct FollowedLog {
     log: Vec<u8>,
     /// Why there is no log.
     trouble: Option<String>,
@@ -182,7 +182,7 @@ struct Seen {
     answered: bool,
 }
 
-impl Seen {
+impl FollowedLog {
     /// The last lines of the log, or why there is none.
     fn words(&self) -> String {
         let log = String::from_utf8_lossy(&self.log);
@@ -219,7 +219,7 @@ async fn follow(
     pods: Api<Pod>,
     container: ContainerRef<'_>,
     text: &str,
-    seen: &mut Seen,
+    seen: &mut FollowedLog,
 ) -> Result<String> {
     let params = LogParams {
         follow: true,
@@ -230,9 +230,9 @@ async fn follow(
         let pod = pods.get_opt(container.pod).await;
         match pods.log_stream(container.pod, &params).await {
             Ok(log) => {
-                *seen = Seen {
+                *seen = FollowedLog {
                     answered: true,
-                    ..Seen::default()
+                    ..FollowedLog::default()
                 };
                 if seen.read(std::pin::pin!(log), text).await {
                     return Ok(seen.text());
@@ -263,7 +263,12 @@ async fn read(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 }
 
 /// The result of a command, from the status that the kubelet sends at its end.
-fn ended(what: &str, status: Option<Status>, stdout: Vec<u8>, stderr: &[u8]) -> Result<ExecOutput> {
+fn exec_output(
+    what: &str,
+    status: Option<Status>,
+    stdout: Vec<u8>,
+    stderr: &[u8],
+) -> Result<ExecOutput> {
     let Some(status) = status else {
         return Err(Error::setup(format!(
             "{what}: the stream ended without a status"
@@ -295,7 +300,7 @@ mod tests {
 
     fn shown(status: serde_json::Value) -> String {
         let status = serde_json::from_value(status).unwrap();
-        match ended("run `a` in pod 'p'", status, b"out".to_vec(), b"err") {
+        match exec_output("run `a` in pod 'p'", status, b"out".to_vec(), b"err") {
             Ok(output) => format!("{} {} {}", output.status, output.text(), output.stderr),
             Err(error) => error.report(),
         }
@@ -323,12 +328,12 @@ mod tests {
                 .map(|part| std::io::Result::Ok(*part.as_ref().unwrap()));
             futures::TryStreamExt::into_async_read(futures::stream::iter(parts.collect::<Vec<_>>()))
         };
-        let mut seen = Seen::default();
+        let mut seen = FollowedLog::default();
         assert!(seen.read(log(), "two").await);
         assert_eq!(seen.text(), "one two three");
-        let mut seen = Seen::default();
+        let mut seen = FollowedLog::default();
         assert!(!seen.read(log(), "four").await);
         assert_eq!(seen.words(), "one two three");
-        assert_eq!(Seen::default().words(), "an empty log");
+        assert_eq!(FollowedLog::default().words(), "an empty log");
     }
 }

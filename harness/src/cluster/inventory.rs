@@ -56,7 +56,7 @@ pub(super) fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
 }
 
 /// The error for a cluster's name that this container has, whose labels say whose it is.
-fn taken(cluster: &str, container: &str, labels: &HashMap<String, String>) -> Error {
+fn name_taken(cluster: &str, container: &str, labels: &HashMap<String, String>) -> Error {
     let owner = labels.get(OWNER).and_then(|owner| owner.parse().ok());
     let whose = match &owner {
         Some(Owner::Lease(lease)) => format!(
@@ -114,14 +114,14 @@ impl Inventory {
     }
 
     /// Holds the lease that owns the cluster until the boot fails or the handle is dropped.
-    pub(super) fn holding(mut self, hold: Holder) -> Self {
+    pub(super) fn with_hold(mut self, hold: Holder) -> Self {
         self.hold = Some(hold);
         self
     }
 
     /// The resources of a cluster that was booted before, perhaps by another process, and is held.
-    pub(super) fn attached(site: Site, boot: BootId, roles: &[Role], hold: Holder) -> Self {
-        let mut attached = Self::new(site).holding(hold);
+    pub(super) fn attach(site: Site, boot: BootId, roles: &[Role], hold: Holder) -> Self {
+        let mut attached = Self::new(site).with_hold(hold);
         attached.boot = boot;
         attached.booted = true;
         attached.containers = node_names(attached.name(), roles);
@@ -180,7 +180,7 @@ impl Inventory {
         let names = node_names(cluster, roles);
         for name in names.iter().chain([&self.guard_name()]) {
             if let Some(found) = self.site.docker.container(name).await? {
-                return Err(taken(cluster, name, &found.labels));
+                return Err(name_taken(cluster, name, &found.labels));
             }
         }
         self.subject = Some(Subject::new(&self.site.docker, cluster, &names));

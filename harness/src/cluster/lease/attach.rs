@@ -34,7 +34,7 @@ use crate::{
 const HEALTHY: Duration = Duration::from_secs(10);
 
 /// What came of an attempt to use a cluster that is up.
-pub(super) enum Attached {
+pub(super) enum Attachment {
     /// A handle of it.
     Cluster(Box<Cluster>),
     /// Its lease takes no holders any more.
@@ -50,9 +50,9 @@ pub(super) async fn attach(
     record: &Record,
     clock: &mut Clock,
     started: Instant,
-) -> Result<Attached> {
+) -> Result<Attachment> {
     let hold = match lease.hold() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Attached::Ended),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Attachment::Ended),
         hold => hold?,
     };
     let site = Site {
@@ -62,7 +62,7 @@ pub(super) async fn attach(
     };
     let parts = match look(job, &site, record).await {
         Ok(parts) => parts,
-        Err(why) => return Ok(Attached::Unfit(why)),
+        Err(why) => return Ok(Attachment::Unfit(why)),
     };
     let client = parts.clients.here();
     lockfile::hold_running(&site.settings, &client, &job.image).await?;
@@ -72,7 +72,7 @@ pub(super) async fn attach(
         subject.note_versions(&job.image.versions);
     }
     clock.lap("attach");
-    Ok(Attached::Cluster(Box::new(Cluster {
+    Ok(Attachment::Cluster(Box::new(Cluster {
         kubeconfig: folder::kubeconfig(&job.site.settings, &record.name),
         nodes: parts.nodes,
         clients: parts.clients,
@@ -129,7 +129,7 @@ async fn inventory_of(
     hold: Holder,
 ) -> Result<Inventory> {
     let keeps = site.keep;
-    let inventory = Inventory::attached(site, record.boot.clone(), &record.roles, hold);
+    let inventory = Inventory::attach(site, record.boot.clone(), &record.roles, hold);
     if record.kept {
         return Ok(inventory);
     }

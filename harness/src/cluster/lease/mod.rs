@@ -25,7 +25,7 @@ use kubenest_docker::{Lease, Owner};
 
 pub(super) use self::record::Record;
 use self::{
-    attach::{Attached, attach},
+    attach::{Attachment, attach},
     key::LeaseKey,
 };
 use super::{
@@ -90,15 +90,15 @@ async fn take(spec: &ClusterSpec) -> Result<Cluster> {
     loop {
         if let Some((lease, record)) = key.find(&job)? {
             match attach(&job, &lease, &record, &mut clock, started).await? {
-                Attached::Cluster(cluster) => return Ok(*cluster),
-                Attached::Ended => {}
-                Attached::Unfit(why) if replaced < REPLACED => {
+                Attachment::Cluster(cluster) => return Ok(*cluster),
+                Attachment::Ended => {}
+                Attachment::Unfit(why) if replaced < REPLACED => {
                     let why = why.report();
                     progress!("cluster '{}' is replaced: {why}", record.name);
                     lease.end(&why)?;
                     replaced += 1;
                 }
-                Attached::Unfit(why) => return Err(why),
+                Attachment::Unfit(why) => return Err(why),
             }
             continue;
         }
@@ -124,10 +124,10 @@ async fn boot_first(
     if let Some(name) = &spec.name {
         wait_for_name(&job, key, name).await?;
     }
-    let made = Making(key.new_lease(&job)?);
+    let made = UnsettledLease(key.new_lease(&job)?);
     let hold = made.0.hold()?;
     job.site.owner = Owner::Lease(made.0.clone());
-    let inventory = Inventory::new(job.site.clone()).holding(hold);
+    let inventory = Inventory::new(job.site.clone()).with_hold(hold);
     let roles: Vec<_> = job.plan.nodes.iter().map(|node| node.role).collect();
     let cluster = boot::boot_planned(job, inventory, clock, started, spec.to_be_refused).await?;
     let Some(lease) = cluster.inventory.lease() else {
@@ -167,9 +167,9 @@ async fn wait_for_name(job: &BootJob, key: &LeaseKey, name: &str) -> Result<()> 
 
 /// A lease whose cluster is being made. Dropped, it forgets the lease: a guard, if there is one
 /// already, then removes what was made.
-struct Making(Lease);
+struct UnsettledLease(Lease);
 
-impl Drop for Making {
+impl Drop for UnsettledLease {
     fn drop(&mut self) {
         self.0.forget();
     }

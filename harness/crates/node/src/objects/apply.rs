@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     Manifest, answered, cause,
-    outside::{CASE, Claim, Named, Outside, fight},
+    outside::{CASE, Claim, Named, Outside, conflict},
     refusal, state, until,
 };
 use kubenest_base::{
@@ -47,7 +47,7 @@ pub async fn apply(
     case: Option<&Outside>,
     objects: &[Manifest],
 ) -> Result<Vec<DynamicObject>> {
-    let applying = Applying {
+    let target = ApplyTarget {
         client,
         namespace,
         case,
@@ -56,25 +56,25 @@ pub async fn apply(
     let definitions = objects.iter().take_while(|object| object.is_definition());
     let (definitions, others) = objects.split_at(definitions.count());
     for object in definitions {
-        applied.push(applying.one(object, &mut kinds).await?);
+        applied.push(target.one(object, &mut kinds).await?);
     }
     for object in definitions {
-        served(client, object).await?;
+        wait_until_served(client, object).await?;
     }
     for object in others {
-        applied.push(applying.one(object, &mut kinds).await?);
+        applied.push(target.one(object, &mut kinds).await?);
     }
     Ok(applied)
 }
 
 /// Where objects are applied, and for whom.
-struct Applying<'a> {
+struct ApplyTarget<'a> {
     client: &'a Client,
     namespace: &'a str,
     case: Option<&'a Outside>,
 }
 
-impl Applying<'_> {
+impl ApplyTarget<'_> {
     async fn one(&self, manifest: &Manifest, kinds: &mut Kinds) -> Result<DynamicObject> {
         let (resource, scope) = self.resolve(manifest, kinds).await?;
         let namespace = manifest.namespace.as_deref().unwrap_or(self.namespace);
@@ -101,7 +101,8 @@ impl Applying<'_> {
         }
         let (applied, is_new) = self.send(&named, &object, what).await?;
         if claim == Claim::Absent && !is_new {
-            return Err(fight(&named, "a test that made it at the same moment")).with_context(what);
+            return Err(conflict(&named, "a test that made it at the same moment"))
+                .with_context(what);
         }
         if claim != Claim::Shared {
             case.add(named, &applied.metadata);
@@ -171,7 +172,7 @@ fn unknown(error: Error, manifest: &Manifest) -> Error {
 }
 
 /// Waits until the API server serves all versions of a kind that this object defines.
-async fn served(client: &Client, definition: &Manifest) -> Result<()> {
+async fn wait_until_served(client: &Client, definition: &Manifest) -> Result<()> {
     let name = &definition.name;
     let what = format!("CustomResourceDefinition '{name}' to be Established");
     let api = Api::<CustomResourceDefinition>::all(client.clone());

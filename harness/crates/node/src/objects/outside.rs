@@ -121,7 +121,7 @@ impl Outside {
                 Some(case) if case == self.case => Probe::Ready(Claim::Own),
                 Some(case) => match is_running(client, case).await {
                     Ok(false) => Probe::Ready(Claim::Own),
-                    Ok(true) => Probe::Failed(fight(
+                    Ok(true) => Probe::Failed(conflict(
                         named,
                         &format!("'{case}', another test that runs now"),
                     )),
@@ -199,7 +199,7 @@ impl Outside {
 }
 
 /// Two tests that make the same object outside their namespaces.
-pub(super) fn fight(named: &Named, owner: &str) -> Error {
+pub(super) fn conflict(named: &Named, owner: &str) -> Error {
     Error::refused(format!("{named} belongs to {owner}"))
         .cure(
             "prepare the cluster with it, so that the tests share it, or give it a name of the \
