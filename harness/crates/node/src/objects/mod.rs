@@ -12,7 +12,7 @@ mod scope;
 mod state;
 mod words;
 
-use std::{cell::Cell, error::Error as StdError, fmt::Debug, time::Duration};
+use std::{error::Error as StdError, fmt::Debug, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -289,22 +289,9 @@ pub fn seen(pod: &k8s_openapi::api::core::v1::Pod) -> String {
 /// answer.
 pub async fn gone<K>(api: Api<K>, name: &str, deadline: Duration) -> Result<()>
 where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
 {
     let what = format!("'{name}' to be gone");
-    let answered = Cell::new(false);
-    let gone = wait::until(&what, deadline, async || {
-        let looked = api.get_metadata_opt(name).await;
-        answered.set(looked.as_ref().err().is_none_or(|error| is_answer(error)));
-        match looked {
-            Ok(None) => Probe::Ready(()),
-            Ok(Some(_)) => Probe::Pending("still there".into()),
-            Err(error) => Probe::Pending(error.to_string()),
-        }
-    });
-    let gone = gone.await;
-    gone.map_err(|error| match answered.get() {
-        true => error.asserted(),
-        false => error,
-    })
+    let none = |object: Option<&K>| object.is_none();
+    wait(api, name, &what, none, deadline).await.map(drop)
 }
