@@ -1,5 +1,7 @@
 //! sha256 sums and lowercase hex, which name content in the cache and in registries.
 
+use std::io;
+
 use ring::digest::{Context, SHA256};
 
 /// The sha256 of some bytes.
@@ -56,6 +58,18 @@ impl Sha256 {
         let digest = self.0.finish();
         let bytes = digest.as_ref().try_into();
         bytes.expect("a sha256 must have 32 bytes")
+    }
+}
+
+/// Adds the bytes that are written, for example by [`io::copy`].
+impl io::Write for Sha256 {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

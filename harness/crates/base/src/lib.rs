@@ -6,6 +6,7 @@ mod error;
 pub mod file;
 pub mod liveness;
 pub mod lock;
+pub mod machine;
 pub mod parent;
 pub mod process;
 pub mod random;

@@ -4,18 +4,22 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Seek, Write},
+    io::{Seek, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 
-use crate::{Context, Result, progress, wait::Deadline};
+use crate::{
+    Context, Result, progress,
+    wait::{self, Deadline, Probe},
+};
 
-/// How long to wait for another holder: a build may take an hour for each of its programs.
-const LONGEST: Duration = Duration::from_secs(3 * 60 * 60);
+/// How long to wait for another holder at most: a build may take an hour for each of its programs.
+pub const LONGEST: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// A held lock; it is released when it is dropped or the process dies.
 #[derive(Debug)]
@@ -39,8 +43,7 @@ impl FileLock {
         match deadline.give(taken).await {
             Some(taken) => taken.context("wait for a lock")?,
             None => {
-                let holder = std::fs::read_to_string(path).unwrap_or_default();
-                let seen = format!("{} has it", holder.trim());
+                let seen = format!("{} has it", holder(path));
                 Err(deadline.missed(what, &seen).cure("end that process"))
             }
         }
@@ -61,6 +64,30 @@ impl FileLock {
         }
     }
 
+    /// Waits until one of these locks is free, and takes it.
+    ///
+    /// # Errors
+    /// A file cannot be made or locked, or none of the locks becomes free by the deadline.
+    pub async fn any(paths: &[PathBuf], what: &str, deadline: Duration) -> Result<Self> {
+        let told = AtomicBool::new(false);
+        wait::until(what, deadline, async || {
+            for path in paths {
+                match Self::try_exclusive(path, what) {
+                    Ok(None) => {}
+                    Ok(Some(lock)) => return Probe::Ready(lock),
+                    Err(error) => return Probe::Failed(error),
+                }
+            }
+            let holders = paths.iter().map(|path| holder(path));
+            let holders = holders.collect::<Vec<_>>().join(", ");
+            if !told.swap(true, Ordering::Relaxed) {
+                progress!("waiting for {what}: in use by {holders}");
+            }
+            Probe::Pending(format!("in use by {holders}"))
+        })
+        .await
+    }
+
     /// The locked file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -70,10 +97,8 @@ impl FileLock {
         if let Some(lock) = Self::try_exclusive(&path, what)? {
             return Ok(lock);
         }
-        let mut file = open(&path)?;
-        let mut holder = String::new();
-        file.read_to_string(&mut holder).ok();
-        progress!("waiting: {} has {what}", holder.trim());
+        let file = open(&path)?;
+        progress!("waiting: {} has {what}", holder(&path));
         file.lock()
             .with_context(|| format!("lock '{}'", path.display()))?;
         Self::note_holder(file, path, what)
@@ -92,6 +117,12 @@ impl Drop for FileLock {
     fn drop(&mut self) {
         self.file.unlock().ok();
     }
+}
+
+/// Who has noted in the file that he has the lock.
+fn holder(path: &Path) -> String {
+    let noted = std::fs::read_to_string(path).unwrap_or_default();
+    noted.trim().to_owned()
 }
 
 fn open(path: &Path) -> Result<File> {
@@ -124,6 +155,26 @@ mod tests {
         assert!(std::fs::read_to_string(&path).unwrap().contains("(a test)"));
         drop(held);
         assert!(FileLock::try_exclusive(&path, "another").unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_lock_that_is_free_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["one", "two"].map(|name| dir.path().join(name));
+        let any = async || FileLock::any(&paths, "a place", Duration::from_secs(9)).await;
+        let one = any().await.unwrap();
+        let two = any().await.unwrap();
+        assert_eq!([one.path(), two.path()], [&*paths[0], &*paths[1]]);
+        let process = std::process::id();
+        assert_eq!(
+            any().await.unwrap_err().to_string(),
+            format!(
+                "waited 9.0 s for a place; last seen: in use by process {process} (a place), \
+                 process {process} (a place)"
+            )
+        );
+        let (taken, ()) = tokio::join!(any(), async { drop(one) });
+        assert_eq!(taken.unwrap().path(), paths[0]);
     }
 
     #[tokio::test(start_paused = true)]

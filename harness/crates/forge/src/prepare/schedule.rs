@@ -1,6 +1,8 @@
 //! The order in which pieces are made, how many are made at a time, and how long all of it takes.
 
-use crate::machine::Machine;
+use kubenest_base::machine::Machine;
+
+use crate::machine::{builds_at_once, heavy_builds_at_once};
 
 /// What the schedule has to know about a piece.
 #[derive(Debug, Clone)]
@@ -44,8 +46,8 @@ impl Schedule {
         Self {
             states: vec![State::Waiting; tasks.len()],
             rests,
-            most: machine.most(),
-            most_heavy: machine.most_heavy(),
+            most: builds_at_once(machine),
+            most_heavy: heavy_builds_at_once(machine),
             tasks,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Instant};
 
-use kubenest_base::{Error, Result, settings::Settings, store::Store};
+use kubenest_base::{Error, Result, machine::Machine, settings::Settings, store::Store};
 use kubenest_protocol::preparing::{self, Event, Plan, TestNeeds};
 use tokio::task::JoinSet;
 
@@ -15,7 +15,6 @@ use super::{
 use crate::{
     component, engine,
     image::{NodeImage, default_recipe},
-    machine::Machine,
 };
 
 /// A plan of what has to be made, before the work begins.

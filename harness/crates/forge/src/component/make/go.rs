@@ -3,8 +3,13 @@
 use std::{fs, path::Path};
 
 use super::tether::tethered;
-use crate::machine::Machine;
-use kubenest_base::{Context, Error, Result, lock::FileLock, store::Store};
+use crate::machine::heavy_builds_at_once;
+use kubenest_base::{
+    Context, Error, Result,
+    lock::{self, FileLock},
+    machine::Machine,
+    store::Store,
+};
 use kubenest_recipe::recipe::GoBuild;
 
 /// Builds all programs of `build` into `out` with one call, since they share most of the
@@ -46,13 +51,8 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
 /// could not run the builds of all tests that need something unprepared at once.
 async fn turn_to_build(store: &Store) -> Result<FileLock> {
     let locks = store.root().join("locks");
-    let places = (0..Machine::this().most_heavy()).map(|at| locks.join(format!("build-{at}.lock")));
+    let places =
+        (0..heavy_builds_at_once(Machine::this())).map(|at| locks.join(format!("build-{at}.lock")));
     let places: Vec<_> = places.collect();
-    for place in &places {
-        if let Some(turn) = FileLock::try_exclusive(place, "a build with Go")? {
-            return Ok(turn);
-        }
-    }
-    let at = std::process::id() as usize % places.len();
-    FileLock::exclusive(&places[at], "a build with Go").await
+    FileLock::any(&places, "a build with Go", lock::LONGEST).await
 }
