@@ -21,10 +21,11 @@ mod pin;
 mod protect;
 mod reference;
 mod saved;
+mod source;
 mod target;
 mod watch;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -34,9 +35,10 @@ use self::{
     files::{Archive, Files, Folder},
     protect::Daemon,
     reference::Reference,
+    source::Place,
     target::Target,
 };
-pub use self::{pin::Pin, protect::Protection};
+pub use self::{pin::Pin, protect::Protection, source::ImageSource};
 use kubenest_base::{Context, Error, Result, progress};
 use kubenest_docker::Docker;
 use kubenest_node::node::{Node, containerd::Platform};
@@ -47,21 +49,6 @@ pub struct Images<'a> {
     docker: &'a Docker,
     nodes: &'a [Node],
     protection: Option<&'a Protection>,
-}
-
-/// Where an image comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageSource {
-    place: Place,
-    name: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Engine(String),
-    Archive(PathBuf),
-    Layout(PathBuf),
-    Registry(String),
 }
 
 /// What a load did.
@@ -115,48 +102,6 @@ impl fmt::Display for NodeLoad {
             self.sent_blobs + self.skipped_blobs,
             self.pin
         )
-    }
-}
-
-impl ImageSource {
-    /// An image of the engine that the nodes run on, by name or id.
-    pub fn engine(reference: impl Into<String>) -> Self {
-        Self::new(Place::Engine(reference.into()))
-    }
-
-    /// The images of an archive that `docker save` or another tool wrote, in Docker's layout or the
-    /// OCI's, gzipped or not.
-    pub fn archive(path: impl Into<PathBuf>) -> Self {
-        Self::new(Place::Archive(path.into()))
-    }
-
-    /// The images of a folder in the OCI's image layout.
-    pub fn oci_layout(path: impl Into<PathBuf>) -> Self {
-        Self::new(Place::Layout(path.into()))
-    }
-
-    /// An image of a registry, `name@sha256:…`. The engine pulls it, with its own credentials,
-    /// and keeps it.
-    pub fn registry(reference: impl Into<String>) -> Self {
-        Self::new(Place::Registry(reference.into()))
-    }
-
-    /// Another name for the image in the nodes.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    fn new(place: Place) -> Self {
-        Self { place, name: None }
-    }
-}
-
-/// An image of the engine.
-impl From<&str> for ImageSource {
-    fn from(reference: &str) -> Self {
-        Self::engine(reference)
     }
 }
 
