@@ -15,6 +15,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     pin::Pin,
+    sync::Mutex,
     time::Duration,
 };
 
@@ -125,8 +126,9 @@ pub struct Guard {
     id: String,
     saves: bool,
     sees_lease: bool,
-    /// The end of this stream, whatever ends it, is the signal to the guard.
-    _stream: Pin<Box<dyn AsyncWrite + Send>>,
+    /// The end of this stream, whatever ends it, is the signal to the guard. Nobody uses it: the
+    /// lock is there so that threads can share a guard.
+    _stream: Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
 }
 
 impl Guard {
@@ -258,7 +260,7 @@ impl Guard {
                 id,
                 saves: false,
                 sees_lease: false,
-                _stream: input,
+                _stream: Mutex::new(input),
             }),
             Err(error) => {
                 docker.remove_container(&id).await.ok();

@@ -30,6 +30,8 @@ const HOLDER: &str = "holder";
 const GATE: &str = "gate";
 /// The mark of the end, with its reason.
 const ENDED: &str = "ended";
+/// The file whose lock a holder has who holds the lease alone.
+const ALONE: &str = "alone";
 /// What holders have to know, once everything is made.
 const RECORD: &str = "record.json";
 /// The guard's note that nobody holds the lease; its age counts.
@@ -59,6 +61,8 @@ pub struct Lease {
 pub struct Holder {
     path: PathBuf,
     _locked: File,
+    /// The lock of the only holder, if this one holds the lease alone.
+    alone: Option<File>,
 }
 
 /// What can be seen of a lease.
@@ -188,11 +192,37 @@ impl Lease {
             Ok(Holder {
                 path,
                 _locked: locked,
+                alone: None,
             })
         };
         let held = hold().with_context(|| format!("hold the lease of '{}'", folder.display()));
         drop(gate);
         held
+    }
+
+    /// As [`hold`](Self::hold), for a lease that has one holder at a time; `None` while there is
+    /// another.
+    ///
+    /// # Errors
+    /// As [`hold`](Self::hold).
+    pub fn hold_alone(&self) -> Result<Option<Holder>> {
+        let path = self.folder().join(ALONE);
+        let mut options = File::options();
+        let options = options.write(true).create(true).truncate(false);
+        let what = || format!("lock '{}'", path.display());
+        let alone = match options.open(&path) {
+            // Without its folder the lease has ended, which the hold says.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return self.hold().map(Some),
+            file => file.with_context(what)?,
+        };
+        match alone.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(cause)) => return Err(cause).with_context(what),
+            Ok(()) => {}
+        }
+        let mut holder = self.hold()?;
+        holder.alone = Some(alone);
+        Ok(Some(holder))
     }
 
     /// Lets nobody hold it any more, for this reason. Its guard removes what it owns as soon as the
@@ -343,6 +373,13 @@ fn is_locked(path: &Path) -> io::Result<bool> {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(cause)) => Err(cause),
+    }
+}
+
+impl Holder {
+    /// Whether the lease has no other holder.
+    pub fn is_alone(&self) -> bool {
+        self.alone.is_some()
     }
 }
 

@@ -39,6 +39,23 @@ fn a_process_is_no_lease_even_on_a_host_of_that_name() {
 }
 
 #[test]
+fn a_lease_that_is_held_alone_has_no_other_such_holder() {
+    let cache = tempfile::tempdir().unwrap();
+    let lease = lease(cache.path());
+    let one = lease.hold_alone().unwrap();
+    assert!(one.is_some());
+    assert!(lease.hold_alone().unwrap().is_none());
+    drop(one);
+    assert_eq!(lease.liveness(), Liveness::Dead);
+    assert!(lease.hold_alone().unwrap().is_some());
+    lease.end("the test is over").unwrap();
+    let ended = lease.hold_alone().map(drop).unwrap_err();
+    assert_eq!(ended.kind(), kubenest_base::ErrorKind::NotFound);
+    lease.forget();
+    assert!(lease.hold_alone().is_err());
+}
+
+#[test]
 fn a_lease_lives_until_the_last_of_its_holders_lets_go() {
     let cache = tempfile::tempdir().unwrap();
     let lease = lease(cache.path());
