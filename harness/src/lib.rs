@@ -47,7 +47,7 @@ mod verdict;
 pub mod wait;
 
 pub use case::Case;
-pub use cluster::{Cluster, ClusterSpec, NodeSpec, lease};
+pub use cluster::{Cluster, ClusterSpec, LeaseRequest, NodeSpec, Preparation, lease};
 pub use k8s_openapi;
 pub use kube;
 #[doc(inline)]

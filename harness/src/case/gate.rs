@@ -51,7 +51,7 @@ impl Cluster {
     /// Admits a case once the nodes are healthy.
     pub(super) async fn enter(&self) -> Result<Place<'_>> {
         let running = self.running();
-        if self.is_leased() {
+        if self.is_shared() {
             self.health().await?;
             self.protection().check(self.nodes()).await?;
             return Ok(running.enter());

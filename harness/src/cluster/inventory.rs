@@ -10,7 +10,7 @@ use std::{
 use futures::future::join_all;
 
 use super::{folder, kubeconfig, lease::Record, site::Site, tunnel::Tunnel};
-use kubenest_base::{Context, Error, Result, process::quote, progress};
+use kubenest_base::{Context, Error, Result, lock::FileLock, process::quote, progress};
 use kubenest_docker::{
     Docker, Guard, Holder, Lease, Owner,
     labels::{BOOT, BootId, CLUSTER, OWNER},
@@ -94,6 +94,8 @@ pub(super) struct Inventory {
     claim: Option<Claim>,
     /// This handle's hold of the lease that owns the cluster.
     hold: Option<Holder>,
+    /// The turn of who has a cluster alone.
+    turn: Option<FileLock>,
 }
 
 impl Inventory {
@@ -110,6 +112,7 @@ impl Inventory {
             tunnel: None,
             claim: None,
             hold: None,
+            turn: None,
         }
     }
 
@@ -128,6 +131,16 @@ impl Inventory {
         let subject = Subject::new(attached.docker(), attached.name(), &attached.containers);
         attached.subject = Some(subject);
         attached
+    }
+
+    /// Keeps the turn of who has a cluster alone until the boot fails or the handle is dropped.
+    pub(super) fn hold_turn(&mut self, turn: FileLock) {
+        self.turn = Some(turn);
+    }
+
+    /// Whether others may hold the lease of the cluster beside this handle.
+    pub(super) fn is_shared(&self) -> bool {
+        self.lease().is_some() && !self.hold.as_ref().is_some_and(Holder::is_alone)
     }
 
     /// The lease that owns the cluster, if one does.

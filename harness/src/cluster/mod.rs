@@ -15,6 +15,7 @@ mod nodes;
 mod pairs;
 mod plan;
 mod probe;
+mod room;
 mod site;
 mod spec;
 mod steps;
@@ -32,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use self::{clients::Clients, inventory::Inventory, nodes::Nodes};
 pub use self::{
     folder::forget_dead,
-    lease::lease,
+    lease::{LeaseRequest, Preparation, lease},
     listing::{Listed, Standing, list},
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
@@ -177,8 +178,8 @@ impl Cluster {
     }
 
     /// Whether other processes may use it too: then a case looks at its health, and changes nothing.
-    pub(crate) fn is_leased(&self) -> bool {
-        self.inventory.lease().is_some()
+    pub(crate) fn is_shared(&self) -> bool {
+        self.inventory.is_shared()
     }
 
     /// The cases that run on it.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 
 use kubenest_base::{
-    Error, ErrorKind, Result,
+    Error, Result,
     wait::{self, Probe},
 };
 use kubenest_docker::{Holder, Lease, Owner, labels::BOOT};
@@ -14,7 +14,7 @@ use kubenest_health::health;
 use kubenest_images::Protection;
 use kubenest_node::node::Node;
 
-use super::record::Record;
+use super::{baseline::Baseline, record::Record};
 use crate::{
     case::Running,
     cluster::{
@@ -33,36 +33,26 @@ use crate::{
 /// eight tests answers late.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// What came of an attempt to use a cluster that is up.
-pub(super) enum Attachment {
-    /// A handle of it.
-    Cluster(Box<Cluster>),
-    /// Its lease takes no holders any more.
-    Ended,
-    /// It is gone or unhealthy.
-    Unfit(Error),
-}
-
-/// Takes hold of the lease, looks at its cluster, and makes a handle. The look changes nothing.
+/// Looks at the cluster of a lease that is held, and makes a handle of it. The look changes nothing,
+/// unless the lease is held alone: then what earlier holders left is undone.
+///
+/// The inner error says why the cluster is unfit: it is gone, unhealthy, or not as it was.
 pub(super) async fn attach(
     job: &BootJob,
     lease: &Lease,
     record: &Record,
+    hold: Holder,
     clock: &mut Clock,
     started: Instant,
-) -> Result<Attachment> {
-    let hold = match lease.hold() {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Attachment::Ended),
-        hold => hold?,
-    };
+) -> Result<Result<Cluster>> {
     let site = Site {
         owner: Owner::Lease(lease.clone()),
         name: record.name.clone(),
         ..job.site.clone()
     };
-    let parts = match look(job, &site, record).await {
+    let parts = match look(job, &site, record, hold.is_alone()).await {
         Ok(parts) => parts,
-        Err(why) => return Ok(Attachment::Unfit(why)),
+        Err(why) => return Ok(Err(why)),
     };
     let client = parts.clients.here();
     lockfile::hold_running(&site.settings, &client, &job.image).await?;
@@ -72,7 +62,7 @@ pub(super) async fn attach(
         subject.note_versions(&job.image.versions);
     }
     clock.lap("attach");
-    Ok(Attachment::Cluster(Box::new(Cluster {
+    Ok(Ok(Cluster {
         kubeconfig: folder::kubeconfig(&job.site.settings, &record.name),
         nodes: parts.nodes,
         clients: parts.clients,
@@ -83,7 +73,7 @@ pub(super) async fn attach(
         phases: std::mem::take(&mut clock.phases),
         running: Running::default(),
         inventory,
-    })))
+    }))
 }
 
 /// What a look at a cluster gives.
@@ -93,7 +83,7 @@ struct Parts {
     protection: Protection,
 }
 
-async fn look(job: &BootJob, site: &Site, record: &Record) -> Result<Parts> {
+async fn look(job: &BootJob, site: &Site, record: &Record, is_alone: bool) -> Result<Parts> {
     let names = record.node_names();
     let attached = names.iter().zip(&record.roles).map(async |(name, role)| {
         let found = site.docker.container(name).await?;
@@ -107,6 +97,10 @@ async fn look(job: &BootJob, site: &Site, record: &Record) -> Result<Parts> {
     let path = folder::kubeconfig(&site.settings, &record.name);
     let clients = Clients::new(kubeconfig::config(&path).await?)?;
     let client = clients.here();
+    if is_alone {
+        let baseline = Baseline::read(&site.settings, &record.name)?;
+        baseline.restore(&record.name, &nodes, &client).await?;
+    }
     let what = format!("cluster '{}' to be healthy", record.name);
     let healthy = wait::until(&what, HEALTHY, async || {
         Probe::from_result(health::gate(&nodes, &client, &job.plan.expected).await)

@@ -2,22 +2,31 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `key.rs` | says which specs share a cluster, and finds the lease of theirs |
+//! | `request.rs` | what is asked for |
+//! | `preparation.rs` | what is done to a cluster once, before tests get it |
+//! | `key.rs` | says which requests share a cluster, and finds the leases of theirs |
 //! | `record.rs` | what a holder has to know of a cluster that somebody else booted |
 //! | `attach.rs` | makes a handle of a record, after a look at the cluster's health |
+//! | `baseline/` | what a cluster was when it was handed out first, and putting it back |
 //!
 //! A lease and its cluster belong to those who hold it, not to the process that booted it. Each boot
 //! has a lease of its own, so that a sick cluster is replaced beside those who still use it.
 
 mod attach;
+mod baseline;
 mod key;
+mod preparation;
 mod record;
+mod request;
 
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use kubenest_base::{
-    Error, Result,
-    lock::FileLock,
+    Error, ErrorKind, Result,
+    lock::{self, FileLock},
     progress,
     wait::{self, Probe},
 };
@@ -25,13 +34,20 @@ use kubenest_docker::{Lease, Owner};
 
 pub(super) use self::record::Record;
 use self::{
-    attach::{Attachment, attach},
-    key::LeaseKey,
+    attach::attach,
+    baseline::Baseline,
+    key::{LeaseKey, Wanted},
+    preparation::ResolvedPreparation,
+};
+pub use self::{
+    preparation::Preparation,
+    request::{LeaseRequest, lease},
 };
 use super::{
-    Cluster, ClusterSpec,
+    Cluster,
     boot::{self, BootJob, Clock},
     inventory::Inventory,
+    room,
 };
 
 /// How long an earlier cluster of the same name may take to go, whose holders may have to end first.
@@ -39,107 +55,195 @@ const GOES: Duration = Duration::from_secs(300);
 /// How many clusters that turn out to be sick are replaced in one call.
 const REPLACED: usize = 3;
 
-/// A cluster of this spec that all tests share: the first who needs it boots it, in whatever thread
-/// or process, and the others use the same.
-///
-/// Specs share a cluster if they ask for the same nodes of the same versions on the same engine,
-/// under the same name if they name it, from the same cache. Whoever finds the cluster gone or
-/// unhealthy gets another one.
-///
-/// Dropping the handle, and [`Cluster::down`], only release it. The cluster ends when nobody has
-/// held it for ten minutes, or one minute where `CI` is set, or what `KUBENEST_IDLE` said in the
-/// process that booted it. `kubenest list` shows who holds it; `kubenest down` ends it at once.
-///
-/// On a cluster that others use [`Cluster::case`] repairs nothing. A test that changes nodes needs
-/// one of its own: [`ClusterSpec::boot`]. So does every test where the engine does not see the locks
-/// of this machine, because it is on another one; there each call boots a cluster that ends with its
-/// handle.
-///
-/// # Errors
-/// As [`ClusterSpec::boot`]; or the name of the spec is that of another cluster, for example of one
-/// that is leased from another cache.
-///
-/// ```no_run
-/// # async fn example() -> anyhow::Result<()> {
-/// let cluster = kubenest::lease(&kubenest::ClusterSpec::single_node()).await?;
-/// cluster
-///     .case(async |case| {
-///         println!("{} is mine alone", case.namespace());
-///         Ok(())
-///     })
-///     .await
-/// # }
-/// ```
-pub async fn lease(spec: &ClusterSpec) -> Result<Cluster> {
-    spec.check()?;
-    boot::begin(spec)?;
-    // Boxed: it is a large future, and test threads have small stacks.
-    boot::note_broken_setup(Box::pin(take(spec)).await)
+/// Takes what is asked for.
+async fn take(request: &LeaseRequest) -> Result<Cluster> {
+    let (spec, started, mut clock) = (&request.spec, Instant::now(), Clock::start());
+    let job = boot::plan_lease(spec, &mut clock).await?;
+    let preparation = match &request.preparation {
+        Some(preparation) => Some(preparation.resolve(&job.site.docker).await?),
+        None => None,
+    };
+    let wanted = Wanted {
+        name: spec.name.as_deref(),
+        preparation: preparation
+            .as_ref()
+            .map(|done| (done.name.as_str(), done.content.as_str())),
+        exclusive: request.exclusive,
+    };
+    let taking = Taking {
+        key: LeaseKey::of(&job, wanted),
+        request,
+        preparation,
+        started,
+    };
+    if job.site.docker.socket().is_none() {
+        return taking.boot_unshared(job, clock).await;
+    }
+    match request.exclusive {
+        true => taking.take_alone(job, clock).await,
+        false => taking.share(job, clock).await,
+    }
 }
 
-async fn take(spec: &ClusterSpec) -> Result<Cluster> {
-    let (started, mut clock) = (Instant::now(), Clock::start());
-    let job = boot::plan_lease(spec, &mut clock).await?;
-    if job.site.docker.socket().is_none() {
+/// A request whose key is known.
+struct Taking<'a> {
+    request: &'a LeaseRequest,
+    preparation: Option<ResolvedPreparation>,
+    key: LeaseKey,
+    started: Instant,
+}
+
+impl Taking<'_> {
+    /// Boots a cluster that ends with its handle: nobody else can see who holds it.
+    async fn boot_unshared(&self, job: BootJob, clock: Clock) -> Result<Cluster> {
         boot::clear_leftovers(&job.site).await;
         let inventory = Inventory::new(job.site.clone());
-        return boot::boot_planned(job, inventory, clock, started, false).await;
+        let refused = self.request.spec.to_be_refused;
+        let cluster = boot::boot_planned(job, inventory, clock, self.started, refused).await?;
+        self.prepare(cluster).await
     }
-    let key = LeaseKey::of(&job, spec.name.as_deref());
-    let mut replaced = 0;
-    loop {
-        if let Some((lease, record)) = key.find(&job)? {
-            match attach(&job, &lease, &record, &mut clock, started).await? {
-                Attachment::Cluster(cluster) => return Ok(*cluster),
-                Attachment::Ended => {}
-                Attachment::Unfit(why) if replaced < REPLACED => {
-                    let why = why.report();
-                    progress!("cluster '{}' is replaced: {why}", record.name);
-                    lease.end(&why)?;
-                    replaced += 1;
+
+    async fn prepare(&self, cluster: Cluster) -> Result<Cluster> {
+        match &self.preparation {
+            Some(preparation) => preparation.prepare(cluster).await,
+            None => Ok(cluster),
+        }
+    }
+
+    /// Takes the cluster that all share. The first who asks for it boots it.
+    async fn share(&self, job: BootJob, mut clock: Clock) -> Result<Cluster> {
+        let mut replaced = 0;
+        loop {
+            if let Some((lease, record)) = self.key.open(&job)?.into_iter().next() {
+                let Some(hold) = unless_ended(lease.hold())? else {
+                    continue;
+                };
+                match attach(&job, &lease, &record, hold, &mut clock, self.started).await? {
+                    Ok(cluster) => return Ok(cluster),
+                    Err(why) => self.replace(&lease, &record, &why, &mut replaced)?,
                 }
-                Attachment::Unfit(why) => return Err(why),
+                continue;
             }
-            continue;
+            let what = format!("the boot of a shared cluster of {}", job.image.recipe);
+            let lock = FileLock::exclusive(&self.key.lock(&job), &what).await?;
+            if self.key.open(&job)?.is_empty() {
+                return self.boot_first(job, clock, None).await;
+            }
+            // Another has booted it meanwhile. Nobody has to wait while this one looks at it.
+            drop(lock);
         }
-        let what = format!("the boot of a shared cluster of {}", job.image.recipe);
-        let lock = FileLock::exclusive(&key.lock(&job), &what).await?;
-        if key.find(&job)?.is_none() {
-            return boot_first(job, spec, &key, clock, started).await;
+    }
+
+    /// Takes a cluster that nobody else has, as soon as this machine has a place for one.
+    async fn take_alone(&self, job: BootJob, mut clock: Clock) -> Result<Cluster> {
+        let most = room::exclusive_clusters(&job.plan.nodes);
+        let what = format!("one of the {most} exclusive clusters that this machine holds");
+        let turns = turns(&job, most);
+        let turn = FileLock::any(&turns, &what, lock::LONGEST).await?;
+        let mut replaced = 0;
+        for (lease, record) in self.key.open(&job)? {
+            let Some(Some(hold)) = unless_ended(lease.hold_alone())? else {
+                continue;
+            };
+            match attach(&job, &lease, &record, hold, &mut clock, self.started).await? {
+                Ok(mut cluster) => {
+                    cluster.inventory.hold_turn(turn);
+                    return Ok(cluster);
+                }
+                Err(why) => self.replace(&lease, &record, &why, &mut replaced)?,
+            }
         }
-        // Another has booted it meanwhile. Nobody has to wait while this one looks at it.
-        drop(lock);
+        // A name is that of one cluster at a time.
+        let _one_at_a_time = match &self.request.spec.name {
+            Some(name) => {
+                let what = format!("the boot of cluster '{name}'");
+                Some(FileLock::exclusive(&self.key.lock(&job), &what).await?)
+            }
+            None => None,
+        };
+        self.boot_first(job, clock, Some(turn)).await
+    }
+
+    /// Ends a lease whose cluster is not fit to be handed out.
+    fn replace(
+        &self,
+        lease: &Lease,
+        record: &Record,
+        why: &Error,
+        replaced: &mut usize,
+    ) -> Result<()> {
+        if *replaced == REPLACED {
+            return Err(
+                Error::setup(format!("{REPLACED} clusters in a row were unfit"))
+                    .because(why.report()),
+            );
+        }
+        *replaced += 1;
+        let why = why.report();
+        progress!("cluster '{}' is replaced: {why}", record.name);
+        lease.end(&why)
+    }
+
+    /// Boots a cluster of this key, and lets others hold it from then on.
+    async fn boot_first(
+        &self,
+        mut job: BootJob,
+        clock: Clock,
+        turn: Option<FileLock>,
+    ) -> Result<Cluster> {
+        boot::clear_leftovers(&job.site).await;
+        for lease in self.key.outdated(&job)? {
+            lease.end_unless_held("what it was prepared with has changed")?;
+        }
+        if let Some(name) = &self.request.spec.name {
+            wait_for_name(&job, &self.key, name).await?;
+        }
+        let made = UnsettledLease(self.key.new_lease(&job)?);
+        let hold = match self.request.exclusive {
+            true => made
+                .0
+                .hold_alone()?
+                .expect("a new lease must have no holder"),
+            false => made.0.hold()?,
+        };
+        job.site.owner = Owner::Lease(made.0.clone());
+        let mut inventory = Inventory::new(job.site.clone()).with_hold(hold);
+        if let Some(turn) = turn {
+            inventory.hold_turn(turn);
+        }
+        let roles: Vec<_> = job.plan.nodes.iter().map(|node| node.role).collect();
+        let refused = self.request.spec.to_be_refused;
+        let cluster = boot::boot_planned(job, inventory, clock, self.started, refused).await?;
+        let cluster = self.prepare(cluster).await?;
+        let Some(lease) = cluster.inventory.lease() else {
+            return Ok(cluster);
+        };
+        // What leads through this process is of no use to others; without a record the lease ends
+        // with this handle.
+        if !cluster.inventory.has_tunnel() {
+            if self.request.exclusive {
+                Baseline::of(&cluster).await?.write(&cluster)?;
+            }
+            lease.settle(&Record::of(&cluster, roles).to_bytes()?)?;
+        }
+        std::mem::forget(made);
+        Ok(cluster)
     }
 }
 
-/// Boots the cluster that others will share; the caller has the lock of its key.
-async fn boot_first(
-    mut job: BootJob,
-    spec: &ClusterSpec,
-    key: &LeaseKey,
-    clock: Clock,
-    started: Instant,
-) -> Result<Cluster> {
-    boot::clear_leftovers(&job.site).await;
-    if let Some(name) = &spec.name {
-        wait_for_name(&job, key, name).await?;
+/// The hold of a lease, if the lease has not ended meanwhile.
+fn unless_ended<T>(held: Result<T>) -> Result<Option<T>> {
+    match held {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        held => held.map(Some),
     }
-    let made = UnsettledLease(key.new_lease(&job)?);
-    let hold = made.0.hold()?;
-    job.site.owner = Owner::Lease(made.0.clone());
-    let inventory = Inventory::new(job.site.clone()).with_hold(hold);
-    let roles: Vec<_> = job.plan.nodes.iter().map(|node| node.role).collect();
-    let cluster = boot::boot_planned(job, inventory, clock, started, spec.to_be_refused).await?;
-    let Some(lease) = cluster.inventory.lease() else {
-        return Ok(cluster);
-    };
-    // What leads through this process is of no use to others; without a record the lease ends with
-    // this handle.
-    if !cluster.inventory.has_tunnel() {
-        lease.settle(&Record::of(&cluster, roles).to_bytes()?)?;
-    }
-    std::mem::forget(made);
-    Ok(cluster)
+}
+
+/// The files whose locks are the turns of those who want a cluster alone.
+fn turns(job: &BootJob, most: usize) -> Vec<PathBuf> {
+    let locks = job.site.settings.cache.join("locks");
+    let turns = (0..most).map(|at| locks.join(format!("exclusive-{at}.lock")));
+    turns.collect()
 }
 
 /// Waits until an earlier cluster of this name and key is gone. Nobody else can boot another: the

@@ -1,0 +1,138 @@
+//! The files, services and images of a node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use kubenest_base::Result;
+use kubenest_node::node::Node;
+
+/// Prints the sha256 of each file that says how the node works. What kubeadm sets aside when a gate
+/// puts settings back says nothing.
+const FILES: [&str; 17] = [
+    "find",
+    "/etc",
+    "/kind",
+    "/opt/cni",
+    "/var/lib/kubelet/config.yaml",
+    "/var/lib/kubelet/kubeadm-flags.env",
+    "-xdev",
+    "-path",
+    "/etc/kubernetes/tmp",
+    "-prune",
+    "-o",
+    "-type",
+    "f",
+    "-exec",
+    "sha256sum",
+    "{}",
+    "+",
+];
+/// Prints the units that work, one a line.
+const UNITS: [&str; 7] = [
+    "systemctl",
+    "list-units",
+    "--type=service,socket",
+    "--state=running,listening",
+    "--plain",
+    "--no-legend",
+    "--no-pager",
+];
+
+/// What a node is made of, apart from the objects of the API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NodeState {
+    /// The sha256 of each file by its path.
+    pub(super) files: BTreeMap<String, String>,
+    /// The units that run.
+    pub(super) units: BTreeSet<String>,
+    /// The ids of its images, and their names.
+    pub(super) images: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl NodeState {
+    /// The state of a node now.
+    pub(super) async fn of(node: &Node) -> Result<Self> {
+        let files = async {
+            // It fails for a path that this node does not have, and prints the others.
+            let found = node.exec(&FILES).await?;
+            Result::Ok(files(&String::from_utf8_lossy(&found.stdout)))
+        };
+        let (files, units, images) = tokio::try_join!(files, units(node), images(node))?;
+        Ok(Self {
+            files,
+            units,
+            images,
+        })
+    }
+}
+
+/// The units of a node that run.
+pub(super) async fn units(node: &Node) -> Result<BTreeSet<String>> {
+    let found = node.exec_ok(&UNITS).await?;
+    let lines = String::from_utf8_lossy(&found.stdout).into_owned();
+    let names = lines
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    Ok(names.map(str::to_owned).collect())
+}
+
+async fn images(node: &Node) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let images = node.cri().await?.images().await?.into_iter();
+    Ok(images
+        .map(|image| {
+            (
+                image.id,
+                image.tags.into_iter().chain(image.digests).collect(),
+            )
+        })
+        .collect())
+}
+
+/// What `sha256sum` prints: a hash, two characters, a path.
+fn files(printed: &str) -> BTreeMap<String, String> {
+    let parts = printed.lines().filter_map(|line| line.split_once("  "));
+    parts
+        .map(|(hash, path)| (path.to_owned(), hash.to_owned()))
+        .collect()
+}
+
+/// What cannot be put back on a node: files that are not as they were, and images that are gone.
+pub(super) fn lasting(before: &NodeState, now: &NodeState) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, hash) in &before.files {
+        match now.files.get(path) {
+            Some(other) if other == hash => {}
+            Some(_) => found.push(format!("file '{path}' was changed")),
+            None => found.push(format!("file '{path}' was removed")),
+        }
+    }
+    let added = now
+        .files
+        .keys()
+        .filter(|path| !before.files.contains_key(*path));
+    found.extend(added.map(|path| format!("file '{path}' was added")));
+    for (id, names) in &before.images {
+        let left = now.images.get(id);
+        if left.is_none_or(|left| !names.is_subset(left)) {
+            let name = names.iter().next().unwrap_or(id);
+            found.push(format!("image '{name}' was removed"));
+        }
+    }
+    found
+}
+
+/// The units that ran and do not run now.
+pub(super) fn stopped<'a>(before: &'a NodeState, now: &BTreeSet<String>) -> Vec<&'a str> {
+    let stopped = before.units.iter().filter(|unit| !now.contains(*unit));
+    stopped.map(String::as_str).collect()
+}
+
+/// The ids of the images that were not there.
+pub(super) fn added_images<'a>(before: &NodeState, now: &'a NodeState) -> Vec<&'a str> {
+    let ids = now
+        .images
+        .keys()
+        .filter(|id| !before.images.contains_key(*id));
+    ids.map(String::as_str).collect()
+}

@@ -1,0 +1,166 @@
+//! The objects of a cluster, as far as they stay the same while nobody changes them.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject, ListParams},
+    discovery::{ApiCapabilities, Discovery, verbs},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use kubenest_base::{Context, Result, digest::sha256_hex};
+use kubenest_node::objects;
+
+/// How many lists are asked for at a time.
+const LISTS: usize = 8;
+/// Kinds whose objects come and go by themselves, or follow from others: the API's own plural names.
+const VOLATILE: [&str; 10] = [
+    "apiservices",
+    "certificatesigningrequests",
+    "componentstatuses",
+    "controllerrevisions",
+    "csinodes",
+    "endpoints",
+    "endpointslices",
+    "events",
+    "ipaddresses",
+    "leases",
+];
+/// What the API server and controllers write into the metadata of every object.
+const KEPT_BY_SERVER: [&str; 5] = [
+    "managedFields",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "selfLink",
+];
+
+/// An object, and what makes it that object and no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ObjectState {
+    pub(super) api: ApiResource,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+    /// The hash of its content without status.
+    pub(super) hash: String,
+    /// Of a node, its labels and its spec: they can be put back.
+    pub(super) node: Option<Value>,
+    /// It is on its way out.
+    pub(super) ends: bool,
+}
+
+impl ObjectState {
+    fn of(api: &ApiResource, object: &DynamicObject) -> Option<Self> {
+        let meta = &object.metadata;
+        let owners = meta.owner_references.iter().flatten();
+        // Its controller would make it again, under another name or not.
+        if owners
+            .into_iter()
+            .any(|owner| owner.controller == Some(true))
+        {
+            return None;
+        }
+        let node = (api.group.is_empty() && api.kind == "Node")
+            .then(|| json!({"labels": meta.labels, "spec": object.data.get("spec")}));
+        let content = match &node {
+            Some(node) => node.clone(),
+            None => content(object)?,
+        };
+        Some(Self {
+            api: api.clone(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone()?,
+            hash: sha256_hex(content.to_string().as_bytes()),
+            node,
+            ends: meta.deletion_timestamp.is_some(),
+        })
+    }
+
+    /// Its name for people.
+    pub(super) fn title(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{} '{namespace}/{}'", self.api.kind, self.name),
+            None => format!("{} '{}'", self.api.kind, self.name),
+        }
+    }
+
+    /// Whether both are states of the same object.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let key = |one: &Self| (one.api.group.clone(), one.api.kind.clone());
+        key(self) == key(other) && self.namespace == other.namespace && self.name == other.name
+    }
+
+    pub(super) fn is_namespace(&self) -> bool {
+        self.api.group.is_empty() && self.api.kind == "Namespace"
+    }
+
+    /// The interface through which it can be changed.
+    pub(super) fn api(&self, client: &Client) -> Api<DynamicObject> {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.api),
+            None => Api::all_with(client.clone(), &self.api),
+        }
+    }
+}
+
+/// What an object is, without what happens to it.
+fn content(object: &DynamicObject) -> Option<Value> {
+    let mut content = serde_json::to_value(object).ok()?;
+    let fields = content.as_object_mut()?;
+    fields.remove("status");
+    let meta = fields.get_mut("metadata").and_then(Value::as_object_mut)?;
+    for name in KEPT_BY_SERVER {
+        meta.remove(name);
+    }
+    Some(content)
+}
+
+/// All objects of a cluster, of every kind that can be listed and deleted.
+pub(super) async fn all(client: &Client) -> Result<Vec<ObjectState>> {
+    let found = Discovery::new(client.clone()).run_aggregated().await;
+    let found = found.context("ask the API server for its kinds")?;
+    let kinds = found
+        .groups()
+        .flat_map(|group| group.recommended_resources());
+    let kinds = kinds
+        .filter(|(api, can)| is_lasting(api, can))
+        .map(|(api, _)| api);
+    let lists = stream::iter(kinds.collect::<Vec<_>>()).map(async |api| {
+        let list = Api::<DynamicObject>::all_with(client.clone(), &api);
+        let what = || format!("list the {}", api.plural);
+        let found = objects::answer(what, list.list(&ListParams::default())).await?;
+        let states = found
+            .items
+            .iter()
+            .filter_map(|item| ObjectState::of(&api, item));
+        Result::Ok(states.collect::<Vec<_>>())
+    });
+    lists.buffer_unordered(LISTS).try_concat().await
+}
+
+fn is_lasting(api: &ApiResource, can: &ApiCapabilities) -> bool {
+    let is_own = !VOLATILE.contains(&api.plural.as_str());
+    is_own && can.supports_operation(verbs::LIST) && can.supports_operation(verbs::DELETE)
+}
+
+/// The objects that are there now and were not before, without those that go with their namespace.
+pub(super) fn added<'a>(before: &[ObjectState], now: &'a [ObjectState]) -> Vec<&'a ObjectState> {
+    let is_new = |one: &&ObjectState| !before.iter().any(|other| one.is_same(other));
+    let added: Vec<_> = now.iter().filter(is_new).collect();
+    let spaces = added.iter().filter(|one| one.is_namespace());
+    let spaces: BTreeSet<_> = spaces.map(|one| Some(one.name.clone())).collect();
+    let goes_with = |one: &&ObjectState| spaces.contains(&one.namespace);
+    added.into_iter().filter(|one| !goes_with(one)).collect()
+}
+
+/// The objects that are another now, or gone; as they were before.
+pub(super) fn changed<'a>(before: &'a [ObjectState], now: &[ObjectState]) -> Vec<&'a ObjectState> {
+    let is_as_before = |one: &&ObjectState| {
+        let found = now.iter().find(|other| one.is_same(other));
+        found.is_some_and(|other| one.hash == other.hash)
+    };
+    before.iter().filter(|one| !is_as_before(one)).collect()
+}
