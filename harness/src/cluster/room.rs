@@ -1,32 +1,170 @@
-//! The room of this machine for clusters.
+//! The room of this machine for clusters: how many boots and exclusive clusters it takes at a time,
+//! and whether one more fits.
 
-use kubenest_base::machine::Machine;
+use std::{fmt, path::PathBuf, time::Duration};
+
+use kubenest_base::{
+    Result,
+    lock::{self, FileLock},
+    machine::Machine,
+    progress,
+    wait::{self, Probe},
+};
+use kubenest_docker::Lease;
+use kubenest_health::doctor;
 use kubenest_node::node::Role;
 
-use super::NodeSpec;
+use super::{NodeSpec, site::Site};
 
 /// Bytes of memory that a control plane needs, with what a test runs on it.
 const CONTROL_PLANE: u64 = 1300 << 20;
 /// Bytes of memory that a worker needs, with what a test runs on it.
 const WORKER: u64 = 500 << 20;
+/// How long a boot waits for room: other tests end meanwhile.
+const ROOM: Duration = Duration::from_secs(300);
 
 /// How many clusters of these nodes may be in use at a time, each by one test: at least one.
 pub(super) fn exclusive_clusters(nodes: &[NodeSpec]) -> usize {
-    exclusive_clusters_of(Machine::this(), memory_of(nodes))
+    exclusive_clusters_of(Machine::this(), Room::needed(nodes))
 }
 
-fn exclusive_clusters_of(machine: Machine, needed: u64) -> usize {
-    let by_memory = usize::try_from(machine.memory / needed.max(1)).unwrap_or(usize::MAX);
+fn exclusive_clusters_of(machine: Machine, needed: Room) -> usize {
+    let by_memory = usize::try_from(machine.memory / needed.memory.max(1)).unwrap_or(usize::MAX);
     machine.cores.min(by_memory).max(1)
 }
 
-/// Bytes of memory that a cluster of these nodes needs.
-fn memory_of(nodes: &[NodeSpec]) -> u64 {
-    let each = nodes.iter().map(|node| match node.role {
-        Role::ControlPlane => CONTROL_PLANE,
-        Role::Worker => WORKER,
+/// Waits until this machine has a core and room for the boot of these nodes. The turn is given up
+/// when the lock is dropped. A boot on another machine waits for nothing.
+///
+/// Where there is no room, clusters that nobody holds end first.
+///
+/// # Errors
+/// No boot ends for hours, or there is no room after five minutes.
+pub(super) async fn turn_to_boot(site: &Site, nodes: &[NodeSpec]) -> Result<Option<FileLock>> {
+    if site.docker.socket().is_none() {
+        return Ok(None);
+    }
+    let turns = locks(site, "boot", Machine::this().cores);
+    let turn = FileLock::any(&turns, "a turn to boot a cluster", lock::LONGEST).await?;
+    let needed = Room::needed(nodes);
+    let what = format!("room for cluster '{}'", site.name);
+    let mut told = false;
+    let fits = wait::until(&what, ROOM, move || {
+        let lack = Room::now().lack(needed);
+        if let Some(lack) = &lack
+            && !std::mem::replace(&mut told, true)
+        {
+            progress!("cluster '{}' waits for room: {lack}", site.name);
+        }
+        std::future::ready(match lack {
+            None => Probe::Ready(()),
+            Some(lack) => match end_idle(site) {
+                Ok(()) => Probe::Pending(lack.to_string()),
+                Err(error) => Probe::Failed(error),
+            },
+        })
     });
-    each.sum()
+    fits.await.map_err(|error| {
+        error.cure(
+            "end clusters (kubenest list, kubenest down), run fewer tests at once, or raise \
+                    the limit: sysctl fs.inotify.max_user_instances=1024",
+        )
+    })?;
+    Ok(Some(turn))
+}
+
+/// The files whose locks are turns.
+pub(super) fn locks(site: &Site, name: &str, most: usize) -> Vec<PathBuf> {
+    let locks = site.settings.cache.join("locks");
+    let turns = (0..most).map(|at| locks.join(format!("{name}-{at}.lock")));
+    turns.collect()
+}
+
+/// Ends the lease that nobody has held for longest, unless another is on its way out.
+fn end_idle(site: &Site) -> Result<()> {
+    let all = Lease::all(&site.settings.cache)?.into_iter();
+    let all: Vec<_> = all.map(|lease| (lease.state(), lease)).collect();
+    if all
+        .iter()
+        .any(|(state, _)| state.ended.is_some() && state.holders.is_empty())
+    {
+        return Ok(());
+    }
+    let settled = all
+        .into_iter()
+        .filter(|(_, lease)| lease.record().is_some());
+    let idle = settled.filter_map(|(state, lease)| Some((state.idle?, lease)));
+    match idle.max_by_key(|(idle, _)| *idle) {
+        Some((_, lease)) => lease
+            .end_unless_held("another cluster needs its room")
+            .map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What limits how many clusters a machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Room {
+    /// Bytes.
+    memory: u64,
+    /// Instances of inotify, which all processes of one user share.
+    instances: u64,
+}
+
+/// What there is too little of.
+#[derive(Debug, PartialEq, Eq)]
+struct Lack {
+    free: Room,
+    needed: Room,
+}
+
+impl Room {
+    /// What is free on this machine; without limit where that cannot be seen.
+    fn now() -> Self {
+        Self {
+            memory: match Machine::this().memory {
+                0 => u64::MAX,
+                known => known,
+            },
+            instances: doctor::free_inotify_instances().unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What a cluster of these nodes needs.
+    fn needed(nodes: &[NodeSpec]) -> Self {
+        let memory = nodes.iter().map(|node| match node.role {
+            Role::ControlPlane => CONTROL_PLANE,
+            Role::Worker => WORKER,
+        });
+        Self {
+            memory: memory.sum(),
+            instances: doctor::INSTANCES_FLOOR * nodes.len() as u64,
+        }
+    }
+
+    fn lack(self, needed: Self) -> Option<Lack> {
+        let fits = self.memory >= needed.memory && self.instances >= needed.instances;
+        (!fits).then_some(Lack { free: self, needed })
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { free, needed } = self;
+        let mib = |bytes: u64| bytes >> 20;
+        let mut parts = Vec::new();
+        if free.memory < needed.memory {
+            let (free, needed) = (mib(free.memory), mib(needed.memory));
+            parts.push(format!("{free} MiB of memory are free, {needed} needed"));
+        }
+        if free.instances < needed.instances {
+            let (free, needed) = (free.instances, needed.instances);
+            parts.push(format!(
+                "{free} instances of inotify are free, {needed} needed"
+            ));
+        }
+        f.write_str(&parts.join("; "))
+    }
 }
 
 #[cfg(test)]
@@ -36,7 +174,7 @@ mod tests {
 
     #[test]
     fn cores_and_memory_decide_how_many_clusters_are_in_use() {
-        let needed = memory_of(&ClusterSpec::with_workers(1).nodes);
+        let needed = Room::needed(&ClusterSpec::with_workers(1).nodes);
         let most = |cores, gib: u64| {
             let memory = gib << 30;
             exclusive_clusters_of(Machine { cores, memory }, needed)
@@ -44,5 +182,23 @@ mod tests {
         assert_eq!(most(2, 24), 2);
         assert_eq!(most(16, 9), 5);
         assert_eq!(most(1, 1), 1, "one there is always");
+    }
+
+    #[test]
+    fn what_is_too_little_is_named() {
+        let needed = Room::needed(&ClusterSpec::single_node().nodes);
+        let lack = |memory, instances| {
+            let lack = Room { memory, instances }.lack(needed);
+            lack.map(|lack| lack.to_string())
+        };
+        assert_eq!(lack(2 << 30, 24), None);
+        insta::assert_snapshot!(
+            lack(1 << 30, 20).unwrap(),
+            @"1024 MiB of memory are free, 1300 needed; 20 instances of inotify are free, 24 needed"
+        );
+        insta::assert_snapshot!(
+            lack(2 << 30, 20).unwrap(),
+            @"20 instances of inotify are free, 24 needed"
+        );
     }
 }

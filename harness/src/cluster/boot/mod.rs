@@ -22,7 +22,7 @@ pub(super) use self::{
     clock::Clock,
     planning::{BootJob, clear_leftovers, plan_lease},
 };
-use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory, site::Site};
+use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory, room, site::Site};
 use crate::{case::Running, verdict};
 
 /// Boots a checked spec. Everything that was made is removed when a step fails.
@@ -68,8 +68,13 @@ pub(super) async fn boot_planned(
     to_be_refused: bool,
 ) -> Result<Cluster> {
     let BootJob {
-        plan, stack, image, ..
+        plan,
+        stack,
+        image,
+        site,
     } = job;
+    let turn = room::turn_to_boot(&site, &plan.nodes).await?;
+    clock.lap("turn");
     // Time spent on unprepared images counts as time before the boot.
     let started = started + clock.unprepared();
     progress!(
@@ -90,6 +95,7 @@ pub(super) async fn boot_planned(
         Some(ended) => ended,
         None => Err(deadline.missed("all steps of the boot", &clock.last())),
     };
+    drop(turn);
     match ended {
         Ok(parts) => {
             let seconds = started.elapsed().as_secs_f64();

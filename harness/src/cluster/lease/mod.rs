@@ -19,10 +19,7 @@ mod preparation;
 mod record;
 mod request;
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use kubenest_base::{
     Error, ErrorKind, Result,
@@ -138,7 +135,7 @@ impl Taking<'_> {
     async fn take_alone(&self, job: BootJob, mut clock: Clock) -> Result<Cluster> {
         let most = room::exclusive_clusters(&job.plan.nodes);
         let what = format!("one of the {most} exclusive clusters that this machine holds");
-        let turns = turns(&job, most);
+        let turns = room::locks(&job.site, "exclusive", most);
         let turn = FileLock::any(&turns, &what, lock::LONGEST).await?;
         let mut replaced = 0;
         for (lease, record) in self.key.open(&job)? {
@@ -237,13 +234,6 @@ fn unless_ended<T>(held: Result<T>) -> Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         held => held.map(Some),
     }
-}
-
-/// The files whose locks are the turns of those who want a cluster alone.
-fn turns(job: &BootJob, most: usize) -> Vec<PathBuf> {
-    let locks = job.site.settings.cache.join("locks");
-    let turns = (0..most).map(|at| locks.join(format!("exclusive-{at}.lock")));
-    turns.collect()
 }
 
 /// Waits until an earlier cluster of this name and key is gone. Nobody else can boot another: the

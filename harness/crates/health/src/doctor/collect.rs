@@ -99,7 +99,10 @@ impl Machine {
             cgroups: Cgroups::of(Path::new("/sys/fs/cgroup")),
             default_kubernetes: default_kubernetes(settings, engine),
             status: read("/proc/self/status"),
-            inotify: inotifies(),
+            inotify: Inotifies {
+                room: geteuid().is_root().then(room),
+                ..inotifies()
+            },
             user: geteuid().as_raw(),
             key_users: read("/proc/key-users"),
             load: read("/proc/loadavg"),
@@ -163,6 +166,16 @@ fn modules(root: &Path) -> String {
     at(&format!("lib/modules/{}/modules.dep", release.trim()))
 }
 
+/// How many more instances of inotify root can have on this machine, as far as this process can see
+/// them in use; `None` where it cannot, or where there is no limit to be read.
+pub fn free_inotify_instances() -> Option<u64> {
+    let Inotifies {
+        instances, used, ..
+    } = inotifies();
+    let (own, _) = used?.get(&0).copied().unwrap_or_default();
+    Some(instances?.saturating_sub(own))
+}
+
 /// How much each user has used of inotify, as far as this process may see it, and how much more
 /// root can have.
 fn inotifies() -> Inotifies {
@@ -183,7 +196,7 @@ fn inotifies() -> Inotifies {
         watches: limit("watches"),
         // An ordinary user cannot see other users' processes, so root's use would be incomplete.
         used: is_root.then_some(used),
-        room: is_root.then(room),
+        room: None,
     }
 }
 

@@ -14,6 +14,7 @@ mod quotas;
 use std::sync::Arc;
 
 use self::facts::Facts;
+pub use self::{collect::free_inotify_instances, quotas::INSTANCES_FLOOR};
 use crate::health::{Outcome, Report};
 use kubenest_base::{settings::Settings, wait::Patience};
 

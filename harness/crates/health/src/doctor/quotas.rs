@@ -5,8 +5,8 @@ use std::fmt;
 use super::facts::Facts;
 use crate::health::{INOTIFY_CURE, Outcome};
 
-/// What one node and its pods take.
-pub(super) const INSTANCES_FLOOR: u64 = 24;
+/// The instances of inotify that one node and its pods take.
+pub const INSTANCES_FLOOR: u64 = 24;
 /// What one node and its pods take.
 const WATCHES_FLOOR: u64 = 4096;
 /// The keys that one node and its pods need: a keyring for each container.
