@@ -14,7 +14,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     panic::{AssertUnwindSafe, resume_unwind},
-    thread,
+    process, thread,
     time::{Duration, Instant},
 };
 
@@ -30,7 +30,7 @@ use tempfile::{TempDir, TempPath};
 use self::gate::Place;
 pub(crate) use self::gate::Running;
 use crate::{Cluster, verdict};
-use kubenest_base::{Context, ErrorKind, Result, progress, wait};
+use kubenest_base::{Context, ErrorKind, Result, file, progress, wait};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::objects::{self, Outside};
@@ -129,6 +129,7 @@ impl Cluster {
         record
             .phases
             .insert(Phase::Gate, begin.elapsed().as_secs_f64());
+        self.stop_if_up_only();
 
         let begin = Instant::now();
         let body_result = self.run_guarded(&case, body).await;
@@ -200,6 +201,21 @@ impl Cluster {
                 _ => Ok(Ok(value)),
             },
             ended => ended,
+        }
+    }
+
+    /// Ends the process before a body runs, where only the cluster of a test is wanted. The cluster
+    /// is kept.
+    fn stop_if_up_only(&self) {
+        let Some(answer) = &self.docker().settings().up_only else {
+            return;
+        };
+        match file::write(answer, self.hint()) {
+            Ok(()) => process::exit(0),
+            Err(error) => {
+                progress!("{}", error.report());
+                process::exit(1);
+            }
         }
     }
 

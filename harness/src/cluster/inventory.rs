@@ -309,7 +309,8 @@ impl Inventory {
         Ok(())
     }
 
-    fn hint(&self) -> String {
+    /// How people look at what is kept.
+    pub(super) fn hint(&self) -> String {
         let kubeconfig = folder::kubeconfig(&self.site.settings, &self.site.name);
         let engine: String = self
             .site

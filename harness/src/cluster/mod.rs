@@ -182,6 +182,11 @@ impl Cluster {
         self.inventory.is_shared()
     }
 
+    /// How to look at it while it is kept.
+    pub(crate) fn hint(&self) -> String {
+        self.inventory.hint()
+    }
+
     /// The cases that run on it.
     pub(crate) fn running(&self) -> &Running {
         &self.running

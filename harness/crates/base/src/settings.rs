@@ -104,6 +104,9 @@ pub struct Settings {
     pub registry: Option<String>,
     /// `KUBENEST_KEEP=1`: leave clusters running and say how to look inside.
     pub keep: bool,
+    /// `KUBENEST_UP_ONLY`: file to which the first case writes how to look at its cluster, and ends
+    /// the process instead of running its body.
+    pub up_only: Option<PathBuf>,
     /// `KUBENEST_LOCK`: file that records the versions of nodes; a node that differs is refused.
     pub lock: Option<PathBuf>,
     /// `KUBENEST_VERDICTS`: folder to which each test writes its verdict.
@@ -154,13 +157,14 @@ const PATHS: [&str; 5] = [
     "KUBENEST_EVIDENCE",
 ];
 
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
     "KUBENEST_CACHE",
     "KUBENEST_RUN",
     "KUBENEST_ENGINE",
     "KUBENEST_NODE",
     "KUBENEST_REGISTRY",
     "KUBENEST_KEEP",
+    "KUBENEST_UP_ONLY",
     "KUBENEST_LOCK",
     "KUBENEST_VERDICTS",
     "KUBENEST_PARENT",
@@ -251,6 +255,7 @@ impl Settings {
             node: text("KUBENEST_NODE"),
             registry: text("KUBENEST_REGISTRY"),
             keep: flag("KUBENEST_KEEP"),
+            up_only: path("KUBENEST_UP_ONLY"),
             lock: path("KUBENEST_LOCK"),
             verdicts: path("KUBENEST_VERDICTS"),
             parent: text("KUBENEST_PARENT"),

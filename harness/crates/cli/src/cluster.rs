@@ -3,6 +3,8 @@
 use clap::Args;
 use kubenest::{ClusterSpec, Result, engine::Docker};
 
+use crate::like_test;
+
 #[derive(Args)]
 pub(crate) struct Up {
     /// The cluster's name; made up if none is given
@@ -16,9 +18,19 @@ pub(crate) struct Up {
     /// A health check that may fail, by name; can be given more than once
     #[arg(long, value_name = "CHECK")]
     tolerate: Vec<String>,
+    /// Leave up the cluster that this test of the current project gets, prepared for it; its body
+    /// does not run. The whole name, as `cargo test -- --list` prints it
+    #[arg(long, value_name = "TEST", conflicts_with_all = ["name", "recipe", "workers", "tolerate"])]
+    like_test: Option<String>,
+    /// Arguments of cargo, such as `-p my-operator`
+    #[arg(last = true, requires = "like_test", value_name = "CARGO ARGS")]
+    cargo_args: Vec<String>,
 }
 
 pub(crate) async fn up(up: Up) -> Result<()> {
+    if let Some(test) = &up.like_test {
+        return like_test::up(test, &up.cargo_args);
+    }
     let mut spec = ClusterSpec::with_workers(up.workers).with_keep(true);
     if let Some(name) = up.name {
         spec = spec.with_name(name);

@@ -9,6 +9,7 @@ mod cluster;
 mod diagnose;
 mod engine;
 mod image;
+mod like_test;
 mod load;
 mod logs;
 mod prepare;
@@ -56,7 +57,9 @@ struct Cli {
 enum Command {
     /// Boot a cluster, prove it healthy and leave it up
     ///
-    /// Example: kubenest up my-test --recipe v1.32.1-containerd-2.0.2 --workers 2
+    /// Examples:
+    ///   kubenest up my-test --recipe v1.32.1-containerd-2.0.2 --workers 2
+    ///   kubenest up --like-test reconciles::a_copy_is_made -- -p my-operator
     Up(cluster::Up),
     /// Remove a cluster and everything made for it
     Down {
