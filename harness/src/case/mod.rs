@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod failed;
 mod fields;
 mod gate;
 mod kinds;
@@ -19,11 +20,8 @@ use std::{
 };
 
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams, ObjectList},
-};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ListParams, ObjectList};
 use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use tempfile::{TempDir, TempPath};
 
@@ -33,7 +31,7 @@ use crate::{Cluster, verdict};
 use kubenest_base::{Context, ErrorKind, Result, file, progress, wait};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
-use kubenest_node::objects::{self, Outside};
+use kubenest_node::objects::Outside;
 
 /// How long an API server may take to list a case's Secrets.
 const SECRETS: Duration = Duration::from_secs(2);
@@ -67,7 +65,9 @@ impl Cluster {
     /// earlier test or a restart changed them.
     ///
     /// The namespace is removed afterwards, and all that was made through the case outside of it,
-    /// whether the body succeeded, failed or panicked. Nothing waits for the end of the removal.
+    /// whether the body succeeded, failed or panicked. Nothing waits for the end of the removal. On
+    /// a [shared](crate::lease) cluster the namespace of a failed test stays until the test runs
+    /// again; of a cluster the newest five stay.
     ///
     /// # Red or broken
     /// When `KUBENEST_VERDICTS` names a folder, the case leaves a verdict there. It tells a failed
@@ -169,7 +169,7 @@ impl Cluster {
                 .for_each(|folder| drop(folder.keep()));
         }
         let begin = Instant::now();
-        case.close().await;
+        case.close(&record.verdict).await;
         record
             .phases
             .insert(Phase::Cleanup, begin.elapsed().as_secs_f64());
@@ -240,6 +240,9 @@ impl Cluster {
 
     async fn open(&self) -> Result<Case<'_>> {
         let place = self.enter().await?;
+        if self.is_shared() {
+            self.remove_failed().await?;
+        }
         let name = self.make_namespace().await?;
         let subject = self.subject().open_case(&name).await;
         subject.note_step(format!("test: begins in namespace {name}"));
@@ -275,17 +278,18 @@ async fn keep_evidence(subject: &Subject, record: &mut VerdictFile, reason: &'st
 
 impl Case<'_> {
     /// Removes the namespace and what the case has made outside it, without waiting for their end.
-    /// Errors are only logged, because they must not hide the test's failure.
-    async fn close(&self) {
+    /// On a cluster that stays, the namespace of a failed test stays too. Errors are only logged,
+    /// because they must not hide the test's failure.
+    async fn close(&self, verdict: &Verdict) {
         self.remember_secrets().await;
         for error in self.outside.remove(&self.client()).await {
             tracing::warn!("{}", error.report());
         }
-        let api = Api::<Namespace>::all(self.client());
-        let (params, what) = (DeleteParams::default(), || {
-            format!("remove namespace '{}'", self.namespace)
-        });
-        if let Err(error) = objects::answer(what, api.delete(&self.namespace, &params)).await {
+        let closed = match verdict {
+            Verdict::Failed if self.cluster.is_shared() => self.leave_namespace().await,
+            _ => self.cluster.remove_namespace(&self.namespace).await,
+        };
+        if let Err(error) = closed {
             tracing::debug!("{}", error.report());
         }
         self.subject.close_case().await;

@@ -165,11 +165,16 @@ pub async fn change_kubelet_config(node: &Node) -> Result<String> {
     ))
 }
 
-/// Names of the nodes, as seen by a client that only has the kubeconfig.
-pub async fn nodes_by_kubeconfig(path: &Path) -> Result<Vec<String>> {
+/// A client that only has the kubeconfig.
+pub async fn client_of(path: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(path)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
-    let nodes = Api::<KubeNode>::all(Client::try_from(config)?);
+    Ok(Client::try_from(config)?)
+}
+
+/// Names of the nodes, as seen by a client that only has the kubeconfig.
+pub async fn nodes_by_kubeconfig(path: &Path) -> Result<Vec<String>> {
+    let nodes = Api::<KubeNode>::all(client_of(path).await?);
     let nodes = nodes.list(&Default::default()).await?;
     let names = nodes
         .items

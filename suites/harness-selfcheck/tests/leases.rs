@@ -11,10 +11,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use harness_selfcheck::{RECIPE, docker, remains_of};
+use harness_selfcheck::{RECIPE, client_of, docker, remains_of};
 use kubenest::{
     cluster::{self, Standing},
     engine::{self, Docker},
+    k8s_openapi::api::core::v1::Namespace,
+    kube::Api,
     recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
@@ -89,6 +91,20 @@ impl Place {
             }
         });
         Ok(seen.await?)
+    }
+
+    /// The phase of a namespace; one that is gone has ended.
+    async fn phase_of(&self, cluster: &str, namespace: &str) -> Result<String> {
+        let path = self
+            .cache
+            .path()
+            .join("clusters")
+            .join(cluster)
+            .join("kubeconfig");
+        let api = Api::<Namespace>::all(client_of(&path).await?);
+        let status = api.get_opt(namespace).await?.and_then(|found| found.status);
+        let phase = status.and_then(|status| status.phase);
+        Ok(phase.unwrap_or_else(|| "Terminating".into()))
     }
 
     async fn standing(&self, cluster: &str) -> Result<Option<Standing>> {
@@ -173,6 +189,15 @@ impl Leasing {
         Ok(())
     }
 
+    /// Runs a test that fails, and returns its namespace.
+    async fn fails(&mut self) -> Result<String> {
+        self.tell("fail").await?;
+        let line = self.line().await?;
+        let namespace = line.strip_prefix("failed ");
+        let namespace = namespace.with_context(|| format!("it said {line}"))?;
+        Ok(namespace.to_owned())
+    }
+
     async fn kill(mut self) -> Result<()> {
         Ok(self.child.kill().await?)
     }
@@ -217,6 +242,14 @@ async fn eight_processes_share_one_boot_and_the_last_takes_all_with_it() -> Resu
     for process in &mut eight {
         process.runs_a_case().await?;
     }
+
+    // A failed test leaves its namespace until it runs again.
+    let namespace = eight[0].fails().await?;
+    eight[0].tell("again").await?;
+    eight[0].has().await?;
+    assert_eq!(place.phase_of(&name, &namespace).await?, "Active");
+    eight[0].runs_a_case().await?;
+    assert_eq!(place.phase_of(&name, &namespace).await?, "Terminating");
 
     // A guard that was killed is started by whoever comes next.
     docker(engine, &["kill", &format!("{name}-guard")]).await?;

@@ -1,5 +1,5 @@
-//! Leases a cluster and does what its input says, a word a line: `case` runs a test's case, `again`
-//! leases once more. It lets go and ends with its input.
+//! Leases a cluster and does what its input says, a word a line: `case` runs a test's case, `fail` one
+//! that fails, `again` leases once more. It lets go and ends with its input.
 //!
 //! `leasing SOCKET [NAME]`: on the engine of this socket. It says which cluster it has: its name,
 //! `booted` or `attached`, and the seconds that took.
@@ -37,6 +37,13 @@ async fn main() -> Result<()> {
             "case" => {
                 cluster.case(async |_| Ok(())).await?;
                 println!("case {:.3}", begin.elapsed().as_secs_f64());
+            }
+            "fail" => {
+                let failed = cluster.case(async |case| -> Result<()> {
+                    println!("failed {}", case.namespace());
+                    bail!("as it was asked to")
+                });
+                failed.await.unwrap_err();
             }
             "again" => cluster = lease(&spec).await?,
             other => bail!("what is '{other}'?"),
