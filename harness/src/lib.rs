@@ -40,6 +40,8 @@
 //! `k8s-v1_33` (default) selects the Kubernetes types of [`k8s_openapi`]. A crate that selects
 //! other types must turn off the default features, because only one version can be selected.
 
+#[doc(hidden)]
+pub mod __private;
 mod case;
 pub mod cluster;
 mod settings;
@@ -52,6 +54,8 @@ pub use k8s_openapi;
 pub use kube;
 #[doc(inline)]
 pub use kubenest_base::{Error, ErrorKind, Origin, Result};
+#[doc(inline)]
+pub use kubenest_macros::test;
 pub use settings::{engine, settings, telemetry};
 pub use verdict::skip;
 

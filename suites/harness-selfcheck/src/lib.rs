@@ -22,6 +22,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use kubenest::{
+    ClusterSpec,
     engine::Docker,
     k8s_openapi::api::core::v1::Node as KubeNode,
     kube::{Api, Client, Config, config::Kubeconfig},
@@ -47,6 +48,11 @@ use tokio::task::LocalSet;
 
 /// The recipe for tests that do not depend on versions.
 pub const RECIPE: &str = "v1.32.1-containerd-2.0.2";
+
+/// The spec of tests that need no more than a good node: they share its cluster.
+pub fn good_node() -> kubenest::Result<ClusterSpec> {
+    ClusterSpec::single_node().with_recipe(RECIPE)
+}
 
 /// The path of the kubelet's configuration on a node.
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";

@@ -1,0 +1,6 @@
+//! An option that there is not.
+
+#[kubenest_macros::test(specs = two_workers)]
+async fn reconciles(case: Case) {}
+
+fn main() {}
