@@ -3,9 +3,9 @@
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use harness_selfcheck::RECIPE;
+use harness_selfcheck::good_node;
 use kubenest::{
-    Case, Cluster, ClusterSpec, Origin,
+    Case, Cluster, Origin,
     k8s_openapi::{
         api::{
             core::v1::{ConfigMap, Namespace},
@@ -68,20 +68,10 @@ spec:
             properties: {colour: {type: string}, size: {type: integer}}
 ";
 
-#[tokio::test]
-async fn manifests_are_applied_and_removed_with_their_case() -> Result<()> {
-    let cluster = ClusterSpec::single_node()
-        .with_recipe(RECIPE)?
-        .boot()
-        .await?;
+#[kubenest::test(spec = good_node)]
+async fn manifests_are_applied_and_removed_with_their_case(cluster: &Cluster) -> Result<()> {
     cluster.case(async |case| check_folder(case).await).await?;
-    check_nothing_is_left(&cluster).await?;
-    cluster.case(async |case| check_errors(case).await).await?;
-    cluster
-        .case(async |case| check_changes_of_what_is_there(case).await)
-        .await?;
-    check_cases_do_not_fight(&cluster).await?;
-    Ok(cluster.down().await?)
+    check_nothing_is_left(cluster).await
 }
 
 async fn check_folder(case: &Case<'_>) -> Result<()> {
@@ -137,7 +127,8 @@ async fn check_nothing_is_left(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-async fn check_errors(case: &Case<'_>) -> Result<()> {
+#[kubenest::test(spec = good_node)]
+async fn an_error_names_the_document_and_its_field(case: Case) -> Result<()> {
     let said = async |text: &str| {
         let error = case.apply(text).await.expect_err("it must be refused");
         assert_eq!(error.origin(), Origin::Test, "{error:?}");
@@ -183,7 +174,18 @@ fn assert_begins(said: &str, expected: &str) {
     assert!(said.starts_with(expected), "{said}\nis not\n{expected}");
 }
 
-/// An object that no case has made is changed, but stays, and is nobody's own.
+#[kubenest::test(spec = good_node)]
+async fn an_object_that_no_case_has_made_is_changed_and_stays(cluster: &Cluster) -> Result<()> {
+    cluster
+        .case(async |case| check_changes_of_what_is_there(case).await)
+        .await?;
+    let default = Api::<Namespace>::all(cluster.client())
+        .get("default")
+        .await?;
+    assert_eq!(default.metadata.deletion_timestamp, None);
+    Ok(())
+}
+
 async fn check_changes_of_what_is_there(case: &Case<'_>) -> Result<()> {
     let text =
         "{apiVersion: v1, kind: Namespace, metadata: {name: default, labels: {seen: by-us}}}";
@@ -194,12 +196,8 @@ async fn check_changes_of_what_is_there(case: &Case<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn check_cases_do_not_fight(cluster: &Cluster) -> Result<()> {
-    let default = Api::<Namespace>::all(cluster.client())
-        .get("default")
-        .await?;
-    assert_eq!(default.metadata.deletion_timestamp, None);
-
+#[kubenest::test(spec = good_node)]
+async fn two_cases_do_not_fight_over_one_object(cluster: &Cluster) -> Result<()> {
     let role = "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, \
                 metadata: {name: shared}, rules: []}";
     let first = cluster.case(async |first| {

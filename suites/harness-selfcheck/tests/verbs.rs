@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness_selfcheck::{RECIPE, nodes_by_kubeconfig};
+use harness_selfcheck::{good_node, nodes_by_kubeconfig};
 use kubenest::{
-    Case, ClusterSpec, Error, Origin,
+    Case, Cluster, Error, Origin,
     k8s_openapi::api::{
         apps::v1::Deployment,
         core::v1::{ConfigMap, Node as KubeNode, Pod, Secret},
@@ -29,32 +29,14 @@ const SOON: Duration = Duration::from_secs(1);
 /// The port of the pod that serves.
 const PORT: u16 = 8080;
 
-#[tokio::test]
-async fn a_case_has_the_verbs_that_a_test_needs() -> Result<()> {
-    let cluster = ClusterSpec::single_node()
-        .with_recipe(RECIPE)?
-        .boot()
-        .await?;
-    cluster.case(async |case| check_objects(case).await).await?;
-    cluster
-        .case(async |case| check_deployments(case).await)
-        .await?;
-    cluster
-        .case(async |case| check_containers(case).await)
-        .await?;
-    let kubeconfig = cluster.case(async |case| check_rights(case).await).await?;
-    assert!(!kubeconfig.exists(), "the kubeconfig outlived its case");
-    cluster.case(async |case| check_fields(case).await).await?;
-    Ok(cluster.down().await?)
-}
-
 /// Asserts that an error is the test's own, and returns its report without the namespace.
 fn report(case: &Case<'_>, error: &Error) -> String {
     assert_eq!(error.origin(), Origin::Test, "{error:?}");
     error.report().replace(case.namespace(), "NAMESPACE")
 }
 
-async fn check_objects(case: &Case<'_>) -> Result<()> {
+#[kubenest::test(spec = good_node)]
+async fn objects_of_all_kinds_are_made_changed_awaited_and_removed(case: Case) -> Result<()> {
     let map: ConfigMap = serde_json::from_value(json!({
         "metadata": {"name": "colours"}, "data": {"sky": "blue"},
     }))?;
@@ -173,7 +155,8 @@ fn server(case: &Case<'_>) -> Value {
     })
 }
 
-async fn check_deployments(case: &Case<'_>) -> Result<()> {
+#[kubenest::test(spec = good_node)]
+async fn a_deployment_is_awaited_with_what_its_pods_say(case: Case) -> Result<()> {
     case.apply(deployment(case, "example.com/none:1")).await?;
     let waited = case
         .deployment_available("web", Duration::from_secs(5))
@@ -223,7 +206,8 @@ async fn check_deployments(case: &Case<'_>) -> Result<()> {
     Ok(())
 }
 
-async fn check_containers(case: &Case<'_>) -> Result<()> {
+#[kubenest::test(spec = good_node)]
+async fn a_pods_log_commands_and_ports_are_reached(case: Case) -> Result<()> {
     let early = case.logs("server").await.expect_err("there is no pod yet");
     let said = "read the log of pod 'server': pods \"server\" not found: NotFound";
     assert_eq!(report(case, &early), said);
@@ -341,6 +325,13 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
 subjects: [{kind: ServiceAccount, name: reader}]
 ";
 
+#[kubenest::test(spec = good_node)]
+async fn a_kubeconfig_has_its_rights_and_ends_with_its_case(cluster: &Cluster) -> Result<()> {
+    let kubeconfig = cluster.case(async |case| check_rights(case).await).await?;
+    assert!(!kubeconfig.exists(), "the kubeconfig outlived its case");
+    Ok(())
+}
+
 /// Returns the path of a kubeconfig, which must end with the case.
 async fn check_rights(case: &Case<'_>) -> Result<std::path::PathBuf> {
     case.apply(RIGHTS).await?;
@@ -390,7 +381,8 @@ async fn check_is_forbidden(case: &Case<'_>, client: Client) -> Result<()> {
     Ok(())
 }
 
-async fn check_fields(case: &Case<'_>) -> Result<()> {
+#[kubenest::test(spec = good_node)]
+async fn a_field_is_awaited_without_its_type(case: Case) -> Result<()> {
     case.apply(server(case)).await?;
     case.wait_for_field("Pod", "server", "{.status.phase}", "Running", DEADLINE)
         .await?;
