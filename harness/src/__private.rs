@@ -6,7 +6,7 @@ use anyhow::Context;
 use futures::FutureExt;
 use tokio::runtime::Builder;
 
-use crate::{Case, Cluster, ClusterSpec, Error, telemetry, verdict};
+use crate::{Case, Cluster, ClusterSpec, Error, Preparation, telemetry, verdict};
 use kubenest_evidence::panic_message;
 
 /// How a test ended, as libtest takes it.
@@ -16,6 +16,8 @@ pub type Ended = Result<(), Failure>;
 pub struct Test {
     runtime: Runtime,
     spec: anyhow::Result<ClusterSpec>,
+    preparation: anyhow::Result<Option<Preparation>>,
+    exclusive: bool,
 }
 
 /// The runtime of a test.
@@ -33,6 +35,8 @@ impl Test {
         Self {
             runtime,
             spec: Ok(ClusterSpec::single_node()),
+            preparation: Ok(None),
+            exclusive: false,
         }
     }
 
@@ -41,6 +45,26 @@ impl Test {
     pub fn spec(self, spec: impl Given<ClusterSpec>) -> Self {
         let spec = spec.value().context("make the spec of this test");
         Self { spec, ..self }
+    }
+
+    /// On a cluster prepared in this way.
+    #[must_use]
+    pub fn prepared(self, preparation: impl Given<Preparation>) -> Self {
+        let preparation = preparation.value().map(Some);
+        let preparation = preparation.context("make the preparation of this test");
+        Self {
+            preparation,
+            ..self
+        }
+    }
+
+    /// On a cluster that nobody else has meanwhile.
+    #[must_use]
+    pub fn exclusive(self) -> Self {
+        Self {
+            exclusive: true,
+            ..self
+        }
     }
 
     /// Runs a body in a case of its own.
@@ -68,7 +92,14 @@ impl Test {
     pub fn on_cluster(self, body: impl AsyncFnOnce(Cluster) -> anyhow::Result<()>) -> Ended {
         let work = async {
             let spec = self.spec.inspect_err(broken)?;
-            let cluster = crate::lease(&spec).await?;
+            let mut request = crate::lease(&spec);
+            if let Some(preparation) = self.preparation.inspect_err(broken)? {
+                request = request.prepared(preparation);
+            }
+            if self.exclusive {
+                request = request.exclusive();
+            }
+            let cluster = request.await?;
             // Boxed: a body is a large future, and test threads have small stacks.
             Box::pin(body(cluster)).await
         };

@@ -5,11 +5,12 @@ use std::{fmt, path::Path};
 use anyhow::{Result, ensure};
 use harness_selfcheck::{RECIPE, good_node, nodes_by_kubeconfig};
 use kubenest::{
-    Case, Cluster, ClusterSpec,
+    Case, Cluster, ClusterSpec, Preparation,
     k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount},
     kube::{Api, Client},
 };
 use kubenest_base::process::Command;
+use kubenest_fixtures::leased;
 use rstest::{fixture, rstest};
 
 #[kubenest::test(spec = good_node)]
@@ -52,6 +53,31 @@ async fn nodes(kubeconfig: &Path) -> Result<Nodes> {
 #[kubenest::test(spec = good_node, client = nodes)]
 async fn a_client_is_made_as_the_test_says(case: &Case<'_>, nodes: Nodes) {
     assert_eq!(nodes.0, [case.node().name()]);
+}
+
+/// What the next test finds in its cluster.
+fn with_colours() -> Preparation {
+    Preparation::new("colours")
+        .apply("{apiVersion: v1, kind: ConfigMap, metadata: {name: colours}, data: {sky: blue}}")
+}
+
+#[kubenest::test(spec = good_node, prepared = with_colours, exclusive)]
+async fn a_cluster_is_prepared_and_had_alone(case: Case) -> Result<()> {
+    let maps = Api::<ConfigMap>::namespaced(case.client(), "default");
+    ensure!(maps.get("colours").await?.data == Some([("sky".into(), "blue".into())].into()));
+    Ok(())
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_fixture_leases_the_same(
+    #[future(awt)]
+    #[with(good_node().expect("the recipe must be known"))]
+    leased: Cluster,
+) -> Result<()> {
+    let again = kubenest::lease(&good_node()?).await?;
+    ensure!(again.name() == leased.name());
+    Ok(())
 }
 
 #[fixture]

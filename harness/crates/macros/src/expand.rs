@@ -156,12 +156,17 @@ impl Test {
             }
         };
         let spec = self.options.spec.as_ref().map(|spec| {
-            let spec = called(spec);
-            quote_spanned!(spec.span()=> .spec(#spec))
+            let value = called(spec);
+            quote_spanned!(spec.span()=> .spec(#value))
         });
+        let prepared = self.options.prepared.as_ref().map(|prepared| {
+            let value = called(prepared);
+            quote_spanned!(prepared.span()=> .prepared(#value))
+        });
+        let exclusive = self.options.exclusive.then(|| quote!(.exclusive()));
         quote! {
             ::kubenest::__private::Test::new(::kubenest::__private::Runtime::#runtime)
-                #spec
+                #spec #prepared #exclusive
         }
     }
 

@@ -47,6 +47,8 @@ use proc_macro::TokenStream;
 /// | option | meaning |
 /// | --- | --- |
 /// | `spec = two_workers` | the cluster's spec: a function without parameters, or an expression; a `ClusterSpec` or a `Result` of one |
+/// | `prepared = with_operator` | what is done to the cluster once, before tests get it: likewise, of a `Preparation` |
+/// | `exclusive` | nobody else has the cluster meanwhile: for tests that change nodes |
 /// | `client = my_client` | an `async fn(&Path) -> Result<C, E>` that makes a client from the case's kubeconfig, for operators on another kube. The parameter of no type above gets the `C`; if there is none, the one of type `Client` |
 /// | `flavor = "multi_thread"` | the runtime; `"current_thread"` if not given |
 /// | `worker_threads = 4` | the number of threads, as an expression; the flavor is then `"multi_thread"` |

@@ -7,14 +7,17 @@ use syn::{
 };
 
 /// What an unknown option is compared with.
-const KNOWN: &str = "spec = …, client = …, flavor = \"current_thread\" or \"multi_thread\", \
-                     worker_threads = …";
+const KNOWN: &str = "spec = …, prepared = …, exclusive, client = …, \
+                     flavor = \"current_thread\" or \"multi_thread\", worker_threads = …";
 
 /// What the attribute asks for.
 #[derive(Default)]
 pub(crate) struct Options {
     /// A value, or the path of a function that makes one.
     pub(crate) spec: Option<Expr>,
+    /// A preparation, likewise.
+    pub(crate) prepared: Option<Expr>,
+    pub(crate) exclusive: bool,
     /// What makes the user's own client.
     pub(crate) client: Option<Expr>,
     pub(crate) flavor: Flavor,
@@ -54,6 +57,18 @@ impl Entry {
             )
         })
     }
+
+    /// Whether a name that takes no value is given.
+    fn flag(self) -> Result<bool> {
+        let name = &self.name;
+        match self.value {
+            None => Ok(true),
+            Some(value) => {
+                let said = format!("`{name}` takes no value: leave it out for a shared cluster");
+                Err(Error::new_spanned(value, said))
+            }
+        }
+    }
 }
 
 impl Parse for Options {
@@ -69,6 +84,8 @@ impl Parse for Options {
             seen.push(entry.name.clone());
             match entry.name.to_string().as_str() {
                 "spec" => options.spec = Some(entry.value("two_workers")?),
+                "prepared" => options.prepared = Some(entry.value("with_operator")?),
+                "exclusive" => options.exclusive = entry.flag()?,
                 "client" => options.client = Some(entry.value("my_crate::client_from")?),
                 "flavor" => flavor = Some(flavor_of(&entry.value("\"multi_thread\"")?)?),
                 "worker_threads" => options.worker_threads = Some(entry.value("4")?),

@@ -18,4 +18,7 @@ async fn without_that_client(case: Case) {}
 #[kubenest_macros::test(client = my_client)]
 async fn with_two_of_them(a: MyClient, b: MyApi) {}
 
+#[kubenest_macros::test(exclusive = false)]
+async fn with_a_flag_off(case: Case) {}
+
 fn main() {}

@@ -94,6 +94,20 @@ fn a_spec_is_called_if_it_is_a_function() {
 }
 
 #[test]
+fn a_cluster_is_prepared_and_had_alone_as_asked() {
+    let options = quote!(exclusive, prepared = with_ducks);
+    let said = expand(
+        options,
+        quote!(
+            async fn a(case: Case) {}
+        ),
+    )
+    .to_string();
+    let calls = ". prepared (with_ducks ()) . exclusive () . in_case";
+    assert!(said.contains(calls), "{said}");
+}
+
+#[test]
 fn the_runtime_is_of_the_flavor_asked_for() {
     for (options, expected) in [
         (quote!(flavor = "current_thread"), "CurrentThread"),
