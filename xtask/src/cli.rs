@@ -72,6 +72,13 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Sixty tests on a lease beside the same on a cluster of kind's, cold and warm
+    #[command(disable_help_flag = true)]
+    Suite {
+        /// Passed on to the benchmark; --help shows its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Loading images beside the real kind and `docker save | ctr import`, on the same nodes
     #[command(disable_help_flag = true)]
     Images {

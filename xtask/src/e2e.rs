@@ -31,7 +31,7 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
 }
 
 /// What has unit tests: libraries, programs, and the one example with pure parts.
-const UNITS: [&str; 4] = ["--lib", "--bins", "--example", "bench_boot"];
+const UNITS: [&str; 4] = ["--lib", "--bins", "--example", "bench_clusters"];
 
 /// The unit and doc tests, by cargo's own runner.
 fn run_unit_tests(workspace: &Workspace) -> anyhow::Result<u8> {

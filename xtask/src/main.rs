@@ -46,8 +46,9 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Check => check::run(&workspace),
         Command::Tidy => tidy::print(&workspace),
         Command::Bench(bench) => match bench {
-            Bench::Boot { args } => bench::run(&workspace, "bench_boot", with("boot", &args)),
-            Bench::Soak { args } => bench::run(&workspace, "bench_boot", with("soak", &args)),
+            Bench::Boot { args } => bench::run(&workspace, "bench_clusters", with("boot", &args)),
+            Bench::Soak { args } => bench::run(&workspace, "bench_clusters", with("soak", &args)),
+            Bench::Suite { args } => bench::run(&workspace, "bench_clusters", with("suite", &args)),
             Bench::Images { args } => bench::run(&workspace, "bench_images", &args),
         },
     }

@@ -20,6 +20,8 @@ use super::{NodeSpec, site::Site};
 const CONTROL_PLANE: u64 = 1300 << 20;
 /// Bytes of memory that a worker needs, with what a test runs on it.
 const WORKER: u64 = 500 << 20;
+/// How long nobody may hold a lease between two tests that run one after the other.
+const BETWEEN_TESTS: Duration = Duration::from_secs(10);
 /// How long a boot waits for room: other tests end meanwhile.
 const ROOM: Duration = Duration::from_secs(300);
 
@@ -94,6 +96,7 @@ fn end_idle(site: &Site) -> Result<()> {
         .into_iter()
         .filter(|(_, lease)| lease.record().is_some());
     let idle = settled.filter_map(|(state, lease)| Some((state.idle?, lease)));
+    let idle = idle.filter(|(idle, _)| *idle >= BETWEEN_TESTS);
     match idle.max_by_key(|(idle, _)| *idle) {
         Some((_, lease)) => lease
             .end_unless_held("another cluster needs its room")

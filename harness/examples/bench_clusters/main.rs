@@ -1,4 +1,5 @@
-//! Cold boots, measured: beside `kind create cluster` on the same node image, and many in a row.
+//! Cold boots and suites of tests, measured: beside the real kind on the same node image, and many in
+//! a row.
 //!
 //! `cargo xtask bench boot --help` and `cargo xtask bench soak --help` tell the options.
 #![expect(
@@ -17,6 +18,7 @@ mod reading;
 mod rounds;
 mod soak;
 mod statistics;
+mod suite;
 mod table;
 
 use std::process::ExitCode;
@@ -24,12 +26,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use kubenest::telemetry;
 
-/// Measures cold boots.
+/// Measures cold boots and suites.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench")]
 enum Cli {
     Boot(rounds::Args),
     Soak(soak::Args),
+    Suite(suite::Args),
 }
 
 #[tokio::main]
@@ -38,6 +41,7 @@ async fn main() -> ExitCode {
     let ended = match Cli::parse() {
         Cli::Boot(args) => rounds::run(&args).await,
         Cli::Soak(args) => soak::run(&args).await,
+        Cli::Suite(args) => suite::run(&args).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
