@@ -17,14 +17,14 @@ pub struct RunArgs {
     /// says, for example target/e2e/latest/kubenest.lock
     #[arg(long, value_name = "FILE")]
     pub locked: Option<PathBuf>,
-    /// How many tests run at the same time [default: the CPUs, at most 3]; those in a module
-    /// `long` mostly wait, so that one more runs beside them
+    /// How many tests run at the same time [default: one more than CPUs, at most 4]; those in a
+    /// module `long` mostly wait, so that one more runs beside them
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
 }
 
 /// Each cluster takes about a quarter of the inotify instances that an unchanged kernel gives.
-const MOST_JOBS: usize = 3;
+const MOST_JOBS: usize = 4;
 
 impl RunArgs {
     /// How many tests run at the same time. A `long` test mostly waits, so with one among the tests
@@ -33,7 +33,8 @@ impl RunArgs {
         let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let jobs = self
             .jobs
-            .map_or_else(|| cpus().min(MOST_JOBS), NonZeroUsize::get);
+            // Boots take turns for the CPUs; between them tests mostly wait.
+            .map_or_else(|| (cpus() + 1).min(MOST_JOBS), NonZeroUsize::get);
         match long {
             true => jobs.max((jobs + 1).min(MOST_JOBS)),
             false => jobs,
