@@ -134,6 +134,7 @@ async fn a_node_is_as_its_spec_requests() -> Result<()> {
             );
 
             check_host_socket_is_not_in_node(node).await?;
+            check_cgroups_of_pods_stay(case).await?;
             check_mapped_port(case).await
         })
         .await?;
@@ -425,6 +426,37 @@ async fn check_host_socket_is_not_in_node(node: &Node) -> Result<()> {
     );
     let own = node.dial("/var/run/containerd/containerd.sock").await?;
     assert!(matches!(own, NodeStream::Direct(_)), "{own:?}");
+    Ok(())
+}
+
+/// Checks that systemd makes a pod's slice in the hierarchy of devices, too, instead of removing the
+/// slice around it, where cgroups have version 1.
+async fn check_cgroups_of_pods_stay(case: &Case<'_>) -> Result<()> {
+    let folder = "/sys/fs/cgroup/devices/kubelet.slice/kubelet-kubepods.slice";
+    if case.node().exec(&["test", "-d", folder]).await?.status != 0 {
+        return Ok(());
+    }
+    let (around, slice) = ("kubelet-kubepods-burstable", "podtest.slice");
+    let (slice, signature) = (format!("{around}-{slice}"), "ssa(sv)a(sa(sv))");
+    let systemd = [
+        "org.freedesktop.systemd1",
+        "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager",
+    ];
+    let start = ["StartTransientUnit", signature, &slice, "replace", "0", "0"];
+    let argv = [&["busctl", "call"], systemd.as_slice(), &start].concat();
+    case.node().exec_ok(&argv).await?;
+    let active = ["systemctl", "is-active", &slice];
+    case.until("the slice to be there", DEADLINE, async || {
+        match case.node().exec(&active).await {
+            Ok(state) if state.text() == "active\n" => Probe::Ready(()),
+            Ok(state) => Probe::Pending(state.text()),
+            Err(error) => Probe::Failed(error),
+        }
+    })
+    .await?;
+    let made = format!("{folder}/{around}.slice/{slice}");
+    case.node().exec_ok(&["ls", "-d", &made]).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
-use super::door;
+use super::{door, pod_cgroups};
 use crate::cluster::{
     STEP,
     addresses::API_PORT,
@@ -85,6 +85,7 @@ async fn begin(
     // The journal is on a volume, so that it can still be read when the node's container has
     // stopped.
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
+    files.extend(pod_cgroups::files());
     if !container.empty_volumes.is_empty() {
         let script = FileEntry::new(LINK_IMAGES, include_str!("link-images.sh"));
         files.push(script.with_mode(0o755));

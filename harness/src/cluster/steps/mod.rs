@@ -8,4 +8,5 @@ pub(super) mod init;
 pub(super) mod join;
 pub(super) mod network;
 mod parts;
+mod pod_cgroups;
 pub(super) mod usable;
