@@ -79,6 +79,13 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// What an empty case costs on a leased cluster
+    #[command(disable_help_flag = true)]
+    Case {
+        /// Passed on to the benchmark; --help shows its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Loading images beside the real kind and `docker save | ctr import`, on the same nodes
     #[command(disable_help_flag = true)]
     Images {

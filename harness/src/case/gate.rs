@@ -1,7 +1,15 @@
 //! The gate before a case: cases pass one at a time, and nodes are never repaired while a body
 //! runs.
+//!
+//! On a leased cluster a gate that has passed counts for some seconds, unless a case has failed
+//! since: many short tests follow each other there, and none of them may change a node. In this time
+//! a case only looks whether each node's runtime answers and has the images that must stay. A fault
+//! that appears meanwhile shows in the errors of the case, and the next gate names it.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex as SyncMutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{Mutex, watch};
 
@@ -11,12 +19,17 @@ use kubenest_base::{Context, Result, progress, wait};
 /// How long a case that finds an unhealthy node may wait for the other cases to end.
 const OTHERS: Duration = Duration::from_secs(300);
 
+/// How long a passed gate counts on a leased cluster.
+const FRESH: Duration = Duration::from_secs(5);
+
 /// The running cases of a cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     count: watch::Sender<usize>,
     /// Held by the case that is at the gate.
     gate: Mutex<()>,
+    /// When the last gate that passed began, if nothing has failed since.
+    passed: SyncMutex<Option<Instant>>,
 }
 
 /// Counts a case as running until it is dropped.
@@ -24,6 +37,28 @@ pub(crate) struct Running {
 pub(super) struct Place<'a>(&'a Running);
 
 impl Running {
+    /// None, of a cluster whose gate has just passed.
+    pub(crate) fn none_after_gate() -> Self {
+        let running = Self::default();
+        running.pass(Instant::now());
+        running
+    }
+
+    /// Notes that a gate has passed that began at this time.
+    fn pass(&self, begun: Instant) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+    }
+
+    /// Makes the next case prove everything again.
+    pub(super) fn doubt(&self) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn is_fresh(&self) -> bool {
+        let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.is_some_and(|begun| begun.elapsed() < FRESH)
+    }
+
     fn others(&self) -> usize {
         *self.count.borrow()
     }
@@ -52,7 +87,11 @@ impl Cluster {
     pub(super) async fn enter(&self) -> Result<Place<'_>> {
         let running = self.running();
         if self.is_shared() {
-            self.health().await?;
+            let begun = Instant::now();
+            if !running.is_fresh() {
+                self.health().await?;
+                running.pass(begun);
+            }
             self.protection().check(self.nodes()).await?;
             return Ok(running.enter());
         }
@@ -86,6 +125,18 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gate_counts_for_a_while_unless_something_fails() {
+        let running = Running::default();
+        assert!(!running.is_fresh(), "nothing was proven");
+        let running = Running::none_after_gate();
+        assert!(running.is_fresh());
+        running.doubt();
+        assert!(!running.is_fresh(), "a case has failed");
+        running.pass(Instant::now().checked_sub(FRESH).unwrap());
+        assert!(!running.is_fresh(), "it is too old");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_waiting_case_waits_for_all_running_cases() {

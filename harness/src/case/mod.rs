@@ -28,7 +28,7 @@ use tempfile::{TempDir, TempPath};
 use self::gate::Place;
 pub(crate) use self::gate::Running;
 use crate::{Cluster, verdict};
-use kubenest_base::{Context, ErrorKind, Result, file, progress, wait};
+use kubenest_base::{Context, ErrorKind, Result, file, progress, random, wait};
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::objects::Outside;
@@ -119,6 +119,7 @@ impl Cluster {
         let case = match self.open().await {
             Ok(case) => case,
             Err(error) => {
+                self.running().doubt();
                 record.verdict = Verdict::Setup;
                 record.message = Some(error.report());
                 keep_evidence(self.subject(), &mut record, "gate refused").await;
@@ -163,6 +164,7 @@ impl Cluster {
             keep_evidence(&case.subject, &mut record, reason).await;
         }
         if record.verdict != Verdict::Passed {
+            self.running().doubt();
             case.requested_evidence
                 .take()
                 .into_iter()
@@ -243,8 +245,13 @@ impl Cluster {
         if self.is_shared() {
             self.remove_failed().await?;
         }
-        let name = self.make_namespace().await?;
-        let subject = self.subject().open_case(&name).await;
+        let name = format!("case-{}", random::hex(4));
+        let opened = self.subject().open_case(&name);
+        let (subject, made) = tokio::join!(opened, self.make_namespace(&name));
+        if let Err(error) = made {
+            subject.close_case().await;
+            return Err(error);
+        }
         subject.note_step(format!("test: begins in namespace {name}"));
         Ok(Case {
             cluster: self,
@@ -281,6 +288,10 @@ impl Case<'_> {
     /// On a cluster that stays, the namespace of a failed test stays too. Errors are only logged,
     /// because they must not hide the test's failure.
     async fn close(&self, verdict: &Verdict) {
+        tokio::join!(self.remove(verdict), self.subject.close_case());
+    }
+
+    async fn remove(&self, verdict: &Verdict) {
         self.remember_secrets().await;
         for error in self.outside.remove(&self.client()).await {
             tracing::warn!("{}", error.report());
@@ -292,7 +303,6 @@ impl Case<'_> {
         if let Err(error) = closed {
             tracing::debug!("{}", error.report());
         }
-        self.subject.close_case().await;
     }
 
     /// Remembers the values of the namespace's Secrets, to redact them from logs that outlive it.

@@ -9,22 +9,20 @@ use kubenest_base::{Context, Error, Result};
 use kubenest_node::objects;
 
 impl Cluster {
-    /// Makes a namespace with its `default` service account and its root-CA ConfigMap, and returns
-    /// its name. Their controllers take them as they are, and nothing has to wait for a controller.
-    pub(super) async fn make_namespace(&self) -> Result<String> {
+    /// Makes a namespace with its `default` service account and its root-CA ConfigMap. Their
+    /// controllers take them as they are, and nothing has to wait for a controller.
+    pub(super) async fn make_namespace(&self, name: &str) -> Result<()> {
         let client = self.client();
         let mut namespace = Namespace::default();
-        namespace.metadata.generate_name = Some("case-".into());
+        namespace.metadata.name = Some(name.to_owned());
         let labels = self.docker().labels("case").cluster(self.name()).map();
         namespace.metadata.labels = Some(labels.into_iter().filter(is_label).collect());
         let api = Api::<Namespace>::all(client.clone());
         let (params, what) = (PostParams::default(), || {
             "create the case's namespace".to_owned()
         });
-        let namespace = objects::answer(what, api.create(&params, &namespace)).await?;
-        let name = namespace.metadata.name.unwrap_or_default();
-        objects::create_account(&client, &name, &self.authority()?).await?;
-        Ok(name)
+        objects::answer(what, api.create(&params, &namespace)).await?;
+        objects::create_account(&client, name, &self.authority()?).await
     }
 
     /// The authority of the API server's certificate, as PEM.

@@ -112,7 +112,7 @@ pub(super) async fn boot_planned(
                 expected: plan.expected,
                 started,
                 phases: clock.phases,
-                running: Running::default(),
+                running: Running::none_after_gate(),
                 inventory,
             })
         }

@@ -71,7 +71,7 @@ pub(super) async fn attach(
         protection: parts.protection,
         started,
         phases: std::mem::take(&mut clock.phases),
-        running: Running::default(),
+        running: Running::none_after_gate(),
         inventory,
     }))
 }
