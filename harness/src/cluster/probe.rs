@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{Container, Pod, PodSpec},
+    core::v1::{Container, Event, Pod, PodSpec},
 };
-use kube::{Api, Client, api::DeleteParams};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams},
+};
 
 use super::{SLOW, STEP};
 use kubenest_base::{
@@ -17,6 +20,14 @@ use kubenest_docker::labels;
 use kubenest_node::{node::Node, objects};
 
 const NAMESPACE: &str = "default";
+
+/// The reason of the event of a sandbox that could not be made.
+const SANDBOX_FAILED: &str = "FailedCreatePodSandBox";
+/// How often that may happen, and the pause between two looks.
+const ATTEMPTS: i32 = 2;
+const LOOK: Duration = Duration::from_secs(2);
+const NO_SANDBOX: &str = "look at the node's CNI plugins (/opt/cni/bin) and their configuration \
+    (/etc/cni/net.d): a mount or a node image may lack what the words above name";
 
 /// This script runs with the pod's network and name servers but the node's programs, so that it
 /// works with any image. It resolves a Service's name, then connects to the address.
@@ -34,7 +45,10 @@ impl<'a> ProbePod<'a> {
         let name = format!("kubenest-probe-{}", node.name());
         let pod = probe_pod(node, &name).await?;
         objects::create(client, NAMESPACE, &pod).await?;
-        let pod = objects::pod_ready(client, NAMESPACE, &name, SLOW).await?;
+        let pod = tokio::select! {
+            ready = objects::pod_ready(client, NAMESPACE, &name, SLOW) => ready?,
+            error = watch_sandbox(client, node, &name) => return Err(error),
+        };
         Ok(Self { node, pod })
     }
 
@@ -48,6 +62,34 @@ impl<'a> ProbePod<'a> {
         objects::answer(|| format!("remove pod '{name}'"), removed).await?;
         proved
     }
+}
+
+/// Ends when a node has failed to make the pod's sandbox several times. A kubelet tries forever, and
+/// an early attempt may be unlucky.
+async fn watch_sandbox(client: &Client, node: &Node, pod: &str) -> Error {
+    let events = Api::<Event>::namespaced(client.clone(), NAMESPACE);
+    let failed = format!("involvedObject.name={pod},reason={SANDBOX_FAILED}");
+    let failed = ListParams::default().fields(&failed);
+    loop {
+        wait::pace(LOOK).await;
+        match events.list(&failed).await {
+            Ok(events) => {
+                if let Some(words) = given_up(&events.items) {
+                    let what = format!("node '{node}' cannot give a pod a network: {words}");
+                    return Error::setup(what).cure(NO_SANDBOX);
+                }
+            }
+            // Who waits for the pod tells that the API server does not answer.
+            Err(error) => tracing::debug!("{error}"),
+        }
+    }
+}
+
+/// The words of the last failure if there were several.
+fn given_up(events: &[Event]) -> Option<&str> {
+    let attempts: i32 = events.iter().map(|event| event.count.unwrap_or(1)).sum();
+    let last = events.last().filter(|_| attempts >= ATTEMPTS)?;
+    last.message.as_deref()
 }
 
 /// Waits until CoreDNS says that it is ready. An earlier query would be lost, and a resolver waits
@@ -142,6 +184,20 @@ fn label() -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sandbox_may_fail_once() {
+        let failed = |count: serde_json::Value, words: &str| {
+            let event = serde_json::json!({"metadata": {}, "involvedObject": {}, "count": count,
+                "message": words});
+            serde_json::from_value::<Event>(event).unwrap()
+        };
+        let [one, other] = ["first", "second"].map(|words| failed(serde_json::json!(null), words));
+        assert_eq!(given_up(&[]), None);
+        assert_eq!(given_up(std::slice::from_ref(&one)), None);
+        assert_eq!(given_up(&[one, other]), Some("second"));
+        assert_eq!(given_up(&[failed(2.into(), "twice")]), Some("twice"));
+    }
 
     #[test]
     fn the_id_of_a_container_is_without_its_runtimes_name() {

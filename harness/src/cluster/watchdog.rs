@@ -11,7 +11,7 @@ use super::STEP;
 use kubenest_base::{Error, ErrorKind, Result, wait};
 use kubenest_node::node::Node;
 
-/// How often a service or a control-plane container may be restarted before it counts as unable to
+/// How often a service or a container of Kubernetes' own may be restarted before it counts as unable to
 /// run. It is more than one because an API server may lose its first race with etcd.
 const RESTARTS: u32 = 3;
 /// The same limit for a container that ended at once: that is no race, and the kubelet waits ever

@@ -113,3 +113,29 @@ fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
         None => Probe::Pending("no Ready condition yet".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(heartbeat: &str) -> Probe<()> {
+        let node = json!({"metadata": {"name": "a"}, "status": {"conditions": [
+            {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat},
+        ]}});
+        let node: KubeNode = serde_json::from_value(node).unwrap();
+        node_ready(Some(&node))
+    }
+
+    #[test]
+    fn a_node_with_a_stale_heartbeat_is_not_ready() {
+        let now = Timestamp::now().to_string();
+        assert!(matches!(seen(&now), Probe::Ready(())), "{now}");
+        // As left behind by a kubelet that has hung since, or whose clock is wrong.
+        for stale in ["2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"] {
+            let Probe::Pending(words) = seen(stale) else {
+                panic!("{stale} counts as Ready");
+            };
+            assert_eq!(words, format!("Ready, as of {stale}"));
+        }
+    }
+}
