@@ -1,10 +1,15 @@
 //! Components that are up before the API server do not notice that it is late.
 
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use kubenest::{Cluster, ClusterSpec, NodeSpec};
 
-/// Starts the API server this many seconds late: less than the ten that a client gives a connection
-/// for its handshake.
+/// Less than the ten seconds that a client gives a connection for its handshake.
+const LATE: &str = "8";
+const VERY_LATE: &str = "30";
+
+/// Starts the API server SECONDS late.
 const PATCH: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -14,7 +19,7 @@ spec:
     - name: late
       image: registry.k8s.io/kube-proxy:v1.32.1
       imagePullPolicy: Never
-      command: [/sleep, "8"]
+      command: [/sleep, "SECONDS"]
       volumeMounts: [{name: sleep, mountPath: /sleep, readOnly: true}]
   volumes:
     - {name: sleep, hostPath: {path: /usr/bin/sleep, type: File}}
@@ -26,19 +31,35 @@ const REFUSED: &str = ":6443: connect: connection refused";
 #[tokio::test]
 async fn nobody_is_refused_while_the_api_server_starts_and_nobody_restarts() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    std::fs::write(folder.path().join("kube-apiserver+strategic.yaml"), PATCH)?;
-    let node =
-        NodeSpec::control_plane().with_read_only_mount(folder.path().to_string_lossy(), "/late");
-    let spec = || {
-        ClusterSpec::of([node.clone()])
-            .with_kubeadm_patch("{kind: InitConfiguration, patches: {directory: /late}}")
-    };
+    let spec = || late(folder.path(), LATE);
     let refused = refusals(&spec()?.boot().await?).await?;
     ensure!(refused.is_empty(), "refused: {}", refused.join("\n"));
     // Without the door the same delay is met by all of them.
     let refused = refusals(&spec()?.as_kubeadm().boot().await?).await?;
     ensure!(!refused.is_empty(), "kubeadm's own boot refuses nobody");
     Ok(())
+}
+
+/// A measurement: `docs/performance.md` has its figures.
+#[tokio::test]
+#[ignore = "takes a minute and only measures"]
+async fn after_a_very_late_api_server_each_component_says_when_it_works() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let cluster = late(folder.path(), VERY_LATE)?.boot().await?;
+    let script = include_str!("after-serving.sh");
+    let argv = ["bash", "-c", script];
+    let told = cluster.control_plane().exec_ok(&argv).await?.text();
+    eprintln!("{told}");
+    Ok(cluster.down().await?)
+}
+
+/// A cluster whose API server starts this many seconds late; the folder has to stay.
+fn late(folder: &Path, seconds: &str) -> Result<ClusterSpec> {
+    let patch = PATCH.replace("SECONDS", seconds);
+    std::fs::write(folder.join("kube-apiserver+strategic.yaml"), patch)?;
+    let node = NodeSpec::control_plane().with_read_only_mount(folder.to_string_lossy(), "/late");
+    let patch = "{kind: InitConfiguration, patches: {directory: /late}}";
+    Ok(ClusterSpec::of([node]).with_kubeadm_patch(patch)?)
 }
 
 /// The lines of the kubelet, the controller manager and the scheduler that tell of a refused
