@@ -78,7 +78,7 @@ pub mod images {
 /// Nodes: machines with services, files and a container runtime.
 pub mod node {
     pub use kubenest_docker::{ExecOutput, FileEntry};
-    pub use kubenest_node::node::{Node, NodeStream, Role, Runtime};
+    pub use kubenest_node::node::{Incoming, Node, NodeListener, NodeStream, Role, Runtime};
 
     /// The container runtime of a node, with the calls that the kubelet makes.
     pub mod cri {

@@ -4,6 +4,7 @@ pub mod containerd;
 pub mod cri;
 mod found;
 mod grpc;
+mod listen;
 #[cfg(test)]
 pub(crate) mod recorded;
 mod runtime;
@@ -29,6 +30,7 @@ use tokio::{
 use self::{containerd::Containerd, cri::Cri};
 pub use self::{
     found::{KIND_CLUSTER, KIND_ROLE, clusters, found, of_cluster},
+    listen::{Incoming, NodeListener},
     runtime::{RUNTIME, Runtime},
 };
 use kubenest_base::{Context, Error, Result, file};
