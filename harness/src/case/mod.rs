@@ -10,6 +10,7 @@ mod namespace;
 mod outcome;
 mod pods;
 mod verbs;
+mod webhook;
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,6 +28,7 @@ use tempfile::{TempDir, TempPath};
 
 use self::gate::Place;
 pub(crate) use self::gate::Running;
+use self::webhook::Webhooks;
 use crate::{Cluster, verdict};
 use kubenest_base::{Context, ErrorKind, Result, file, progress, random, wait};
 use kubenest_evidence as evidence;
@@ -53,6 +55,7 @@ pub struct Case<'a> {
     outside: Outside,
     /// The kubeconfig files made for the test, which end with the case.
     kubeconfigs: RefCell<Vec<TempPath>>,
+    webhooks: Webhooks,
 }
 
 impl Cluster {
@@ -200,7 +203,7 @@ impl Cluster {
             // ignored: the test may have stopped them.
             Ok(Ok(value)) => match self.protection().check(self.nodes()).await {
                 Err(lost) if lost.kind() == ErrorKind::Refused => Ok(Err(lost.asserted().into())),
-                _ => Ok(Ok(value)),
+                _ => Ok(case.webhooks.check().map(|()| value).map_err(Into::into)),
             },
             ended => ended,
         }
@@ -263,6 +266,7 @@ impl Cluster {
             failure_after: Cell::default(),
             requested_evidence: RefCell::default(),
             kubeconfigs: RefCell::default(),
+            webhooks: Webhooks::default(),
         })
     }
 }
@@ -303,6 +307,8 @@ impl Case<'_> {
         if let Err(error) = closed {
             tracing::debug!("{}", error.report());
         }
+        // Only now, when the API server has been told to call them no longer.
+        self.webhooks.end();
     }
 
     /// Remembers the values of the namespace's Secrets, to redact them from logs that outlive it.
