@@ -1,6 +1,7 @@
 //! Everything that a boot has made so far, and its removal: on request, on failure, and on drop.
 
 mod guarding;
+mod shared;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -374,7 +375,7 @@ impl Inventory {
         let removed = join_all(removals).await;
         let mut failed = failed.or_else(|| removed.into_iter().find_map(Result::err));
         if let Some(network) = &self.network {
-            let removed = self.site.docker.remove_network(network).await;
+            let removed = self.remove_shared(network).await;
             std::fs::remove_dir_all(folder::path(&self.site.settings, &self.site.name)).ok();
             // A leftover container keeps the network in use, so the container's error is the cause.
             failed = failed.or(removed.err());

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{ClusterSpec, NodeSpec, addresses::Addresses};
 
 /// Part of every key. It is raised when a boot would make a different cluster of the same plan.
-const FORMAT: &str = "kubenest plan 2";
+const FORMAT: &str = "kubenest plan 3";
 
 /// A cluster as it will be, on any site: the plan contains no handle and no name.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -202,12 +202,17 @@ impl ClusterSpec {
         Ok(self)
     }
 
-    /// Leaves etcd, the keys and kube-proxy as kubeadm sets them up by default, for tests about
-    /// these parts.
+    /// Leaves etcd, the keys, kube-proxy and the controller manager as kubeadm sets them up by
+    /// default, for tests about these parts.
     ///
     /// By default a boot uses P-256 keys instead of RSA, an etcd that elects itself at once and
     /// does not wait for the disk, and a kube-proxy that does not pause between two changes. A
     /// [patch](Self::with_kubeadm_patch) can undo each of these changes.
+    ///
+    /// Its controller manager also makes a volume for each PersistentVolumeClaim of the default
+    /// class, `standard`: a folder that all nodes share and every user can write to, removed with
+    /// the claim. Nothing holds a pod to the claim's size or access mode. Without this tuning there
+    /// is no class, and a claim waits for a volume that the test makes.
     #[must_use]
     pub fn as_kubeadm(mut self) -> Self {
         self.tuned = false;

@@ -81,7 +81,11 @@ async fn a_left_cluster_outlives_its_process_until_it_is_removed_by_name() -> Re
         sweep(&engine, scope).await?;
     }
     assert_eq!(remains_of(&engine, &name).await?, there);
-    assert_eq!(there.len(), 4, "two nodes, network, mark: {there:?}");
+    assert_eq!(
+        there.len(),
+        5,
+        "two nodes, network, volume, mark: {there:?}"
+    );
     let worker = engine.container(&format!("{name}-worker")).await?;
     assert!(worker.is_some_and(|worker| worker.running));
     let clusters = cluster::list(&engine).await?;
@@ -385,15 +389,15 @@ async fn check_down_leaves_nothing(cluster: Cluster) -> Result<()> {
         .parent()
         .context("a file has a folder")?
         .to_owned();
-    // The nodes' volumes have neither names nor labels, so they are found by the nodes' mounts.
+    // The nodes' own volumes have neither names nor labels, so they are found by the nodes' mounts.
     let mut inspect = vec!["inspect", "--format", "{{range .Mounts}}{{.Name}} {{end}}"];
     inspect.extend(cluster.nodes().iter().map(|node| node.name()));
     let volumes = docker(&engine, &inspect).await?;
     assert!(volumes.split_whitespace().count() >= 3, "{volumes}");
     assert_eq!(
         remains_of(&engine, &name).await?.len(),
-        3 + 1 + 1,
-        "nodes, guard and network"
+        3 + 1 + 1 + 1,
+        "nodes, guard, network and volume"
     );
 
     cluster.down().await?;

@@ -61,6 +61,8 @@ pub struct ContainerSpec {
     pub volumes: Vec<String>,
     /// Paths that get an empty volume of their own, removed with the container.
     pub empty_volumes: Vec<String>,
+    /// A volume that several containers have.
+    pub shared_volume: Option<SharedVolume>,
     /// Another container, whose volumes this one mounts read-only.
     pub volumes_from: Option<String>,
     /// Paths that are mounted in memory (tmpfs), each with its mount options.
@@ -69,6 +71,17 @@ pub struct ContainerSpec {
     pub stdin: bool,
     /// The root file system cannot be written.
     pub read_only: bool,
+}
+
+/// A volume by name, which the engine makes with the first container that has it, empty.
+#[derive(Debug, Clone)]
+pub struct SharedVolume {
+    /// Its name.
+    pub name: String,
+    /// Its labels; see [`Labels`](super::Labels). It is not removed with a container.
+    pub labels: HashMap<String, String>,
+    /// Where it is mounted.
+    pub path: String,
 }
 
 /// How a container is doing.
@@ -370,6 +383,7 @@ impl ContainerSpec {
                 mounts: Some(
                     mounts
                         .chain(self.empty_volumes.iter().map(|path| empty_volume(path)))
+                        .chain(self.shared_volume.as_ref().map(shared_volume))
                         .collect(),
                 ),
                 tmpfs: Some(self.tmpfs.clone()),
@@ -395,6 +409,15 @@ fn empty_volume(path: &str) -> Mount {
         }),
         ..Default::default()
     }
+}
+
+fn shared_volume(volume: &SharedVolume) -> Mount {
+    let mut mount = empty_volume(&volume.path);
+    mount.source = Some(volume.name.clone());
+    if let Some(options) = &mut mount.volume_options {
+        options.labels = Some(volume.labels.clone());
+    }
+    mount
 }
 
 fn cannot_be_killed(error: &EngineError) -> bool {

@@ -11,13 +11,14 @@ mod nature;
 mod network;
 mod ownership;
 mod registry;
+mod volume;
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-pub use container::{ContainerSpec, ContainerState};
+pub use container::{ContainerSpec, ContainerState, SharedVolume};
 pub use exec::demux;
 pub use exec::{ExecOutput, RUN};
 pub use files::FileEntry;

@@ -69,7 +69,14 @@ fn a_boot_is_tuned_in_words_that_its_kubeadm_reads_and_the_user_has_the_last_one
     );
     let older = text("1.30.8", true, &[]);
     assert!(
-        has(&older, &["PublicKeysECDSA: true", "unsafe-no-fsync: "]),
+        has(
+            &older,
+            &[
+                "PublicKeysECDSA: true",
+                "unsafe-no-fsync: ",
+                "enable-hostpath-provisioner: ",
+            ]
+        ),
         "{older}"
     );
     assert!(!older.contains("encryptionAlgorithm"), "{older}");

@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{door, parts};
+use super::{door, parts, volumes};
 use crate::cluster::{SLOW, STEP, addresses::Addresses, kubeadm::CONFIG};
 use kubenest_base::{
     Context, Error, Result,
@@ -79,6 +79,7 @@ impl Addons {
         tokio::try_join!(
             start_one(client, node, "kube-proxy", self.proxy),
             start_one(client, node, "coredns", self.dns),
+            create_one(client, volumes::storage_class()),
         )?;
         wait_for_proxy(node).await?;
         door::end_detour(node, addresses).await

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
-use super::{door, pod_cgroups};
+use super::{door, pod_cgroups, volumes};
 use crate::cluster::{
     STEP,
     addresses::API_PORT,
@@ -44,6 +44,9 @@ pub(in crate::cluster) async fn start(
     let known = inventory.docker().image(&image.reference).await?;
     let command = known.map(|image| image.command).unwrap_or_default();
     for (container, node) in &mut containers {
+        if plan.bring_up == BringUp::Fast {
+            container.shared_volume = Some(inventory.shared_volume());
+        }
         if links_images(plan, node) && !command.is_empty() {
             link_images(container, &command);
         }
@@ -92,6 +95,7 @@ async fn begin(
     }
     if plan.bring_up == BringUp::Fast && node.role == Role::ControlPlane {
         files.extend(door::files());
+        files.extend(volumes::files());
     }
     let disk = node.image_disk.map(|mib| image_disk(plan.runtime, mib));
     files.extend(disk.into_iter().flatten());

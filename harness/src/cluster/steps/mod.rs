@@ -10,3 +10,4 @@ pub(super) mod network;
 mod parts;
 mod pod_cgroups;
 pub(super) mod usable;
+pub(super) mod volumes;

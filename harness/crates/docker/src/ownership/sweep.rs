@@ -8,7 +8,6 @@ use bollard::{
     models::{ContainerSummaryStateEnum as State, SystemInfo},
     query_parameters::{
         ListContainersOptions, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
-        RemoveVolumeOptions,
     },
 };
 use futures::{StreamExt, stream};
@@ -20,7 +19,7 @@ use super::{
     labels::{CLUSTER, OWNER, RUN, unix_now},
     owner::{Lease, Liveness, Owner},
 };
-use crate::{Docker, explain::Explain, is_gone};
+use crate::{Docker, explain::Explain};
 use kubenest_base::{Error, Result};
 
 /// How many removals the engine is asked for at a time.
@@ -162,7 +161,10 @@ async fn remove(docker: &Docker, condemned: Vec<Thing>) -> Result<SweepReport> {
     })
     .await;
     let volumes = of(Kind::Volume);
-    let volumes = remove_each(volumes, &mut failed, |name| remove_volume(docker, name)).await;
+    let volumes = remove_each(volumes, &mut failed, |name| async move {
+        docker.remove_volume(&name).await
+    })
+    .await;
     let images = unused_names(docker, condemned).await?;
     let images = remove_each(images, &mut failed, |name| remove_image(docker, name)).await;
     if failed.is_empty() {
@@ -348,14 +350,6 @@ async fn remove_each<F: Future<Output = Result<()>>>(
     }
     gone.sort();
     gone
-}
-
-async fn remove_volume(docker: &Docker, name: String) -> Result<()> {
-    let options = RemoveVolumeOptions { force: true };
-    match docker.raw().remove_volume(&name, Some(options)).await {
-        Err(error) if !is_gone(&error) => Err(error).explain(|| format!("remove volume '{name}'")),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
