@@ -1,6 +1,7 @@
 //! An operator: serves each `Page` of a namespace by as many pods as it asks for.
 
 pub mod controller;
+pub mod webhook;
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -8,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 /// The port at which a page's pods serve it.
 pub const PORT: u16 = 8080;
+
+/// The most pods that a page may have.
+pub const MOST_REPLICAS: i32 = 5;
 
 /// A text that is served.
 #[derive(CustomResource, Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]

@@ -4,7 +4,7 @@ mod common;
 
 use anyhow::{Context, Result, ensure};
 use common::{Operator, SOON, page, pods, served, wait_until_ready, with_pages};
-use downstream::Page;
+use downstream::{MOST_REPLICAS, Page, webhook};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod, Secret},
@@ -90,6 +90,22 @@ async fn a_page_without_text_is_refused(case: Case) -> Result<()> {
     let error = case.create(&page("", 1)).await;
     let error = error.expect_err("its schema asks for a text").report();
     ensure!(error.contains("spec.text"), "{error}");
+    Ok(())
+}
+
+#[kubenest::test(prepared = with_pages)]
+async fn the_webhook_refuses_more_pods_than_a_page_may_have(case: Case) -> Result<()> {
+    case.webhook(webhook::configuration(), async |request| {
+        webhook::admit(&request)
+    })
+    .await?;
+    let error = case.create(&page("hello", MOST_REPLICAS + 1)).await;
+    let error = error.expect_err("the webhook must refuse it").report();
+    ensure!(
+        error.contains("a page has at most 5 pods, not 6"),
+        "{error}"
+    );
+    case.create(&page("hello", MOST_REPLICAS)).await?;
     Ok(())
 }
 
