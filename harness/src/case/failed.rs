@@ -16,7 +16,7 @@ use kubenest_base::{Result, digest::sha256_hex, progress};
 use kubenest_node::objects;
 
 /// The label of such a namespace; its value tells its test from others.
-const FAILED: &str = "dev.kubenest.failed";
+pub(super) const FAILED: &str = "dev.kubenest.failed";
 /// How many of them a cluster has at most.
 const MOST: usize = 5;
 

@@ -1,5 +1,6 @@
 //! The steps of one test: gate, namespace, body, cleanup, verdict, and re-raising a panic.
 
+mod abandoned;
 mod access;
 mod apply;
 mod failed;

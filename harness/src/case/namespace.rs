@@ -6,6 +6,7 @@ use kube::{Api, api::PostParams, config::Kubeconfig};
 
 use crate::Cluster;
 use kubenest_base::{Context, Error, Result};
+use kubenest_docker::{Owner, labels::OWNER};
 use kubenest_node::objects;
 
 impl Cluster {
@@ -17,6 +18,9 @@ impl Cluster {
         namespace.metadata.name = Some(name.to_owned());
         let labels = self.docker().labels("case").cluster(self.name()).map();
         namespace.metadata.labels = Some(labels.into_iter().filter(is_label).collect());
+        // No label: it has characters that Kubernetes does not allow there.
+        let owner = (OWNER.to_owned(), Owner::current().to_string());
+        namespace.metadata.annotations = Some([owner].into());
         let api = Api::<Namespace>::all(client.clone());
         let (params, what) = (PostParams::default(), || {
             "create the case's namespace".to_owned()

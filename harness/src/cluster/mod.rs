@@ -4,6 +4,7 @@ mod addresses;
 mod boot;
 mod clients;
 mod config;
+pub(crate) mod contents;
 mod folder;
 mod inventory;
 mod kubeadm;

@@ -15,8 +15,8 @@ use harness_selfcheck::{RECIPE, client_of, docker, remains_of};
 use kubenest::{
     cluster::{self, Standing},
     engine::{self, Docker},
-    k8s_openapi::api::core::v1::Namespace,
-    kube::Api,
+    k8s_openapi::api::{core::v1::Namespace, rbac::v1::ClusterRole},
+    kube::{Api, Client},
     recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
@@ -93,15 +93,14 @@ impl Place {
         Ok(seen.await?)
     }
 
+    async fn client(&self, cluster: &str) -> Result<Client> {
+        let folder = self.cache.path().join("clusters").join(cluster);
+        client_of(&folder.join("kubeconfig")).await
+    }
+
     /// The phase of a namespace; one that is gone has ended.
     async fn phase_of(&self, cluster: &str, namespace: &str) -> Result<String> {
-        let path = self
-            .cache
-            .path()
-            .join("clusters")
-            .join(cluster)
-            .join("kubeconfig");
-        let api = Api::<Namespace>::all(client_of(&path).await?);
+        let api = Api::<Namespace>::all(self.client(cluster).await?);
         let status = api.get_opt(namespace).await?.and_then(|found| found.status);
         let phase = status.and_then(|status| status.phase);
         Ok(phase.unwrap_or_else(|| "Terminating".into()))
@@ -189,13 +188,12 @@ impl Leasing {
         Ok(())
     }
 
-    /// Runs a test that fails, and returns its namespace.
-    async fn fails(&mut self) -> Result<String> {
-        self.tell("fail").await?;
+    /// Runs a test that `fail`s, or one that `hang`s, and returns its namespace.
+    async fn namespace_of(&mut self, word: &str) -> Result<String> {
+        self.tell(word).await?;
         let line = self.line().await?;
-        let namespace = line.strip_prefix("failed ");
-        let namespace = namespace.with_context(|| format!("it said {line}"))?;
-        Ok(namespace.to_owned())
+        let namespace = line.split_once(' ').map(|(_, name)| name.to_owned());
+        namespace.with_context(|| format!("it said {line}"))
     }
 
     async fn kill(mut self) -> Result<()> {
@@ -244,12 +242,23 @@ async fn eight_processes_share_one_boot_and_the_last_takes_all_with_it() -> Resu
     }
 
     // A failed test leaves its namespace until it runs again.
-    let namespace = eight[0].fails().await?;
+    let namespace = eight[0].namespace_of("fail").await?;
     eight[0].tell("again").await?;
     eight[0].has().await?;
     assert_eq!(place.phase_of(&name, &namespace).await?, "Active");
     eight[0].runs_a_case().await?;
     assert_eq!(place.phase_of(&name, &namespace).await?, "Terminating");
+
+    // What a killed test has made goes when the next one comes.
+    let mut hanging = Leasing::start(&place, None)?;
+    assert_eq!(hanging.has().await?.cluster, name);
+    let namespace = hanging.namespace_of("hang").await?;
+    hanging.kill().await?;
+    eight[0].tell("again").await?;
+    eight[0].has().await?;
+    assert_eq!(place.phase_of(&name, &namespace).await?, "Terminating");
+    let roles = Api::<ClusterRole>::all(place.client(&name).await?);
+    assert_eq!(roles.get_opt(&namespace).await?, None);
 
     // A guard that was killed is started by whoever comes next.
     docker(engine, &["kill", &format!("{name}-guard")]).await?;

@@ -116,7 +116,10 @@ impl Taking<'_> {
                     continue;
                 };
                 match attach(&job, &lease, &record, hold, &mut clock, self.started).await? {
-                    Ok(cluster) => return Ok(cluster),
+                    Ok(cluster) => {
+                        cluster.remove_abandoned().await;
+                        return Ok(cluster);
+                    }
                     Err(why) => self.replace(&lease, &record, &why, &mut replaced)?,
                 }
                 continue;

@@ -1,5 +1,5 @@
 //! Leases a cluster and does what its input says, a word a line: `case` runs a test's case, `fail` one
-//! that fails, `again` leases once more. It lets go and ends with its input.
+//! that fails, `hang` one that never ends and has made a ClusterRole, `again` leases once more. It lets go and ends with its input.
 //!
 //! `leasing SOCKET [NAME]`: on the engine of this socket. It says which cluster it has: its name,
 //! `booted` or `attached`, and the seconds that took.
@@ -9,8 +9,9 @@ use std::{io::stdin, time::Instant};
 
 use anyhow::{Result, bail};
 use harness_selfcheck::RECIPE;
-use kubenest::{Cluster, ClusterSpec, engine::Docker};
+use kubenest::{Case, Cluster, ClusterSpec, engine::Docker};
 use kubenest_docker::discover::{Endpoint, Origin};
+use serde_json::json;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -47,11 +48,24 @@ async fn main() -> Result<()> {
                     bail!("it passed");
                 }
             }
+            "hang" => cluster.case(hang).await?,
             "again" => cluster = lease(&spec).await?,
             other => bail!("what is '{other}'?"),
         }
     }
     Ok(cluster.down().await?)
+}
+
+/// A test that never ends and has made something outside its namespace.
+async fn hang(case: &Case<'_>) -> Result<()> {
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": case.namespace()},
+    });
+    case.apply(role).await?;
+    println!("hangs {}", case.namespace());
+    std::future::pending().await
 }
 
 async fn lease(spec: &ClusterSpec) -> Result<Cluster> {

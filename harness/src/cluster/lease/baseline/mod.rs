@@ -3,22 +3,24 @@
 //!
 //! | file | does |
 //! | --- | --- |
-//! | `objects.rs` | the objects of the API |
 //! | `machine.rs` | the files, services and images of nodes |
 //! | `restore.rs` | undoes what is safe to undo, and names the rest |
 
 mod machine;
-mod objects;
 mod restore;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use futures::future::try_join_all;
-use kube::Client;
+use kube::{Client, api::ListParams};
 use serde::{Deserialize, Serialize};
 
-use self::{machine::NodeState, objects::ObjectState};
-use crate::cluster::{Cluster, folder};
+use self::machine::NodeState;
+use crate::cluster::{
+    Cluster,
+    contents::{self, ObjectState},
+    folder,
+};
 use kubenest_base::{Context, Result, file, settings::Settings};
 use kubenest_node::node::Node;
 
@@ -40,11 +42,13 @@ impl Baseline {
     }
 
     async fn now(nodes: &[Node], client: &Client) -> Result<Self> {
+        let everything = ListParams::default();
         let all = nodes.iter().map(async |node| {
             let state = NodeState::of(node).await?;
             Result::Ok((node.name().to_owned(), state))
         });
-        let (objects, nodes) = tokio::try_join!(objects::all(client), try_join_all(all))?;
+        let (objects, nodes) =
+            tokio::try_join!(contents::list(client, &everything), try_join_all(all))?;
         Ok(Self {
             objects,
             nodes: nodes.into_iter().collect(),

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, json};
 use super::{
     Baseline,
     machine::{self, NodeState},
-    objects::{self, ObjectState},
 };
+use crate::cluster::contents::{self, ObjectState, delete, rank};
 use kubenest_base::{
     Error, Result, progress,
     wait::{self, Probe},
@@ -93,7 +93,7 @@ impl Baseline {
             let lasting = machine::lasting(before, &state).into_iter();
             found.extend(lasting.map(|what| format!("{what} on node '{name}'")));
         }
-        let objects = objects::changed(&self.objects, &now.objects).into_iter();
+        let objects = contents::changed(&self.objects, &now.objects).into_iter();
         let objects = objects.filter(|object| object.node.is_none() || !now.has(object));
         found.extend(objects.map(|object| format!("{} was changed", object.title())));
         match found.is_empty() {
@@ -109,7 +109,7 @@ impl Baseline {
     /// Undoes what can be undone, and returns what was done.
     async fn undo(&self, now: &Self, nodes: &[Node], client: &Client) -> Result<Vec<String>> {
         let mut done = Vec::new();
-        let mut added = objects::added(&self.objects, &now.objects);
+        let mut added = contents::added(&self.objects, &now.objects);
         added.sort_by_key(|object| rank(object));
         for object in added {
             if object.is_namespace() {
@@ -121,7 +121,7 @@ impl Baseline {
                 done.push(format!("removed {}", object.title()));
             }
         }
-        for object in objects::changed(&self.objects, &now.objects) {
+        for object in contents::changed(&self.objects, &now.objects) {
             put_back(client, object, now).await?;
             done.push(format!(
                 "put back the labels and taints of {}",
@@ -145,9 +145,9 @@ impl Baseline {
     /// What is not as it was.
     fn differences(&self, now: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        let added = objects::added(&self.objects, &now.objects).into_iter();
+        let added = contents::added(&self.objects, &now.objects).into_iter();
         found.extend(added.map(|object| format!("{} is there", object.title())));
-        let changed = objects::changed(&self.objects, &now.objects).into_iter();
+        let changed = contents::changed(&self.objects, &now.objects).into_iter();
         found.extend(changed.map(|object| format!("{} is another", object.title())));
         for (name, before) in &self.nodes {
             let state = now.nodes.get(name).cloned().unwrap_or_default();
@@ -160,29 +160,6 @@ impl Baseline {
             found.extend(all.map(|what| format!("{what} on node '{name}'")));
         }
         found
-    }
-}
-
-/// What decides over others comes first: a webhook could refuse their removal.
-fn rank(object: &ObjectState) -> u8 {
-    match object.api.group.as_str() {
-        "admissionregistration.k8s.io" => 0,
-        "apiextensions.k8s.io" => 2,
-        _ if object.is_namespace() => 3,
-        _ => 1,
-    }
-}
-
-async fn delete(client: &Client, object: &ObjectState) -> Result<()> {
-    let (what, params) = (
-        || format!("remove {}", object.title()),
-        DeleteParams::background(),
-    );
-    let deleted = answer(what, object.api(client).delete(&object.name, &params)).await;
-    match deleted {
-        // It went with another.
-        Err(error) if error.kind() == kubenest_base::ErrorKind::NotFound => Ok(()),
-        deleted => deleted.map(drop),
     }
 }
 

@@ -1,17 +1,17 @@
-//! The objects of a cluster, as far as they stay the same while nobody changes them.
+//! The objects of a cluster, of every kind, as far as they stay the same while nobody changes them.
 
 use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams},
     discovery::{ApiCapabilities, Discovery, verbs},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use kubenest_base::{Context, Result, digest::sha256_hex};
+use kubenest_base::{Context, ErrorKind, Result, digest::sha256_hex};
 use kubenest_node::objects;
 
 /// How many lists are asked for at a time.
@@ -40,16 +40,16 @@ const KEPT_BY_SERVER: [&str; 5] = [
 
 /// An object, and what makes it that object and no other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ObjectState {
-    pub(super) api: ApiResource,
-    pub(super) namespace: Option<String>,
-    pub(super) name: String,
+pub(crate) struct ObjectState {
+    pub(crate) api: ApiResource,
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: String,
     /// The hash of its content without status.
-    pub(super) hash: String,
+    pub(crate) hash: String,
     /// Of a node, its labels and its spec: they can be put back.
-    pub(super) node: Option<Value>,
+    pub(crate) node: Option<Value>,
     /// It is on its way out.
-    pub(super) ends: bool,
+    pub(crate) ends: bool,
 }
 
 impl ObjectState {
@@ -80,7 +80,7 @@ impl ObjectState {
     }
 
     /// Its name for people.
-    pub(super) fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         match &self.namespace {
             Some(namespace) => format!("{} '{namespace}/{}'", self.api.kind, self.name),
             None => format!("{} '{}'", self.api.kind, self.name),
@@ -88,17 +88,17 @@ impl ObjectState {
     }
 
     /// Whether both are states of the same object.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         let key = |one: &Self| (one.api.group.clone(), one.api.kind.clone());
         key(self) == key(other) && self.namespace == other.namespace && self.name == other.name
     }
 
-    pub(super) fn is_namespace(&self) -> bool {
+    pub(crate) fn is_namespace(&self) -> bool {
         self.api.group.is_empty() && self.api.kind == "Namespace"
     }
 
     /// The interface through which it can be changed.
-    pub(super) fn api(&self, client: &Client) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, client: &Client) -> Api<DynamicObject> {
         match &self.namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.api),
             None => Api::all_with(client.clone(), &self.api),
@@ -118,8 +118,9 @@ fn content(object: &DynamicObject) -> Option<Value> {
     Some(content)
 }
 
-/// All objects of a cluster, of every kind that can be listed and deleted.
-pub(super) async fn all(client: &Client) -> Result<Vec<ObjectState>> {
+/// The objects of a cluster that these parameters select, of every kind that can be listed and
+/// deleted.
+pub(crate) async fn list(client: &Client, params: &ListParams) -> Result<Vec<ObjectState>> {
     let found = Discovery::new(client.clone()).run_aggregated().await;
     let found = found.context("ask the API server for its kinds")?;
     let kinds = found
@@ -129,9 +130,9 @@ pub(super) async fn all(client: &Client) -> Result<Vec<ObjectState>> {
         .filter(|(api, can)| is_lasting(api, can))
         .map(|(api, _)| api);
     let lists = stream::iter(kinds.collect::<Vec<_>>()).map(async |api| {
-        let list = Api::<DynamicObject>::all_with(client.clone(), &api);
+        let listed = Api::<DynamicObject>::all_with(client.clone(), &api);
         let what = || format!("list the {}", api.plural);
-        let found = objects::answer(what, list.list(&ListParams::default())).await?;
+        let found = objects::answer(what, listed.list(params)).await?;
         let states = found
             .items
             .iter()
@@ -146,8 +147,33 @@ fn is_lasting(api: &ApiResource, can: &ApiCapabilities) -> bool {
     is_own && can.supports_operation(verbs::LIST) && can.supports_operation(verbs::DELETE)
 }
 
+/// The place of an object in the order of removal. What decides over others comes first: a webhook
+/// could refuse their removal.
+pub(crate) fn rank(object: &ObjectState) -> u8 {
+    match object.api.group.as_str() {
+        "admissionregistration.k8s.io" => 0,
+        "apiextensions.k8s.io" => 2,
+        _ if object.is_namespace() => 3,
+        _ => 1,
+    }
+}
+
+/// Removes an object, without waiting for its end.
+pub(crate) async fn delete(client: &Client, object: &ObjectState) -> Result<()> {
+    let (what, params) = (
+        || format!("remove {}", object.title()),
+        DeleteParams::background(),
+    );
+    let deleted = objects::answer(what, object.api(client).delete(&object.name, &params)).await;
+    match deleted {
+        // It went with another.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        deleted => deleted.map(drop),
+    }
+}
+
 /// The objects that are there now and were not before, without those that go with their namespace.
-pub(super) fn added<'a>(before: &[ObjectState], now: &'a [ObjectState]) -> Vec<&'a ObjectState> {
+pub(crate) fn added<'a>(before: &[ObjectState], now: &'a [ObjectState]) -> Vec<&'a ObjectState> {
     let is_new = |one: &&ObjectState| !before.iter().any(|other| one.is_same(other));
     let added: Vec<_> = now.iter().filter(is_new).collect();
     let spaces = added.iter().filter(|one| one.is_namespace());
@@ -157,7 +183,7 @@ pub(super) fn added<'a>(before: &[ObjectState], now: &'a [ObjectState]) -> Vec<&
 }
 
 /// The objects that are another now, or gone; as they were before.
-pub(super) fn changed<'a>(before: &'a [ObjectState], now: &[ObjectState]) -> Vec<&'a ObjectState> {
+pub(crate) fn changed<'a>(before: &'a [ObjectState], now: &[ObjectState]) -> Vec<&'a ObjectState> {
     let is_as_before = |one: &&ObjectState| {
         let found = now.iter().find(|other| one.is_same(other));
         found.is_some_and(|other| one.hash == other.hash)
