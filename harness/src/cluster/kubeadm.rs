@@ -298,6 +298,8 @@ fn kubelet() -> Value {
 fn proxy() -> Value {
     json!({
         "kind": "KubeProxyConfiguration",
+        // Without a mode later releases choose another one by themselves.
+        "mode": "iptables",
         // This limit belongs to the host's kernel, and a container may not set it.
         "conntrack": {"maxPerCore": 0},
     })

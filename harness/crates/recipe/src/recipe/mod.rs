@@ -299,6 +299,7 @@ mod tests {
             "v1.32.1-containerd-2.1.9",
             "v1.32.1-containerd-2.1.9-native",
             "v1.32.1-containerd-2.3.4",
+            "v1.34.3-containerd-2.3.4",
         ];
         assert_eq!(Recipe::names(), wanted);
     }
