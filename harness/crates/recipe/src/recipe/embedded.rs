@@ -1,5 +1,6 @@
 //! The recipes and Go builds that are embedded in the library.
 
+use super::short;
 use kubenest_base::{Error, Result};
 
 /// Files by their paths.
@@ -11,9 +12,11 @@ static GO: Files = include!(concat!(env!("OUT_DIR"), "/go.rs"));
 /// The text of the recipe with this name.
 pub(super) fn recipe(name: &str) -> Result<&'static str> {
     text(RECIPES, &format!("{name}.yaml")).ok_or_else(|| {
+        let names = recipe_names();
+        let short = short::all(&names).join(", ");
         Error::input(format!("no recipe is named {name}")).cure(format!(
-            "use one of {}; or give the path of a recipe file",
-            recipe_names().join(", ")
+            "use one of {}; in short one of {short}; or give the path of a recipe file",
+            names.join(", ")
         ))
     })
 }

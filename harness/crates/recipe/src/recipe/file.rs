@@ -36,7 +36,7 @@ struct Document {
     settings: SettingsFields,
 }
 
-/// The container runtime. Only embedded recipes can be extended, and all of them have containerd.
+/// The container runtime. A recipe does not inherit it from the one that it extends.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum RuntimeName {
@@ -212,21 +212,21 @@ impl Layer {
         Ok(RuntimeParts::Containerd { daemon, shim })
     }
 
-    /// Conmon and crun come from Debian, like runc, unless the recipe names them. So does skopeo,
-    /// which puts images into CRI-O's store.
+    /// Conmon comes from Debian, like runc, unless the recipe names it. So does skopeo, which puts
+    /// images into CRI-O's store. Debian's crun is no choice: bookworm's knows no specification of
+    /// containers as new as CRI-O's.
     fn crio(&mut self, name: &str, os: &mut Component) -> Result<RuntimeParts> {
         let daemon =
             self.take(Role::Crio).ok_or_else(|| {
                 Error::input(format!("recipe {name} has the runtime cri-o and names no crio")).cure(
-                "add `crio: {folder: …, version: …}`, a folder with the programs crio and pinns, \
-                 or an archive of them with its sha256",
+                "add `crio: {go: github.com/cri-o/cri-o, version: …}`, or a folder or an archive \
+                 with the programs crio and pinns",
             )
             })?;
         let (conmon, crun) = (self.take(Role::Conmon), self.take(Role::Crun));
         if let Source::Debian { packages, .. } = &mut os.source {
-            let named = [("conmon", conmon.is_some()), ("crun", crun.is_some())];
-            let named = named.into_iter().chain([("skopeo", false)]);
-            for (package, _) in named.filter(|(_, named)| !named) {
+            let needed = [("conmon", conmon.is_none()), ("skopeo", true)];
+            for (package, _) in needed.into_iter().filter(|(_, needed)| *needed) {
                 if !packages.iter().any(|known| known == package) {
                     packages.push(package.to_owned());
                 }
@@ -264,12 +264,9 @@ impl Fields {
             let cure = "take it from debian, or from an archive of its root file system";
             return Err(at.error("a root file system is no program", cure));
         }
-        if role == Role::Crio && (self.go.is_some() || self.debian.is_some()) {
-            let cure = "take it from a folder, or from an archive with its sha256";
-            return Err(at.error(
-                "CRI-O is no Go build kept here and no package of Debian",
-                cure,
-            ));
+        if role == Role::Crio && self.debian.is_some() {
+            let cure = "take it from its Go module, a folder, or an archive with its sha256";
+            return Err(at.error("CRI-O is no package of Debian", cure));
         }
         let version = self.version(role, at)?;
         let source = match self {

@@ -32,6 +32,20 @@ struct Build {
     /// Variables that the linker sets: package, name, value.
     #[serde(default)]
     stamps: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    c: Option<CParts>,
+}
+
+/// The parts of a build that are written in C.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CParts {
+    /// The suite of Debian that has the libraries.
+    pub debian: String,
+    /// Debian packages of libraries that the Go programs link, statically.
+    pub libraries: Vec<String>,
+    /// Programs that the module has in C, each with the folder of its sources.
+    pub programs: BTreeMap<String, String>,
 }
 
 impl GoBuild {
@@ -72,6 +86,18 @@ impl GoBuild {
         folders.flat_map(embedded::go_files).collect()
     }
 
+    /// The module's path, such as `github.com/containerd/containerd/v2`.
+    #[must_use]
+    pub fn module(&self) -> &'static str {
+        &self.build.module
+    }
+
+    /// What is written in C; `None` for a build of Go alone.
+    #[must_use]
+    pub fn c(&self) -> Option<&'static CParts> {
+        self.build.c.as_ref()
+    }
+
     /// The build tags, joined by commas.
     #[must_use]
     pub fn tags(&self) -> String {
@@ -95,7 +121,7 @@ impl GoBuild {
             .collect()
     }
 
-    /// The linker's flags: no symbol table, and the version stamps.
+    /// The linker's flags: no symbol table, C libraries within the program, and version stamps.
     #[must_use]
     pub fn ldflags(&self) -> String {
         let stamps = self.build.stamps.iter().flat_map(|(package, values)| {
@@ -103,11 +129,12 @@ impl GoBuild {
                 .iter()
                 .map(move |(name, value)| format!("-X {package}.{name}={value}"))
         });
-        ["-s".to_owned(), "-w".to_owned()]
-            .into_iter()
-            .chain(stamps)
-            .collect::<Vec<_>>()
-            .join(" ")
+        let c: &[_] = match self.build.c {
+            Some(_) => &["-linkmode=external", "-extldflags=-static"],
+            None => &[],
+        };
+        let flags = ["-s", "-w"].iter().chain(c).map(|&flag| flag.to_owned());
+        flags.chain(stamps).collect::<Vec<_>>().join(" ")
     }
 
     /// sha256 over everything that determines the programs' bytes, including `go.sum`.
@@ -182,6 +209,14 @@ mod tests {
         ] {
             assert!(flags.contains(&format!("-X {package}.gitVersion=v1.32.1")));
         }
+    }
+
+    #[test]
+    fn only_what_links_c_is_linked_statically() {
+        let flags = |module, version| GoBuild::find(module, version).unwrap().ldflags();
+        let static_ones = "-s -w -linkmode=external -extldflags=-static";
+        assert_eq!(flags("github.com/cri-o/cri-o", "1.34.0"), static_ones);
+        assert_eq!(flags("github.com/coredns/coredns", "1.12.1"), "-s -w");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod embedded;
 mod file;
 mod go;
 mod image_ref;
+mod short;
 mod source;
 mod versions;
 
@@ -12,7 +13,7 @@ use std::path::Path;
 use kubenest_base::digest::sha256_hex;
 use serde::Serialize;
 
-pub use go::GoBuild;
+pub use go::{CParts, GoBuild};
 pub use image_ref::ImageRef;
 pub use source::Source;
 pub use source::{hash_file, hash_folder, is_executable};
@@ -77,13 +78,13 @@ pub enum RuntimeParts {
         /// `containerd-shim-runc-v2`; the daemon's own source unless the recipe says otherwise.
         shim: Component,
     },
-    /// CRI-O. Its node images are built; clusters of them are not booted yet.
+    /// CRI-O.
     Crio {
         /// The daemon and `pinns`.
         daemon: Component,
         /// The containers' monitor; `None` for the node OS's own.
         conmon: Option<Component>,
-        /// The OCI runtime; `None` for the node OS's own.
+        /// The OCI runtime; `None` for the node OS's runc.
         crun: Option<Component>,
     },
 }
@@ -140,12 +141,33 @@ pub enum Role {
 }
 
 impl Recipe {
-    /// Reads an embedded recipe.
+    /// Reads an embedded recipe by its name or a [short one](Self::full_name).
     ///
     /// # Errors
     /// Input when no recipe has that name; the cure lists the known ones.
     pub fn named(name: &str) -> Result<Self> {
+        let name = Self::full_name(name).unwrap_or(name);
         file::resolve(name, embedded::recipe(name)?, Path::new("."))
+    }
+
+    /// The name of the embedded recipe that a text means: its own name, or a short one, which
+    /// means the newest that fits.
+    ///
+    /// ```
+    /// # use kubenest_recipe as kubenest;
+    /// use kubenest::recipe::Recipe;
+    ///
+    /// let name = Recipe::full_name("1.34").unwrap_or_default();
+    /// assert!(name.starts_with("v1.34.") && name.contains("containerd"));
+    /// assert!(Recipe::full_name("cri-o").is_some_and(|name| name.contains("cri-o")));
+    /// assert!(Recipe::full_name("latest").is_some());
+    /// assert_eq!(Recipe::full_name("1.2"), None);
+    /// ```
+    #[must_use]
+    pub fn full_name(name: &str) -> Option<&'static str> {
+        let names = Self::names();
+        let own = names.iter().find(|own| **own == name).copied();
+        own.or_else(|| short::resolve(&names, name))
     }
 
     /// Reads a user's recipe; relative folders in it start from its own folder.
@@ -290,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn every_generation_of_containerd_is_there() {
+    fn every_generation_of_each_runtime_is_there() {
         let wanted = [
             "skew-1.7.24-shim-2.0.2",
             "v1.32.1-containerd-1.6.20",
@@ -300,6 +322,7 @@ mod tests {
             "v1.32.1-containerd-2.1.9-native",
             "v1.32.1-containerd-2.3.4",
             "v1.34.3-containerd-2.3.4",
+            "v1.34.3-cri-o-1.34.0",
         ];
         assert_eq!(Recipe::names(), wanted);
     }
