@@ -1,6 +1,7 @@
 //! Makes what the cache lacks: builds it, fetches it, or copies it from a folder.
 
 mod archive;
+mod c;
 mod debian;
 mod folder;
 mod go;

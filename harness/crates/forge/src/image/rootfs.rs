@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{layer::LayerWriter, runtime_of};
+use super::{control_plane, layer::LayerWriter, runtime_of};
 use kubenest_base::Result;
 use kubenest_base::digest::sha256_hex;
 use kubenest_docker::FileEntry;
 use kubenest_node::node::Runtime;
-use kubenest_recipe::recipe::Parts;
+use kubenest_recipe::recipe::{Parts, RuntimeParts};
 
 /// Files by their paths in a node, without the leading slash.
 type Files = &'static [(&'static str, &'static [u8])];
@@ -115,12 +115,32 @@ fn files_of(runtime: Runtime) -> Files {
     }
 }
 
+/// The program that makes CRI-O's containers.
+fn oci_runtime(parts: &Parts) -> &'static str {
+    match &parts.runtime {
+        RuntimeParts::Crio { crun: Some(_), .. } => "crun",
+        _ => "runc",
+    }
+}
+
+/// The images that a node starts with, as lines of a list in TOML.
+fn pinned(parts: &Parts) -> String {
+    let names = control_plane::names(parts);
+    let lines: Vec<_> = names
+        .iter()
+        .map(|name| format!("    \"{name}\","))
+        .collect();
+    lines.join("\n")
+}
+
 fn fill_template(path: &Path, content: &[u8], parts: &Parts, version: &str) -> FileEntry {
     let text = String::from_utf8_lossy(content)
         .replace("@KUBERNETES@", version)
         .replace("@PAUSE@", &parts.pause.version)
         .replace("@SNAPSHOTTER@", &parts.settings.snapshotter)
         .replace("@SOCKET@", runtime_of(parts).socket())
+        .replace("@OCI_RUNTIME@", oci_runtime(parts))
+        .replace("@PINNED@", &pinned(parts))
         .replace(
             "@CGROUP_MANAGER@",
             match parts.settings.systemd_cgroup {
@@ -181,11 +201,16 @@ mod tests {
         assert_eq!(without(&containerd, &crio), own);
         let own = [
             "/etc/containers/policy.json",
+            "/etc/containers/registries.conf",
             "/etc/containers/storage.conf",
             "/etc/crio/crio.conf.d/10-kubenest.conf",
+            "/etc/crio/crio.conf.d/20-pinned.conf",
             "/etc/default/kubelet",
             "/etc/systemd/system/crio.service",
             "/etc/systemd/system/kubelet.service.d/20-crio.conf",
+            "/usr/local/lib/kubenest/choose-oci-runtime",
+            "/usr/local/lib/kubenest/pin-images",
+            "/usr/local/lib/kubenest/without-sys-resource",
         ];
         assert_eq!(without(&crio, &containerd), own);
     }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::tether::tethered;
+use super::{c, tether::tethered};
 use crate::machine::heavy_builds_at_once;
 use kubenest_base::{
     Context, Error, Result,
@@ -23,7 +23,7 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
         let file = module.join(name);
         fs::write(&file, content).with_context(|| format!("write '{}'", file.display()))?;
     }
-    let built = tethered("go")
+    let command = tethered("go")
         .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
         .arg(format!("-tags={}", build.tags()))
         .args(["-ldflags", &build.ldflags(), "-o"])
@@ -34,17 +34,26 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
         .env("GOOS", "linux")
         .env("GOTOOLCHAIN", "local")
         .env("GOWORK", "off")
-        .dir(&module)
-        .run()
-        .await;
-    built.map(drop).map_err(|cause| {
+        .dir(&module);
+    let command = match build.c() {
+        Some(parts) => c::Libraries::fetch(store, parts, out.join("libraries.c"))
+            .await?
+            .found_by(command),
+        None => command,
+    };
+    let built = command.run().await;
+    built.map_err(|cause| {
         Error::setup(format!("cannot build {} with Go", build.name()))
             .because(cause)
             .cure(
                 "needs `go` 1.26 or newer in PATH and a module proxy it can reach; \
              or set KUBENEST_NODE to a ready node image, name@sha256:…",
             )
-    })
+    })?;
+    match build.c() {
+        Some(parts) => c::compile(build, parts, &module, out).await,
+        None => Ok(()),
+    }
 }
 
 /// Waits for the turn of a Go build, among all processes that build for this cache: this machine
