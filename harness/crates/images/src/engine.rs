@@ -28,12 +28,7 @@ pub(super) async fn load(
     name: Option<&Reference>,
 ) -> Result<Load> {
     let since = Instant::now();
-    // An id parses as a name too. A text that is neither is refused before the engine is asked.
-    Reference::parse(reference)?;
-    let info = docker.image(reference).await?.ok_or_else(|| {
-        Error::not_found(format!("the engine has no image '{reference}'"))
-            .cure(format!("build it, or pull it: docker pull {reference}"))
-    })?;
+    let info = image(docker, reference).await?;
     let names = names(reference, name, &info)?;
     let wanted = ImageKey {
         names: names.clone(),
@@ -48,6 +43,37 @@ pub(super) async fn load(
         send(docker, sessions, reference, &info, names.clone()).await?
     };
     Ok(deliver::report(targets, &names, blobs, nodes, since))
+}
+
+/// The engine's image of this name or id, with all its layers, under `name` if there is one.
+pub(super) async fn whole(
+    docker: &Docker,
+    platform: &Platform,
+    reference: &str,
+    name: Option<&Reference>,
+) -> Result<ImageWithLayers> {
+    let info = image(docker, reference).await?;
+    let names = names(reference, name, &info)?;
+    let engine = docker.info().await?;
+    let near = match docker.socket() {
+        Some(_) => stored(&engine, &info, platform).await?,
+        None => None,
+    };
+    let (mut image, layers) = match near {
+        Some(found) => found,
+        None => save_to_file(docker, &engine, platform, reference).await?,
+    };
+    image.names = names;
+    check_platform(image, layers, platform)
+}
+
+async fn image(docker: &Docker, reference: &str) -> Result<ImageInfo> {
+    // An id parses as a name too. A text that is neither is refused before the engine is asked.
+    Reference::parse(reference)?;
+    docker.image(reference).await?.ok_or_else(|| {
+        Error::not_found(format!("the engine has no image '{reference}'"))
+            .cure(format!("build it, or pull it: docker pull {reference}"))
+    })
 }
 
 async fn send(
@@ -71,7 +97,7 @@ async fn send(
     deliver::deliver(sessions, image, layers).await
 }
 
-type ImageWithLayers = (Image, Arc<dyn Layers>);
+pub(super) type ImageWithLayers = (Image, Arc<dyn Layers>);
 
 async fn find(
     docker: &Docker,
@@ -90,6 +116,14 @@ async fn find(
         Some(found) => found,
         None => save(docker, &engine, sessions, reference, info).await?,
     };
+    check_platform(image, layers, platform)
+}
+
+fn check_platform(
+    image: Image,
+    layers: Arc<dyn Layers>,
+    platform: &Platform,
+) -> Result<ImageWithLayers> {
     if runs_on(&image.platform, platform) {
         return Ok((image, layers));
     }
@@ -138,23 +172,42 @@ async fn save(
         .first()
         .map(|session| session.target.platform.clone());
     let platform = platform.expect("there must be a node");
-    let one = engine.containerd_store.then(|| show(&platform));
-    let stream = docker.save_stream(reference, one.as_deref());
-    let place = format!("image '{reference}' of the engine");
-    let (image, saved) = if names_blobs(engine) {
-        let memory = export::read(stream, sessions, &info.layers, place).await?;
-        saved::read_one(Box::new(memory), &platform)?
-    } else {
+    if !names_blobs(engine) {
         // The names of entries do not say what is in them, so all entries must be at hand at once.
-        let reader = SyncIoBridge::new(StreamReader::new(stream));
-        let scratch = docker.settings().cache.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            let archive = Archive::index(unpack_to_file(reader, &scratch)?, place.as_ref())?;
-            saved::read_one(Box::new(archive), &platform)
-        });
-        read.await.context("read an image")??
-    };
+        return save_to_file(docker, engine, &platform, reference).await;
+    }
+    let stream = docker.save_stream(reference, one_platform(engine, &platform).as_deref());
+    let memory = export::read(stream, sessions, &info.layers, place(reference)).await?;
+    let (image, saved) = saved::read_one(Box::new(memory), &platform)?;
     Ok((image, Arc::new(saved)))
+}
+
+/// The image as the engine saves it, in a file of the cache.
+async fn save_to_file(
+    docker: &Docker,
+    engine: &EngineInfo,
+    platform: &Platform,
+    reference: &str,
+) -> Result<ImageWithLayers> {
+    let stream = docker.save_stream(reference, one_platform(engine, platform).as_deref());
+    let reader = SyncIoBridge::new(StreamReader::new(stream));
+    let (scratch, platform) = (docker.settings().cache.clone(), platform.clone());
+    let place = place(reference);
+    let read = tokio::task::spawn_blocking(move || {
+        let archive = Archive::index(unpack_to_file(reader, &scratch)?, place.as_ref())?;
+        saved::read_one(Box::new(archive), &platform)
+    });
+    let (image, saved) = read.await.context("read an image")??;
+    Ok((image, Arc::new(saved)))
+}
+
+/// The platform to ask for, where the engine may have several.
+fn one_platform(engine: &EngineInfo, platform: &Platform) -> Option<String> {
+    engine.containerd_store.then(|| show(platform))
+}
+
+fn place(reference: &str) -> String {
+    format!("image '{reference}' of the engine")
 }
 
 /// Whether the engine saves blobs under their digests.

@@ -10,6 +10,7 @@
 //! blobs.
 
 mod content;
+mod crio;
 mod deliver;
 mod engine;
 mod export;
@@ -35,13 +36,13 @@ use self::{
     files::{Archive, Files, Folder},
     protect::Daemon,
     reference::Reference,
-    source::Place,
+    source::{Place, Saved},
     target::Target,
 };
 pub use self::{pin::Pin, protect::Protection, source::ImageSource};
 use kubenest_base::{Context, Error, Result, progress};
 use kubenest_docker::Docker;
-use kubenest_node::node::{Node, containerd::Platform};
+use kubenest_node::node::{Node, Runtime, containerd::Platform};
 
 /// The images of some nodes.
 #[derive(Debug, Clone, Copy)]
@@ -134,30 +135,12 @@ impl<'a> Images<'a> {
         let begun = Instant::now();
         let ImageSource { place, name } = source.into();
         let name = name.map(|name| Reference::parse(&name)).transpose()?;
-        let targets = try_join_all(self.nodes.iter().map(Target::open)).await?;
-        let platform = platform(&targets)?;
-        let mut loaded = match place {
-            Place::Engine(reference) => {
-                engine::load(self.docker, &targets, &reference, name.as_ref()).await?
-            }
-            Place::Registry(reference) => {
-                pull(self.docker, &reference).await?;
-                engine::load(self.docker, &targets, &reference, name.as_ref()).await?
-            }
-            Place::Archive(path) => {
-                let scratch = self.docker.settings().cache.clone();
-                let open = move || Ok(Box::new(Archive::open(&path, &scratch)?) as Box<dyn Files>);
-                from_files(&targets, &platform, name.as_ref(), open).await?
-            }
-            Place::Layout(path) => {
-                let open = move || Ok(Box::new(Folder(path)) as Box<dyn Files>);
-                from_files(&targets, &platform, name.as_ref(), open).await?
-            }
+        let is_crio = |node: &Node| node.runtime() == Runtime::CriO;
+        let mut loaded = match self.nodes.iter().any(is_crio) {
+            true => self.load_into_crio(place, name.as_ref()).await?,
+            false => self.load_into_containerd(place, name.as_ref()).await?,
         };
         if let Some(protection) = self.protection {
-            let given = targets.iter();
-            try_join_all(given.map(|target| protection.protect_load(target, &loaded.names)))
-                .await?;
             for load in &mut loaded.nodes {
                 load.pin = protection.worth(load.pin);
             }
@@ -182,6 +165,80 @@ impl<'a> Images<'a> {
             loaded.seconds
         );
         Ok(loaded)
+    }
+
+    async fn load_into_containerd(&self, place: Place, name: Option<&Reference>) -> Result<Load> {
+        let targets = try_join_all(self.nodes.iter().map(Target::open)).await?;
+        let platform = targets.first().map(|target| target.platform.clone());
+        let platform = platform.ok_or_else(no_node)?;
+        let loaded = match place {
+            Place::Engine(reference) => {
+                engine::load(self.docker, &targets, &reference, name).await?
+            }
+            Place::Registry(reference) => {
+                pull(self.docker, &reference).await?;
+                engine::load(self.docker, &targets, &reference, name).await?
+            }
+            Place::Files(saved) => {
+                let (images, layers) = self.read_files(saved, &platform, name).await?;
+                deliver_all(&targets, images, layers).await?
+            }
+        };
+        if let Some(protection) = self.protection {
+            let noted = targets
+                .iter()
+                .map(|target| protection.protect_load(&target.node, &target.cri, &loaded.names));
+            try_join_all(noted).await?;
+        }
+        Ok(loaded)
+    }
+
+    async fn load_into_crio(&self, place: Place, name: Option<&Reference>) -> Result<Load> {
+        let stores = try_join_all(self.nodes.iter().map(crio::Store::open)).await?;
+        let first = stores.first().ok_or_else(no_node)?;
+        let platform = first.platform().await?;
+        let (images, layers) = match place {
+            Place::Engine(reference) => {
+                let (image, layers) =
+                    engine::whole(self.docker, &platform, &reference, name).await?;
+                (vec![image], layers)
+            }
+            Place::Registry(reference) => {
+                pull(self.docker, &reference).await?;
+                let (image, layers) =
+                    engine::whole(self.docker, &platform, &reference, name).await?;
+                (vec![image], layers)
+            }
+            Place::Files(saved) => self.read_files(saved, &platform, name).await?,
+        };
+        let loaded = crio::load(&stores, &images, &layers).await?;
+        if let Some(protection) = self.protection {
+            let noted = stores
+                .iter()
+                .map(|store| protection.protect_load(store.node(), &store.cri, &loaded.names));
+            try_join_all(noted).await?;
+        }
+        Ok(loaded)
+    }
+
+    /// The images of an archive or a folder.
+    async fn read_files(
+        &self,
+        saved: Saved,
+        platform: &Platform,
+        name: Option<&Reference>,
+    ) -> Result<(Vec<manifest::Image>, Arc<dyn saved::Layers>)> {
+        let (scratch, platform) = (self.docker.settings().cache.clone(), platform.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let files: Box<dyn Files> = match saved {
+                Saved::Archive(path) => Box::new(Archive::open(&path, &scratch)?),
+                Saved::Layout(path) => Box::new(Folder(path)),
+            };
+            saved::read(files, &platform)
+        });
+        let (mut images, saved) = read.await.context("read images")??;
+        name_all(&mut images, name, &saved::Layers::place(&saved))?;
+        Ok((images, Arc::new(saved)))
     }
 
     /// Pins an image on every node that has it. In a cluster it is also protected: a test during
@@ -267,10 +324,8 @@ impl Load {
     }
 }
 
-/// The platform of all nodes, which is the same because they run on one engine.
-fn platform(targets: &[Target]) -> Result<Platform> {
-    let first = targets.first().map(|target| target.platform.clone());
-    first.ok_or_else(|| Error::input("there is no node to load an image into"))
+fn no_node() -> Error {
+    Error::input("there is no node to load an image into")
 }
 
 async fn pull(docker: &Docker, reference: &str) -> Result<()> {
@@ -288,18 +343,11 @@ async fn pull(docker: &Docker, reference: &str) -> Result<()> {
 }
 
 /// Loads every image of some files.
-async fn from_files(
+async fn deliver_all(
     targets: &[Target],
-    platform: &Platform,
-    name: Option<&Reference>,
-    open: impl FnOnce() -> Result<Box<dyn Files>> + Send + 'static,
+    images: Vec<manifest::Image>,
+    saved: Arc<dyn saved::Layers>,
 ) -> Result<Load> {
-    let platform = platform.clone();
-    let read = tokio::task::spawn_blocking(move || saved::read(open()?, &platform));
-    let (mut images, saved) = read.await.context("read images")??;
-    let place = saved::Layers::place(&saved);
-    name_all(&mut images, name, &place)?;
-    let saved: Arc<dyn saved::Layers> = Arc::new(saved);
     // All images are loaded or none, so each is checked before the first is written.
     for image in &images {
         deliver::check(targets, image, &saved).await?;
@@ -316,7 +364,7 @@ async fn from_files(
             None => one?,
         });
     }
-    all.ok_or_else(|| Error::input(format!("{place} has no image")))
+    all.ok_or_else(|| Error::input(format!("{} has no image", saved.place())))
 }
 
 /// Gives a single image its name, or checks that all images have names.

@@ -5,7 +5,16 @@ use std::fmt;
 use semver::Version;
 use serde::Serialize;
 
-use kubenest_node::node::containerd::Record;
+use kubenest_base::{Error, Result};
+use kubenest_node::node::{
+    Node, Runtime,
+    containerd::{ImageStore, Record},
+};
+
+/// Path in a node of the script that changes CRI-O's list of pinned images.
+const PIN_IMAGES: &str = "/usr/local/lib/kubenest/pin-images";
+/// CRI-O's list, with a name in quotes on each line.
+const LIST: &str = "/etc/crio/crio.conf.d/20-pinned.conf";
 
 /// The label that exempts an image from the kubelet's garbage collection.
 pub(super) const PINNED: (&str, &str) = ("io.cri-containerd.pinned", "pinned");
@@ -32,6 +41,90 @@ impl fmt::Display for Pin {
             Self::Ignored => "not pinned: this containerd ignores pins",
         })
     }
+}
+
+/// Where a node's runtime has the pins of its images.
+#[derive(Debug)]
+pub(super) enum Pins {
+    /// In labels of containerd's records.
+    Labels {
+        store: ImageStore,
+        /// Whether this containerd respects them.
+        heeded: bool,
+    },
+    /// In a list of CRI-O's configuration.
+    List(Box<Node>),
+}
+
+/// Every method fails when the node does not answer or refuses.
+impl Pins {
+    pub(super) async fn open(node: &Node) -> Result<Self> {
+        match node.runtime() {
+            Runtime::Containerd => {
+                let daemon = node.containerd().await?;
+                Ok(Self::Labels {
+                    store: daemon.image_store(),
+                    heeded: heeds_pins(&daemon.version().await?),
+                })
+            }
+            Runtime::CriO => Ok(Self::of_crio(node)),
+        }
+    }
+
+    pub(super) fn of_crio(node: &Node) -> Self {
+        Self::List(Box::new(node.clone()))
+    }
+
+    /// Whether the runtime respects pins.
+    pub(super) fn heeded(&self) -> bool {
+        match self {
+            Self::Labels { heeded, .. } => *heeded,
+            Self::List(_) => true,
+        }
+    }
+
+    /// Whether the image has a pin by this name.
+    pub(super) async fn has(&self, name: &str) -> Result<bool> {
+        match self {
+            Self::Labels { store, .. } => {
+                let record = store.record(name).await?;
+                Ok(record.is_some_and(|record| has_pin(&record)))
+            }
+            Self::List(node) => {
+                let list = node.read_file(LIST).await?;
+                Ok(lists(&String::from_utf8_lossy(&list), name))
+            }
+        }
+    }
+
+    /// Gives pins to these names, or takes them back. CRI shows it a moment later.
+    pub(super) async fn set(&self, names: &[String], pinned: bool) -> Result<()> {
+        match self {
+            Self::Labels { store, .. } => {
+                let value = if pinned { PINNED.1 } else { "" };
+                for name in names {
+                    store.label_record(name, PINNED.0, value).await?;
+                }
+            }
+            Self::List(node) => {
+                // The names become lines of TOML.
+                if let Some(name) = names.iter().find(|name| name.contains(['"', '\\', '\n'])) {
+                    return Err(Error::input(format!("{name:?} is no name of an image")));
+                }
+                let action = if pinned { "pin" } else { "unpin" };
+                let names = names.iter().map(String::as_str);
+                let argv: Vec<_> = [PIN_IMAGES, action].into_iter().chain(names).collect();
+                node.exec_ok(&argv).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether CRI-O's list has this name.
+fn lists(list: &str, name: &str) -> bool {
+    let line = format!("\"{name}\",");
+    list.lines().any(|own| own.trim() == line)
 }
 
 /// Whether a record has the label of a pin.
@@ -87,6 +180,13 @@ mod tests {
         ] {
             assert_eq!(heeds_pins(version), heeded, "{version}");
         }
+    }
+
+    #[test]
+    fn a_name_is_in_the_list_only_as_a_whole() {
+        let list = "[crio.image]\n  pinned_images = [\n    \"a.io/b:1\",\n  ]\n";
+        assert!(lists(list, "a.io/b:1"));
+        assert!(!lists(list, "a.io/b") && !lists(list, "b:1"));
     }
 
     #[test]

@@ -9,17 +9,13 @@ use std::{
 use futures::future::try_join_all;
 use tokio::sync::RwLock;
 
-use super::{
-    pin::{PINNED, Pin, has_pin, heeds_pins, kubelet_heeds_pins},
-    target::Target,
-};
+use super::pin::{Pin, Pins, kubelet_heeds_pins};
 use kubenest_base::{
     Error, Result, progress,
     wait::{self, Probe},
 };
 use kubenest_node::node::{
     Node,
-    containerd::ImageStore,
     cri::{self, Cri},
 };
 
@@ -55,13 +51,12 @@ pub(super) struct Loss {
     pub(super) id: String,
 }
 
-/// The part of a node's containerd that protection needs.
+/// The part of a node's runtime that protection needs.
 #[derive(Debug)]
 pub(super) struct Daemon {
     node: String,
     cri: Cri,
-    store: ImageStore,
-    heeds_pins: bool,
+    pins: Pins,
 }
 
 impl Protection {
@@ -114,16 +109,15 @@ impl Protection {
     ///
     /// # Errors
     /// An image is gone already, or the node does not answer.
-    pub(super) async fn protect_load(&self, target: &Target, names: &[String]) -> Result<()> {
+    pub(super) async fn protect_load(&self, node: &str, cri: &Cri, names: &[String]) -> Result<()> {
         for name in names {
-            let Some(id) = target.id_of(name).await? else {
+            let Some(image) = cri.image(name).await? else {
                 return Err(Error::refused(format!(
-                    "image '{name}' is gone from node '{}' right after it was loaded",
-                    target.node
+                    "image '{name}' is gone from node '{node}' right after it was loaded"
                 ))
                 .cure(REMOVERS));
             };
-            self.note(&target.node, name, &id);
+            self.note(node, name, &image.id);
         }
         Ok(())
     }
@@ -163,7 +157,7 @@ impl Protection {
                 }
             };
             self.note(&daemon.node, &name, &image.id);
-            if daemon.heeds_pins && !image.pinned {
+            if daemon.pins.heeded() && !image.pinned {
                 if let Err(error) = daemon.pin(&name).await {
                     // The image may have disappeared since the list was made.
                     let id = image.id.clone();
@@ -199,15 +193,14 @@ impl Protection {
     }
 }
 
-/// Every method fails when the node's containerd does not answer or refuses.
+/// Every method fails when the node's runtime does not answer or refuses.
 impl Daemon {
     pub(super) async fn open(node: &Node) -> Result<Self> {
-        let (daemon, cri) = tokio::try_join!(node.containerd(), node.cri())?;
+        let (pins, cri) = tokio::try_join!(Pins::open(node), node.cri())?;
         Ok(Self {
             node: node.name().to_owned(),
             cri,
-            store: daemon.image_store(),
-            heeds_pins: heeds_pins(&daemon.version().await?),
+            pins,
         })
     }
 
@@ -223,33 +216,33 @@ impl Daemon {
 
     /// Pins an image and verifies the pin over CRI.
     pub(super) async fn pin(&self, name: &str) -> Result<Pin> {
-        self.label(name, PINNED.1, true).await
+        self.set(name, true, true).await
     }
 
     /// Removes an image's pin and verifies that over CRI. Another name of the same image may have
     /// its own pin; CRI then still reports the image as pinned.
     pub(super) async fn unpin(&self, name: &str) -> Result<Pin> {
         let others = self.pinned_by_others(name).await?;
-        self.label(name, "", others).await
+        self.set(name, false, others).await
     }
 
     async fn pinned_by_others(&self, name: &str) -> Result<bool> {
         let image = self.cri.image(name).await?.unwrap_or_default();
         for other in names(&image).filter(|other| *other != name) {
-            let record = self.store.record(other).await?.unwrap_or_default();
-            if has_pin(&record) {
+            if self.pins.has(other).await? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    async fn label(&self, name: &str, value: &str, pinned: bool) -> Result<Pin> {
-        self.store.label_record(name, PINNED.0, value).await?;
-        if !self.heeds_pins {
+    /// Changes a pin, and waits until CRI reports the image as it then must be.
+    async fn set(&self, name: &str, pin: bool, pinned: bool) -> Result<Pin> {
+        self.pins.set(&[name.to_owned()], pin).await?;
+        if !self.pins.heeded() {
             return Ok(Pin::Ignored);
         }
-        let what = format!("CRI of node '{}' to see '{name}' relabelled", self.node);
+        let what = format!("CRI of node '{}' to see another pin of '{name}'", self.node);
         wait::until(&what, SEEN, async || match self.cri.image(name).await {
             Ok(Some(image)) if image.pinned == pinned => Probe::Ready(Pin::Held),
             Ok(Some(_)) => Probe::Pending(format!("pinned is not {pinned}")),

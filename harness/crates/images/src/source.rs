@@ -22,9 +22,15 @@ pub struct ImageSource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     Engine(String),
+    Registry(String),
+    Files(Saved),
+}
+
+/// An image that was saved to files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Saved {
     Archive(PathBuf),
     Layout(PathBuf),
-    Registry(String),
 }
 
 impl ImageSource {
@@ -36,12 +42,12 @@ impl ImageSource {
     /// The images of an archive that `docker save` or another tool wrote, in Docker's layout or the
     /// OCI's, gzipped or not.
     pub fn archive(path: impl Into<PathBuf>) -> Self {
-        Self::new(Place::Archive(path.into()))
+        Self::new(Place::Files(Saved::Archive(path.into())))
     }
 
     /// The images of a folder in the OCI's image layout.
     pub fn oci_layout(path: impl Into<PathBuf>) -> Self {
-        Self::new(Place::Layout(path.into()))
+        Self::new(Place::Files(Saved::Layout(path.into())))
     }
 
     /// An image of a registry, `name@sha256:…`. The engine pulls it, with its own credentials,
@@ -72,9 +78,9 @@ impl ImageSource {
                 format!("{reference} {}", found.id)
             }
             Place::Registry(reference) => reference.clone(),
-            Place::Archive(path) => sha256_of_file(path).await?,
+            Place::Files(Saved::Archive(path)) => sha256_of_file(path).await?,
             // All content is named by hash in the index.
-            Place::Layout(path) => sha256_of_file(&path.join("index.json")).await?,
+            Place::Files(Saved::Layout(path)) => sha256_of_file(&path.join("index.json")).await?,
         };
         let name = self.name.as_deref().unwrap_or_default();
         Ok(format!("{content} {name}"))

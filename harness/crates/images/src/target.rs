@@ -62,7 +62,7 @@ pub(super) struct Target {
     labels: Labels,
     pub(super) platform: Platform,
     store: ImageStore,
-    cri: Cri,
+    pub(super) cri: Cri,
     snapshotter: String,
     /// The daemon respects the label [`PINNED`].
     pins: bool,
@@ -137,11 +137,6 @@ impl Target {
             cri,
             snapshotter,
         })
-    }
-
-    /// The id by which CRI has the image of this name, if it has one.
-    pub(super) async fn id_of(&self, name: &str) -> Result<Option<String>> {
-        Ok(self.cri.image(name).await?.map(|image| image.id))
     }
 
     /// Which of the layers that the source lacks are also absent on the node.
