@@ -16,7 +16,7 @@ use kubenest_recipe::{
 /// Refuses versions that are known not to work together, before anything is started, and warns of
 /// unknown ones. Returns the planned versions.
 pub(super) async fn judge_plan(plan: &Plan, recipe: &Recipe, docker: &Docker) -> Result<Stack> {
-    refuse_runtime(plan, &recipe.name)?;
+    refuse_other_runtime(plan, &recipe.name)?;
     let mut planned = planned_stack(plan, recipe);
     let engine = docker.info().await?;
     planned.refused_cgroup_v1 = engine.cgroup_version == "1" && demands_cgroup_v2(plan);
@@ -44,7 +44,7 @@ pub(super) fn judge_spec(spec: &ClusterSpec) -> Result<()> {
     };
     // The depth does not matter: no pair depends on where the cluster will stand.
     let plan = Plan::of(spec, recipe, Addresses::at_depth(0)?);
-    refuse_runtime(&plan, &recipe.name)?;
+    refuse_other_runtime(&plan, &recipe.name)?;
     let planned = planned_stack(&plan, recipe);
     compat::refuse_known_bad(&compat::before_boot(&planned), &plan.expected.tolerated)?;
     check_patches(&plan, &planned)
@@ -130,16 +130,25 @@ fn cri_api(plan: &Plan, kubernetes: Option<&Version>) -> Version {
     client.unwrap_or(Version::new(0, 34, 0))
 }
 
-/// Refuses CRI-O: a single node can be built and started, but images are loaded, pinned and watched
-/// through containerd's own API.
-pub(super) fn refuse_runtime(plan: &Plan, recipe: &str) -> Result<()> {
-    match plan.runtime {
-        Runtime::Containerd => Ok(()),
-        runtime @ Runtime::CriO => Err(Error::input(format!(
-            "recipe '{recipe}' has the runtime {runtime}: its nodes cannot be booted to a cluster"
-        ))
-        .cure("start one by itself with `NodeImage::start`, or use a recipe with containerd")),
+/// Refuses what only containerd can do of a plan whose nodes have another runtime: it would have no
+/// effect, or fail in the middle of a boot.
+pub(super) fn refuse_other_runtime(plan: &Plan, recipe: &str) -> Result<()> {
+    if plan.runtime == Runtime::Containerd {
+        return Ok(());
     }
+    let meant_for_containerd = [
+        (!plan.containerd_patches.is_empty(), "a containerd patch"),
+        (plan.loader.is_some(), "a load by kind, which calls `ctr`"),
+        (plan.expected.snapshotter.is_some(), "a snapshotter"),
+    ];
+    let asked = meant_for_containerd.into_iter().find(|(asked, _)| *asked);
+    asked.map_or(Ok(()), |(_, what)| {
+        Err(Error::input(format!(
+            "the spec asks for {what}, and recipe '{recipe}' has the runtime {}",
+            plan.runtime
+        ))
+        .cure("leave it out, or use a recipe with containerd"))
+    })
 }
 
 /// Warns of unknown pairs that were not warned of before, and refuses those that are known to fail.
@@ -155,6 +164,7 @@ fn judge(plan: &Plan, findings: &[Finding], warned: &[Finding]) -> Result<()> {
 mod tests {
     use super::*;
     use kubenest_base::ErrorKind;
+    use kubenest_health::health::Expected;
 
     fn spec(recipe: &str) -> ClusterSpec {
         ClusterSpec::single_node().with_recipe(recipe).unwrap()
@@ -258,20 +268,23 @@ mod tests {
     }
 
     #[test]
-    fn clusters_of_cri_o_are_refused_with_what_can_be_done() {
-        let place = tempfile::tempdir().unwrap();
-        let file = place.path().join("crio.yaml");
-        let text = "extend: v1.32.1-containerd-2.0.2\nruntime: cri-o\n\
-                    crio: {folder: ., version: 1.31.0}\n";
-        std::fs::write(&file, text).unwrap();
-        let recipe = Recipe::file(&file).unwrap();
-        let error = judge_spec(&ClusterSpec::single_node().with_custom_recipe(recipe)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Input);
-        assert!(error.to_string().contains("the runtime cri-o"), "{error:?}");
-        assert!(
-            error
-                .cure_text()
-                .is_some_and(|cure| cure.contains("NodeImage::start"))
-        );
+    fn what_only_containerd_can_do_is_refused_on_cri_o() {
+        const CRI_O: &str = "v1.34.3-cri-o-1.34.0";
+        judge_spec(&spec(CRI_O)).unwrap();
+        let patched = spec(CRI_O).with_containerd_patch("[plugins.a]\nb = 1");
+        let loaded = spec(CRI_O).with_kind_loader("0.33.0");
+        let expected = Expected::default().with_snapshotter("native");
+        let unpacked = spec(CRI_O).with_expected(expected);
+        for (spec, what) in [
+            (patched.unwrap(), "a containerd patch"),
+            (loaded.unwrap(), "a load by kind"),
+            (unpacked, "a snapshotter"),
+        ] {
+            let error = judge_spec(&spec).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Input);
+            let said = error.to_string();
+            assert!(said.contains(what) && said.contains("cri-o"), "{said}");
+            assert!(error.cure_text().unwrap().contains("containerd"));
+        }
     }
 }

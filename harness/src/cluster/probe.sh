@@ -17,8 +17,10 @@ reach() {
 }
 export -f reach
 
-# Every runtime names a container's cgroup after it; processes may end while they are looked at.
-pid=$(grep --files-with-matches --no-messages -- "$1" /proc/[0-9]*/cgroup | head --lines=1)
+# Every runtime names a container's cgroup after it, CRI-O also that of its monitor, which is outside
+# of the pod; processes may end while they are looked at.
+pid=$(grep --files-with-matches --no-messages --perl-regexp -- "(?<!conmon-)$1" \
+  /proc/[0-9]*/cgroup | head --lines=1)
 pid=${pid//[!0-9]/}
 [[ -n $pid ]] || { echo "container $1 runs no process"; exit 6; }
 # shellcheck disable=SC2016 # The inner shell expands.

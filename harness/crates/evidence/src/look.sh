@@ -84,8 +84,11 @@ if [[ $live ]]; then
         part plugins.txt ctr plugins ls
         part images.txt ctr --namespace k8s.io images ls
         part tasks.txt ctr --namespace k8s.io tasks ls
+    elif command -v crio >/dev/null; then
+        part crio-config.toml crio status config
+        part crio-info.txt crio status info
     fi
-    for file in /etc/containerd/config.toml /etc/crio/crio.conf.d/10-kubenest.conf \
+    for file in /etc/containerd/config.toml /etc/crio/crio.conf.d/* \
         /kind/kubeadm.conf /etc/kubernetes/manifests/*; do
         [[ -e $file ]] && part "files$file" cat -- "$file"
     done

@@ -210,6 +210,8 @@ impl PartId {
             Kind::NodeFile(_) => "a file of the node",
             Kind::Answer(name) => match name.as_str() {
                 "containerd-config.toml" => "effective configuration of containerd",
+                "crio-config.toml" => "effective configuration of CRI-O",
+                "crio-info.txt" => "storage and cgroup driver of CRI-O",
                 "plugins.txt" => "plugins of containerd",
                 "images.txt" => "images by containerd, with labels",
                 "tasks.txt" => "running tasks of containerd",

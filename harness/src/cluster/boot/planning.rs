@@ -66,7 +66,7 @@ async fn resolve(spec: &ClusterSpec, site: Site, clock: &mut Clock) -> Result<Bo
     };
     // A whole image is known better by its labels than by its name.
     plan.runtime = image.runtime;
-    pairs::refuse_runtime(&plan, &image.recipe)?;
+    pairs::refuse_other_runtime(&plan, &image.recipe)?;
     if let Some(settings) = &image.settings {
         plan.expected
             .snapshotter

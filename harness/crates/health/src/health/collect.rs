@@ -6,8 +6,8 @@ use kube::Client;
 use super::{
     Expected,
     checks::{
-        Facts, cgroup, clock, cri, daemon, disk, image_volume, inotify, kubelet, loader, overlay,
-        plugins, shim,
+        Facts, cgroup, clock, cri, crio, daemon, disk, image_volume, inotify, kubelet, loader,
+        overlay, plugins, shim,
     },
     facts::{Probe, within},
 };
@@ -50,6 +50,7 @@ pub(super) async fn collect(node: &Node, client: Option<&Client>, expected: &Exp
         plugins,
         daemon,
         shims,
+        crio: crio::read(&probe),
         overlay: overlay::read(&probe),
         disk,
         kubelet: configz.and_then(|text| kubelet::Kubelet::parse(&text)),

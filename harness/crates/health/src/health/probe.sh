@@ -38,6 +38,17 @@ if [ "$1" = containerd ]; then
     containerd config dump
 fi
 
+if [ "$1" = crio ]; then
+    part crio
+    crio status config
+    part programs
+    crio status config | sed -n 's/^ *\(runtime\|monitor\)_path = "\(..*\)"$/\2/p' | sort -u |
+        while read -r path; do
+            says=$("$path" --version 2>&1)
+            echo "$? $path $(echo "$says" | head -n 1)"
+        done
+fi
+
 # In /var, where the snapshotter has its own.
 part overlay
 at=$(mktemp -d /var/lib/kubenest-overlay.XXXXXX)

@@ -5,6 +5,7 @@
 pub(super) mod cgroup;
 pub(super) mod clock;
 pub(super) mod cri;
+pub(super) mod crio;
 pub(super) mod daemon;
 pub(super) mod disk;
 pub(super) mod image_volume;
@@ -23,6 +24,7 @@ use self::{
     cgroup::Cgroup,
     clock::Clock,
     cri::Answers,
+    crio::Crio,
     daemon::Daemon,
     disk::Disk,
     image_volume::MountResult,
@@ -83,6 +85,8 @@ pub(super) struct Facts {
     pub(super) plugins: Fact<Vec<Plugin>>,
     pub(super) daemon: Fact<Daemon>,
     pub(super) shims: Fact<Vec<Shim>>,
+    /// How CRI-O is set up; containerd has other facts.
+    pub(super) crio: Fact<Crio>,
     /// `usable`, or the error message of the failed mount.
     pub(super) overlay: Fact<String>,
     pub(super) disk: Fact<Disk>,

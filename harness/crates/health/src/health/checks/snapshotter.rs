@@ -1,17 +1,18 @@
 //! Check `snapshotter`: containerd unpacks images with the snapshotter that the spec asks for,
-//! whatever its configuration file says.
+//! whatever its configuration file says; CRI-O with its storage driver, and it has pins.
 
-use super::{Check, Facts, Name, When, containerd_only};
+use super::{Check, Facts, Name, When, crio, every_runtime};
 use crate::health::{
     Expected,
     facts::{Fact, require},
     outcome::Outcome,
 };
+use kubenest_node::node::Runtime;
 
 pub(super) const CHECK: Check = Check {
     name: Name::Snapshotter,
     when: When::RuntimeRuns,
-    applies: containerd_only,
+    applies: every_runtime,
     judge,
 };
 
@@ -26,6 +27,9 @@ pub(super) fn of(image_folders: &Fact<Vec<String>>) -> Fact<&str> {
 }
 
 fn judge(facts: &Facts, expected: &Expected) -> Fact<Outcome> {
+    if facts.runtime == Runtime::CriO {
+        return crio::judge_storage(facts);
+    }
     let in_effect = of(&facts.cri.image_folders)?;
     let wanted = expected.snapshotter();
     Ok(Outcome::when(

@@ -1,5 +1,5 @@
 //! Check `shim`: every runc shim that containerd would start answers in a format that containerd
-//! reads.
+//! reads; CRI-O's monitor and OCI runtime run.
 
 mod generation;
 
@@ -9,9 +9,11 @@ use futures::future::join_all;
 
 pub(super) use self::generation::Generation;
 use super::{
-    Check, Facts, Name, When, containerd_only,
+    Check, Facts, Name, When,
     cri::{Answers, OciRuntime},
+    crio,
     daemon::Daemon,
+    every_runtime,
 };
 use crate::health::{
     Expected,
@@ -25,7 +27,7 @@ use kubenest_node::node::{Node, Runtime};
 pub(super) const CHECK: Check = Check {
     name: Name::Shim,
     when: When::RuntimeRuns,
-    applies: containerd_only,
+    applies: every_runtime,
     judge,
 };
 
@@ -177,6 +179,9 @@ fn honours_runtime_path(daemon_version: &str) -> bool {
 }
 
 fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
+    if facts.runtime == Runtime::CriO {
+        return crio::judge_programs(facts);
+    }
     let version = &require(&facts.cri.version)?.runtime_version;
     let daemon = Generation::of(version)
         .ok_or_else(|| format!("version '{version}' of the daemon has no known generation"))?;
