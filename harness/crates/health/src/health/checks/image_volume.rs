@@ -41,6 +41,11 @@ pub(in crate::health) async fn look(node: &Node, driver: &Fact<CgroupDriver>) ->
         CgroupDriver::Systemd => "system.slice",
         CgroupDriver::Cgroupfs => "/kubelet",
     };
+    // containerd looks for the program when it starts the container, CRI-O when it creates it.
+    let command = match node.runtime() {
+        Runtime::Containerd => Some("/never-started"),
+        Runtime::CriO => None,
+    };
     let tried = async {
         let cri = node.cri().await?;
         let images = cri.images().await?;
@@ -48,7 +53,7 @@ pub(in crate::health) async fn look(node: &Node, driver: &Fact<CgroupDriver>) ->
         let image = image.ok_or_else(|| Error::not_found("the node has no image"))?;
         let image = image.tags.first().unwrap_or(&image.id);
         wait::until("a pod that nobody removed", PATIENCE, async || {
-            attempt(&cri, cgroup_parent, image).await
+            attempt(&cri, cgroup_parent, image, command).await
         })
         .await
     };
@@ -57,13 +62,18 @@ pub(in crate::health) async fn look(node: &Node, driver: &Fact<CgroupDriver>) ->
 
 /// Makes one attempt. The kubelet removes pods that it does not know, and may remove this one
 /// before it gives a result; then nothing was observed.
-async fn attempt(cri: &Cri, cgroup_parent: &str, image: &str) -> Probe<MountResult> {
+async fn attempt(
+    cri: &Cri,
+    cgroup_parent: &str,
+    image: &str,
+    command: Option<&str>,
+) -> Probe<MountResult> {
     let config = PodConfig::on_the_node(&unused_name("image-volume-"), cgroup_parent);
     let pod = match cri.run_pod(&config).await {
         Ok(pod) => pod,
         Err(error) => return Probe::Failed(error),
     };
-    let made = cri.create_with_volume(&pod, &config, image).await;
+    let made = cri.create_with_volume(&pod, &config, image, command).await;
     let told =
         match made {
             Ok(mounted) => Probe::Ready(mounted.into_iter().next().ok_or_else(|| {

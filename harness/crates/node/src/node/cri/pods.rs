@@ -186,12 +186,14 @@ impl Cri {
     }
 
     /// Creates a container of `image` that mounts the same image as a volume, and never starts it.
-    /// Returns the images of its mounts, as the runtime reports them.
+    /// Without a command it has the image's own. Returns the images of its mounts, as the runtime
+    /// reports them.
     pub async fn create_with_volume(
         &self,
         pod: &str,
         config: &PodConfig,
         image: &str,
+        command: Option<&str>,
     ) -> Result<Vec<String>> {
         let image = ImageSpec {
             image: image.to_owned(),
@@ -203,7 +205,7 @@ impl Cri {
                     name: "probe".to_owned(),
                 }),
                 image: Some(image.clone()),
-                command: vec!["/never-started".to_owned()],
+                command: command.map(str::to_owned).into_iter().collect(),
                 mounts: vec![Mount {
                     container_path: "/volume".to_owned(),
                     readonly: true,

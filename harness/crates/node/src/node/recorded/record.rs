@@ -180,7 +180,9 @@ async fn ask(cri: &Cri) {
     let pod = cri.run_pod(&config).await.expect("must run");
     assert!(cri.pod_runs(&pod).await);
     // Runtimes before containerd 2.1 refuse this call.
-    let mounted = cri.create_with_volume(&pod, &config, NAME).await;
+    let mounted = cri
+        .create_with_volume(&pod, &config, NAME, Some("/never-started"))
+        .await;
     println!("a volume of an image: {mounted:?}");
     cri.remove_pod(&pod).await.expect("must go");
     cri.remove_image(NAME).await.expect("must go");
