@@ -11,13 +11,15 @@ use kubenest::{
     objects,
     wait::{self, Probe},
 };
-use kubenest_fixtures::cri_client::CriClient;
+use kubenest_fixtures::{cri_client::CriClient, crictl::Crictl};
 use serde_json::{Value, json};
 
 /// A client whose cri-api has no image in a mount.
 pub const OLD_CLIENT: &str = "0.30.0";
 /// A client whose cri-api has an image in a mount.
 pub const NEW_CLIENT: &str = "0.34.0";
+/// A crictl that is as new.
+pub const CRICTL: &str = "1.34.0";
 
 /// containerd's error for a mount without host path, and without an image as far as it can see.
 pub const NO_HOST_PATH: &str = "failed to generate container \"…\" spec: failed to generate \
@@ -64,6 +66,17 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
     Ok(image)
 }
 
+/// As [`load`], by kubenest's own loader, which serves every runtime. The image is no longer kept,
+/// so that a test may remove it.
+pub async fn load_unpinned(case: &Case<'_>, mark: &str) -> Result<SmallImage> {
+    let cluster = case.cluster();
+    let image =
+        SmallImage::load(cluster.docker(), &format!("{mark} in {}", case.namespace())).await?;
+    cluster.images().load(image.reference()).await?;
+    cluster.images().release(image.reference()).await?;
+    Ok(image)
+}
+
 /// The result of a CRI client's request for a container that mounts its own image as a volume.
 #[derive(Debug)]
 pub struct ImageMount {
@@ -75,16 +88,8 @@ pub struct ImageMount {
 
 /// Requests such a container; the inner error is the client's own message.
 pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<ImageMount, String>> {
-    let (pod, container) = (
-        "/run/image-volume/pod.json",
-        "/run/image-volume/container.json",
-    );
-    let (pod_config, container_config) = configs(image);
-    let files = [
-        FileEntry::new(pod, pod_config.to_string()),
-        FileEntry::new(container, container_config.to_string()),
-    ];
-    client.node().write_files(&files).await?;
+    let (pod, container) = CONFIGS;
+    write_configs(client.node(), (pod, container), image, image).await?;
     let id = field(&call_ok(client, &["runp", pod]).await?, "pod_sandbox_id")?;
     let created = client.call(&["create", &id, container, pod]).await?;
     if created.status != 0 {
@@ -101,9 +106,78 @@ pub async fn mount(client: &CriClient<'_>, image: &str) -> Result<Result<ImageMo
     Ok(Ok(ImageMount { content, mount }))
 }
 
+/// What crictl and the runtime say of a container that mounts another image as a volume.
+#[derive(Debug)]
+pub struct Lifecycle {
+    /// The content of a file in the volume, read in the container.
+    pub content: String,
+    /// The answer to removing the image while it is mounted.
+    pub refusal: String,
+    /// The image's ID, and what the container's status names as the mount's image.
+    pub ids: (String, String),
+}
+
+/// Mounts an image in a container of another, as CRI-O's own test "OCI image volume mount
+/// lifecycle" does, and removes both at the end.
+pub async fn lifecycle(node: &Node, image: &str, volume: &str) -> Result<Lifecycle> {
+    let crictl = Crictl::install(CRICTL, node).await?;
+    let (pod, container) = CONFIGS;
+    write_configs(node, CONFIGS, image, volume).await?;
+    let sandbox = crictl.call_ok(&["runp", pod]).await?;
+    let create = ["create", "--no-pull", &sandbox, container, pod];
+    let id = crictl.call_ok(&create).await?;
+    crictl.call_ok(&["start", &id]).await?;
+    let content = crictl
+        .call_ok(&[&["exec", id.as_str()][..], &SHOW].concat())
+        .await?;
+    let refused = crictl.call(&["rmi", volume]).await?;
+    anyhow::ensure!(refused.status != 0, "a mounted image was removed");
+    let status = |text: &str, pointer: &str| -> Result<String> {
+        let answer: Value = serde_json::from_str(text).context("crictl's answer")?;
+        let found = answer.pointer(pointer).and_then(Value::as_str);
+        Ok(found
+            .with_context(|| format!("{pointer} of {text}"))?
+            .to_owned())
+    };
+    let image_status = crictl.call_ok(&["inspecti", volume]).await?;
+    let container_status = crictl.call_ok(&["inspect", &id]).await?;
+    let ids = (
+        status(&image_status, "/status/id")?,
+        status(&container_status, "/status/mounts/0/image/image")?,
+    );
+    crictl.call_ok(&["rm", "--force", &id]).await?;
+    crictl.call_ok(&["rmi", volume]).await?;
+    crictl.call_ok(&["rmp", "--force", &sandbox]).await?;
+    Ok(Lifecycle {
+        content,
+        refusal: refused.stderr.trim().to_owned(),
+        ids,
+    })
+}
+
+/// Paths in a node of a pod and a container, as clients read them.
+const CONFIGS: (&str, &str) = (
+    "/run/image-volume/pod.json",
+    "/run/image-volume/container.json",
+);
+
+async fn write_configs(
+    node: &Node,
+    (pod, container): (&str, &str),
+    image: &str,
+    volume: &str,
+) -> Result<()> {
+    let (pod_config, container_config) = configs(image, volume);
+    let files = [
+        FileEntry::new(pod, pod_config.to_string()),
+        FileEntry::new(container, container_config.to_string()),
+    ];
+    Ok(node.write_files(&files).await?)
+}
+
 /// Pod and container as in CRI-O's own test of image volumes; on the node's network, so that no CNI
 /// is needed.
-fn configs(image: &str) -> (Value, Value) {
+fn configs(image: &str, volume: &str) -> (Value, Value) {
     let pod = json!({
         "metadata": {"name": "image-volume", "uid": "image-volume", "namespace": "suite"},
         "linux": {
@@ -118,7 +192,7 @@ fn configs(image: &str) -> (Value, Value) {
         "mounts": [{
             "host_path": "",
             "container_path": VOLUME,
-            "image": {"image": image, "user_specified_image": image},
+            "image": {"image": volume, "user_specified_image": volume},
             "readonly": true,
         }],
     });
@@ -206,22 +280,8 @@ pub async fn create_pod(case: &Case<'_>, name: &str, image: &SmallImage) -> Resu
 
 /// The content of a file in the volume, read in the container of a running pod.
 pub async fn read_in_pod(case: &Case<'_>, name: &str) -> Result<String> {
-    let pod = case.pod_ready(name, SOON).await?;
-    let statuses = pod.status.and_then(|status| status.container_statuses);
-    let id = statuses.and_then(|mut all| all.pop()?.container_id);
-    let id = id.context("a pod that is Ready must have a container")?;
-    let id = id.trim_start_matches("containerd://");
-    let exec = [
-        "ctr",
-        "--namespace",
-        "k8s.io",
-        "tasks",
-        "exec",
-        "--exec-id",
-        "show",
-        id,
-    ];
-    let shown = case.node().exec_ok(&[&exec[..], &SHOW].concat()).await?;
+    case.pod_ready(name, SOON).await?;
+    let shown = case.exec(name, &SHOW).await?;
     Ok(shown.text().trim_end().to_owned())
 }
 

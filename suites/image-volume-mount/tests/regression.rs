@@ -12,6 +12,7 @@
 const CONTAINERD_1_7: &str = "v1.32.1-containerd-1.7.24";
 const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
 const CONTAINERD_2_1: &str = "v1.32.1-containerd-2.1.9";
+const CRI_O: &str = "v1.34.3-cri-o-1.34.0";
 
 /// An old client on any runtime, or an old runtime under any client.
 mod affected {
@@ -25,14 +26,13 @@ mod affected {
         Case, Cluster, ClusterSpec,
         health::Expected,
         recipe::{NodeImage, Recipe},
-        skip,
     };
     use kubenest_fixtures::cluster;
     use kubenest_fixtures::cri_client::CriClient;
     use kubenest_health::health;
     use rstest::rstest;
 
-    use super::{CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_1};
+    use super::{CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_1, CRI_O};
 
     #[rstest]
     #[tokio::test]
@@ -105,23 +105,13 @@ mod affected {
         Ok(())
     }
 
-    /// Needs a recipe with the runtime cri-o, whose programs are in no package registry.
     #[tokio::test]
     async fn an_old_client_asks_cri_o_for_an_empty_host_path() -> anyhow::Result<()> {
-        let Some(recipe) = &kubenest::settings().crio else {
-            skip("no CRI-O given (set KUBENEST_CRIO to a recipe file with `runtime: cri-o`)");
-            return Ok(());
-        };
         let (docker, name) = (
             kubenest::engine::find().await?,
             format!("cri-o-{}", process::id()),
         );
-        let image = NodeImage::ensure(&docker, &Recipe::file(recipe)?).await?;
-        let has_crio = !image.versions.crio.is_empty();
-        anyhow::ensure!(
-            has_crio,
-            "KUBENEST_CRIO: {recipe:?} has no `runtime: cri-o`"
-        );
+        let image = NodeImage::ensure(&docker, &Recipe::named(CRI_O)?).await?;
         let message = async {
             let node = image.start(&docker, &name).await?;
             wait_until_active(&node, "crio").await?;
@@ -156,11 +146,12 @@ mod affected {
 /// A client and a runtime that both know images in mounts.
 mod fixed {
     use image_volume_mount::{
-        NEW_CLIENT, create_pod, load, mount, read_in_pod, spec, stop_kubelet,
+        NEW_CLIENT, create_pod, lifecycle, load, load_unpinned, mount, read_in_pod, spec,
+        stop_kubelet,
     };
     use kubenest_fixtures::cri_client::CriClient;
 
-    use super::CONTAINERD_2_1;
+    use super::{CONTAINERD_2_1, CRI_O};
 
     #[tokio::test]
     async fn containerd_2_1_mounts_the_image_for_client_and_kubelet() -> anyhow::Result<()> {
@@ -183,6 +174,34 @@ mod fixed {
                 let of = &mounted.mount["image"]["image"];
                 assert_eq!(of, image.reference(), "{}", mounted.mount);
                 image.remove().await?;
+                Ok(())
+            })
+            .await?;
+        Ok(cluster.down().await?)
+    }
+
+    /// crictl does what CRI-O's own test of image volumes has it do.
+    #[tokio::test]
+    async fn cri_o_mounts_the_image_for_crictl_and_kubelet() -> anyhow::Result<()> {
+        let cluster = spec(CRI_O)?.with_image_volumes().boot().await?;
+        cluster
+            .case(async |case| {
+                let image = load_unpinned(case, "mounted by the kubelet").await?;
+                create_pod(case, "reader", &image).await?;
+                let read = read_in_pod(case, "reader").await?;
+                assert_eq!(read, image.mark());
+
+                let volume = load_unpinned(case, "mounted by crictl").await?;
+                stop_kubelet(case.node()).await?;
+                let seen = lifecycle(case.node(), image.reference(), volume.reference()).await?;
+                case.note_observed(volume.mark(), seen.content.as_str());
+                assert_eq!(seen.content, volume.mark());
+                let refusal = seen.refusal;
+                assert!(refusal.contains("the image is in use by"), "{refusal}");
+                let (of_image, of_mount) = seen.ids;
+                assert_eq!(of_image, of_mount);
+                image.remove().await?;
+                volume.remove().await?;
                 Ok(())
             })
             .await?;

@@ -113,8 +113,6 @@ pub struct Settings {
     pub verdicts: Option<PathBuf>,
     /// `KUBENEST_PARENT`: `<pid>-<start ticks>` of the process whose death ends this one.
     pub parent: Option<String>,
-    /// `KUBENEST_CRIO`: recipe file with the runtime cri-o, for the tests that need one.
-    pub crio: Option<PathBuf>,
     /// `KUBENEST_EVIDENCE`: folder for the evidence of failed tests.
     pub evidence: Option<PathBuf>,
     /// `KUBENEST_EVIDENCE_ALWAYS=1`: collect evidence of passed tests too.
@@ -149,15 +147,14 @@ const NOWHERE: &str = "/dev/null/kubenest";
 
 /// Variables that hold paths. A relative path would name another file in each test program, because
 /// cargo runs each in the folder of its crate.
-const PATHS: [&str; 5] = [
+const PATHS: [&str; 4] = [
     "KUBENEST_CACHE",
     "KUBENEST_LOCK",
     "KUBENEST_VERDICTS",
-    "KUBENEST_CRIO",
     "KUBENEST_EVIDENCE",
 ];
 
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 16] = [
     "KUBENEST_CACHE",
     "KUBENEST_RUN",
     "KUBENEST_ENGINE",
@@ -168,7 +165,6 @@ const KNOWN: [&str; 17] = [
     "KUBENEST_LOCK",
     "KUBENEST_VERDICTS",
     "KUBENEST_PARENT",
-    "KUBENEST_CRIO",
     "KUBENEST_EVIDENCE",
     "KUBENEST_EVIDENCE_ALWAYS",
     "KUBENEST_REDACT",
@@ -259,7 +255,6 @@ impl Settings {
             lock: path("KUBENEST_LOCK"),
             verdicts: path("KUBENEST_VERDICTS"),
             parent: text("KUBENEST_PARENT"),
-            crio: path("KUBENEST_CRIO"),
             evidence: path("KUBENEST_EVIDENCE"),
             evidence_always: flag("KUBENEST_EVIDENCE_ALWAYS"),
             redact: text("KUBENEST_REDACT"),

@@ -13,8 +13,6 @@ use kubenest_recipe::recipe::{Component, Content, GoBuild, Recipe, Role, Source}
 
 use crate::{engine, image, names};
 
-/// The need for the node that the user's own CRI-O recipe describes.
-const CRI_O: &str = "cri-o";
 const ENGINE: &str = "engine ";
 const DEBIAN: &str = "debian ";
 
@@ -37,51 +35,41 @@ pub enum Need {
 }
 
 impl Need {
-    /// Reads a need. Returns `None` for a recipe that only the user can provide.
+    /// Reads a need.
     ///
     /// # Errors
     /// There is nothing with this name; the cure lists the known names.
-    pub fn parse(settings: &Settings, text: &str) -> Result<Option<Self>> {
+    pub fn parse(text: &str) -> Result<Self> {
         let text = text.trim();
         if let Some((node, word)) = text.split_once(names::ON) {
             let engine = release(word).ok_or_else(|| unknown(text))?;
             let recipe = recipe(node).ok_or_else(|| unknown(text))??;
             let engine = Some(engine);
-            return Ok(Some(Self::Node { recipe, engine }));
+            return Ok(Self::Node { recipe, engine });
         }
         if let Some(word) = text.strip_prefix(ENGINE) {
             let release = release(word).ok_or_else(|| unknown(text))?;
-            return Ok(Some(Self::Engine(release)));
+            return Ok(Self::Engine(release));
         }
         if let Some(packages) = text.strip_prefix(DEBIAN) {
-            return debian(packages).ok_or_else(|| unknown(text)).map(Some);
-        }
-        if text == CRI_O {
-            let recipe = settings.crio.as_deref().map(Recipe::file).transpose()?;
-            return Ok(recipe.map(|recipe| Self::node(Some(recipe))));
+            return debian(packages).ok_or_else(|| unknown(text));
         }
         if let Some(recipe) = recipe(text) {
-            return Ok(Some(Self::node(recipe?)));
+            let recipe = recipe?;
+            return Ok(Self::Node {
+                recipe,
+                engine: None,
+            });
         }
         let mut components = names::all_components();
         let is_meant =
             |known: &Component| text == names::component(known) || text == names::label(known);
         if let Some(component) = components.find(is_meant) {
-            return Ok(Some(Self::Component(component)));
+            return Ok(Self::Component(component));
         }
         let mut builds = GoBuild::all();
         let build = builds.find(|known| text == names::build(known) || text == known.name());
-        build
-            .map(Self::Programs)
-            .map(Some)
-            .ok_or_else(|| unknown(text))
-    }
-
-    fn node(recipe: Option<Recipe>) -> Self {
-        Self::Node {
-            recipe,
-            engine: None,
-        }
+        build.map(Self::Programs).ok_or_else(|| unknown(text))
     }
 
     /// Everything that a test with this need may ask for: the need itself, and its parts.
@@ -118,10 +106,6 @@ pub fn list() -> Vec<(String, &'static str)> {
     let node = "node image";
     let mut list = vec![
         (DEFAULT.to_owned(), "node image of specs that name none"),
-        (
-            CRI_O.to_owned(),
-            "node image of the recipe that KUBENEST_CRIO names, if it is set",
-        ),
         ("FILE.yaml".to_owned(), "node image of a recipe of yours"),
         ("NAME@sha256:…".to_owned(), "published node image"),
     ];
@@ -167,8 +151,8 @@ fn recipe(text: &str) -> Option<Result<Option<Recipe>>> {
         Recipe::image(text).map(Some)
     } else if is_file {
         Recipe::file(path).map(Some)
-    } else if Recipe::names().contains(&text) {
-        Recipe::named(text).map(Some)
+    } else if let Some(name) = Recipe::full_name(text) {
+        Recipe::named(name).map(Some)
     } else {
         return None;
     })
@@ -207,7 +191,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Need {
-        Need::parse(&Settings::from_env(), text).unwrap().unwrap()
+        Need::parse(text).unwrap()
     }
 
     #[test]
@@ -253,7 +237,7 @@ mod tests {
             "engine x",
             "debian x",
         ] {
-            let error = Need::parse(&Settings::from_env(), text).unwrap_err();
+            let error = Need::parse(text).unwrap_err();
             assert!(error.to_string().contains(text), "{error}");
             let cure = error.cure_text().unwrap();
             for name in ["kind 0.27.0", "v1.32.1-containerd-2.0.2", "default"] {

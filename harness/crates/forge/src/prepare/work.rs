@@ -48,9 +48,8 @@ impl Preparation {
         for (test, declared) in &wanted.tests {
             for text in declared {
                 if !plan.needs.contains_key(text) {
-                    let need = Need::parse(settings, text)?;
-                    let names = need.map(|need| need.names(settings)).transpose()?;
-                    plan.needs.insert(text.clone(), names.unwrap_or_default());
+                    let names = Need::parse(text)?.names(settings)?;
+                    plan.needs.insert(text.clone(), names);
                 }
             }
             let remembered = memory.tests.get(test);
@@ -62,7 +61,7 @@ impl Preparation {
         let mut pieces = Pieces::new(settings);
         for text in &texts {
             // A test may have asked for something that no longer exists.
-            if let Ok(Some(need)) = Need::parse(settings, text) {
+            if let Ok(need) = Need::parse(text) {
                 pieces.add(&need).await?;
             }
         }
