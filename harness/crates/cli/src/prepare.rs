@@ -7,7 +7,7 @@ use kubenest::{ErrorKind, Result};
 use kubenest_base::{Context, signals, store::Store};
 use kubenest_evidence::redact::Redactor;
 use kubenest_forge::prepare::{self, Ended, Preparation};
-use kubenest_protocol::preparing::{DEFAULT, Event, TestNeeds};
+use kubenest_protocol::preparing::{DEFAULT, Event, Plan, TestNeeds};
 use kubenest_runner::{PreparingView, exit};
 use serde::de::DeserializeOwned;
 
@@ -22,6 +22,9 @@ pub(crate) struct Prepare {
     /// Show what can be made
     #[arg(long)]
     list: bool,
+    /// Make nothing; show what is not there, and about how long its making takes
+    #[arg(long, conflicts_with = "list")]
+    dry_run: bool,
     /// Print what happens as JSON, an event a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -68,9 +71,16 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
         }
         Err(error) => return Err(error),
     };
+    if prepare.dry_run && !prepare.json {
+        print!("{}", missing(preparation.plan()));
+        return Ok(ExitCode::SUCCESS);
+    }
     shown
         .borrow_mut()
         .take(Event::Plan(preparation.plan().clone()));
+    if prepare.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
     let tell = |mut event| {
         if let Event::Failed { message, .. } = &mut event {
             *message = redactor.redact(message);
@@ -167,6 +177,20 @@ fn read<T: DeserializeOwned>(file: &PathBuf) -> Result<T> {
     let what = || format!("read '{}'", file.display());
     let text = fs::read(file).with_context(what)?;
     serde_json::from_slice(&text).with_context(what)
+}
+
+/// What has to be made, a line each, and about how long all of it takes.
+fn missing(plan: &Plan) -> String {
+    let pieces = plan.pieces.iter();
+    let lines = pieces.map(|piece| {
+        let (name, how, seconds) = (&piece.name, &piece.how, piece.seconds);
+        format!("{seconds:>6.0} s  {name}  ({how})\n")
+    });
+    let seconds = plan.seconds;
+    format!(
+        "{}{seconds:>6.0} s  in all, several at a time\n",
+        lines.collect::<String>()
+    )
 }
 
 fn list() -> String {

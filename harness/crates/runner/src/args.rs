@@ -17,6 +17,10 @@ pub struct RunArgs {
     /// says, for example target/e2e/latest/kubenest.lock
     #[arg(long, value_name = "FILE")]
     pub locked: Option<PathBuf>,
+    /// Leave out the tests that declare a need whose name contains this, for example one whose
+    /// making takes too long for this run; they are named at the end
+    #[arg(long, value_name = "NEED")]
+    pub(crate) leave_out: Vec<String>,
     /// How many tests run at the same time [default: one more than CPUs, at most 4]; those in a
     /// module `long` mostly wait, so that one more runs beside them
     #[arg(long, value_name = "N")]

@@ -28,7 +28,7 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     if request.json {
         out::keep_for_json();
     }
-    let (kubenest, plan) = match build(request) {
+    let (kubenest, mut plan) = match build(request) {
         Ok(built) => built,
         Err(error) if signals::received().is_none() => {
             say(&format!("SETUP  {error:#}"));
@@ -36,6 +36,7 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error),
     };
+    let left_out = plan.leave_out(&args.leave_out);
     if plan.tests.is_empty() && plan.filtered_out == 0 && request.selection.owed_sides().is_empty()
     {
         say(&no_tests_message(request));
@@ -80,6 +81,9 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     // Trouble with the folders of earlier runs must not hide the outcome of this one.
     if let Err(error) = dir.publish() {
         eprintln!("warning: {error:#}");
+    }
+    for (need, test) in left_out {
+        say(&format!("LEFT OUT {test}, which needs {need}"));
     }
     print_outcome(&report, &dir)?;
     written?;
