@@ -28,6 +28,7 @@ use kubenest_base::{
     wait::{self, Probe},
 };
 use kubenest_docker::{Lease, Owner};
+use kubenest_evidence as evidence;
 
 pub(super) use self::record::Record;
 use self::{
@@ -179,7 +180,8 @@ impl Taking<'_> {
             );
         }
         *replaced += 1;
-        let why = why.report();
+        // It is written down, and shown to whoever lists clusters.
+        let why = evidence::redactor(crate::settings())?.redact(&why.report());
         progress!("cluster '{}' is replaced: {why}", record.name);
         lease.end(&why)
     }
