@@ -1,7 +1,10 @@
 //! Check `kubelet`: the settings in effect, from the configuration file and the flags that override
 //! it, delete no more images and pods than the spec asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use kube::Client;
 use serde::Deserialize;
@@ -13,7 +16,7 @@ use crate::health::{
     facts::{Fact, Probe, require},
     outcome::Outcome,
 };
-use kubenest_base::{Context, Error, Result};
+use kubenest_base::{Context, Error, Result, wait};
 use kubenest_node::node::Node;
 
 pub(super) const CHECK: Check = Check {
@@ -152,17 +155,27 @@ fn signals(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// How long a kubelet may refuse to answer because it has got a new certificate: it drops all its
+/// connections to the API server, and with them the question whether it may answer.
+const NEW_CERTIFICATE: Duration = Duration::from_secs(3);
+
 /// The effective configuration of a kubelet.
 pub(in crate::health) async fn configz(node: &Node, client: Option<&Client>) -> Result<String> {
     let client = client.ok_or_else(|| Error::setup("no Kubernetes runs yet"))?;
     let path = format!("/api/v1/nodes/{}/proxy/configz", node.name());
-    let request = http::Request::get(path)
-        .body(Vec::new())
-        .context("kubelet configz")?;
-    client
-        .request_text(request)
-        .await
-        .context("kubelet configz")
+    let ask = async || {
+        let request = http::Request::get(&path).body(Vec::new());
+        let request = request.context("kubelet configz")?;
+        let answer = client.request_text(request).await;
+        answer.context("kubelet configz")
+    };
+    let first = ask().await;
+    if first.is_ok() {
+        return first;
+    }
+    let again = async || wait::Probe::from_result(ask().await);
+    let answered = wait::until("the kubelet to answer", NEW_CERTIFICATE, again).await;
+    answered.or(first)
 }
 
 pub(in crate::health) fn read_flags(probe: &Probe) -> Fact<Flags> {
