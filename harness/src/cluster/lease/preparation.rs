@@ -84,16 +84,16 @@ impl Preparation {
     /// preparation's name too.
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use kubenest::{Cluster, Preparation};
     ///
-    /// use kubenest::{Cluster, Preparation, objects};
-    ///
-    /// async fn wait_for_dns(cluster: &Cluster) -> anyhow::Result<()> {
-    ///     let (dns, limit) = ("coredns", Duration::from_secs(60));
-    ///     Ok(objects::pod_ready(&cluster.client(), "kube-system", dns, limit).await?)
+    /// async fn cordon(cluster: &Cluster) -> anyhow::Result<()> {
+    ///     let node = cluster.control_plane();
+    ///     let kubectl = ["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"];
+    ///     node.exec_ok(&[&kubectl[..], &["cordon", node.name()]].concat()).await?;
+    ///     Ok(())
     /// }
     ///
-    /// let preparation = Preparation::new("dns").run(|cluster| Box::pin(wait_for_dns(cluster)));
+    /// let preparation = Preparation::new("cordoned").run(|cluster| Box::pin(cordon(cluster)));
     /// ```
     #[must_use]
     pub fn run<F>(self, code: F) -> Self
