@@ -13,14 +13,14 @@ use serde_json::json;
 use tokio_util::io::SyncIoBridge;
 
 use super::{
-    Load, NodeLoad, Pin,
+    Load, Loads, NodeLoad, Pin,
     files::blob_name,
     manifest::{Image, Layer},
     pin::Pins,
     saved::Layers,
 };
 use kubenest_base::{
-    Context, Error, Result, progress,
+    Context, Result, progress,
     wait::{self, Probe},
 };
 use kubenest_node::node::{Node, containerd::Platform, cri::Cri};
@@ -165,7 +165,7 @@ pub(super) async fn load(
     images: &[Image],
     layers: &Arc<dyn Layers>,
 ) -> Result<Load> {
-    let mut all: Option<Load> = None;
+    let mut loads = Loads::default();
     for image in images {
         let names = image.names.join("', '");
         progress!("loading '{names}' into {} nodes", stores.len());
@@ -173,13 +173,10 @@ pub(super) async fn load(
             let loaded = store.load(image, layers).await;
             loaded.with_context(|| format!("load '{names}' into node '{}'", store.node()))
         });
-        let one = Load::new(&image.names, try_join_all(nodes).await?);
-        all = Some(match all {
-            Some(all) => all.and(one),
-            None => one,
-        });
+        let loaded = try_join_all(nodes).await;
+        loads.add(loaded.map(|nodes| Load::new(&image.names, nodes)))?;
     }
-    all.ok_or_else(|| Error::input(format!("{} has no image", layers.place())))
+    loads.sum(&layers.place())
 }
 
 /// Writes a tar of an OCI layout with one image; returns the size of its blobs.

@@ -46,7 +46,7 @@ pub(super) async fn load(
 }
 
 /// The engine's image of this name or id, with all its layers, under `name` if there is one.
-pub(super) async fn whole(
+pub(super) async fn image_with_layers(
     docker: &Docker,
     platform: &Platform,
     reference: &str,

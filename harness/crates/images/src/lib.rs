@@ -171,12 +171,9 @@ impl<'a> Images<'a> {
         let targets = try_join_all(self.nodes.iter().map(Target::open)).await?;
         let platform = targets.first().map(|target| target.platform.clone());
         let platform = platform.ok_or_else(no_node)?;
+        self.pull_from_registry(&place).await?;
         let loaded = match place {
-            Place::Engine(reference) => {
-                engine::load(self.docker, &targets, &reference, name).await?
-            }
-            Place::Registry(reference) => {
-                pull(self.docker, &reference).await?;
+            Place::Engine(reference) | Place::Registry(reference) => {
                 engine::load(self.docker, &targets, &reference, name).await?
             }
             Place::Files(saved) => {
@@ -197,16 +194,11 @@ impl<'a> Images<'a> {
         let stores = try_join_all(self.nodes.iter().map(crio::Store::open)).await?;
         let first = stores.first().ok_or_else(no_node)?;
         let platform = first.platform().await?;
+        self.pull_from_registry(&place).await?;
         let (images, layers) = match place {
-            Place::Engine(reference) => {
-                let (image, layers) =
-                    engine::whole(self.docker, &platform, &reference, name).await?;
-                (vec![image], layers)
-            }
-            Place::Registry(reference) => {
-                pull(self.docker, &reference).await?;
-                let (image, layers) =
-                    engine::whole(self.docker, &platform, &reference, name).await?;
+            Place::Engine(reference) | Place::Registry(reference) => {
+                let found = engine::image_with_layers(self.docker, &platform, &reference, name);
+                let (image, layers) = found.await?;
                 (vec![image], layers)
             }
             Place::Files(saved) => self.read_files(saved, &platform, name).await?,
@@ -219,6 +211,24 @@ impl<'a> Images<'a> {
             try_join_all(noted).await?;
         }
         Ok(loaded)
+    }
+
+    /// Has the engine pull an image that is a registry's.
+    async fn pull_from_registry(&self, place: &Place) -> Result<()> {
+        let Place::Registry(reference) = place else {
+            return Ok(());
+        };
+        if Reference::parse(reference)?.digest().is_none() {
+            return Err(Error::input(format!(
+                "'{reference}' may be another image tomorrow: it has no digest"
+            ))
+            .cure("name it by digest, as name@sha256:…"));
+        }
+        if self.docker.image(reference).await?.is_none() {
+            progress!("pulling {reference}");
+            self.docker.pull(reference).await?;
+        }
+        Ok(())
     }
 
     /// The images of an archive or a folder.
@@ -328,20 +338,6 @@ fn no_node() -> Error {
     Error::input("there is no node to load an image into")
 }
 
-async fn pull(docker: &Docker, reference: &str) -> Result<()> {
-    if Reference::parse(reference)?.digest().is_none() {
-        return Err(Error::input(format!(
-            "'{reference}' may be another image tomorrow: it has no digest"
-        ))
-        .cure("name it by digest, as name@sha256:…"));
-    }
-    if docker.image(reference).await?.is_none() {
-        progress!("pulling {reference}");
-        docker.pull(reference).await?;
-    }
-    Ok(())
-}
-
 /// Loads every image of some files.
 async fn deliver_all(
     targets: &[Target],
@@ -352,19 +348,36 @@ async fn deliver_all(
     for image in &images {
         deliver::check(targets, image, &saved).await?;
     }
-    let mut all: Option<Load> = None;
+    let mut loads = Loads::default();
     for image in images {
-        let one = deliver::load(targets, image, Arc::clone(&saved)).await;
-        all = Some(match all {
+        loads.add(deliver::load(targets, image, Arc::clone(&saved)).await)?;
+    }
+    loads.sum(&saved.place())
+}
+
+/// The loads of images that are loaded one after another.
+#[derive(Default)]
+struct Loads(Option<Load>);
+
+impl Loads {
+    /// Adds the next one. If it has failed, the error says which images are loaded already.
+    fn add(&mut self, next: Result<Load>) -> Result<()> {
+        self.0 = Some(match self.0.take() {
             Some(all) => {
                 let before = || format!("'{}' is loaded; then", all.names.join("', '"));
-                let one = one.with_context(before)?;
-                all.and(one)
+                let next = next.with_context(before)?;
+                all.and(next)
             }
-            None => one?,
+            None => next?,
         });
+        Ok(())
     }
-    all.ok_or_else(|| Error::input(format!("{} has no image", saved.place())))
+
+    /// All of them as one load; there have to be some in this place.
+    fn sum(self, place: &str) -> Result<Load> {
+        let none = || Error::input(format!("{place} has no image"));
+        self.0.ok_or_else(none)
+    }
 }
 
 /// Gives a single image its name, or checks that all images have names.
