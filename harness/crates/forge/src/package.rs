@@ -16,3 +16,14 @@ pub struct Package {
     #[serde(default)]
     pub sha256: Option<String>,
 }
+
+impl Package {
+    /// A package in the version that the suite has.
+    pub(crate) fn of_suite(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: None,
+            sha256: None,
+        }
+    }
+}

@@ -124,7 +124,7 @@ fn oci_runtime(parts: &Parts) -> &'static str {
 }
 
 /// The images that a node starts with, as lines of a list in TOML.
-fn pinned(parts: &Parts) -> String {
+fn pinned_lines(parts: &Parts) -> String {
     let names = control_plane::names(parts);
     let lines: Vec<_> = names
         .iter()
@@ -140,7 +140,7 @@ fn fill_template(path: &Path, content: &[u8], parts: &Parts, version: &str) -> F
         .replace("@SNAPSHOTTER@", &parts.settings.snapshotter)
         .replace("@SOCKET@", runtime_of(parts).socket())
         .replace("@OCI_RUNTIME@", oci_runtime(parts))
-        .replace("@PINNED@", &pinned(parts))
+        .replace("@PINNED@", &pinned_lines(parts))
         .replace(
             "@CGROUP_MANAGER@",
             match parts.settings.systemd_cgroup {

@@ -34,13 +34,17 @@ impl Libraries {
             has(program).await?;
         }
         fs::create_dir(&folder).with_context(|| format!("make '{}'", folder.display()))?;
-        let packages: Vec<_> = parts.libraries.iter().map(|name| package(name)).collect();
+        let packages: Vec<_> = parts
+            .libraries
+            .iter()
+            .map(|name| Package::of_suite(name))
+            .collect();
         debian::fetch(store, &parts.debian, &packages, &folder).await?;
         Ok(Self { folder })
     }
 
-    /// The command, set up to find these libraries and no other.
-    pub(super) fn found_by(&self, command: Command) -> Command {
+    /// Sets a command up to link these libraries and no other.
+    pub(super) fn link_into(&self, command: Command) -> Command {
         let lists = self.folder.join("usr/lib").join(TRIPLET).join("pkgconfig");
         command
             .env("CGO_ENABLED", "1")
@@ -103,14 +107,6 @@ async fn has(program: &str) -> Result<()> {
                  that has the node image",
             )
     })
-}
-
-fn package(name: &str) -> Package {
-    Package {
-        name: name.to_owned(),
-        version: None,
-        sha256: None,
-    }
 }
 
 #[cfg(test)]

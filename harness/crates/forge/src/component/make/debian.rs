@@ -27,7 +27,10 @@ pub(super) async fn unpack(
     first: (Option<String>, Option<String>),
     out: &Path,
 ) -> Result<()> {
-    let mut wanted: Vec<_> = packages.iter().map(|name| package(name)).collect();
+    let mut wanted: Vec<_> = packages
+        .iter()
+        .map(|name| Package::of_suite(name))
+        .collect();
     if let Some(package) = wanted.first_mut() {
         (package.version, package.sha256) = first;
     }
@@ -52,7 +55,13 @@ pub(super) async fn bootstrap(
 ) -> Result<()> {
     let tool = scratch.join("mmdebstrap");
     fs::create_dir(&tool).with_context(|| format!("make '{}'", tool.display()))?;
-    debian::fetch(store, MMDEBSTRAP_SUITE, &[package("mmdebstrap")], &tool).await?;
+    debian::fetch(
+        store,
+        MMDEBSTRAP_SUITE,
+        &[Package::of_suite("mmdebstrap")],
+        &tool,
+    )
+    .await?;
     let parent = out.parent().expect("a tar must have a folder");
     fs::create_dir_all(parent).with_context(|| format!("make '{}'", parent.display()))?;
     // kube-proxy needs programs and their libraries, but no system around them. mmdebstrap calls no
@@ -95,12 +104,4 @@ fn isolated_perl() -> Command {
         return tethered("perl");
     }
     tethered("unshare").args(["--mount", "--pid", "--fork", "--kill-child", "--", "perl"])
-}
-
-fn package(name: &str) -> Package {
-    Package {
-        name: name.to_owned(),
-        version: None,
-        sha256: None,
-    }
 }

@@ -38,7 +38,7 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
     let command = match build.c() {
         Some(parts) => c::Libraries::fetch(store, parts, out.join("libraries.c"))
             .await?
-            .found_by(command),
+            .link_into(command),
         None => command,
     };
     let built = command.run().await;
