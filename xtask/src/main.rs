@@ -49,7 +49,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
             Bench::Boot { args } => bench::run(&workspace, "bench_clusters", with("boot", &args)),
             Bench::Soak { args } => bench::run(&workspace, "bench_clusters", with("soak", &args)),
             Bench::Suite { args } => bench::run(&workspace, "bench_clusters", with("suite", &args)),
-            Bench::Case { args } => bench::run(&workspace, "bench_case", &args),
+            Bench::Case { args } => bench::run(&workspace, "bench_clusters", with("case", &args)),
             Bench::Images { args } => bench::run(&workspace, "bench_images", &args),
         },
     }

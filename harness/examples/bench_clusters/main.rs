@@ -1,7 +1,7 @@
-//! Cold boots and suites of tests, measured: beside the real kind on the same node image, and many in
-//! a row.
+//! Cold boots, cases and suites of tests, measured: beside the real kind on the same node image, and
+//! many in a row.
 //!
-//! `cargo xtask bench boot --help` and `cargo xtask bench soak --help` tell the options.
+//! `cargo xtask bench boot --help` tells the options; `soak`, `case` and `suite` have theirs.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -11,6 +11,7 @@
 #[path = "../bench/mod.rs"]
 mod bench;
 mod boots;
+mod case;
 mod compare;
 mod observe;
 mod picture;
@@ -26,11 +27,12 @@ use std::process::ExitCode;
 use clap::Parser;
 use kubenest::telemetry;
 
-/// Measures cold boots and suites.
+/// Measures cold boots, cases and suites.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench")]
 enum Cli {
     Boot(rounds::Args),
+    Case(case::Args),
     Soak(soak::Args),
     Suite(suite::Args),
 }
@@ -40,6 +42,7 @@ async fn main() -> ExitCode {
     telemetry::start();
     let ended = match Cli::parse() {
         Cli::Boot(args) => rounds::run(&args).await,
+        Cli::Case(args) => case::run(&args).await,
         Cli::Soak(args) => soak::run(&args).await,
         Cli::Suite(args) => suite::run(&args).await,
     };
