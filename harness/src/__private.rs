@@ -10,7 +10,7 @@ use crate::{Case, Cluster, ClusterSpec, Error, Preparation, telemetry, verdict};
 use kubenest_evidence::panic_message;
 
 /// How a test ended, as libtest takes it.
-pub type Ended = Result<(), Failure>;
+pub type TestResult = Result<(), Failure>;
 
 /// A test that is to run.
 pub struct Test {
@@ -42,14 +42,14 @@ impl Test {
 
     /// On a cluster of this spec.
     #[must_use]
-    pub fn spec(self, spec: impl Given<ClusterSpec>) -> Self {
+    pub fn spec(self, spec: impl OptionValue<ClusterSpec>) -> Self {
         let spec = spec.value().context("make the spec of this test");
         Self { spec, ..self }
     }
 
     /// On a cluster prepared in this way.
     #[must_use]
-    pub fn prepared(self, preparation: impl Given<Preparation>) -> Self {
+    pub fn prepared(self, preparation: impl OptionValue<Preparation>) -> Self {
         let preparation = preparation.value().map(Some);
         let preparation = preparation.context("make the preparation of this test");
         Self {
@@ -74,7 +74,7 @@ impl Test {
     ///
     /// # Panics
     /// When the body does.
-    pub fn in_case(self, body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<()>) -> Ended {
+    pub fn in_case(self, body: impl AsyncFnOnce(&Case<'_>) -> anyhow::Result<()>) -> TestResult {
         self.on_cluster(async move |cluster| {
             let ended = cluster.case(body).await;
             let released = cluster.down().await;
@@ -89,11 +89,11 @@ impl Test {
     ///
     /// # Panics
     /// When the body does.
-    pub fn on_cluster(self, body: impl AsyncFnOnce(Cluster) -> anyhow::Result<()>) -> Ended {
+    pub fn on_cluster(self, body: impl AsyncFnOnce(Cluster) -> anyhow::Result<()>) -> TestResult {
         let work = async {
-            let spec = self.spec.inspect_err(broken)?;
+            let spec = self.spec.inspect_err(leave_verdict)?;
             let mut request = crate::lease(&spec);
-            if let Some(preparation) = self.preparation.inspect_err(broken)? {
+            if let Some(preparation) = self.preparation.inspect_err(leave_verdict)? {
                 request = request.prepared(preparation);
             }
             if self.exclusive {
@@ -111,13 +111,13 @@ impl Test {
             builder.worker_threads(threads);
         }
         let runtime = builder.enable_all().build();
-        let runtime = runtime.context("make a runtime").inspect_err(broken);
+        let runtime = runtime.context("make a runtime").inspect_err(leave_verdict);
         runtime.map_err(Failure)?.block_on(work).map_err(Failure)
     }
 }
 
 /// Leaves a verdict where a test fails before it has a cluster.
-fn broken(error: &anyhow::Error) {
+fn leave_verdict(error: &anyhow::Error) {
     verdict::leave(&verdict::broken_setup(format!("{error:#}")));
 }
 
@@ -126,7 +126,7 @@ fn broken(error: &anyhow::Error) {
     message = "this option of `kubenest::test` takes a `{T}` or a `Result` of one, not `{Self}`",
     note = "a `Result` may have any error that anyhow takes"
 )]
-pub trait Given<T> {
+pub trait OptionValue<T> {
     /// The value.
     ///
     /// # Errors
@@ -134,13 +134,13 @@ pub trait Given<T> {
     fn value(self) -> anyhow::Result<T>;
 }
 
-impl<T> Given<T> for T {
+impl<T> OptionValue<T> for T {
     fn value(self) -> anyhow::Result<T> {
         Ok(self)
     }
 }
 
-impl<T, E: Into<anyhow::Error>> Given<T> for Result<T, E> {
+impl<T, E: Into<anyhow::Error>> OptionValue<T> for Result<T, E> {
     fn value(self) -> anyhow::Result<T> {
         self.map_err(Into::into)
     }

@@ -24,14 +24,14 @@ impl Cluster {
     /// Removes the namespaces that earlier runs of this thread's test have left.
     pub(super) async fn remove_failed(&self) -> Result<()> {
         let selector = format!("{FAILED}={}", this_test());
-        for namespace in self.failed(&selector).await? {
+        for namespace in self.failed_namespaces(&selector).await? {
             self.remove_namespace(&namespace).await?;
         }
         Ok(())
     }
 
     /// The namespaces of failed tests, the oldest first.
-    async fn failed(&self, selector: &str) -> Result<Vec<String>> {
+    async fn failed_namespaces(&self, selector: &str) -> Result<Vec<String>> {
         let (api, what) = (Api::<Namespace>::all(self.client()), || {
             "list the namespaces of failed tests".to_owned()
         });
@@ -66,7 +66,7 @@ impl Case<'_> {
         let what = || format!("label namespace '{name}'");
         let params = PatchParams::default();
         objects::answer(what, api.patch(name, &params, &label)).await?;
-        let failed = cluster.failed(FAILED).await?;
+        let failed = cluster.failed_namespaces(FAILED).await?;
         let surplus = failed.len().saturating_sub(MOST);
         for oldest in &failed[..surplus] {
             cluster.remove_namespace(oldest).await?;

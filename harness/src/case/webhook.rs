@@ -213,7 +213,7 @@ impl Webhooks {
     pub(super) fn check(&self) -> Result<()> {
         match &lock(&self.events).panicked {
             None => Ok(()),
-            Some(message) => Err(panicked(message).asserted()),
+            Some(message) => Err(panic_error(message).asserted()),
         }
     }
 
@@ -223,7 +223,7 @@ impl Webhooks {
     }
 }
 
-fn panicked(message: &str) -> Error {
+fn panic_error(message: &str) -> Error {
     Error::setup(format!("the handler of a webhook panicked: {message}"))
 }
 

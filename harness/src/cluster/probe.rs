@@ -74,7 +74,7 @@ async fn watch_sandbox(client: &Client, node: &Node, pod: &str) -> Error {
         wait::pace(LOOK).await;
         match events.list(&failed).await {
             Ok(events) => {
-                if let Some(words) = given_up(&events.items) {
+                if let Some(words) = repeated_failure(&events.items) {
                     let what = format!("node '{node}' cannot give a pod a network: {words}");
                     return Error::setup(what).cure(NO_SANDBOX);
                 }
@@ -86,7 +86,7 @@ async fn watch_sandbox(client: &Client, node: &Node, pod: &str) -> Error {
 }
 
 /// The words of the last failure if there were several.
-fn given_up(events: &[Event]) -> Option<&str> {
+fn repeated_failure(events: &[Event]) -> Option<&str> {
     let attempts: i32 = events.iter().map(|event| event.count.unwrap_or(1)).sum();
     let last = events.last().filter(|_| attempts >= ATTEMPTS)?;
     last.message.as_deref()
@@ -193,10 +193,13 @@ mod tests {
             serde_json::from_value::<Event>(event).unwrap()
         };
         let [one, other] = ["first", "second"].map(|words| failed(serde_json::json!(null), words));
-        assert_eq!(given_up(&[]), None);
-        assert_eq!(given_up(std::slice::from_ref(&one)), None);
-        assert_eq!(given_up(&[one, other]), Some("second"));
-        assert_eq!(given_up(&[failed(2.into(), "twice")]), Some("twice"));
+        assert_eq!(repeated_failure(&[]), None);
+        assert_eq!(repeated_failure(std::slice::from_ref(&one)), None);
+        assert_eq!(repeated_failure(&[one, other]), Some("second"));
+        assert_eq!(
+            repeated_failure(&[failed(2.into(), "twice")]),
+            Some("twice")
+        );
     }
 
     #[test]

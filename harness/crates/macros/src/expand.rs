@@ -9,7 +9,7 @@ use syn::{
 
 use crate::{
     options::{Flavor, Options},
-    signature::{self, Asked, Parameter, Reading},
+    signature::{self, Parameter, ParameterKind, Reading},
 };
 
 /// The test that an attribute with these options makes of an item, or its compile errors.
@@ -59,7 +59,7 @@ impl Test {
         };
         let parameters = signature::parameters(&function.sig, reading)?;
         if let Some(client) = &options.client
-            && !parameters.iter().any(|one| one.asked == Asked::Made)
+            && !parameters.iter().any(|one| one.kind == ParameterKind::Made)
         {
             let said = "no parameter asks for this client: give the test one of its type";
             return Err(Error::new_spanned(client, said));
@@ -95,15 +95,19 @@ impl Test {
         }
     }
 
-    fn asks_for(&self, asked: Asked) -> bool {
-        self.parameters.iter().any(|one| one.asked == asked)
+    fn asks_for(&self, kind: ParameterKind) -> bool {
+        self.parameters.iter().any(|one| one.kind == kind)
     }
 
     /// Without a parameter that needs a case, there is none.
     fn has_case(&self) -> bool {
-        [Asked::Case, Asked::Client, Asked::Made]
-            .into_iter()
-            .any(|asked| self.asks_for(asked))
+        [
+            ParameterKind::Case,
+            ParameterKind::Client,
+            ParameterKind::Made,
+        ]
+        .into_iter()
+        .any(|kind| self.asks_for(kind))
     }
 
     /// The user's function, with parameters of the types that it gets.
@@ -111,12 +115,12 @@ impl Test {
         let has_case = self.has_case();
         for parameter in &mut self.parameters {
             let argument = &mut parameter.argument;
-            match parameter.asked {
-                Asked::Case => {
+            match parameter.kind {
+                ParameterKind::Case => {
                     signature::lend(argument);
                     signature::add_lifetime(&mut argument.ty);
                 }
-                Asked::Cluster if has_case => signature::lend(argument),
+                ParameterKind::Cluster if has_case => signature::lend(argument),
                 _ => {}
             }
         }
@@ -137,12 +141,12 @@ impl Test {
             quote!(#(#attributes)* #name: #of)
         });
         let (function, name) = (&self.function.sig.fn_token, &self.function.sig.ident);
-        quote!(#function #name(#(#given),*) -> ::kubenest::__private::Ended)
+        quote!(#function #name(#(#given),*) -> ::kubenest::__private::TestResult)
     }
 
     fn given(&self) -> impl Iterator<Item = (Ident, &Parameter)> {
         let parameters = self.parameters.iter().enumerate();
-        let given = parameters.filter(|(_, one)| one.asked == Asked::Given);
+        let given = parameters.filter(|(_, one)| one.kind == ParameterKind::Given);
         given.map(|(at, one)| (signature::name_of(&one.argument, at), one))
     }
 
@@ -156,11 +160,11 @@ impl Test {
             }
         };
         let spec = self.options.spec.as_ref().map(|spec| {
-            let value = called(spec);
+            let value = value_of(spec);
             quote_spanned!(spec.span()=> .spec(#value))
         });
         let prepared = self.options.prepared.as_ref().map(|prepared| {
-            let value = called(prepared);
+            let value = value_of(prepared);
             quote_spanned!(prepared.span()=> .prepared(#value))
         });
         let exclusive = self.options.exclusive.then(|| quote!(.exclusive()));
@@ -177,13 +181,13 @@ impl Test {
         let (case, cluster, made) = (name("case"), name("cluster"), name("made"));
         let arguments = self.parameters.iter().enumerate().map(|(at, one)| {
             let place = one.argument.ty.span();
-            match one.asked {
-                Asked::Case => quote!(#case),
-                Asked::Cluster if self.has_case() => quote!(#case.cluster()),
-                Asked::Cluster => reference_if(one, place, &quote!(#cluster)),
-                Asked::Client => reference_if(one, place, &quote!(#case.client())),
-                Asked::Made => reference_if(one, place, &quote!(#made)),
-                Asked::Given => {
+            match one.kind {
+                ParameterKind::Case => quote!(#case),
+                ParameterKind::Cluster if self.has_case() => quote!(#case.cluster()),
+                ParameterKind::Cluster => reference_if(one, place, &quote!(#cluster)),
+                ParameterKind::Client => reference_if(one, place, &quote!(#case.client())),
+                ParameterKind::Made => reference_if(one, place, &quote!(#made)),
+                ParameterKind::Given => {
                     let name = signature::name_of(&one.argument, at);
                     quote!(#name)
                 }
@@ -238,7 +242,7 @@ fn ends_with(attribute: &Attribute, name: &str) -> bool {
 }
 
 /// The value that an option's expression stands for: a path or a closure is called.
-fn called(value: &Expr) -> TokenStream {
+fn value_of(value: &Expr) -> TokenStream {
     match value {
         Expr::Path(_) => quote_spanned!(value.span()=> #value()),
         Expr::Closure(_) => quote_spanned!(value.span()=> (#value)()),

@@ -7,7 +7,7 @@ use syn::{
 
 /// What a parameter asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Asked {
+pub(crate) enum ParameterKind {
     Case,
     Cluster,
     /// The case's client, of kubenest's kube.
@@ -20,7 +20,7 @@ pub(crate) enum Asked {
 
 /// A parameter of the test, without its attributes.
 pub(crate) struct Parameter {
-    pub(crate) asked: Asked,
+    pub(crate) kind: ParameterKind,
     pub(crate) argument: PatType,
     /// The attributes, which are rstest's.
     pub(crate) attributes: Vec<Attribute>,
@@ -73,7 +73,11 @@ pub(crate) fn parameters(signature: &Signature, reading: Reading) -> Result<Vec<
         }
     }
     faults.add_all(once_each(&mut parameters, reading));
-    if faults.0.is_none() && !parameters.iter().any(|one| one.asked != Asked::Given) {
+    if faults.0.is_none()
+        && !parameters
+            .iter()
+            .any(|one| one.kind != ParameterKind::Given)
+    {
         faults.add(Error::new_spanned(&signature.ident, nothing_asked(reading)));
     }
     faults.end(parameters)
@@ -94,16 +98,16 @@ fn nothing_asked(reading: Reading) -> &'static str {
 fn parameter(argument: &PatType, reading: Reading) -> Result<Parameter> {
     let mut argument = argument.clone();
     let attributes = std::mem::take(&mut argument.attrs);
-    let asked = match (
+    let kind = match (
         reading.rstest && !attributes.is_empty(),
         last_name(&argument.ty),
     ) {
-        (true, _) => Asked::Given,
-        (_, Some("Case")) => Asked::Case,
-        (_, Some("Cluster")) => Asked::Cluster,
-        (_, Some("Client")) => Asked::Client,
-        _ if reading.client => Asked::Made,
-        _ if reading.rstest => Asked::Given,
+        (true, _) => ParameterKind::Given,
+        (_, Some("Case")) => ParameterKind::Case,
+        (_, Some("Cluster")) => ParameterKind::Cluster,
+        (_, Some("Client")) => ParameterKind::Client,
+        _ if reading.client => ParameterKind::Made,
+        _ if reading.rstest => ParameterKind::Given,
         _ => {
             let said = "a kubenest test gets a `Case`, a `Cluster` or a `Client`, and no other type\n\
                         A client of your own: `#[kubenest::test(client = my_client)]`\n\
@@ -116,7 +120,7 @@ fn parameter(argument: &PatType, reading: Reading) -> Result<Parameter> {
         return Err(Error::new_spanned(future, said));
     }
     Ok(Parameter {
-        asked,
+        kind,
         argument,
         attributes,
     })
@@ -139,23 +143,31 @@ fn last_name(of: &Type) -> Option<&'static str> {
 
 /// Whether nothing is asked for twice, and the client that the option makes is.
 fn once_each(parameters: &mut [Parameter], reading: Reading) -> Vec<Error> {
-    let made = |parameters: &[Parameter]| parameters.iter().any(|one| one.asked == Asked::Made);
+    let made =
+        |parameters: &[Parameter]| parameters.iter().any(|one| one.kind == ParameterKind::Made);
     if reading.client && !made(parameters) {
         // The user's own client may well have the name of kube's.
-        let client = parameters.iter_mut().find(|one| one.asked == Asked::Client);
-        client.into_iter().for_each(|one| one.asked = Asked::Made);
+        let client = parameters
+            .iter_mut()
+            .find(|one| one.kind == ParameterKind::Client);
+        client
+            .into_iter()
+            .for_each(|one| one.kind = ParameterKind::Made);
     }
     let mut seen = Vec::new();
     let mut faults = Vec::new();
-    for one in parameters.iter().filter(|one| one.asked != Asked::Given) {
-        if seen.contains(&one.asked) {
-            let said = match one.asked {
-                Asked::Made => "only one parameter gets what `client = …` makes",
+    for one in parameters
+        .iter()
+        .filter(|one| one.kind != ParameterKind::Given)
+    {
+        if seen.contains(&one.kind) {
+            let said = match one.kind {
+                ParameterKind::Made => "only one parameter gets what `client = …` makes",
                 _ => "this test has asked for that already",
             };
             faults.push(Error::new_spanned(&one.argument.ty, said));
         }
-        seen.push(one.asked);
+        seen.push(one.kind);
     }
     faults
 }

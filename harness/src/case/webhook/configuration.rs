@@ -100,7 +100,7 @@ fn path_of(address: &str) -> &str {
 }
 
 /// The number of the configuration whose probe has this path.
-pub(super) fn probed(path: &str) -> Option<usize> {
+pub(super) fn probe_number(path: &str) -> Option<usize> {
     path.strip_prefix(PROBE_PATH)?.parse().ok()
 }
 
@@ -155,7 +155,10 @@ mod tests {
         assert_eq!(second["clientConfig"], config("https://127.0.0.1:4000/b"));
         assert_eq!(probe["namespaceSelector"], own);
         let path = path_of(probe["clientConfig"]["url"].as_str().unwrap());
-        assert_eq!((probed(path), probed("/mutate")), (Some(7), None));
+        assert_eq!(
+            (probe_number(path), probe_number("/mutate")),
+            (Some(7), None)
+        );
     }
 
     #[test]

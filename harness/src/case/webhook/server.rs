@@ -26,8 +26,8 @@ use tokio_rustls::{
 use super::{
     Events,
     certificate::Certificate,
-    configuration::{PROBE, probed},
-    lock, panicked,
+    configuration::{PROBE, probe_number},
+    lock, panic_error,
 };
 use kubenest_base::{Context, Result};
 use kubenest_evidence as evidence;
@@ -117,7 +117,7 @@ where
     F: Future<Output = AdmissionResponse> + Send + 'static,
 {
     async fn answer(&self, request: Request<Body>) -> Response<Full<Bytes>> {
-        let probed = probed(request.uri().path());
+        let probed = probe_number(request.uri().path());
         let body = request.into_body().collect().await;
         let review = body
             .context("read a review")
@@ -154,7 +154,7 @@ where
             Ok(response) => response,
             Err(panic) => {
                 let message = evidence::panic_message(panic.as_ref());
-                let refused = response.deny(panicked(&message));
+                let refused = response.deny(panic_error(&message));
                 lock(&self.events).panicked.get_or_insert(message);
                 refused
             }

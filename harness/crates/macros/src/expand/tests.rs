@@ -31,7 +31,7 @@ fn a_test_keeps_its_body_and_attributes() {
             #[ignore = "slow"]
             #[cfg(unix)]
             #[::core::prelude::v1::test]
-            fn reconciles() -> ::kubenest::__private::Ended {
+            fn reconciles() -> ::kubenest::__private::TestResult {
                 async fn reconciles(mut case: &Case<'_>, client: Client) -> anyhow::Result<()> {
                     case.get("a").await?
                 }
@@ -162,7 +162,7 @@ fn rstest_gives_what_is_not_the_tests() {
             #[rstest]
             #[case("a", 1)]
             fn scales(#[case] name: &str, #[case] argument_2: (u8, u8), ducks: Ducks)
-                -> ::kubenest::__private::Ended
+                -> ::kubenest::__private::TestResult
             {
                 async fn scales(case: &Case<'_>, name: &str, (_, n): (u8, u8), ducks: Ducks) {}
                 ::kubenest::__private::Test::new(::kubenest::__private::Runtime::CurrentThread)
