@@ -4,7 +4,10 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams};
 
 use super::failed::FAILED;
-use crate::{Cluster, cluster::contents};
+use crate::{
+    Cluster,
+    cluster::contents::{self, ObjectState},
+};
 use kubenest_base::{Result, progress};
 use kubenest_docker::{
     Liveness, Owner,
@@ -33,9 +36,9 @@ impl Cluster {
         for name in found.into_iter().filter_map(|one| one.metadata.name) {
             let made = ListParams::default().labels(&format!("{CASE}={name}"));
             let mut made = contents::list(&client, &made).await?;
-            made.sort_by_key(contents::rank);
+            made.sort_by_key(ObjectState::rank);
             for object in &made {
-                contents::delete(&client, object).await?;
+                object.remove(&client).await?;
             }
             self.remove_namespace(&name).await?;
             progress!("removed namespace '{name}', whose test was killed");

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams},
+    api::{ApiResource, DynamicObject, ListParams},
     discovery::{ApiCapabilities, Discovery, verbs},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use kubenest_base::{Context, ErrorKind, Result, digest::sha256_hex};
-use kubenest_node::objects;
+use kubenest_base::{Context, Result, digest::sha256_hex};
+use kubenest_node::objects::{self, ObjectRef};
 
 /// How many lists are asked for at a time.
 const LISTS: usize = 8;
@@ -41,9 +41,9 @@ const KEPT_BY_SERVER: [&str; 5] = [
 /// An object, and what makes it that object and no other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ObjectState {
-    pub(crate) api: ApiResource,
-    pub(crate) namespace: Option<String>,
-    pub(crate) name: String,
+    pub(crate) object: ObjectRef,
+    /// Tells it from another of the same name.
+    pub(crate) uid: Option<String>,
     /// The hash of its content without status.
     pub(crate) hash: String,
     /// Of a node, its labels and its spec: they can be put back.
@@ -70,38 +70,34 @@ impl ObjectState {
             None => content(object)?,
         };
         Some(Self {
-            api: api.clone(),
-            namespace: meta.namespace.clone(),
-            name: meta.name.clone()?,
+            object: ObjectRef {
+                resource: api.clone(),
+                namespace: meta.namespace.clone(),
+                name: meta.name.clone()?,
+            },
+            uid: meta.uid.clone(),
             hash: sha256_hex(content.to_string().as_bytes()),
             node,
             ends: meta.deletion_timestamp.is_some(),
         })
     }
 
-    /// Its name for people.
-    pub(crate) fn title(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("{} '{namespace}/{}'", self.api.kind, self.name),
-            None => format!("{} '{}'", self.api.kind, self.name),
-        }
-    }
-
-    /// Whether both are states of the same object.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let key = |one: &Self| (one.api.group.clone(), one.api.kind.clone());
-        key(self) == key(other) && self.namespace == other.namespace && self.name == other.name
-    }
-
     pub(crate) fn is_namespace(&self) -> bool {
-        self.api.group.is_empty() && self.api.kind == "Namespace"
+        self.object.resource.group.is_empty() && self.object.resource.kind == "Namespace"
     }
 
-    /// The interface through which it can be changed.
-    pub(crate) fn api(&self, client: &Client) -> Api<DynamicObject> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.api),
-            None => Api::all_with(client.clone(), &self.api),
+    /// Removes it, without waiting for its end.
+    pub(crate) async fn remove(&self, client: &Client) -> Result<()> {
+        self.object.remove(client, self.uid.clone()).await
+    }
+
+    /// Its place in the order of removal.
+    pub(crate) fn rank(&self) -> u8 {
+        match self.object.resource.group.as_str() {
+            _ if self.object.is_guard() => 0,
+            "apiextensions.k8s.io" => 2,
+            _ if self.is_namespace() => 3,
+            _ => 1,
         }
     }
 }
@@ -147,45 +143,29 @@ fn is_lasting(api: &ApiResource, can: &ApiCapabilities) -> bool {
     is_own && can.supports_operation(verbs::LIST) && can.supports_operation(verbs::DELETE)
 }
 
-/// The place of an object in the order of removal. What decides over others comes first: a webhook
-/// could refuse their removal.
-pub(crate) fn rank(object: &ObjectState) -> u8 {
-    match object.api.group.as_str() {
-        "admissionregistration.k8s.io" => 0,
-        "apiextensions.k8s.io" => 2,
-        _ if object.is_namespace() => 3,
-        _ => 1,
-    }
-}
-
-/// Removes an object, without waiting for its end.
-pub(crate) async fn delete(client: &Client, object: &ObjectState) -> Result<()> {
-    let (what, params) = (
-        || format!("remove {}", object.title()),
-        DeleteParams::background(),
-    );
-    let deleted = objects::answer(what, object.api(client).delete(&object.name, &params)).await;
-    match deleted {
-        // It went with another.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        deleted => deleted.map(drop),
-    }
-}
-
 /// The objects that are there now and were not before, without those that go with their namespace.
-pub(crate) fn added<'a>(before: &[ObjectState], now: &'a [ObjectState]) -> Vec<&'a ObjectState> {
-    let is_new = |one: &&ObjectState| !before.iter().any(|other| one.is_same(other));
+pub(crate) fn added_objects<'a>(
+    before: &[ObjectState],
+    now: &'a [ObjectState],
+) -> Vec<&'a ObjectState> {
+    let is_new = |one: &&ObjectState| !before.iter().any(|other| one.object == other.object);
     let added: Vec<_> = now.iter().filter(is_new).collect();
     let spaces = added.iter().filter(|one| one.is_namespace());
-    let spaces: BTreeSet<_> = spaces.map(|one| Some(one.name.clone())).collect();
-    let goes_with = |one: &&ObjectState| spaces.contains(&one.namespace);
+    let spaces: BTreeSet<_> = spaces.map(|one| &one.object.name).collect();
+    let goes_with = |one: &&ObjectState| {
+        let namespace = one.object.namespace.as_ref();
+        namespace.is_some_and(|namespace| spaces.contains(namespace))
+    };
     added.into_iter().filter(|one| !goes_with(one)).collect()
 }
 
 /// The objects that are another now, or gone; as they were before.
-pub(crate) fn changed<'a>(before: &'a [ObjectState], now: &[ObjectState]) -> Vec<&'a ObjectState> {
+pub(crate) fn changed_objects<'a>(
+    before: &'a [ObjectState],
+    now: &[ObjectState],
+) -> Vec<&'a ObjectState> {
     let is_as_before = |one: &&ObjectState| {
-        let found = now.iter().find(|other| one.is_same(other));
+        let found = now.iter().find(|other| one.object == other.object);
         found.is_some_and(|other| one.hash == other.hash)
     };
     before.iter().filter(|one| !is_as_before(one)).collect()

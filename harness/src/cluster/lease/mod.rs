@@ -68,30 +68,30 @@ async fn take(request: &LeaseRequest) -> Result<Cluster> {
             .map(|done| (done.name.as_str(), done.content.as_str())),
         exclusive: request.exclusive,
     };
-    let taking = Taking {
+    let keyed = KeyedRequest {
         key: LeaseKey::of(&job, wanted),
         request,
         preparation,
         started,
     };
     if job.site.docker.socket().is_none() {
-        return taking.boot_unshared(job, clock).await;
+        return keyed.boot_unshared(job, clock).await;
     }
     match request.exclusive {
-        true => taking.take_alone(job, clock).await,
-        false => taking.share(job, clock).await,
+        true => keyed.take_alone(job, clock).await,
+        false => keyed.share(job, clock).await,
     }
 }
 
 /// A request whose key is known.
-struct Taking<'a> {
+struct KeyedRequest<'a> {
     request: &'a LeaseRequest,
     preparation: Option<ResolvedPreparation>,
     key: LeaseKey,
     started: Instant,
 }
 
-impl Taking<'_> {
+impl KeyedRequest<'_> {
     /// Boots a cluster that ends with its handle: nobody else can see who holds it.
     async fn boot_unshared(&self, job: BootJob, clock: Clock) -> Result<Cluster> {
         boot::clear_leftovers(&job.site).await;

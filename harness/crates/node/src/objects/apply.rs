@@ -14,8 +14,8 @@ use kube::{
 use serde_json::Value;
 
 use super::{
-    Manifest, answered, cause,
-    outside::{CASE, Claim, Named, Outside, conflict},
+    Manifest, ObjectRef, answered, cause,
+    outside::{CASE, Claim, Outside, conflict},
     refusal, state, until,
 };
 use kubenest_base::{
@@ -78,34 +78,40 @@ impl ApplyTarget<'_> {
     async fn one(&self, manifest: &Manifest, kinds: &mut Kinds) -> Result<DynamicObject> {
         let (resource, scope) = self.resolve(manifest, kinds).await?;
         let namespace = manifest.namespace.as_deref().unwrap_or(self.namespace);
-        let named = Named {
+        let object_ref = ObjectRef {
             resource,
             namespace: (scope == Scope::Namespaced).then(|| namespace.to_owned()),
             name: manifest.name.clone(),
         };
         let mut object = manifest.object.clone();
-        if let Some(namespace) = &named.namespace {
+        if let Some(namespace) = &object_ref.namespace {
             object["metadata"]["namespace"] = namespace.as_str().into();
         }
-        let what = || format!("apply {named} ({})", manifest.place);
+        let what = || format!("apply {object_ref} ({})", manifest.place);
         let case = self
             .case
-            .filter(|case| named.namespace.as_deref() != Some(case.case()));
+            .filter(|case| object_ref.namespace.as_deref() != Some(case.case()));
         let Some(case) = case else {
-            return Ok(self.send(&named, &object, what).await?.0);
+            return Ok(self.send(&object_ref, &object, what).await?.0);
         };
-        let claim = case.claim(self.client, &named).await.with_context(what)?;
+        let claim = case
+            .claim(self.client, &object_ref)
+            .await
+            .with_context(what)?;
         if claim != Claim::Shared {
             // Indexing makes the labels where there are none.
             object["metadata"]["labels"][CASE] = case.case().into();
         }
-        let (applied, is_new) = self.send(&named, &object, what).await?;
+        let (applied, is_new) = self.send(&object_ref, &object, what).await?;
         if claim == Claim::Absent && !is_new {
-            return Err(conflict(&named, "a test that made it at the same moment"))
-                .with_context(what);
+            return Err(conflict(
+                &object_ref,
+                "a test that made it at the same moment",
+            ))
+            .with_context(what);
         }
         if claim != Claim::Shared {
-            case.add(named, &applied.metadata);
+            case.add(object_ref, &applied.metadata);
         }
         Ok(applied)
     }
@@ -130,13 +136,13 @@ impl ApplyTarget<'_> {
     /// Sends an object, and says whether there was none before.
     async fn send(
         &self,
-        named: &Named,
+        object_ref: &ObjectRef,
         object: &Value,
         what: impl Fn() -> String,
     ) -> Result<(DynamicObject, bool)> {
-        let path = DynamicObject::url_path(&named.resource, named.namespace.as_deref());
+        let path = DynamicObject::url_path(&object_ref.resource, object_ref.namespace.as_deref());
         let params = PatchParams::apply(MANAGER).validation_strict();
-        let request = Request::new(path).patch(&named.name, &params, &Patch::Apply(object));
+        let request = Request::new(path).patch(&object_ref.name, &params, &Patch::Apply(object));
         let request = request.with_context(&what)?;
         let sent = async {
             let response = self.client.send(request.map(Body::from)).await?;

@@ -7,6 +7,7 @@ mod account;
 mod apply;
 mod container;
 mod manifest;
+mod object_ref;
 mod outside;
 mod scope;
 mod state;
@@ -29,6 +30,7 @@ pub use self::{
     apply::{MANAGER, apply},
     container::ContainerRef,
     manifest::{Manifest, Manifests},
+    object_ref::ObjectRef,
     outside::{CASE, Outside},
     scope::Scope,
     state::state,

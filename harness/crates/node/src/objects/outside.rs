@@ -1,7 +1,7 @@
 //! What a case makes outside its namespace: labelled as the case's own, and removed with it.
 
 use std::{
-    fmt::{self, Debug},
+    fmt::Debug,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -10,12 +10,12 @@ use futures::future::join_all;
 use k8s_openapi::{ClusterResourceScope, api::core::v1::Namespace};
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, DynamicObject, PostParams, Preconditions, PropagationPolicy},
+    api::PostParams,
     core::{ApiResource, ObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{answer, answered, refusal};
+use super::{ObjectRef, answer, answered};
 use kubenest_base::{
     Error, Result,
     wait::{self, Probe},
@@ -26,41 +26,6 @@ pub const CASE: &str = "dev.kubenest.case";
 
 /// How long the removal of an object by an earlier case may take.
 const REMOVAL: Duration = Duration::from_secs(60);
-
-/// The kinds that can make the removal of others fail, so that they go first.
-const GUARDS: [&str; 4] = [
-    "ValidatingWebhookConfiguration",
-    "MutatingWebhookConfiguration",
-    "ValidatingAdmissionPolicyBinding",
-    "APIService",
-];
-
-/// An object of any kind, by its name.
-#[derive(Debug, Clone)]
-pub(super) struct Named {
-    pub(super) resource: ApiResource,
-    pub(super) namespace: Option<String>,
-    pub(super) name: String,
-}
-
-impl Named {
-    pub(super) fn api(&self, client: &Client) -> Api<DynamicObject> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &self.resource),
-            None => Api::all_with(client.clone(), &self.resource),
-        }
-    }
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = &self.resource.kind;
-        match &self.namespace {
-            Some(namespace) => write!(f, "{kind} '{namespace}/{}'", self.name),
-            None => write!(f, "{kind} '{}'", self.name),
-        }
-    }
-}
 
 /// Whose an object is before a case makes or changes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +42,7 @@ pub(super) enum Claim {
 #[derive(Debug)]
 pub struct Outside {
     case: String,
-    made: Mutex<Vec<(Named, Option<String>)>>,
+    made: Mutex<Vec<(ObjectRef, Option<String>)>>,
 }
 
 impl Outside {
@@ -99,13 +64,13 @@ impl Outside {
     /// # Errors
     /// It belongs to another case that still runs; its removal does not end; or the API server does
     /// not answer.
-    pub(super) async fn claim(&self, client: &Client, named: &Named) -> Result<Claim> {
-        let api = named.api(client);
-        let what = format!("the removal of {named}");
+    pub(super) async fn claim(&self, client: &Client, object_ref: &ObjectRef) -> Result<Claim> {
+        let api = object_ref.api(client);
+        let what = format!("the removal of {object_ref}");
         wait::until(&what, REMOVAL, async || {
             let found = answer(
-                || format!("look for {named}"),
-                api.get_metadata_opt(&named.name),
+                || format!("look for {object_ref}"),
+                api.get_metadata_opt(&object_ref.name),
             );
             let metadata = match found.await {
                 Ok(Some(found)) => found.metadata,
@@ -122,7 +87,7 @@ impl Outside {
                 Some(case) => match is_running(client, case).await {
                     Ok(false) => Probe::Ready(Claim::Own),
                     Ok(true) => Probe::Failed(conflict(
-                        named,
+                        object_ref,
                         &format!("'{case}', another test that runs now"),
                     )),
                     Err(error) => Probe::Failed(error),
@@ -142,44 +107,40 @@ impl Outside {
         K: Resource<Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
         K::DynamicType: Default,
     {
-        let mut named = Named {
+        let mut object_ref = ObjectRef {
             resource: ApiResource::erase::<K>(&K::DynamicType::default()),
             namespace: None,
             name: object.meta().name.clone().unwrap_or_default(),
         };
-        let has_name = !named.name.is_empty();
+        let has_name = !object_ref.name.is_empty();
         if has_name {
-            self.claim(client, &named).await?;
+            self.claim(client, &object_ref).await?;
         }
         let mut labelled = object.clone();
         let labels = labelled.meta_mut().labels.get_or_insert_default();
         labels.insert(CASE.to_owned(), self.case.clone());
         let (api, params) = (Api::<K>::all(client.clone()), PostParams::default());
         let created = api.create(&params, &labelled);
-        let created = match answered(|| format!("create {named}"), created).await {
+        let created = match answered(|| format!("create {object_ref}"), created).await {
             Ok(created) => created,
             Err(refused) => {
                 // Another case may have made it in between; then that is the better error.
                 if has_name {
-                    self.claim(client, &named).await?;
+                    self.claim(client, &object_ref).await?;
                 }
                 return Err(refused);
             }
         };
-        named.name = created.meta().name.clone().unwrap_or_default();
-        self.add(named, created.meta());
+        object_ref.name = created.meta().name.clone().unwrap_or_default();
+        self.add(object_ref, created.meta());
         Ok(created)
     }
 
     /// Records that the case has made this object, which has its label.
-    pub(super) fn add(&self, named: Named, metadata: &ObjectMeta) {
+    pub(super) fn add(&self, object_ref: ObjectRef, metadata: &ObjectMeta) {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let is = |known: &Named| {
-            (&known.resource, &known.namespace, &known.name)
-                == (&named.resource, &named.namespace, &named.name)
-        };
-        made.retain(|(known, _)| !is(known));
-        made.push((named, metadata.uid.clone()));
+        made.retain(|(known, _)| *known != object_ref);
+        made.push((object_ref, metadata.uid.clone()));
     }
 
     /// Removes all of them without waiting for their end. Returns what could not be removed, and
@@ -188,10 +149,12 @@ impl Outside {
         let made = std::mem::take(&mut *self.made.lock().unwrap_or_else(PoisonError::into_inner));
         let (guards, others): (Vec<_>, Vec<_>) = made
             .into_iter()
-            .partition(|(named, _)| GUARDS.contains(&named.resource.kind.as_str()));
+            .partition(|(object_ref, _)| object_ref.is_guard());
         let mut failed = Vec::new();
         for group in [guards, others] {
-            let removals = group.iter().map(|(named, uid)| remove(client, named, uid));
+            let removals = group
+                .iter()
+                .map(|(object_ref, uid)| object_ref.remove(client, uid.clone()));
             failed.extend(join_all(removals).await.into_iter().filter_map(Result::err));
         }
         failed
@@ -199,8 +162,8 @@ impl Outside {
 }
 
 /// Two tests that make the same object outside their namespaces.
-pub(super) fn conflict(named: &Named, owner: &str) -> Error {
-    Error::refused(format!("{named} belongs to {owner}"))
+pub(super) fn conflict(object_ref: &ObjectRef, owner: &str) -> Error {
+    Error::refused(format!("{object_ref} belongs to {owner}"))
         .cure(
             "prepare the cluster with it, so that the tests share it, or give it a name of the \
              test's own, such as one with the case's namespace in it",
@@ -222,27 +185,4 @@ async fn is_running(client: &Client, case: &str) -> Result<bool> {
     );
     let found = found.await?;
     Ok(found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()))
-}
-
-async fn remove(client: &Client, named: &Named, uid: &Option<String>) -> Result<()> {
-    let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions {
-            // Another test may have made one of the same name since.
-            uid: uid.clone(),
-            ..Preconditions::default()
-        }),
-        ..DeleteParams::default()
-    };
-    let api = named.api(client);
-    let removed = api.delete(&named.name, &params);
-    match answer(|| format!("remove {named}"), removed).await {
-        Err(error) if is_gone(&error) => Ok(()),
-        removed => removed.map(drop),
-    }
-}
-
-/// Whether a removal found no such object, or a newer one, or its kind is gone.
-fn is_gone(error: &Error) -> bool {
-    matches!(refusal(error), Some(404 | 409))
 }

@@ -98,7 +98,7 @@ fn files(printed: &str) -> BTreeMap<String, String> {
 }
 
 /// What cannot be put back on a node: files that are not as they were, and images that are gone.
-pub(super) fn lasting(before: &NodeState, now: &NodeState) -> Vec<String> {
+pub(super) fn lasting_changes(before: &NodeState, now: &NodeState) -> Vec<String> {
     let mut found = Vec::new();
     for (path, hash) in &before.files {
         match now.files.get(path) {
@@ -123,7 +123,7 @@ pub(super) fn lasting(before: &NodeState, now: &NodeState) -> Vec<String> {
 }
 
 /// The units that ran and do not run now.
-pub(super) fn stopped<'a>(before: &'a NodeState, now: &BTreeSet<String>) -> Vec<&'a str> {
+pub(super) fn stopped_units<'a>(before: &'a NodeState, now: &BTreeSet<String>) -> Vec<&'a str> {
     let stopped = before.units.iter().filter(|unit| !now.contains(*unit));
     stopped.map(String::as_str).collect()
 }

@@ -14,7 +14,7 @@ use super::{
     Baseline,
     machine::{self, NodeState},
 };
-use crate::cluster::contents::{self, ObjectState, delete, rank};
+use crate::cluster::contents::{self, ObjectState};
 use kubenest_base::{
     Error, Result, progress,
     wait::{self, Probe},
@@ -46,17 +46,10 @@ impl Baseline {
         });
         let first = first.await?;
         self.refuse_lasting(&first)?;
-        done.extend(self.undo(&first, nodes, client).await?);
-        wait::until(&what, RESTORED, async || {
-            match Self::now(nodes, client).await {
-                Ok(now) => match self.differences(&now) {
-                    none if none.is_empty() => Probe::Ready(()),
-                    some => Probe::Pending(some.join(", ")),
-                },
-                Err(error) => Probe::Pending(error.report()),
-            }
-        })
-        .await?;
+        if !self.differences(&first).is_empty() {
+            done.extend(self.undo(&first, nodes, client).await?);
+            self.wait_until_same(&what, nodes, client).await?;
+        }
         if !done.is_empty() {
             progress!(
                 "cluster '{cluster}' is as it was again: {}",
@@ -66,13 +59,26 @@ impl Baseline {
         Ok(())
     }
 
+    async fn wait_until_same(&self, what: &str, nodes: &[Node], client: &Client) -> Result<()> {
+        wait::until(what, RESTORED, async || {
+            match Self::now(nodes, client).await {
+                Ok(now) => match self.differences(&now) {
+                    none if none.is_empty() => Probe::Ready(()),
+                    some => Probe::Pending(some.join(", ")),
+                },
+                Err(error) => Probe::Pending(error.report()),
+            }
+        })
+        .await
+    }
+
     /// Starts the services of a node that ran, and returns what was done.
     async fn start_units(&self, node: &Node) -> Result<Vec<String>> {
         let Some(before) = self.nodes.get(node.name()) else {
-            return Err(unknown(node));
+            return Err(unknown_node(node));
         };
         let now = machine::units(node).await?;
-        let stopped = machine::stopped(before, &now);
+        let stopped = machine::stopped_units(before, &now);
         if stopped.is_empty() {
             return Ok(Vec::new());
         }
@@ -90,47 +96,55 @@ impl Baseline {
         let mut found = Vec::new();
         for (name, before) in &self.nodes {
             let state = now.nodes.get(name).cloned().unwrap_or_default();
-            let lasting = machine::lasting(before, &state).into_iter();
+            let lasting = machine::lasting_changes(before, &state).into_iter();
             found.extend(lasting.map(|what| format!("{what} on node '{name}'")));
         }
-        let objects = contents::changed(&self.objects, &now.objects).into_iter();
+        let objects = contents::changed_objects(&self.objects, &now.objects).into_iter();
         let objects = objects.filter(|object| object.node.is_none() || !now.has(object));
-        found.extend(objects.map(|object| format!("{} was changed", object.title())));
+        found.extend(objects.map(|object| format!("{} was changed", object.object)));
         match found.is_empty() {
             true => Ok(()),
-            false => Err(Error::setup(shortened(found))),
+            false => Err(Error::setup(first_few(found))),
         }
     }
 
     fn has(&self, object: &ObjectState) -> bool {
-        self.objects.iter().any(|other| other.is_same(object))
+        self.objects
+            .iter()
+            .any(|other| other.object == object.object)
     }
 
     /// Undoes what can be undone, and returns what was done.
     async fn undo(&self, now: &Self, nodes: &[Node], client: &Client) -> Result<Vec<String>> {
         let mut done = Vec::new();
-        let mut added = contents::added(&self.objects, &now.objects);
-        added.sort_by_key(|object| rank(object));
+        let mut added = contents::added_objects(&self.objects, &now.objects);
+        added.sort_by_key(|object| object.rank());
         for object in added {
             if object.is_namespace() {
-                end_pods(client, &object.name).await?;
+                end_pods(client, &object.object.name).await?;
             }
             // A namespace that a case has left is removed already.
             if !object.ends {
-                delete(client, object).await?;
-                done.push(format!("removed {}", object.title()));
+                object.remove(client).await?;
+                done.push(format!("removed {}", object.object));
             }
         }
-        for object in contents::changed(&self.objects, &now.objects) {
+        for object in contents::changed_objects(&self.objects, &now.objects) {
             put_back(client, object, now).await?;
             done.push(format!(
                 "put back the labels and taints of {}",
-                object.title()
+                object.object
             ));
         }
         for node in nodes {
-            let before = self.nodes.get(node.name()).ok_or_else(|| unknown(node))?;
-            let state = now.nodes.get(node.name()).ok_or_else(|| unknown(node))?;
+            let before = self
+                .nodes
+                .get(node.name())
+                .ok_or_else(|| unknown_node(node))?;
+            let state = now
+                .nodes
+                .get(node.name())
+                .ok_or_else(|| unknown_node(node))?;
             for image in machine::added_images(before, state) {
                 node.cri().await?.remove_image(image).await?;
                 done.push(format!(
@@ -145,17 +159,17 @@ impl Baseline {
     /// What is not as it was.
     fn differences(&self, now: &Self) -> Vec<String> {
         let mut found = Vec::new();
-        let added = contents::added(&self.objects, &now.objects).into_iter();
-        found.extend(added.map(|object| format!("{} is there", object.title())));
-        let changed = contents::changed(&self.objects, &now.objects).into_iter();
-        found.extend(changed.map(|object| format!("{} is another", object.title())));
+        let added = contents::added_objects(&self.objects, &now.objects).into_iter();
+        found.extend(added.map(|object| format!("{} is there", object.object)));
+        let changed = contents::changed_objects(&self.objects, &now.objects).into_iter();
+        found.extend(changed.map(|object| format!("{} is another", object.object)));
         for (name, before) in &self.nodes {
             let state = now.nodes.get(name).cloned().unwrap_or_default();
-            let stopped = machine::stopped(before, &state.units).into_iter();
+            let stopped = machine::stopped_units(before, &state.units).into_iter();
             let stopped = stopped.map(|unit| format!("{unit} does not run"));
             let images = machine::added_images(before, &state).into_iter();
             let images = images.map(|image| format!("image '{}' is there", name_of(&state, image)));
-            let all = machine::lasting(before, &state).into_iter();
+            let all = machine::lasting_changes(before, &state).into_iter();
             let all = all.chain(stopped).chain(images);
             found.extend(all.map(|what| format!("{what} on node '{name}'")));
         }
@@ -174,7 +188,10 @@ async fn end_pods(client: &Client, namespace: &str) -> Result<()> {
 
 /// Puts back the labels and taints of a node.
 async fn put_back(client: &Client, before: &ObjectState, now: &Baseline) -> Result<()> {
-    let found = now.objects.iter().find(|other| other.is_same(before));
+    let found = now
+        .objects
+        .iter()
+        .find(|other| other.object == before.object);
     let states = before
         .node
         .as_ref()
@@ -186,12 +203,12 @@ async fn put_back(client: &Client, before: &ObjectState, now: &Baseline) -> Resu
         "metadata": {"labels": merge_back(&before_node["labels"], &now_node["labels"])},
         "spec": merge_back(&before_node["spec"], &now_node["spec"]),
     });
-    let what = || format!("put back {}", before.title());
-    let api = before.api(client);
+    let what = || format!("put back {}", before.object);
+    let api = before.object.api(client);
     let params = PatchParams::default();
     answer(
         what,
-        api.patch(&before.name, &params, &Patch::Merge(&patch)),
+        api.patch(&before.object.name, &params, &Patch::Merge(&patch)),
     )
     .await?;
     Ok(())
@@ -214,12 +231,12 @@ fn name_of<'a>(state: &'a NodeState, image: &'a str) -> &'a str {
     names.map_or(image, String::as_str)
 }
 
-fn unknown(node: &Node) -> Error {
+fn unknown_node(node: &Node) -> Error {
     Error::setup(format!("node '{node}' was not there"))
 }
 
 /// The first of many, and how many there are.
-fn shortened(found: Vec<String>) -> String {
+fn first_few(found: Vec<String>) -> String {
     const SHOWN: usize = 5;
     let rest = found.len().saturating_sub(SHOWN);
     let mut text = found.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
