@@ -1,10 +1,14 @@
 //! The room of this machine for clusters: how many boots and exclusive clusters it takes at a time,
 //! and whether one more fits.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use kubenest_base::{
-    Result,
+    Context, Result,
     lock::{self, FileLock},
     machine::Machine,
     progress,
@@ -38,7 +42,8 @@ fn exclusive_clusters_of(machine: Machine, needed: Room) -> usize {
 /// Waits until this machine has a core and room for the boot of these nodes. The turn is given up
 /// when the lock is dropped. A boot on another machine waits for nothing.
 ///
-/// Where there is no room, clusters that nobody holds end first.
+/// All boots of a user take turns, whatever their caches: they share the machine's cores and the
+/// user's limits. Where there is no room, clusters that nobody holds end first.
 ///
 /// # Errors
 /// No boot ends for hours, or there is no room after five minutes.
@@ -46,24 +51,26 @@ pub(super) async fn turn_to_boot(site: &Site, nodes: &[NodeSpec]) -> Result<Opti
     if site.docker.socket().is_none() {
         return Ok(None);
     }
-    let turns = locks(site, "boot", Machine::this().cores);
+    let folder = site.settings.run_folder().join("room");
+    let turns = files(&folder, "boot", Machine::this().cores);
     let turn = FileLock::any(&turns, "a turn to boot a cluster", lock::LONGEST).await?;
     let needed = Room::needed(nodes);
     let what = format!("room for cluster '{}'", site.name);
     let mut told = false;
-    let fits = wait::until(&what, ROOM, move || {
-        let lack = Room::now().lack(needed);
-        if let Some(lack) = &lack
-            && !std::mem::replace(&mut told, true)
-        {
+    let fits = wait::until(&what, ROOM, || {
+        let lack = match claim(&turn, &turns, needed, Room::now()) {
+            Ok(lack) => lack,
+            Err(error) => return std::future::ready(Probe::Failed(error)),
+        };
+        let Some(lack) = lack else {
+            return std::future::ready(Probe::Ready(()));
+        };
+        if !std::mem::replace(&mut told, true) {
             progress!("cluster '{}' waits for room: {lack}", site.name);
         }
-        std::future::ready(match lack {
-            None => Probe::Ready(()),
-            Some(lack) => match end_idle(site) {
-                Ok(()) => Probe::Pending(lack.to_string()),
-                Err(error) => Probe::Failed(error),
-            },
+        std::future::ready(match end_idle(site) {
+            Ok(()) => Probe::Pending(lack),
+            Err(error) => Probe::Failed(error),
         })
     });
     fits.await.map_err(|error| {
@@ -75,11 +82,42 @@ pub(super) async fn turn_to_boot(site: &Site, nodes: &[NodeSpec]) -> Result<Opti
     Ok(Some(turn))
 }
 
-/// The files whose locks are turns.
+/// Claims room for a boot that has this turn, unless too little is free without what the boots of
+/// the other turns have claimed: they have not taken all of it yet.
+///
+/// Says what there is too little of.
+fn claim(
+    turn: &FileLock,
+    turns: &[PathBuf],
+    needed: Room,
+    mut free: Room,
+) -> Result<Option<String>> {
+    let claims = turn.path().with_file_name("claims.lock");
+    let Some(_one_at_a_time) = FileLock::try_exclusive(&claims, "the claims of boots")? else {
+        return Ok(Some("another boot claims its room".to_owned()));
+    };
+    for other in turns.iter().filter(|other| *other != turn.path()) {
+        if FileLock::try_exclusive(other, "a look at the claims of boots")?.is_none() {
+            free = free.without(Room::claimed(other));
+        }
+    }
+    let lack = free.lack(needed);
+    let claimed = match lack {
+        None => needed,
+        Some(_) => Room::default(),
+    };
+    claimed.note(turn.path())?;
+    Ok(lack.map(|lack| lack.to_string()))
+}
+
+/// The files whose locks are the turns of this cache.
 pub(super) fn locks(site: &Site, name: &str, most: usize) -> Vec<PathBuf> {
-    let locks = site.settings.cache.join("locks");
-    let turns = (0..most).map(|at| locks.join(format!("{name}-{at}.lock")));
-    turns.collect()
+    files(&site.settings.cache.join("locks"), name, most)
+}
+
+fn files(folder: &Path, name: &str, most: usize) -> Vec<PathBuf> {
+    let files = (0..most).map(|at| folder.join(format!("{name}-{at}.lock")));
+    files.collect()
 }
 
 /// Ends the lease that nobody has held for longest, unless another is on its way out.
@@ -106,7 +144,7 @@ fn end_idle(site: &Site) -> Result<()> {
 }
 
 /// What limits how many clusters a machine has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Room {
     /// Bytes.
     memory: u64,
@@ -142,6 +180,31 @@ impl Room {
         Self {
             memory: memory.sum(),
             instances: doctor::INSTANCES_FLOOR * nodes.len() as u64,
+        }
+    }
+
+    /// What the boot that has this turn has claimed.
+    fn claimed(turn: &Path) -> Self {
+        let noted = fs::read_to_string(turn.with_extension("claim")).unwrap_or_default();
+        let mut numbers = noted.split_whitespace().map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(memory)), Some(Ok(instances))) => Self { memory, instances },
+            // Its holder has not come to claim anything.
+            _ => Self::default(),
+        }
+    }
+
+    /// Notes it as the claim of the boot that has this turn.
+    fn note(self, turn: &Path) -> Result<()> {
+        let claim = turn.with_extension("claim");
+        fs::write(&claim, format!("{} {}\n", self.memory, self.instances))
+            .with_context(|| format!("write '{}'", claim.display()))
+    }
+
+    fn without(self, other: Self) -> Self {
+        Self {
+            memory: self.memory.saturating_sub(other.memory),
+            instances: self.instances.saturating_sub(other.instances),
         }
     }
 
@@ -185,6 +248,31 @@ mod tests {
         assert_eq!(most(2, 24), 2);
         assert_eq!(most(16, 9), 5);
         assert_eq!(most(1, 1), 1, "one there is always");
+    }
+
+    #[test]
+    fn what_another_boot_has_claimed_is_not_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let turns = files(folder.path(), "boot", 2);
+        let turn = |at: usize| {
+            let turn = FileLock::try_exclusive(&turns[at], "a turn").unwrap();
+            turn.expect("it must be free")
+        };
+        let (one, other) = (turn(0), turn(1));
+        let room = |instances| Room {
+            memory: 2 << 30,
+            instances,
+        };
+        let free = Room {
+            memory: 5 << 30,
+            instances: 60,
+        };
+        let claim = |turn: &FileLock, needed| claim(turn, &turns, needed, free).unwrap();
+        assert_eq!(claim(&one, room(48)), None);
+        let lack = claim(&other, room(24)).expect("too little must be free");
+        assert_eq!(lack, "12 instances of inotify are free, 24 needed");
+        drop(one);
+        assert_eq!(claim(&other, room(24)), None, "a claim ends with its turn");
     }
 
     #[test]

@@ -202,6 +202,21 @@ impl Settings {
         trust::check(&self.cache)
     }
 
+    /// The folder for what all processes of this user share until the machine is started again,
+    /// whatever their caches: `/run/kubenest` for root, `kubenest` in `XDG_RUNTIME_DIR` for others,
+    /// and that of the cache where there is neither.
+    pub fn run_folder(&self) -> PathBuf {
+        let root = Path::new("/run");
+        let shared = match geteuid().is_root() && root.is_dir() {
+            true => Some(root),
+            false => self.docker.runtime_dir.as_deref(),
+        };
+        match shared {
+            Some(shared) => shared.join("kubenest"),
+            None => self.cache.join("run"),
+        }
+    }
+
     /// `account_home` is the home in the user's account, used if there is no `HOME`.
     fn from_vars(
         vars: impl Iterator<Item = (OsString, OsString)>,
