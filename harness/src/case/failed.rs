@@ -21,8 +21,11 @@ pub(super) const FAILED: &str = "dev.kubenest.failed";
 const MOST: usize = 5;
 
 impl Cluster {
-    /// Removes the namespaces that earlier runs of this thread's test have left.
+    /// Removes the namespaces that earlier runs of this thread's test have left on a shared cluster.
     pub(super) async fn remove_failed(&self) -> Result<()> {
+        if !self.is_shared() {
+            return Ok(());
+        }
         let selector = format!("{FAILED}={}", this_test());
         for namespace in self.failed_namespaces(&selector).await? {
             self.remove_namespace(&namespace).await?;

@@ -246,14 +246,10 @@ impl Cluster {
 
     async fn open(&self) -> Result<Case<'_>> {
         let place = self.enter().await?;
-        if self.is_shared() {
-            self.remove_failed().await?;
-        }
         let name = format!("case-{}", random::hex(4));
-        let opened = self.subject().open_case(&name);
-        let (subject, made) = tokio::join!(opened, self.make_namespace(&name));
-        if let Err(error) = made {
-            subject.close_case().await;
+        let subject = self.subject().open_case(&name);
+        if let Err(error) = tokio::try_join!(self.remove_failed(), self.make_namespace(&name)) {
+            subject.close_case();
             return Err(error);
         }
         subject.note_step(format!("test: begins in namespace {name}"));
@@ -293,10 +289,6 @@ impl Case<'_> {
     /// On a cluster that stays, the namespace of a failed test stays too. Errors are only logged,
     /// because they must not hide the test's failure.
     async fn close(&self, verdict: &Verdict) {
-        tokio::join!(self.remove(verdict), self.subject.close_case());
-    }
-
-    async fn remove(&self, verdict: &Verdict) {
         self.remember_secrets().await;
         for error in self.outside.remove(&self.client()).await {
             tracing::warn!("{}", error.report());
@@ -310,6 +302,7 @@ impl Case<'_> {
         }
         // Only now, when the API server has been told to call them no longer.
         self.webhooks.end();
+        self.subject.close_case();
     }
 
     /// Remembers the values of the namespace's Secrets, to redact them from logs that outlive it.

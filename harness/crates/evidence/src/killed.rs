@@ -298,7 +298,7 @@ mod tests {
         let said = "api/case-a.json e30= 0\napi/case-b.json e30= 0\n";
         saved_in(&killed.join("c"), notes, said);
         let cases = fs::read_to_string(killed.join("c").join(CASES)).unwrap();
-        assert_eq!(cases, "case-b case-a");
+        assert_eq!(cases, "0.000001 case-b case-a");
         let (kept, ended) = finish_in(&killed).await;
         ended.unwrap();
         assert_eq!(kept.len(), 2, "{kept:?}");

@@ -40,8 +40,8 @@ const JOURNALS: [&str; 4] = [
 /// The arguments of the script: for the time of the running cases, or for all logs where no case
 /// runs.
 pub(super) fn argv(about: &About) -> Vec<String> {
-    let (folder, namespaces) = (about.kept_folder(), about.namespaces());
-    ["bash", "-c", LOOK, "look", &folder, &namespaces]
+    let (since, namespaces) = (about.since_seconds(), about.namespaces());
+    ["bash", "-c", LOOK, "look", &since, &namespaces]
         .map(str::to_owned)
         .to_vec()
 }
@@ -398,7 +398,7 @@ mod tests {
             namespace: "a; rm".into(),
             ..CaseNotes::default()
         });
-        assert_eq!(argv(&about)[4..], ["/var/log/kubenest/a; rm", "a; rm"]);
+        assert_eq!(argv(&about)[4..], ["0.000000", "a; rm"]);
         assert_eq!(argv(&About::default())[4..], ["", ""]);
     }
 }

@@ -1,11 +1,11 @@
 #!/bin/bash
 # One look at a node from the inside, for evidence. All parts are taken at once, each bounded in
 # time and bytes. Prints a line for each: its name, its bytes in base64, its exit status.
-# Arguments: the folder a case keeps its mark and its pods' logs in, or nothing for all there
-# is; the namespaces of the cases that run, with spaces between, or nothing; "journals" for the
-# runtime's and the kubelet's alone.
+# Arguments: when the first of the cases that run began, in seconds since 1970, or nothing for all
+# there is; their namespaces, with spaces between, or nothing; "journals" for the runtime's and the
+# kubelet's alone.
 # Where systemd does not run this is a stopped node's /var, seen from another container.
-kept=$1 only=${3-}
+since=$1 only=${3-}
 read -ra namespaces <<<"$2"
 limit=4194304 pod_limit=524288 pods=150
 
@@ -43,11 +43,9 @@ journal=(journalctl --no-pager --quiet --output=short-iso-precise)
 [[ $live ]] || journal+=(--directory=/var/log/journal --merge)
 # The newest lines that fit: a journal of gigabytes is not read from its begin.
 newest=(--lines=40000)
-if [[ $kept && -s $kept/cursor ]]; then
+if [[ $since ]]; then
     full=1 all=("${journal[@]}" "${newest[@]}")
-    # Not --after-cursor: with a unit asked for, that leaves out the first line the unit said.
-    # What stands at the cursor is cut by its time.
-    journal+=(--cursor="$(<"$kept/cursor")")
+    journal+=(--since="@$since")
 else
     full=
     journal+=("${newest[@]}")
@@ -120,11 +118,14 @@ if [[ ${nodes-} ]]; then
     said
 fi
 
-# Logs of pods: those a case keeps, which outlive their pods, else what the kubelet has.
-cd "${kept:-/var/log}/pods" 2>/dev/null || exit 0
+# Logs of pods: those that outlive their pods, else what the kubelet has. Of pods that are gone, only
+# those that were there at the time.
+cd /var/log/kubenest/pods 2>/dev/null || cd /var/log/pods 2>/dev/null || exit 0
+wanted=(-name '*.log' -type f)
+[[ $since ]] && wanted+=('(' -links +1 -o -newerct "@$since" ')')
 while read -r _ path; do
     printf 'pods/%s ' "${path#./}"
     tail -c "$pod_limit" -- "$path" | base64 --wrap=0
     printf ' %s\n' "${PIPESTATUS[0]}"
-done < <(find . -name '*.log' -type f -printf '%T@ %p\n' | sort -rn | head -n "$pods")
+done < <(find . "${wanted[@]}" -printf '%T@ %p\n' | sort -rn | head -n "$pods")
 exit 0

@@ -18,8 +18,8 @@ use kubenest_base::{Context, Result, file, settings::Settings};
 
 /// All that the process knew, except the steps.
 const KNOWN: &str = "known.json";
-/// The namespaces of the running cases, in the order in which they began. The guard reads this
-/// file.
+/// When the first of the running cases began, and their namespaces: the arguments of a look, which
+/// the guard takes from this file.
 pub(super) const CASES: &str = "cases";
 /// The steps, one on each line. They are in a file of their own because they are appended often.
 const STEPS: &str = "steps.jsonl";
@@ -78,7 +78,9 @@ pub(super) fn write_notes(folder: &Path, notes: &Notes) -> Result<()> {
     }
     let known = serde_json::to_vec(notes).context("note what is known")?;
     // Each file is replaced as a whole: the guard may read it at any moment.
-    file::write(&folder.join(CASES), notes.about_all().namespaces())?;
+    let about = notes.about_all();
+    let cases = format!("{} {}", about.since_seconds(), about.namespaces());
+    file::write(&folder.join(CASES), cases.trim())?;
     file::write(&folder.join(KNOWN), known)
 }
 

@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use kubenest_recipe::recipe::Versions;
 
-/// The folder in a node for the files that it keeps for cases.
-const KEPT: &str = "/var/log/kubenest";
-
 /// Notes of a cluster and of the cases on it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Notes {
@@ -118,13 +115,11 @@ impl About {
         self.cases.first().map(|case| case.since_us)
     }
 
-    /// Where the nodes keep the files of its cases: the folder of the first case, because that one
-    /// covers the time before the others began. Empty without cases.
-    pub(super) fn kept_folder(&self) -> String {
-        let first = self.cases.first();
-        first
-            .map(|case| kept_folder(&case.namespace))
-            .unwrap_or_default()
+    /// The same in seconds, as programs in nodes take it; empty without cases.
+    pub(super) fn since_seconds(&self) -> String {
+        let since = self.since_us();
+        let seconds = since.map(|us| format!("{}.{:06}", us / 1_000_000, us % 1_000_000));
+        seconds.unwrap_or_default()
     }
 
     /// The namespaces of its cases, with spaces between.
@@ -132,11 +127,6 @@ impl About {
         let names = self.cases.iter().map(|case| case.namespace.as_str());
         names.collect::<Vec<_>>().join(" ")
     }
-}
-
-/// Where the nodes keep what belongs to the case of this namespace.
-pub(super) fn kept_folder(namespace: &str) -> String {
-    format!("{KEPT}/{namespace}")
 }
 
 #[cfg(test)]
@@ -188,7 +178,7 @@ mod tests {
             (second.title().as_str(), second.since_us()),
             ("second", Some(20))
         );
-        assert_eq!(second.kept_folder(), "/var/log/kubenest/case-a");
+        assert_eq!(second.since_seconds(), "0.000020");
         assert_eq!(texts(&second), "boot, of the second");
 
         // The time of all cases begins with the first.
@@ -198,7 +188,7 @@ mod tests {
             ("cluster c", Some(10))
         );
         assert_eq!(all.namespaces(), "case-b case-a");
-        assert_eq!(all.kept_folder(), "/var/log/kubenest/case-b");
+        assert_eq!(all.since_seconds(), "0.000010");
         assert_eq!(all.steps.len(), 3);
 
         // The end of one is not the end of the other.

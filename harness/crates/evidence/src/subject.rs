@@ -1,26 +1,19 @@
 //! What is known of a living cluster, so that evidence can be collected at any moment: when a test
 //! fails, on a signal, and by another process after this one was killed.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::future::join_all;
 use jiff::Timestamp;
 
 use super::{
     home::home,
     notebook,
-    notes::{About, CaseNotes, ClusterNotes, Notes, Step, kept_folder},
+    notes::{About, CaseNotes, ClusterNotes, Notes, Step},
     panics,
 };
 use kubenest_base::{Result, settings::Settings};
 use kubenest_docker::{Docker, Owner};
 use kubenest_recipe::recipe::Versions;
-
-/// How long a node may take to note the begin or end of a case.
-const NODE: Duration = Duration::from_secs(10);
 
 /// The clusters that live in this process.
 static LIVE: Mutex<Vec<Subject>> = Mutex::new(Vec::new());
@@ -165,45 +158,27 @@ impl Subject {
     }
 
     /// Records that a case of the test on this thread begins in this namespace, beside other
-    /// running cases. The nodes mark the current end of their journals, and keep the logs of
-    /// deleted pods. When a node cannot do so, its logs are not cut to the case's time. Notes on
-    /// the returned subject belong to this case alone.
-    pub async fn open_case(&self, namespace: &str) -> Self {
+    /// running cases. Notes on the returned subject belong to this case alone.
+    pub fn open_case(&self, namespace: &str) -> Self {
         let case = CaseNotes {
             namespace: namespace.to_owned(),
             test: test_of_thread(),
             since_us: now_us(),
         };
-        let folder = kept_folder(namespace);
-        let argv = ["bash", "-c", include_str!("keep.sh"), "keep", &folder];
-        self.on_nodes(&argv).await;
         self.change(|notes| {
             notes.cases.insert(case.namespace.clone(), case);
         });
         self.of_case(namespace.to_owned())
     }
 
-    /// Records the end of this subject's case, and removes what the nodes kept for it.
-    pub async fn close_case(&self) {
+    /// Records the end of this subject's case.
+    pub fn close_case(&self) {
         let Some(namespace) = &self.case else {
             return;
         };
-        self.on_nodes(&["rm", "-rf", "--", &kept_folder(namespace)])
-            .await;
         self.change(|notes| {
             notes.cases.remove(namespace);
         });
-    }
-
-    async fn on_nodes(&self, argv: &[&str]) {
-        let nodes = lock(&self.known).notes.cluster.nodes.clone();
-        let each = nodes.iter().map(async |node| {
-            let run = self.docker.exec_bounded(node, argv, 1 << 16, NODE);
-            if let Err(error) = run.await {
-                tracing::debug!("{}", error.report());
-            }
-        });
-        join_all(each).await;
     }
 
     pub(super) fn docker(&self) -> &Docker {

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use futures::future::try_join_all;
 
-use super::{door, pod_cgroups, volumes};
+use super::{door, pod_cgroups, pod_logs, volumes};
 use crate::cluster::{
     STEP,
     addresses::API_PORT,
@@ -89,6 +89,7 @@ async fn begin(
     // stopped.
     let mut files = vec![FileEntry::new(JOURNAL_CONFIG, JOURNAL)];
     files.extend(pod_cgroups::files());
+    files.extend(pod_logs::files());
     if !container.empty_volumes.is_empty() {
         let script = FileEntry::new(LINK_IMAGES, include_str!("link-images.sh"));
         files.push(script.with_mode(0o755));

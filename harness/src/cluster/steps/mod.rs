@@ -9,5 +9,6 @@ pub(super) mod join;
 pub(super) mod network;
 mod parts;
 mod pod_cgroups;
+mod pod_logs;
 pub(super) mod usable;
 pub(super) mod volumes;

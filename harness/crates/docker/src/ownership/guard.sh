@@ -76,9 +76,8 @@ save() {
     for node in $NAMES; do
         api GET "/containers/$node/json" >"/saved/$node.json"
         exec=$(jq -n --arg look "$LOOK" --arg cases "$cases" '{AttachStdout: true,
-            Cmd: ["timeout", "20", "bash", "-c", $look, "look",
-                if $cases == "" then "" else "/var/log/kubenest/" + ($cases / " ")[0] end,
-                $cases]}')
+            Cmd: (["timeout", "20", "bash", "-c", $look, "look"] +
+                if $cases == "" then ["", ""] else $cases / " " | [.[0], (.[1:] | join(" "))] end)}')
         exec=$(api POST "/containers/$node/exec" "$exec" | jq -r '.Id // empty')
         [ -n "$exec" ] && api POST "/exec/$exec/start" "$start" | head -c 100000000 \
             >"/saved/$node.raw" &
