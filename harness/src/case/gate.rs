@@ -45,7 +45,7 @@ impl Running {
     }
 
     /// Notes that a gate has passed that began at this time.
-    fn pass(&self, begun: Instant) {
+    pub(crate) fn pass(&self, begun: Instant) {
         *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
     }
 
@@ -54,7 +54,8 @@ impl Running {
         *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn is_fresh(&self) -> bool {
+    /// Whether a gate has passed some seconds ago, and no case has failed since.
+    pub(crate) fn is_fresh(&self) -> bool {
         let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         passed.is_some_and(|begun| begun.elapsed() < FRESH)
     }

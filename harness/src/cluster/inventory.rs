@@ -152,11 +152,6 @@ impl Inventory {
         }
     }
 
-    /// Whether it outlives its owner.
-    pub(super) fn is_kept(&self) -> bool {
-        self.site.keep
-    }
-
     /// Whether the API server is reached through this process.
     pub(super) fn has_tunnel(&self) -> bool {
         self.tunnel.is_some()
@@ -165,6 +160,10 @@ impl Inventory {
     /// Keeps the tunnel to the API server open for as long as this handle of the cluster lives.
     pub(super) fn hold_open(&mut self, tunnel: Option<Tunnel>) {
         self.tunnel = tunnel;
+    }
+
+    pub(super) fn site(&self) -> &Site {
+        &self.site
     }
 
     pub(super) fn boot(&self) -> &BootId {

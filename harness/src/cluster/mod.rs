@@ -25,6 +25,7 @@ mod watchdog;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -63,14 +64,14 @@ pub struct Phase {
 /// same and reports errors. A [leased](crate::lease) one is only released by both.
 pub struct Cluster {
     nodes: Nodes,
-    clients: Clients,
+    clients: Arc<Clients>,
     kubeconfig: PathBuf,
     image: NodeImage,
     expected: Expected,
     protection: Protection,
     started: Instant,
     phases: Vec<Phase>,
-    running: Running,
+    running: Arc<Running>,
     inventory: Inventory,
 }
 

@@ -99,6 +99,27 @@ impl Protection {
         Ok(())
     }
 
+    /// Protection of those of its images that have these names, as they were last seen.
+    pub fn only(&self, names: &[String]) -> Self {
+        let is_wanted = |name: &String| names.contains(name);
+        let state = self.state();
+        let seen = state.seen.iter().filter(|((_, name), _)| is_wanted(name));
+        let chosen = State {
+            names: state
+                .names
+                .iter()
+                .filter(|name| is_wanted(name))
+                .cloned()
+                .collect(),
+            seen: seen.map(|(at, id)| (at.clone(), id.clone())).collect(),
+        };
+        Self {
+            kubelet_heeds_pins: self.kubelet_heeds_pins,
+            state: Mutex::new(chosen),
+            looking: RwLock::default(),
+        }
+    }
+
     /// The protected images' names.
     pub fn names(&self) -> Vec<String> {
         self.state().names.iter().cloned().collect()

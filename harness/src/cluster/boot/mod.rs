@@ -7,7 +7,7 @@ mod planning;
 mod provision;
 mod stages;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use kubenest_base::{
     Error, ErrorKind, Origin, Result, parent, progress,
@@ -105,14 +105,14 @@ pub(super) async fn boot_planned(
             );
             Ok(Cluster {
                 nodes: parts.machines.nodes,
-                clients: parts.api_server.clients,
+                clients: Arc::new(parts.api_server.clients),
                 kubeconfig: parts.api_server.kubeconfig,
                 image,
                 protection: parts.protection,
                 expected: plan.expected,
                 started,
                 phases: clock.phases,
-                running: Running::none_after_gate(),
+                running: Arc::new(Running::none_after_gate()),
                 inventory,
             })
         }

@@ -1,6 +1,9 @@
 //! Makes a handle of a leased cluster that is up already.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::try_join_all;
 
@@ -65,13 +68,13 @@ pub(super) async fn attach(
     Ok(Ok(Cluster {
         kubeconfig: folder::kubeconfig(&job.site.settings, &record.name),
         nodes: parts.nodes,
-        clients: parts.clients,
+        clients: Arc::new(parts.clients),
         image: job.image.clone(),
         expected: job.plan.expected.clone(),
         protection: parts.protection,
         started,
         phases: std::mem::take(&mut clock.phases),
-        running: Running::none_after_gate(),
+        running: Arc::new(Running::none_after_gate()),
         inventory,
     }))
 }

@@ -5,6 +5,7 @@
 //! | `request.rs` | what is asked for |
 //! | `preparation.rs` | what is done to a cluster once, before tests get it |
 //! | `key.rs` | says which requests share a cluster, and finds the leases of theirs |
+//! | `known.rs` | gives a cluster again that this process has leased before |
 //! | `record.rs` | what a holder has to know of a cluster that somebody else booted |
 //! | `attach.rs` | makes a handle of a record, after a look at the cluster's health |
 //! | `baseline/` | what a cluster was when it was handed out first, and putting it back |
@@ -15,6 +16,7 @@
 mod attach;
 mod baseline;
 mod key;
+mod known;
 mod preparation;
 mod record;
 mod request;
@@ -56,6 +58,11 @@ const REPLACED: usize = 3;
 /// Takes what is asked for.
 async fn take(request: &LeaseRequest) -> Result<Cluster> {
     let (spec, started, mut clock) = (&request.spec, Instant::now(), Clock::start());
+    if !request.exclusive
+        && let Some(cluster) = known::again(request, started).await?
+    {
+        return Ok(cluster);
+    }
     let job = boot::plan_lease(spec, &mut clock).await?;
     let preparation = match &request.preparation {
         Some(preparation) => Some(preparation.resolve(&job.site.docker).await?),
@@ -79,7 +86,12 @@ async fn take(request: &LeaseRequest) -> Result<Cluster> {
     }
     match request.exclusive {
         true => keyed.take_alone(job, clock).await,
-        false => keyed.share(job, clock).await,
+        false => {
+            let cluster = keyed.share(job, clock).await?;
+            let content = keyed.preparation.as_ref().map(|done| done.content.as_str());
+            known::remember(request, content, &cluster);
+            Ok(cluster)
+        }
     }
 }
 

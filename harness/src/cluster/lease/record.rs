@@ -43,7 +43,7 @@ impl Record {
             kubernetes: cluster.image.versions.kubernetes.clone(),
             images: cluster.protection.names(),
             idle: cluster.docker().settings().idle.as_secs(),
-            kept: cluster.inventory.is_kept(),
+            kept: cluster.inventory.site().keep,
         }
     }
 
