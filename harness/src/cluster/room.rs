@@ -20,10 +20,16 @@ use kubenest_node::node::Role;
 
 use super::{NodeSpec, site::Site};
 
-/// Bytes of memory that a control plane needs, with what a test runs on it.
-const CONTROL_PLANE: u64 = 1300 << 20;
-/// Bytes of memory that a worker needs, with what a test runs on it.
-const WORKER: u64 = 500 << 20;
+/// What a control plane needs, with what a test runs on it.
+const CONTROL_PLANE: Room = Room {
+    memory: 1300 << 20,
+    instances: doctor::INSTANCES_FLOOR,
+};
+/// What a worker needs, with what a test runs on it.
+const WORKER: Room = Room {
+    memory: 500 << 20,
+    instances: 18,
+};
 /// How long nobody may hold a lease between two tests that run one after the other.
 const BETWEEN_TESTS: Duration = Duration::from_secs(10);
 /// How long a boot waits for room: other tests end meanwhile.
@@ -173,14 +179,14 @@ impl Room {
 
     /// What a cluster of these nodes needs.
     fn needed(nodes: &[NodeSpec]) -> Self {
-        let memory = nodes.iter().map(|node| match node.role {
+        let nodes = nodes.iter().map(|node| match node.role {
             Role::ControlPlane => CONTROL_PLANE,
             Role::Worker => WORKER,
         });
-        Self {
-            memory: memory.sum(),
-            instances: doctor::INSTANCES_FLOOR * nodes.len() as u64,
-        }
+        nodes.fold(Self::default(), |sum, node| Self {
+            memory: sum.memory + node.memory,
+            instances: sum.instances + node.instances,
+        })
     }
 
     /// What the boot that has this turn has claimed.
@@ -282,14 +288,14 @@ mod tests {
             let lack = Room { memory, instances }.lack(needed);
             lack.map(|lack| lack.to_string())
         };
-        assert_eq!(lack(2 << 30, 24), None);
+        assert_eq!(lack(2 << 30, 32), None);
         insta::assert_snapshot!(
             lack(1 << 30, 20).unwrap(),
-            @"1024 MiB of memory are free, 1300 needed; 20 instances of inotify are free, 24 needed"
+            @"1024 MiB of memory are free, 1300 needed; 20 instances of inotify are free, 32 needed"
         );
         insta::assert_snapshot!(
             lack(2 << 30, 20).unwrap(),
-            @"20 instances of inotify are free, 24 needed"
+            @"20 instances of inotify are free, 32 needed"
         );
     }
 }

@@ -173,7 +173,8 @@ async fn one_test_at_a_time_has_a_cluster_as_it_was_or_another_one() -> Result<(
 /// image.
 async fn leave_what_can_be_undone(cluster: &Cluster) -> Result<()> {
     let node = cluster.control_plane();
-    let image = SmallImage::load(cluster.docker(), MARK).await?;
+    // Of the cache that all tests share: this test's own one has no parts to make an image of.
+    let image = SmallImage::load(&engine::find().await?, MARK).await?;
     cluster.images().load(image.reference()).await?;
     cluster
         .case(async |case| {

@@ -146,7 +146,7 @@ pub(super) mod tests {
                     instances: Some(128),
                     watches: Some(65536),
                     used: Some([(0, (10, 100))].into()),
-                    room: Some(24),
+                    room: Some(32),
                 },
                 user: 1000,
                 key_users: "    0:     9 8/8 3/1000000 40/25000000\n".into(),

@@ -5,8 +5,9 @@ use std::fmt;
 use super::facts::Facts;
 use crate::health::{INOTIFY_CURE, Outcome};
 
-/// The instances of inotify that one node and its pods take.
-pub const INSTANCES_FLOOR: u64 = 24;
+/// The instances of inotify that a control plane's node and its pods take: systemd has 5, the kubelet
+/// 7, the API server and the controller manager 6 each.
+pub const INSTANCES_FLOOR: u64 = 32;
 /// What one node and its pods take.
 const WATCHES_FLOOR: u64 = 4096;
 /// The keys that one node and its pods need: a keyring for each container.
