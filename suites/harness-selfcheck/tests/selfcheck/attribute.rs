@@ -155,7 +155,8 @@ async fn a_test_ends_as_its_body_does() -> Result<()> {
             "Error: make the spec of this test: no recipe is named v0\ncure: use one of ",
         ),
     ] {
-        let run = Command::new(std::env::current_exe()?).args([test, "--exact", "--ignored"]);
+        let test = format!("attribute::{test}");
+        let run = Command::new(std::env::current_exe()?).args([&test, "--exact", "--ignored"]);
         let run = run.env("KUBENEST_VERDICTS", "").output().await?;
         ensure!(run.stdout.contains(expected), "{}", run.stdout);
         ensure!(run.stdout.contains("1 failed"), "{}", run.stdout);

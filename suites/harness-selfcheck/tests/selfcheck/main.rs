@@ -1,0 +1,30 @@
+//! The tests of the harness, in one program: each file is about one part.
+
+mod apply;
+mod archives;
+mod attribute;
+mod boot_failures;
+mod broken_boots;
+mod cluster;
+mod containers;
+mod elsewhere;
+mod embedded_engine;
+mod evidence;
+mod evidence_of_slow_nodes;
+mod evidence_page;
+mod exclusive_leases;
+mod forwarding;
+mod health;
+mod image_matrix;
+mod images;
+mod kind_cli;
+mod late_api_server;
+mod leases;
+mod neighbours;
+mod ownership;
+mod patches;
+mod preparing;
+mod registry;
+mod verbs;
+mod volumes;
+mod webhooks;
