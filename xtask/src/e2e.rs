@@ -30,8 +30,17 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
     })
 }
 
-/// What has unit tests: libraries, programs, and the one example with pure parts.
-const UNITS: [&str; 4] = ["--lib", "--bins", "--example", "bench_clusters"];
+/// What has unit tests: libraries, two programs, and the one example with pure parts. The programs of
+/// suites have none, and each takes seconds to link.
+const UNITS: [&str; 7] = [
+    "--lib",
+    "--bin",
+    "kubenest",
+    "--bin",
+    "xtask",
+    "--example",
+    "bench_clusters",
+];
 
 /// The unit and doc tests, by cargo's own runner.
 fn run_unit_tests(workspace: &Workspace) -> anyhow::Result<u8> {
