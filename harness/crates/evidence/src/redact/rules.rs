@@ -304,8 +304,10 @@ fn static_header(text: &str) -> String {
 
 fn header(text: &str) -> String {
     let text = replace_behind(text, &HEADER, "credentials", |found, rest| {
-        let begin = rest.bytes().take_while(|byte| !byte.is_ascii_whitespace());
-        found.name("line").is_some() || begin.count() < 4
+        let begin = rest.split(char::is_whitespace).next().unwrap_or_default();
+        // The kubelet's configuration has a mapping of that name.
+        let is_key = found[0].contains('\n') && begin.ends_with(':');
+        found.name("line").is_some() || begin.len() < 4 || is_key
     });
     // A cookie is removed up to the end of its line.
     let mut edited = Edited::new(&text);

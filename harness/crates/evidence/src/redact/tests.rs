@@ -269,3 +269,45 @@ fn a_document_stays_one_and_only_its_secrets_lose_their_data() {
     assert_eq!(read["items"][0]["data"]["word"], "[redacted data]");
     assert_eq!(read["items"][1]["data"]["Corefile"], ".:53");
 }
+
+/// Since 1.37 the kubelet writes its whole configuration to the log, in lines below a message. It
+/// masks the headers itself; here it has not.
+#[test]
+fn of_a_logged_kubelet_configuration_only_secrets_are_taken_out() {
+    let text =
+        "I1130 14:16:37.663865     332 server.go:257] \"Effective KubeletConfiguration\" config=<
+\tauthentication:
+\t  anonymous:
+\t    enabled: false
+\t  webhook:
+\t    cacheTTL: 2m0s
+\tauthorization:
+\t  mode: Webhook
+\t  webhook:
+\t    cacheAuthorizedTTL: 5m0s
+\timagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages
+\tserverTLSBootstrap: true
+\tstaticPodPath: /etc/kubernetes/manifests
+\tstaticPodURL: https://robot:hunter22@pods.test/list?token=0123456789abcdef
+\tstaticPodURLHeader:
+\t  Authorization:
+\t  - Basic cm9ib3Q6aHVudGVyMjI=
+\t  X-Pods:
+\t  - planted-0042
+\tstreamingConnectionIdleTimeout: 4h0m0s
+ >
+";
+    let shown = text
+        .replace("hunter22@", "[redacted password]@")
+        .replace("0123456789abcdef", "[redacted secret]")
+        .replace(
+            "\n\t  Authorization:\n\t  - Basic cm9ib3Q6aHVudGVyMjI=\n\t  X-Pods:\n\t  - planted-0042",
+            "[redacted headers]",
+        );
+    assert_eq!(redacted(text), shown);
+    let masked = "\tstaticPodURLHeader:\n\t  X-Pods:\n\t  - <masked>\n";
+    assert!(
+        !redacted(masked).contains("masked"),
+        "nobody can tell a mask from a word"
+    );
+}
