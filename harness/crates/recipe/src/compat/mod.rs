@@ -5,20 +5,31 @@
 //! `data/compat.yaml`.
 
 mod check;
+mod crio;
 mod kubernetes;
 mod stack;
 mod table;
 
 use semver::Version;
 
+pub use self::kubernetes::refuses_cgroup_v1;
 pub use self::stack::{Finding, ImageStore, Stack, after_boot, before_boot, refuse_known_bad};
 use self::table::{Form, Kind, Line, table};
 pub use self::{
     check::Check,
     kubernetes::{cgroup_v1, end_of_life, kubeadm, kubelet_flag, kubernetes, registry_mirrors},
 };
-pub use self::{kubernetes::refuses_cgroup_v1, stack::version};
 use kubenest_base::{Error, Result};
+
+/// Parses a version as programs print it: without a leading `v`, and without a suffix that is not
+/// semver, such as a distribution's revision.
+pub fn version(text: &str) -> Option<Version> {
+    let text = text.trim().trim_start_matches('v');
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    Version::parse(text)
+        .ok()
+        .or_else(|| Version::parse(&text[..end?]).ok())
+}
 
 /// The knowledge about a pair of versions.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use std::fmt;
 use semver::Version;
 
 use super::{
-    Check, Verdict, cgroup_v1, containerd_in, cri_client, image_store, image_volume, known_kind,
-    known_line, kubeadm, kubernetes, kubernetes_in, load, registry_mirrors, shim, table::table,
+    Check, Verdict, cgroup_v1, containerd_in, cri_client, crio, image_store, image_volume,
+    known_kind, known_line, kubeadm, kubernetes, kubernetes_in, load, registry_mirrors, shim,
+    table::table, version,
 };
 use crate::recipe::{Content, Recipe, Role};
 use kubenest_base::Result;
@@ -20,6 +21,8 @@ pub struct Stack {
     pub node_image: Option<String>,
     /// The containerd daemon.
     pub containerd: Option<Version>,
+    /// The CRI-O daemon.
+    pub crio: Option<Version>,
     /// The shim that the daemon starts.
     pub shim: Option<Version>,
     /// The snapshotter in containerd's configuration: from the file before a boot, and from the
@@ -79,7 +82,7 @@ pub struct Finding {
 /// # Ok::<(), semver::Error>(())
 /// ```
 pub fn before_boot(stack: &Stack) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = crio::findings(stack);
     let mut found = |check: Check, pair: String, verdict| {
         findings.push(Finding {
             name: check.name(),
@@ -209,6 +212,7 @@ impl Stack {
             },
             Content::Parts(parts) => Self {
                 containerd: parts.runtime.version(Role::Containerd).and_then(version),
+                crio: parts.runtime.version(Role::Crio).and_then(version),
                 shim: parts.runtime.version(Role::Shim).and_then(version),
                 snapshotter: Some(parts.settings.snapshotter.clone()),
                 kubernetes: version(&parts.kubernetes.version),
@@ -224,6 +228,7 @@ impl Stack {
             kind: theirs.kind.or(ours.kind),
             node_image: theirs.node_image.or(ours.node_image),
             containerd: theirs.containerd.or(ours.containerd),
+            crio: theirs.crio.or(ours.crio),
             shim: theirs.shim.or(ours.shim),
             snapshotter: theirs.snapshotter.or(ours.snapshotter),
             config: theirs.config.or(ours.config),
@@ -283,16 +288,6 @@ impl Stack {
         let snapshotter = self.snapshotter.as_deref().filter(|_| !hidden);
         load(kind, containerd, config, snapshotter)
     }
-}
-
-/// Parses a version as programs print it: without a leading `v`, and without a suffix that is not
-/// semver, such as a distribution's revision.
-pub fn version(text: &str) -> Option<Version> {
-    let text = text.trim().trim_start_matches('v');
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    Version::parse(text)
-        .ok()
-        .or_else(|| Version::parse(&text[..end?]).ok())
 }
 
 #[cfg(test)]

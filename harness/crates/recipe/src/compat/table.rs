@@ -10,6 +10,7 @@ use serde::Deserialize;
 pub(super) struct Table {
     /// Oldest first.
     pub(super) containerd: Vec<Line>,
+    pub(super) crio: Crio,
     pub(super) configs: Vec<Config>,
     pub(super) import: Import,
     pub(super) cri_client: CriClient,
@@ -39,6 +40,17 @@ pub(super) struct Line {
     pub(super) transfer: bool,
     /// The last day of its patches.
     pub(super) until: String,
+}
+
+/// What is known of CRI-O.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Crio {
+    /// The first release that mounts images as volumes.
+    pub(super) image_volume: Version,
+    /// What earlier releases answer.
+    pub(super) says: String,
+    pub(super) image_volume_link: String,
 }
 
 /// The form in which a shim reports its address; a daemon reads its own form and older ones.
