@@ -71,7 +71,11 @@ fn run(workspace: &Workspace, selection: Selection, args: &RunArgs) -> anyhow::R
         selection,
         declares_all: true,
         front: Front {
-            again: Box::new(|test| format!("cargo xtask e2e {} --keep", test.id())),
+            again: Box::new(|test| {
+                let node = test.node().map(|node| format!(" --nodes {node}"));
+                let node = node.unwrap_or_default();
+                format!("cargo xtask e2e {}{node} --keep", test.id())
+            }),
             clean: "cargo xtask clean",
         },
         json: false,

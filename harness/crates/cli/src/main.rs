@@ -155,6 +155,7 @@ enum Command {
     ///   kubenest test
     ///   kubenest test a_pod_starts --keep
     ///   kubenest test -p my-operator --test upgrades --jobs 1
+    ///   kubenest test --nodes 1.32,latest,cri-o
     ///   kubenest test --locked target/e2e/latest/kubenest.lock
     ///   kubenest test --json --cargo-arg=--locked >report.json
     #[command(verbatim_doc_comment)]

@@ -36,6 +36,15 @@ pub(crate) struct Prepare {
         conflicts_with = "needs"
     )]
     tests: Option<PathBuf>,
+    /// Tell what these names of nodes mean, as JSON
+    #[arg(
+        long,
+        value_name = "NODE",
+        value_delimiter = ',',
+        hide = true,
+        conflicts_with = "needs"
+    )]
+    nodes: Vec<String>,
     /// Remember what tests asked for
     #[arg(long, value_name = "FILE", hide = true, conflicts_with = "needs")]
     remember: Option<PathBuf>,
@@ -50,6 +59,9 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
     if let Some(file) = &prepare.remember {
         prepare::remember(settings, read(file)?).await?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if !prepare.nodes.is_empty() {
+        return Ok(tell_nodes(prepare));
     }
     kubenest_base::parent::watch(settings);
     let redactor = Redactor::new(settings.redact.as_deref())?;
@@ -103,6 +115,29 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
     }))
 }
 
+/// Prints the nodes that `--nodes` names.
+fn tell_nodes(prepare: &Prepare) -> ExitCode {
+    let answer = match prepare::nodes(&prepare.nodes) {
+        Ok(nodes) => {
+            let memory = prepare::remembered(kubenest::settings());
+            Event::Nodes { nodes, memory }
+        }
+        Err(error) => {
+            let message = error.report();
+            let usage = true;
+            Event::Refused { message, usage }
+        }
+    };
+    print_json(&answer);
+    // The runner reads the answer, which says whether it is a refusal.
+    ExitCode::SUCCESS
+}
+
+fn print_json(event: &Event) {
+    let line = serde_json::to_string(event);
+    println!("{}", line.expect("an event must be plain data"));
+}
+
 impl Prepare {
     fn test_needs(&self) -> Result<TestNeeds> {
         if let Some(file) = &self.tests {
@@ -128,8 +163,7 @@ struct Output {
 impl Output {
     fn take(&mut self, event: Event) {
         if self.is_json {
-            let line = serde_json::to_string(&event);
-            println!("{}", line.expect("an event must be plain data"));
+            print_json(&event);
             return;
         }
         match (event, &mut self.view) {

@@ -154,7 +154,9 @@ fn front(manifest: Option<&Path>) -> Front {
     Front {
         again: Box::new(move |test| {
             let (package, name) = (&test.package.name, &test.name);
-            format!("kubenest test{manifest} -p {package} {name} --keep")
+            let node = test.node().map(|node| format!(" --nodes {node}"));
+            let node = node.unwrap_or_default();
+            format!("kubenest test{manifest} -p {package} {name}{node} --keep")
         }),
         clean: "kubenest clean",
     }

@@ -33,6 +33,15 @@ pub struct LastRun {
     pub asked: Vec<String>,
 }
 
+/// A node that tests can run on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its whole name: a recipe's name, or a node image by digest.
+    pub name: String,
+    /// The known versions of its parts, such as kubernetes = 1.34.3.
+    pub versions: BTreeMap<String, String>,
+}
+
 /// A line of `kubenest prepare --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
@@ -43,6 +52,13 @@ pub enum Event {
         message: String,
         /// Whether the needs are wrong; otherwise the machine is.
         usage: bool,
+    },
+    /// The answer to `--nodes`: what its names mean, each node once, and what all tests asked for.
+    Nodes {
+        /// The nodes, in the order in which they were asked for.
+        nodes: Vec<Node>,
+        /// What the cache remembers.
+        memory: Memory,
     },
     /// What is to be made; always the first event.
     Plan(Plan),
@@ -119,7 +135,16 @@ mod tests {
             seconds: 1.0,
             message: "no Go".to_owned(),
         };
-        for event in [Event::Plan(plan), Event::Started { piece: 0 }, failed] {
+        let node = Node {
+            name: "v1.34.3-cri-o-1.34.0".to_owned(),
+            versions: [("crio".to_owned(), "1.34.0".to_owned())].into(),
+        };
+        let nodes = Event::Nodes {
+            nodes: vec![node],
+            memory: Memory::default(),
+        };
+        let started = Event::Started { piece: 0 };
+        for event in [nodes, Event::Plan(plan), started, failed] {
             let line = serde_json::to_string(&event).unwrap();
             assert!(!line.contains('\n'), "{line}");
             assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);

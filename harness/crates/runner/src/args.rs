@@ -17,6 +17,10 @@ pub struct RunArgs {
     /// says, for example target/e2e/latest/kubenest.lock
     #[arg(long, value_name = "FILE")]
     pub locked: Option<PathBuf>,
+    /// Run each test that names no node of its own once on each of these nodes, such as
+    /// 1.32,latest,cri-o; the report has a column for each, and shows first what fails only on some
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub(crate) nodes: Vec<String>,
     /// Leave out the tests that declare a need whose name contains this, for example one whose
     /// making takes too long for this run; they are named at the end
     #[arg(long, value_name = "NEED")]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use kubenest_protocol::{Verdict, exit};
 
+use crate::plan::with_node;
 use crate::test_report::TestReport;
 
 /// The block below a failed test; `dir` is the run's folder as a user would type it.
@@ -12,7 +13,7 @@ pub(crate) fn block(test: &TestReport, dir: &str) -> String {
         Verdict::Setup => ("SETUP", format!("set-up, exit {}", exit::SETUP_FAILED)),
         _ => ("FAILED", format!("assertion, exit {}", exit::TEST_FAILED)),
     };
-    let mut block = format!("{word} {}     ({reason})\n", test.id());
+    let mut block = format!("{word} {}     ({reason})\n", test.title());
     let mut line = |key: &str, value: &str| {
         // Indents the further lines of a value below its first line.
         let value = value.trim_end().replace('\n', "\n          ");
@@ -56,7 +57,7 @@ pub(crate) fn line(test: &TestReport) -> String {
         ..
     } = test;
     let word = word(test.verdict);
-    let name = below_side(name, side);
+    let name = with_node(below_side(name, side), test.node.as_deref());
     let last = match &test.message {
         Some(reason) if test.verdict == Verdict::Skipped => reason.clone(),
         _ => test.phase_list(),

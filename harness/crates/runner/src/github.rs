@@ -11,6 +11,7 @@ use kubenest_protocol::Verdict;
 
 use crate::failure::{self, below_side};
 use crate::out::say;
+use crate::plan::with_node;
 use crate::report::Report;
 use crate::test_report::TestReport;
 
@@ -82,7 +83,7 @@ fn annotation(test: &TestReport, dir: &str) -> String {
         properties.push(format!("file={}", escape_property(&place.file)));
         properties.push(format!("line={}", place.line));
     }
-    let title = format!("{} {}", failure::word(test.verdict), test.id());
+    let title = format!("{} {}", failure::word(test.verdict), test.title());
     properties.push(format!("title={}", escape_property(&title)));
     let mut text = Vec::new();
     let mut line = |key: &str, value: &str| text.push(format!("{key}: {value}"));
@@ -141,7 +142,7 @@ fn summary(report: &Report) -> String {
             failure::word(test.verdict).to_owned(),
             test.suite.clone(),
             test.side.clone(),
-            below_side(&test.test, &test.side).to_owned(),
+            with_node(below_side(&test.test, &test.side), test.node.as_deref()),
             test.version_list(),
             format!("{:.1}", test.seconds),
             explain(test),

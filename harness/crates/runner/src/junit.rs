@@ -6,18 +6,31 @@ use kubenest_protocol::Verdict;
 use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 
 use crate::bundle::Bundle;
-use crate::package::Side;
+use crate::package::{Side, side_name};
+use crate::plan::with_node;
 use crate::report::Report;
 use crate::test_report::TestReport;
 
-/// One `testsuite` for each suite and side, in the order in which they ran.
+/// One `testsuite` for each suite, side and node, in the order of the report.
 pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {
     let mut junit = quick_junit::Report::new("kubenest");
     junit.set_timestamp(report.started);
     junit.set_time(seconds(report.seconds));
-    let tests = report.tests.as_slice();
-    for group in tests.chunk_by(|a, b| (&a.suite, &a.side) == (&b.suite, &b.side)) {
-        let mut suite = TestSuite::new(suite_name(&group[0]));
+    let mut tests: Vec<_> = report.tests.iter().collect();
+    tests.sort_by_key(|test| {
+        (
+            &test.suite,
+            test.side == side_name(None),
+            &test.side,
+            &test.node,
+        )
+    });
+    let of = |test: &TestReport| (test.suite.clone(), test.side.clone(), test.node.clone());
+    for group in tests.chunk_by(|a, b| of(a) == of(b)) {
+        let mut suite = TestSuite::new(suite_name(group[0]));
+        if let Some(node) = &group[0].node {
+            suite.add_property(("kubenest.node", node.as_str()));
+        }
         suite.set_time(seconds(group.iter().map(|test| test.seconds).sum()));
         // Preparing belongs to no test's time, and the report as a whole cannot have properties.
         if !report.preparing.is_empty() {
@@ -25,7 +38,7 @@ pub(crate) fn xml(report: &Report) -> anyhow::Result<String> {
             let all = format!("{:.3}", all.sum::<f64>());
             suite.add_property(("kubenest.preparing.seconds", all.as_str()));
         }
-        suite.add_test_cases(group.iter().map(case));
+        suite.add_test_cases(group.iter().map(|test| case(test)));
         junit.add_test_suite(suite);
     }
     Ok(junit.to_string()?)
@@ -35,11 +48,11 @@ fn suite_name(test: &TestReport) -> String {
     let has_side = [Side::Affected, Side::Fixed]
         .iter()
         .any(|s| test.side == s.to_string());
-    if has_side {
-        format!("{}.{}", test.suite, test.side)
-    } else {
-        test.suite.clone()
-    }
+    let name = match has_side {
+        true => format!("{}.{}", test.suite, test.side),
+        false => test.suite.clone(),
+    };
+    with_node(&name, test.node.as_deref())
 }
 
 fn case(test: &TestReport) -> TestCase {
@@ -116,6 +129,18 @@ mod tests {
         assert_eq!(with.matches(property).count(), 2, "of each suite: {with}");
         report.preparing.clear();
         assert_eq!(times(&with), times(&xml(&report).unwrap()));
+    }
+
+    #[test]
+    fn each_node_has_suites_of_its_own() {
+        let xml = xml(&crate::by_node::tests::matrix()).unwrap();
+        let suites = xml
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("<testsuite name="));
+        let suites: Vec<_> = suites.filter_map(|rest| rest.split('"').nth(1)).collect();
+        insta::assert_snapshot!(suites.join("\n"));
+        let property = r#"<property name="kubenest.node" value="v1.34.3-cri-o-1.34.0"/>"#;
+        assert_eq!(xml.matches(property).count(), 1, "{xml}");
     }
 
     #[test]

@@ -8,7 +8,9 @@
 
 mod args;
 mod bundle;
+mod by_node;
 pub mod compile;
+mod condition;
 mod failure;
 mod github;
 mod groups;
@@ -17,6 +19,7 @@ mod junit;
 mod log;
 mod making;
 mod needs;
+mod nodes;
 mod out;
 mod outcome;
 mod package;

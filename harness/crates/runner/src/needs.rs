@@ -8,6 +8,8 @@ use kubenest_protocol::preparing::DEFAULT;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::condition::Condition;
+
 /// The table's name.
 const TABLE: &str = "kubenest";
 
@@ -21,6 +23,9 @@ pub struct Needs {
     /// Further needs of the tests whose name, such as `file::module::test`, contains the key.
     #[serde(default)]
     tests: BTreeMap<String, Vec<String>>,
+    /// The nodes to which the tests apply whose name contains the key, for a run on several nodes.
+    #[serde(default)]
+    nodes: BTreeMap<String, Vec<Condition>>,
 }
 
 impl Needs {
@@ -54,6 +59,15 @@ impl Needs {
         let all = self.needs.iter().chain(own).flatten();
         let all: BTreeSet<_> = all.cloned().collect();
         all.into_iter().collect()
+    }
+
+    /// The nodes to which one test applies: any that meets one of these conditions; `None` if all
+    /// do. Of several keys that the test's name contains the longest counts.
+    pub(crate) fn nodes_of(&self, target: &str, name: &str) -> Option<&[Condition]> {
+        let name = format!("{target}::{name}");
+        let stated = self.nodes.iter().filter(|(text, _)| name.contains(*text));
+        let (_, conditions) = stated.max_by_key(|(text, _)| text.len())?;
+        Some(conditions)
     }
 }
 
@@ -104,11 +118,19 @@ mod tests {
 
     #[test]
     fn a_key_that_means_nothing_is_named() {
-        let error = Needs::of(&json!({"kubenest": {"need": ["a"]}}), Path::new("/p")).unwrap_err();
-        let error = format!("{error:#}");
-        assert!(
-            error.contains("metadata.kubenest") && error.contains("`need`"),
-            "{error}"
-        );
+        for (table, named) in [
+            (json!({"need": ["a"]}), "`need`"),
+            (
+                json!({"nodes": {"a": ["crio"]}}),
+                "the parts are containerd",
+            ),
+        ] {
+            let error = Needs::of(&json!({"kubenest": table}), Path::new("/p")).unwrap_err();
+            let error = format!("{error:#}");
+            assert!(
+                error.contains("metadata.kubenest") && error.contains(named),
+                "{error}"
+            );
+        }
     }
 }

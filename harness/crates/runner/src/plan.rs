@@ -3,9 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use kubenest_protocol::Demand;
+use kubenest_protocol::preparing::Node;
 use serde::{Deserialize, Serialize};
 
 use crate::compile::TestProgram;
+use crate::condition::Condition;
+use crate::nodes;
 use crate::package::{Package, Side};
 use crate::process;
 
@@ -41,6 +45,8 @@ pub struct Test {
     /// Its name with its modules.
     pub name: String,
     pub(crate) side: Option<Side>,
+    /// The node that it runs on in the place of the default one, in a run on several.
+    pub(crate) node: Option<Node>,
 }
 
 impl Test {
@@ -49,19 +55,61 @@ impl Test {
         format!("{}::{}", self.package.name, self.name)
     }
 
+    /// The name of the node that it runs on in the place of the default one.
+    pub fn node(&self) -> Option<&str> {
+        self.node.as_ref().map(|node| node.name.as_str())
+    }
+
+    /// The test on this node.
+    pub(crate) fn on(self, node: Node) -> Self {
+        let node = Some(node);
+        Self { node, ..self }
+    }
+
     /// The whole name, which is unique across runs: two files may have a test of the same name.
     pub(crate) fn whole_name(&self) -> String {
-        format!("{}::{}::{}", self.package.name, self.target, self.name)
+        let name = format!("{}::{}::{}", self.package.name, self.target, self.name);
+        with_node(&name, self.node())
     }
 
     /// The needs that the manifest declares for the test.
     pub(crate) fn declared(&self) -> Vec<String> {
-        self.package.needs.of_test(&self.target, &self.name)
+        let mut needs = self.package.needs.of_test(&self.target, &self.name);
+        if let Some(node) = &self.node {
+            needs = needs
+                .iter()
+                .map(|need| nodes::need_on(node, need))
+                .collect();
+            needs.sort();
+        }
+        needs
+    }
+
+    /// What the test asked for; its node has the place of the default one.
+    pub(crate) fn asked(&self, demands: &[Demand]) -> Vec<String> {
+        let asked = demands.iter().map(|demand| match &self.node {
+            Some(node) => nodes::need_on(node, &demand.need),
+            None => demand.need.clone(),
+        });
+        asked.collect()
+    }
+
+    /// The nodes to which its manifest says that it applies; `None` for all.
+    pub(crate) fn stated_nodes(&self) -> Option<&[Condition]> {
+        self.package.needs.nodes_of(&self.target, &self.name)
     }
 
     /// Whether the test mostly waits, so that one more may run beside it: it is in a module `long`.
     pub(crate) fn is_long(&self) -> bool {
         modules(&self.name).any(|module| module == "long")
+    }
+}
+
+/// A test's name, and the node that it runs on in the place of the default one.
+pub(crate) fn with_node(name: &str, node: Option<&str>) -> String {
+    match node {
+        Some(node) => format!("{name} on {node}"),
+        None => name.to_owned(),
     }
 }
 
@@ -184,6 +232,7 @@ pub(crate) fn plan(programs: &[TestProgram], selection: &Selection) -> anyhow::R
                 program: program.path.clone(),
                 side: side_of(name),
                 name: name.to_owned(),
+                node: None,
             };
             if selection.wants(&test) {
                 plan.tests.push(test);
@@ -248,6 +297,7 @@ pub(crate) mod tests {
             program: PathBuf::from("regression"),
             name: name.to_owned(),
             side: side_of(name),
+            node: None,
         }
     }
 

@@ -131,6 +131,8 @@ impl Record {
         self.has_answered = true;
         match event {
             Event::Refused { message, usage } => self.refused = Some((message, usage)),
+            // That answers another question.
+            Event::Nodes { .. } => {}
             Event::Plan(plan) => {
                 self.plan = plan;
                 if !self.plan.pieces.is_empty() {
@@ -202,18 +204,17 @@ impl Prepared {
             return vec![];
         };
         let known: BTreeSet<_> = known.into_iter().flatten().chain(&declared).collect();
-        let asked = demands.iter().map(|demand| &demand.need);
-        let undeclared = asked.filter(|need| !known.contains(need));
-        undeclared.cloned().collect()
+        let mut undeclared = test.asked(demands);
+        undeclared.retain(|need| !known.contains(need));
+        undeclared
     }
 
     /// The needs to remember for a test that passed, if they differ from the remembered ones.
     pub(crate) fn news(&self, test: &Test, demands: &[Demand]) -> Option<(String, LastRun)> {
         let name = test.whole_name();
-        let asked = demands.iter().map(|demand| demand.need.clone());
         let last = LastRun {
             declared: test.declared(),
-            asked: asked.collect(),
+            asked: test.asked(demands),
         };
         let is_known = self.plan.memory.tests.get(&name) == Some(&last);
         (!is_known).then_some((name, last))

@@ -11,7 +11,7 @@ use crate::failure;
 use crate::log::tail;
 use crate::out::say;
 use crate::package::side_name;
-use crate::plan::Test;
+use crate::plan::{Test, with_node};
 use crate::program;
 use crate::run_dir::RunDir;
 use crate::test_report::TestReport;
@@ -55,7 +55,7 @@ impl Progress {
 
     pub(crate) fn start(&self, test: &Test) -> Line<'_> {
         let side = side_name(test.side);
-        let name = failure::below_side(&test.name, &side);
+        let name = with_node(failure::below_side(&test.name, &side), test.node());
         let what = format!("{}  {side}  {name}", test.package.name);
         let bar = self
             .bars

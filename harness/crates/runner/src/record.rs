@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use chrono::{DateTime, Utc};
+use kubenest_protocol::preparing::Node;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::making::Preparation;
+use crate::nodes::Inapplicable;
 use crate::package::Side;
 use crate::plan::Chosen;
 use crate::report::Report;
@@ -39,6 +41,12 @@ pub(crate) struct RunRecord {
     /// What was made for the tests before they ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) preparing: Option<Preparation>,
+    /// The nodes of a run on several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) nodes: Vec<Node>,
+    /// Where tests do not apply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inapplicable: Vec<Inapplicable>,
     /// How the run ended; `None` while it runs, and after a kill.
     pub(crate) end: Option<End>,
 }
@@ -127,9 +135,18 @@ pub(crate) fn read(dir: &RunDir, others: &[PathBuf]) -> anyhow::Result<Report> {
         }),
     };
     let preparing = all.iter().filter_map(|read| read.record.preparing.clone());
+    let mut nodes: Vec<Node> = Vec::new();
+    for node in all.iter().flat_map(|read| &read.record.nodes) {
+        if !nodes.contains(node) {
+            nodes.push(node.clone());
+        }
+    }
+    let inapplicable = all.iter().flat_map(|read| &read.record.inapplicable);
     Ok(Report {
         run: all[0].record.run.clone(),
         preparing: preparing.collect(),
+        nodes,
+        inapplicable: inapplicable.cloned().collect(),
         started,
         seconds: seconds.unwrap_or_default(),
         exit_code,
@@ -214,6 +231,8 @@ mod tests {
             unmatched: vec![],
             filtered_out: 1,
             preparing: None,
+            nodes: vec![],
+            inapplicable: vec![],
             end: Some(End {
                 seconds: 120.0,
                 interrupted: None,
@@ -287,6 +306,25 @@ mod tests {
         assert_eq!(Path::new(&both.tests[1].log), log);
         let page = second.path.join(&tests[1].evidence[0].path);
         assert_eq!(both.tests[1].evidence[0].path, page);
+    }
+
+    #[test]
+    fn what_ran_on_another_node_elsewhere_gets_its_column() {
+        let all = tempfile::tempdir().unwrap();
+        let run = |name: &str, nodes: &[&str]| {
+            let nodes = nodes
+                .iter()
+                .map(|node| crate::nodes::tests::node(node, &[]));
+            let record = RunRecord {
+                nodes: nodes.collect(),
+                ..record(name)
+            };
+            folder(all.path(), &record, &results()[..1])
+        };
+        let (first, second) = (run("one", &["1.32", "1.34"]), run("two", &["1.34", "1.37"]));
+        let both = read(&first, &[second.path]).unwrap();
+        let names: Vec<_> = both.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["1.32", "1.34", "1.37"]);
     }
 
     #[test]

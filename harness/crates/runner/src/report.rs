@@ -1,9 +1,11 @@
 //! The results of a run: `report.json`.
 
 use chrono::{DateTime, Utc};
+use kubenest_protocol::preparing::Node;
 use serde::Serialize;
 
 use crate::making::Preparation;
+use crate::nodes::Inapplicable;
 use crate::saved::GateSaving;
 use crate::test_report::TestReport;
 use crate::totals::Totals;
@@ -18,6 +20,12 @@ pub(crate) struct Report {
     /// What was made for the tests before they ran.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) preparing: Vec<Preparation>,
+    /// The nodes of a run on several, each a column.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) nodes: Vec<Node>,
+    /// Where tests do not apply.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inapplicable: Vec<Inapplicable>,
     pub(crate) exit_code: u8,
     pub(crate) totals: Totals,
     /// The requests for which no test ran, as "suite affected" or "suite::text".
@@ -40,6 +48,8 @@ pub(crate) mod tests {
             started: at(0),
             seconds: 126.75,
             preparing: vec![],
+            nodes: vec![],
+            inapplicable: vec![],
             exit_code: exit::SETUP_FAILED,
             totals: Totals::of(&tests, 0),
             nothing_ran: vec![],

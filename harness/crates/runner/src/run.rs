@@ -10,6 +10,8 @@ use chrono::Utc;
 use kubenest_protocol::exit;
 
 use crate::args::RunArgs;
+use crate::by_node::ByNode;
+use crate::nodes::Nodes;
 use crate::out::{self, say};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
@@ -28,6 +30,7 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     if request.json {
         out::keep_for_json();
     }
+    let early = ask_early(request, args)?;
     let (kubenest, mut plan) = match build(request) {
         Ok(built) => built,
         Err(error) if signals::received().is_none() => {
@@ -36,12 +39,14 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         }
         Err(error) => return Err(error),
     };
-    let left_out = plan.leave_out(&args.leave_out);
     if plan.tests.is_empty() && plan.filtered_out == 0 && request.selection.owed_sides().is_empty()
     {
         say(&no_tests_message(request));
         return Ok(exit::NOTHING_RAN);
     }
+    let nodes = early.map_or_else(|| Nodes::ask(&kubenest, &args.nodes), Ok)?;
+    let inapplicable = nodes.spread(&mut plan)?;
+    let left_out = plan.leave_out(&args.leave_out);
     let dir = RunDir::create(&request.results, Utc::now())?;
     if let Some(former) = &args.locked {
         dir.take_lock(former)?;
@@ -59,6 +64,8 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         unmatched: request.selection.unmatched_choices(&plan.tests),
         filtered_out: plan.filtered_out,
         preparing: prepared.made.take(),
+        nodes: nodes.all,
+        inapplicable,
         end: None,
     };
     record.write(&dir)?;
@@ -91,6 +98,15 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         print!("{}", json(&report)?);
     }
     Ok(report.exit_code)
+}
+
+/// The nodes of the run, if the program that knows them need not be built first: a name that means
+/// no node is known before the minutes that a build may take.
+fn ask_early(request: &Request, args: &RunArgs) -> anyhow::Result<Option<Nodes>> {
+    match &request.kubenest {
+        Kubenest::At(kubenest) => Nodes::ask(kubenest, &args.nodes).map(Some),
+        Kubenest::Built => Ok(None),
+    }
 }
 
 fn no_tests_message(request: &Request) -> String {
@@ -156,6 +172,9 @@ fn print_outcome(report: &Report, dir: &RunDir) -> anyhow::Result<()> {
         ));
     }
     github::report_failures(report, &dir.display_path())?;
+    if let Some(matrix) = ByNode::of(report) {
+        say(&format!("\n{}", matrix.text()));
+    }
     for preparing in &report.preparing {
         say(&preparing.closing_line());
     }

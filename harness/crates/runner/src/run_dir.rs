@@ -162,7 +162,24 @@ fn is_run(name: &str) -> bool {
 
 /// A file name made from a test's name.
 fn file_name(test: &Test) -> String {
-    format!("{}.{}", test.target, test.name.replace("::", "."))
+    let name = format!("{}.{}", test.target, test.name.replace("::", "."));
+    match test.node() {
+        Some(node) => format!("{name}@{}", as_file_name(node)),
+        None => name,
+    }
+}
+
+/// A node's name without what a file name cannot have; a digest is cut to what tells it apart.
+fn as_file_name(node: &str) -> String {
+    let (name, digest) = node.split_once("@sha256:").unwrap_or((node, ""));
+    let name = name.replace(
+        |letter: char| !letter.is_ascii_alphanumeric() && letter != '.',
+        "-",
+    );
+    match digest.get(..12) {
+        Some(digest) => format!("{name}-{digest}"),
+        None => name,
+    }
 }
 
 #[cfg(test)]
@@ -238,5 +255,17 @@ mod tests {
         let test = test(&image_gc(), "affected::is_lost");
         let log = PathBuf::from("r/logs/image-gc/regression.affected.is_lost.log");
         assert_eq!(dir.log(&test), log);
+        let on = |name: &str| {
+            let node = crate::nodes::tests::node(name, &[]);
+            let log = dir.log(&test.clone().on(node));
+            log.file_name().unwrap().to_string_lossy().into_owned()
+        };
+        assert_eq!(
+            on("v1.34.3-cri-o"),
+            "regression.affected.is_lost@v1.34.3-cri-o.log"
+        );
+        let digest = format!("kindest/node:v1.32.2@sha256:{}", "f2".repeat(32));
+        let image = "regression.affected.is_lost@kindest-node-v1.32.2-f2f2f2f2f2f2.log";
+        assert_eq!(on(&digest), image);
     }
 }

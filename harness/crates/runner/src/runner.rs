@@ -239,6 +239,9 @@ impl<'a> Runner<'a> {
             .env("NO_COLOR", "1")
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
             .stderr(Stdio::from(log));
+        if let Some(node) = test.node() {
+            command.env("KUBENEST_NODE", node);
+        }
         if self.args.keep {
             command.env("KUBENEST_KEEP", "1");
         }

@@ -20,6 +20,7 @@ fn leave(verdict: &str, message: &str) {
 }
 #[test]
 fn it_holds() {
+    assert_ne!(std::env::var("KUBENEST_NODE").as_deref(), Ok("old"));
     leave("passed", "");
 }
 #[test]
@@ -125,7 +126,8 @@ impl Sample {
     }
 
     /// A stand-in program. It writes its arguments to the file `asked`, and prints the events of
-    /// the file `events` when asked to prepare.
+    /// the file `events` when asked to prepare, or those of the file `nodes` when asked about
+    /// nodes.
     fn kubenest(&self) -> PathBuf {
         self.folder.path().join("program")
     }

@@ -13,7 +13,7 @@ use crate::making::{Making, round_to_milliseconds};
 use crate::outcome::Outcome;
 use crate::package::side_name;
 use crate::place::Place;
-use crate::plan::{Chosen, Test};
+use crate::plan::{Chosen, Test, with_node};
 use crate::stay::{StayLog, Stint};
 
 /// Everything that a report holds about one test.
@@ -26,6 +26,9 @@ pub(crate) struct TestReport {
     pub(crate) test: String,
     /// "affected", "fixed" or "-".
     pub(crate) side: String,
+    /// The node that it ran on in the place of the default one, in a run on several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<String>,
     pub(crate) verdict: Verdict,
     pub(crate) started: DateTime<Utc>,
     /// Wall-clock seconds, without the time for making what nobody had prepared.
@@ -117,6 +120,7 @@ impl TestReport {
             target: test.target.clone(),
             test: test.name.clone(),
             side: side_name(test.side),
+            node: test.node().map(str::to_owned),
             verdict,
             started: times.started,
             seconds: round_to_milliseconds((times.seconds - preparing).max(0.0)),
@@ -147,6 +151,7 @@ impl TestReport {
             &self.side,
             &self.target,
             &self.test,
+            &self.node,
             self.started,
         )
     }
@@ -182,6 +187,11 @@ impl TestReport {
     /// `suite::name`, as the command line takes it.
     pub(crate) fn id(&self) -> String {
         format!("{}::{}", self.suite, self.test)
+    }
+
+    /// `suite::name on node`.
+    pub(crate) fn title(&self) -> String {
+        with_node(&self.id(), self.node.as_deref())
     }
 
     /// `image 0.1  boot 20.3 …`, in the order in which the phases happen; `boot 20.3 x2` for two

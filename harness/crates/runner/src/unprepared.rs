@@ -22,7 +22,7 @@ pub(crate) fn sentence(test: &TestReport) -> Option<String> {
         .collect();
     let undeclared = test.undeclared.join(", ");
     let cure = format!("in [package.metadata.kubenest] of {}", test.suite);
-    let id = test.id();
+    let id = test.title();
     match (made.is_empty(), undeclared.is_empty()) {
         (true, true) => None,
         (true, false) => Some(format!("{id} asks for {undeclared}: declare it {cure}")),

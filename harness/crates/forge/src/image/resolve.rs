@@ -5,7 +5,11 @@
 //! choice is recorded, so that the next run has the same one. A choice that was made because a
 //! registry did not answer is valid for this run only.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -159,9 +163,12 @@ impl DefaultNode {
     }
 }
 
-/// The recipe with this name, or for the image with this digest reference.
+/// The recipe with this name, in this file, or for the image with this digest reference.
 fn recipe_of(node: &str) -> Result<Recipe> {
-    if node.contains(['/', '@', ':']) {
+    let path = Path::new(node);
+    if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
+        Recipe::file(path)
+    } else if node.contains(['/', '@', ':']) {
         Recipe::image(node)
     } else {
         Recipe::named(node)

@@ -5,6 +5,7 @@
 
 mod memory;
 mod need;
+mod nodes;
 mod pieces;
 mod schedule;
 mod work;
@@ -12,5 +13,6 @@ mod work;
 pub use self::{
     memory::remember,
     need::{Need, list},
+    nodes::{nodes, remembered},
     work::{Ended, Preparation},
 };

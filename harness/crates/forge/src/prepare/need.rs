@@ -142,7 +142,7 @@ fn release(word: &str) -> Option<EngineRelease> {
 }
 
 /// The recipe that a text names, if it names one; the inner `None` is the default recipe.
-fn recipe(text: &str) -> Option<Result<Option<Recipe>>> {
+pub(super) fn recipe(text: &str) -> Option<Result<Option<Recipe>>> {
     let path = Path::new(text);
     let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
     Some(if text == DEFAULT {

@@ -27,7 +27,12 @@ type IndexedTest<'a> = (usize, &'a TestReport);
 pub(super) fn section(all: &[TestReport]) -> String {
     let mut matrices = String::new();
     let mut any_sides = false;
-    let placed: Vec<IndexedTest<'_>> = all.iter().enumerate().collect();
+    // What ran on the nodes of the command line has a table of its own.
+    let own = all
+        .iter()
+        .enumerate()
+        .filter(|(_, test)| test.node.is_none());
+    let placed: Vec<IndexedTest<'_>> = own.collect();
     for suite in placed.chunk_by(|(_, a), (_, b)| a.suite == b.suite) {
         let sides = suite.iter().any(|(_, test)| has_side(test));
         let columns = columns(suite);

@@ -3,6 +3,7 @@
 //! The page has no script. Every text goes through [`text`], so that the words of a test or a log
 //! cannot become markup.
 
+mod by_node;
 mod matrix;
 mod preparing;
 mod span;
@@ -68,6 +69,7 @@ pub(crate) fn page(report: &Report, dir: &RunDir) -> String {
             let _ = writeln!(page, "<p class=\"quiet\">{}.</p>", text(&told));
         }
     }
+    page.push_str(&by_node::section(report));
     page.push_str(&matrix::section(&report.tests));
     page.push_str(&timeline::section(report));
     if !red.is_empty() {
@@ -146,9 +148,9 @@ fn failure(test: &TestReport) -> String {
     let mut page = format!(
         "<article id=\"{}\">\n<h3><span class=\"badge bad\">{}</span> {}</h3>\n\
          <p class=\"quiet\">{}</p>\n",
-        text(&test.id()),
+        text(&test.title()),
         failure::word(test.verdict),
-        text(&test.id()),
+        text(&test.title()),
         text(
             &[
                 test.version_list(),

@@ -44,7 +44,7 @@ fn row(test: &TestReport, at: usize, slowest: f64) -> String {
     };
     let name = name(below_side(&test.test, &test.side));
     let name = match test.verdict.is_red() {
-        true => format!("<a href=\"#{}\">{name}</a>", text(&test.id())),
+        true => format!("<a href=\"#{}\">{name}</a>", text(&test.title())),
         false => name,
     };
     let pages = test
@@ -52,10 +52,12 @@ fn row(test: &TestReport, at: usize, slowest: f64) -> String {
         .iter()
         .map(|bundle| link(&bundle.page(), "evidence"));
     let files: Vec<_> = pages.chain([link(Path::new(&test.log), "log")]).collect();
+    let node = test
+        .node
+        .iter()
+        .map(|node| format!("<b>{}</b>", text(node)));
     let versions = test.versions.iter();
-    let versions: Vec<_> = versions
-        .map(|(part, version)| text(&format!("{part} {version}")))
-        .collect();
+    let versions = versions.map(|(part, version)| text(&format!("{part} {version}")));
     format!(
         "<tr id=\"{}\"><td class=\"verdict {class}\">{}</td><td class=\"name\">{name}{}</td>\
          <td>{}</td><td class=\"versions\">{}</td><td class=\"seconds\">{:.1}{}</td>\
@@ -64,7 +66,7 @@ fn row(test: &TestReport, at: usize, slowest: f64) -> String {
         word(test.verdict),
         notes(test),
         text(&test.side),
-        versions.join("<br>"),
+        node.chain(versions).collect::<Vec<_>>().join("<br>"),
         test.seconds,
         bar(test, slowest),
         files.join("<br>"),

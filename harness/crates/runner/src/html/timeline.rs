@@ -161,7 +161,7 @@ fn draw(bar: &Bar<'_>, span: &Span) -> String {
     let from = duration(start);
     let mut told = format!(
         "{word} {}: from {from}, {}",
-        test.id(),
+        test.title(),
         duration(bar.seconds)
     );
     let phases = test.phase_list();

@@ -130,6 +130,42 @@ fn a_test_that_makes_what_nobody_prepared_gives_its_slot_to_another() {
 }
 
 #[test]
+fn a_run_on_several_nodes_is_one_run_with_a_column_for_each() {
+    let sample = Sample::new();
+    let answer = |text: &str| std::fs::write(sample.path().join("nodes"), text).unwrap();
+    answer(
+        r#"{"event": "nodes", "memory": {"tests": {}}, "nodes": [
+            {"name": "old", "versions": {}}, {"name": "new", "versions": {}}]}"#,
+    );
+    let args = RunArgs {
+        nodes: vec!["1.0".to_owned(), "latest".to_owned()],
+        ..RunArgs::default()
+    };
+    let request = request(sample.path(), "operator", Some("on_nodes::it_holds"));
+    assert_eq!(run(&request, &args).unwrap(), exit::TEST_FAILED);
+    let report = report_of(&sample);
+    assert_eq!(report["nodes"][1]["name"], "new");
+    let lines = report["tests"].as_array().unwrap().iter();
+    let lines =
+        lines.map(|test| format!("{} on {}: {}", test["test"], test["node"], test["verdict"]));
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
+    "it_holds" on "new": "passed"
+    "it_holds" on "old": "failed"
+    "#);
+    let page = std::fs::read_to_string(latest(&sample).join("report.html")).unwrap();
+    assert!(page.contains("Fails on some nodes only"), "{page}");
+    let asked = std::fs::read_to_string(sample.path().join("asked")).unwrap();
+    assert!(
+        asked.starts_with("prepare --json --nodes=1.0,latest\n"),
+        "{asked}"
+    );
+
+    answer(r#"{"event": "refused", "message": "no recipe is named 1.0", "usage": true}"#);
+    let error = run(&request, &args).unwrap_err().to_string();
+    assert_eq!(error, "--nodes: no recipe is named 1.0");
+}
+
+#[test]
 fn what_is_prepared_has_its_own_time_in_the_reports() {
     let sample = Sample::new();
     let events = sample.path().join("events");
