@@ -98,6 +98,7 @@ pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<SweepReport> {
         true => now_of(docker).await?,
         false => unix_now(),
     };
+    let owners: HashSet<Owner> = things.iter().filter_map(Thing::owner).collect();
     let judge = Judge::new(scope, now, &things);
     let condemned: Vec<bool> = things.iter().map(|thing| judge.condemns(thing)).collect();
     drop(judge);
@@ -108,7 +109,27 @@ pub async fn sweep(docker: &Docker, scope: Scope<'_>) -> Result<SweepReport> {
     let ended = end_leases(scope, &mut condemned)?;
     let removed = remove(docker, condemned).await?;
     ended.iter().for_each(Lease::forget);
+    if matches!(scope, Scope::DeadOwners) {
+        forget_given_up(docker, &owners)?;
+    }
     Ok(removed)
+}
+
+/// Removes the files of leases that own nothing in this engine and will own nothing any more.
+fn forget_given_up(docker: &Docker, owners: &HashSet<Owner>) -> Result<()> {
+    let all = Lease::all(&docker.settings().cache);
+    let mut given_up = match all {
+        Ok(all) => all,
+        // A cache without leases has none to forget.
+        Err(_) => return Ok(()),
+    };
+    given_up.retain(|lease| lease.is_given_up() && !owners.contains(&Owner::Lease(lease.clone())));
+    for lease in given_up {
+        if lease.end_unless_held("its boot was killed")? {
+            lease.forget();
+        }
+    }
+    Ok(())
 }
 
 /// Ends the leases that own condemned resources, so that nobody takes hold of what is being

@@ -261,6 +261,17 @@ impl Lease {
         end().with_context(|| format!("end lease '{}'", self.id.0))
     }
 
+    /// Whether it takes no holders and nobody is left who could end it: its boot was killed, or it
+    /// has ended. A lease that is just being made has no holder's file yet, or a locked one.
+    pub(in crate::ownership) fn is_given_up(&self) -> bool {
+        let entries = fs::read_dir(self.folder()).into_iter().flatten().flatten();
+        let had_holder = entries
+            .map(|entry| entry.path())
+            .any(|path| path.extension().is_some_and(|end| end == HOLDER));
+        let is_over = had_holder || self.folder().join(ENDED).exists();
+        is_over && self.record().is_none() && self.liveness() == Liveness::Dead
+    }
+
     /// Removes its files, after everything that it owned is gone.
     pub fn forget(&self) {
         fs::remove_dir_all(self.folder()).ok();

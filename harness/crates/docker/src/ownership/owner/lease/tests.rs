@@ -56,6 +56,23 @@ fn a_lease_that_is_held_alone_has_no_other_such_holder() {
 }
 
 #[test]
+fn only_a_lease_that_somebody_has_left_is_given_up() {
+    let cache = tempfile::tempdir().unwrap();
+    let lease = lease(cache.path());
+    assert!(!lease.is_given_up(), "it is just being made");
+    let hold = lease.hold().unwrap();
+    assert!(!lease.is_given_up(), "it is held");
+    drop(hold);
+    // As after a kill: the kernel lets go, and the file stays.
+    fs::write(lease.folder().join("1-dead.holder"), "").unwrap();
+    assert!(lease.is_given_up());
+    lease.settle(b"{}").unwrap();
+    assert!(!lease.is_given_up(), "it waits for others");
+    lease.end("the test is over").unwrap();
+    assert!(lease.is_given_up());
+}
+
+#[test]
 fn a_lease_lives_until_the_last_of_its_holders_lets_go() {
     let cache = tempfile::tempdir().unwrap();
     let lease = lease(cache.path());
