@@ -7,6 +7,7 @@
 //! that appears meanwhile shows in the errors of the case, and the next gate names it.
 
 use std::{
+    cell::Cell,
     sync::{Mutex as SyncMutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,13 +15,19 @@ use std::{
 use tokio::sync::{Mutex, watch};
 
 use crate::Cluster;
-use kubenest_base::{Context, Result, progress, wait};
+use kubenest_base::{
+    Context, Result, progress,
+    wait::{self, Probe},
+};
 
 /// How long a case that finds an unhealthy node may wait for the other cases to end.
 const OTHERS: Duration = Duration::from_secs(300);
 
 /// How long a passed gate counts on a leased cluster.
 const FRESH: Duration = Duration::from_secs(5);
+
+/// How long a leased cluster may take to be healthy.
+const HEALTHY: Duration = Duration::from_secs(10);
 
 /// The running cases of a cluster.
 #[derive(Debug, Default)]
@@ -88,12 +95,7 @@ impl Cluster {
     pub(super) async fn enter(&self) -> Result<Place<'_>> {
         let running = self.running();
         if self.is_shared() {
-            let begun = Instant::now();
-            if !running.is_fresh() {
-                self.health().await?;
-                running.pass(begun);
-            }
-            self.protection().check(self.nodes()).await?;
+            self.wait_until_healthy(running).await?;
             return Ok(running.enter());
         }
         let _one_at_a_time = running.gate.lock().await;
@@ -104,6 +106,34 @@ impl Cluster {
         }
         self.protection().check(self.nodes()).await?;
         Ok(running.enter())
+    }
+
+    /// Looks at a shared cluster, whose runtime may have been restarted a moment ago, by a crash or
+    /// by another test. Nothing is repaired.
+    async fn wait_until_healthy(&self, running: &Running) -> Result<()> {
+        let what = format!("cluster '{}' to be healthy", self.name());
+        let sick = Cell::new(None);
+        let healthy = wait::until(&what, HEALTHY, async || match self.look(running).await {
+            Ok(()) => Probe::Ready(()),
+            Err(error) => {
+                let seen = format!("{error:#}");
+                running.doubt();
+                sick.set(Some(error));
+                Probe::Pending(seen)
+            }
+        });
+        // What is wrong says more than that it lasted.
+        let ended = healthy.await;
+        ended.map_err(|waited| sick.take().unwrap_or(waited))
+    }
+
+    async fn look(&self, running: &Running) -> Result<()> {
+        let begun = Instant::now();
+        if !running.is_fresh() {
+            self.health().await?;
+            running.pass(begun);
+        }
+        self.protection().check(self.nodes()).await
     }
 
     /// Checks health while other cases run. They may have broken a node on purpose, so repairs wait

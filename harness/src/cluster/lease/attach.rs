@@ -11,7 +11,7 @@ use kubenest_base::{
     Error, Result,
     wait::{self, Probe},
 };
-use kubenest_docker::{Holder, Lease, Owner, labels::BOOT};
+use kubenest_docker::{ContainerState, Holder, Lease, Owner, labels::BOOT};
 use kubenest_forge::lockfile;
 use kubenest_health::health;
 use kubenest_images::Protection;
@@ -90,10 +90,16 @@ async fn look(job: &BootJob, site: &Site, record: &Record, is_alone: bool) -> Re
     let names = record.node_names();
     let attached = names.iter().zip(&record.roles).map(async |(name, role)| {
         let found = site.docker.container(name).await?;
-        let boot = found.and_then(|found| found.labels.get(BOOT).cloned());
-        match boot.as_deref() == Some(record.boot.as_str()) {
-            true => Node::attach(&site.docker, name, *role).await,
-            false => Err(Error::not_found(format!("node '{name}' is gone"))),
+        let is_its = |found: &ContainerState| {
+            found.labels.get(BOOT).map(String::as_str) == Some(record.boot.as_str())
+        };
+        match found.filter(is_its) {
+            None => Err(Error::not_found(format!("node '{name}' is gone"))),
+            Some(found) if !found.running => Err(Error::not_found(format!(
+                "node '{name}' has ended with exit code {}",
+                found.exit_code
+            ))),
+            Some(_) => Node::attach(&site.docker, name, *role).await,
         }
     });
     let nodes = Nodes::new(try_join_all(attached).await?);
@@ -105,11 +111,14 @@ async fn look(job: &BootJob, site: &Site, record: &Record, is_alone: bool) -> Re
         baseline.restore(&record.name, &nodes, &client).await?;
     }
     let what = format!("cluster '{}' to be healthy", record.name);
-    let healthy = wait::until(&what, HEALTHY, async || {
-        Probe::from_result(health::gate(&nodes, &client, &job.plan.expected).await)
-    });
     let protection = Protection::new(&record.kubernetes);
-    let (_, ()) = tokio::try_join!(healthy, protection.adopt_named(&nodes, &record.images))?;
+    let look = async || {
+        let healthy = health::gate(&nodes, &client, &job.plan.expected);
+        let adopted = protection.adopt_named(&nodes, &record.images);
+        tokio::try_join!(healthy, adopted)
+    };
+    // Its runtime may have been restarted a moment ago.
+    wait::until(&what, HEALTHY, async || Probe::from_result(look().await)).await?;
     Ok(Parts {
         nodes,
         clients,
