@@ -62,9 +62,10 @@ impl Baseline {
     async fn wait_until_same(&self, what: &str, nodes: &[Node], client: &Client) -> Result<()> {
         wait::until(what, RESTORED, async || {
             match Self::now(nodes, client).await {
-                Ok(now) => match self.differences(&now) {
-                    none if none.is_empty() => Probe::Ready(()),
-                    some => Probe::Pending(some.join(", ")),
+                Ok(now) => match (self.lasting_changes(&now), self.differences(&now)) {
+                    (lasting, _) if !lasting.is_empty() => Probe::Failed(changed(lasting)),
+                    (_, none) if none.is_empty() => Probe::Ready(()),
+                    (_, some) => Probe::Pending(some.join(", ")),
                 },
                 Err(error) => Probe::Pending(error.report()),
             }
@@ -93,19 +94,25 @@ impl Baseline {
 
     /// Refuses a cluster with changes that cannot be undone.
     fn refuse_lasting(&self, now: &Self) -> Result<()> {
+        let mut found = self.lasting_changes(now);
+        let objects = contents::changed_objects(&self.objects, &now.objects).into_iter();
+        let objects = objects.filter(|object| object.node.is_none() || !now.has(object));
+        found.extend(objects.map(|object| format!("{} was changed", object.object)));
+        match found.is_empty() {
+            true => Ok(()),
+            false => Err(changed(found)),
+        }
+    }
+
+    /// What was done to nodes that cannot be undone.
+    fn lasting_changes(&self, now: &Self) -> Vec<String> {
         let mut found = Vec::new();
         for (name, before) in &self.nodes {
             let state = now.nodes.get(name).cloned().unwrap_or_default();
             let lasting = machine::lasting_changes(before, &state).into_iter();
             found.extend(lasting.map(|what| format!("{what} on node '{name}'")));
         }
-        let objects = contents::changed_objects(&self.objects, &now.objects).into_iter();
-        let objects = objects.filter(|object| object.node.is_none() || !now.has(object));
-        found.extend(objects.map(|object| format!("{} was changed", object.object)));
-        match found.is_empty() {
-            true => Ok(()),
-            false => Err(Error::setup(first_few(found))),
-        }
+        found
     }
 
     fn has(&self, object: &ObjectState) -> bool {
@@ -235,13 +242,13 @@ fn unknown_node(node: &Node) -> Error {
     Error::setup(format!("node '{node}' was not there"))
 }
 
-/// The first of many, and how many there are.
-fn first_few(found: Vec<String>) -> String {
+/// The error for changes that cannot be undone: the first of them, and how many there are.
+fn changed(found: Vec<String>) -> Error {
     const SHOWN: usize = 5;
     let rest = found.len().saturating_sub(SHOWN);
     let mut text = found.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
     if rest > 0 {
         text.push_str(&format!(", and {rest} more"));
     }
-    text
+    Error::setup(text)
 }
