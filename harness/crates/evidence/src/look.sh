@@ -92,7 +92,11 @@ if [[ $live ]]; then
     done
 fi
 if [[ $live && -e /etc/kubernetes/admin.conf ]]; then
-    kubectl=(kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=6s)
+    # What it keeps for the next time would be a change of the node.
+    cache=$(mktemp --directory --tmpdir=/run look-XXXXXX)
+    trap 'rm -rf -- "$cache"' EXIT
+    kubectl=(kubectl --kubeconfig=/etc/kubernetes/admin.conf --request-timeout=6s
+        --cache-dir="$cache")
     limit=16777216
     part api/events.json "${kubectl[@]}" get events --all-namespaces --output=json
     # What they hold is kept nowhere, and has to be known for that.

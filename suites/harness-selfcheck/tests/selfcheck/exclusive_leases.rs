@@ -122,6 +122,9 @@ async fn one_test_at_a_time_has_a_cluster_as_it_was_or_another_one() -> Result<(
     assert_ne!(names[0], names[1], "each is one test's alone");
 
     leave_what_can_be_undone(&one).await?;
+    // That evidence is kept of a failed test changes nothing either.
+    let failed: Result<()> = one.case(async |_| bail!("as it was asked to")).await;
+    assert!(failed.is_err());
     leave_what_lasts(&other).await?;
     // Holds keep both, so that the reason for an end can be read.
     let holds = Lease::all(place.cache.path())?;
