@@ -224,9 +224,7 @@ impl Inventory {
             // The guard waits for the holders now, and no longer for this process, which is no
             // more than one of them.
             self.guard = None;
-            if let Some(subject) = &self.subject {
-                subject.end_notebook();
-            }
+            self.begin_notebook();
         }
         self.booted = true;
         Ok(())

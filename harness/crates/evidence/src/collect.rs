@@ -53,7 +53,7 @@ pub(super) async fn collect(
     write(&about, why, found, &secrets)
 }
 
-async fn gather(docker: &Docker, about: &About, patience: Duration) -> Parts {
+pub(super) async fn gather(docker: &Docker, about: &About, patience: Duration) -> Parts {
     let short = QUESTION.min(patience);
     let nodes = || about.cluster.nodes.iter();
     let looks = nodes().map(|node| look(docker, about, node, patience));

@@ -4,20 +4,27 @@
 //! When a process is gone, its guard writes the raw output of the nodes into the process's
 //! [notebook](super::notebook) before it removes the nodes. The next process makes a bundle of the
 //! notebook and removes it.
+//!
+//! The cluster of a lease outlives a holder that was killed, and so does what the holder's test made
+//! in it, until somebody else takes hold of the cluster; before that [`finish_holders`] asks the
+//! nodes for what they say of that test.
 
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use futures::future::join_all;
 
 use super::{
-    Bundle, look,
+    Bundle,
+    collect::{PATIENCE, gather},
+    look,
     notebook::{home, read_notes, read_notes_without_steps},
-    notes::{About, Notes},
+    notes::{About, Held, Notes},
     occasion::Occasion,
     part::{Kind, Parts},
     redact::secrets_in,
@@ -29,23 +36,57 @@ use kubenest_base::{
     settings::Settings,
     wait::{self, Probe},
 };
-use kubenest_docker::{Liveness, Owner, demux};
+use kubenest_docker::{
+    Docker, Liveness, Owner, demux,
+    discover::{Endpoint, Origin},
+    labels::BOOT,
+};
 
 /// The file that says that the guard has finished saving.
 const SAVED: &str = "saved";
 /// Suffix of a folder that a process is making a bundle of; its process number follows.
 const TAKEN: &str = "taken-";
-/// How long a guard may take to save.
+/// How long a guard, or another process that asks nodes, may take to save.
 const SAVING: Duration = Duration::from_secs(30);
+
+/// Whose notebooks are finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose<'a> {
+    /// All dead processes'.
+    All,
+    /// Those of processes that held a lease of the cluster of this name.
+    HoldersOf(&'a str),
+}
+
+impl Whose<'_> {
+    fn includes(self, notes: &Notes) -> bool {
+        match self {
+            Self::All => true,
+            Self::HoldersOf(cluster) => {
+                notes.cluster.held.is_some() && notes.cluster.name == cluster
+            }
+        }
+    }
+}
 
 /// Makes bundles of the notebooks of dead processes in the settings' cache. When a bundle cannot be
 /// written, the others are still made, and the notebook stays. The first error is returned beside
 /// the bundles.
-pub async fn finish(settings: &Settings) -> (Vec<Bundle>, Result<()>) {
-    finish_in(&home(settings)).await
+pub async fn finish(settings: &Arc<Settings>) -> (Vec<Bundle>, Result<()>) {
+    finish_in(&home(settings), settings, Whose::All).await
 }
 
-async fn finish_in(home: &Path) -> (Vec<Bundle>, Result<()>) {
+/// As [`finish`], only for processes that held a lease of this cluster. What they have left in it may
+/// be removed afterwards.
+pub async fn finish_holders(settings: &Arc<Settings>, cluster: &str) -> (Vec<Bundle>, Result<()>) {
+    finish_in(&home(settings), settings, Whose::HoldersOf(cluster)).await
+}
+
+async fn finish_in(
+    home: &Path,
+    settings: &Arc<Settings>,
+    whose: Whose<'_>,
+) -> (Vec<Bundle>, Result<()>) {
     let (mut kept, mut ended) = (Vec::new(), Ok(()));
     let mut tried = BTreeSet::new();
     loop {
@@ -54,7 +95,7 @@ async fn finish_in(home: &Path) -> (Vec<Bundle>, Result<()>) {
         let new: Vec<PathBuf> = folders(home)
             .filter(|folder| !tried.contains(folder))
             .collect();
-        let done = finish_these(&new).await;
+        let done = finish_these(&new, settings, whose).await;
         tried.extend(new);
         if done.is_empty() {
             return (kept, ended);
@@ -68,23 +109,57 @@ async fn finish_in(home: &Path) -> (Vec<Bundle>, Result<()>) {
     }
 }
 
-async fn finish_these(folders: &[PathBuf]) -> Vec<Result<Vec<Bundle>>> {
+async fn finish_these(
+    folders: &[PathBuf],
+    settings: &Arc<Settings>,
+    whose: Whose<'_>,
+) -> Vec<Result<Vec<Bundle>>> {
     let finished = folders.iter().map(async |folder| {
-        let abandoned =
-            liveness_of_owner(folder) == Some(Liveness::Dead) && !is_being_finished(folder);
-        if !abandoned || !wait_for_guard(folder).await {
+        let notes = read_notes_without_steps(folder)?;
+        if !whose.includes(&notes) || liveness_of_owner(folder) != Some(Liveness::Dead) {
+            return None;
+        }
+        let is_held = notes.cluster.held.is_some();
+        if is_being_finished(folder) {
+            wait_for_other(folder, is_held).await;
+            return None;
+        }
+        if !is_held && !wait_for_guard(folder).await {
             return None;
         }
         // Another process may finish the same notebook. The rename succeeds for only one of them.
-        let taken = take(folder)?;
-        let done = read_notes(&taken).map(|notes| finish_one(&taken, &notes));
-        if let Some(Err(error)) = done {
+        let Some(taken) = take(folder) else {
+            wait_for_other(folder, is_held).await;
+            return None;
+        };
+        let done = match read_notes(&taken) {
+            Some(notes) => finish_one(&taken, &notes, settings).await,
+            None => return None,
+        };
+        if let Err(error) = done {
             return Some(Err(give_back(&taken, error)));
         }
         fs::remove_dir_all(&taken).ok();
-        done
+        Some(done)
     });
     join_all(finished).await.into_iter().flatten().collect()
+}
+
+/// Waits until the other process that finishes this notebook, of a holder, has asked the nodes.
+async fn wait_for_other(folder: &Path, is_held: bool) {
+    let (Some(home), Some(name), true) = (folder.parent(), folder.file_stem(), is_held) else {
+        return;
+    };
+    let is_taken = |other: &PathBuf| other.file_stem() == Some(name) && is_being_finished(other);
+    let waited = wait::until(
+        "another process to ask the nodes",
+        SAVING,
+        async || match folders(home).any(|other| is_taken(&other)) {
+            true => Probe::Pending("it is not done".into()),
+            false => Probe::Ready(()),
+        },
+    );
+    waited.await.ok();
 }
 
 /// Returns a notebook to its place, so that a later process can make a bundle of it: there is no
@@ -157,9 +232,12 @@ fn is_being_finished(folder: &Path) -> bool {
     by.is_some_and(|by| Process::of(by) != Process::Gone)
 }
 
-/// Makes a bundle of each case that ran, or of the cluster where none did; all bundles or none.
-fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Bundle>> {
+/// Makes a bundle of each case that ran, or of the cluster where none did; all bundles or none. A
+/// cluster that outlives its holder is the subject of none.
+async fn finish_one(folder: &Path, notes: &Notes, settings: &Arc<Settings>) -> Result<Vec<Bundle>> {
+    let held = notes.cluster.held.as_ref();
     let abouts: Vec<About> = match notes.cases.is_empty() {
+        true if held.is_some() => Vec::new(),
         true => vec![notes.about_all()],
         false => notes
             .cases
@@ -169,7 +247,11 @@ fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Bundle>> {
     };
     let mut kept: Vec<Bundle> = Vec::new();
     for about in abouts {
-        match finish_about(folder, notes, &about) {
+        let found = match held {
+            Some(held) => ask_nodes(settings, held, &about).await,
+            None => read_saved(folder, &about),
+        };
+        match finish_about(notes, &about, found) {
             Ok(bundle) => kept.push(bundle),
             Err(error) => {
                 // The notebook stays, and the next attempt makes all bundles anew.
@@ -183,7 +265,34 @@ fn finish_one(folder: &Path, notes: &Notes) -> Result<Vec<Bundle>> {
     Ok(kept)
 }
 
-fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Bundle> {
+/// What the nodes of a cluster that outlives its holder say of a case.
+async fn ask_nodes(settings: &Arc<Settings>, held: &Held, about: &About) -> Parts {
+    let nodes = &about.cluster.nodes;
+    let asked = async {
+        let docker = Docker::at(&Endpoint::unix(&held.socket, Origin::Socket), settings).await?;
+        for node in nodes {
+            let found = docker.container(node).await?;
+            let boot = found.and_then(|found| found.labels.get(BOOT).cloned());
+            if boot.as_deref() != Some(held.boot.as_str()) {
+                return Err(Error::not_found("the cluster is gone"));
+            }
+        }
+        Ok(gather(&docker, about, PATIENCE).await)
+    };
+    match asked.await {
+        Ok(found) => found,
+        Err(error) => {
+            let mut found = Parts::default();
+            for node in nodes {
+                found.miss("look", node, &error.report());
+            }
+            found
+        }
+    }
+}
+
+/// What the guard saved of the nodes.
+fn read_saved(folder: &Path, about: &About) -> Parts {
     let mut found = Parts::default();
     for node in &about.cluster.nodes {
         match fs::read(folder.join(format!("{node}.raw"))) {
@@ -198,6 +307,10 @@ fn finish_about(folder: &Path, notes: &Notes, about: &About) -> Result<Bundle> {
             found.add(Kind::Container.of(node), document);
         }
     }
+    found
+}
+
+fn finish_about(notes: &Notes, about: &About, mut found: Parts) -> Result<Bundle> {
     let why = Occasion {
         reason: "killed",
         message: format!(
@@ -241,6 +354,10 @@ mod tests {
         fs::write(folder.join(SAVED), "").unwrap();
     }
 
+    async fn finish_saved(home: &Path) -> (Vec<Bundle>, Result<()>) {
+        finish_in(home, &Settings::from_env().into(), Whose::All).await
+    }
+
     #[tokio::test]
     async fn what_cannot_be_written_stays_and_costs_none_of_the_others() {
         let cache = tempfile::tempdir().unwrap();
@@ -256,7 +373,7 @@ mod tests {
             saved_in(&folder, notes, "kubelet.log aGVsbG8= 0\n");
         }
         let killed = cache.path().join("killed");
-        let (kept, ended) = finish_in(&killed).await;
+        let (kept, ended) = finish_saved(&killed).await;
         assert_eq!(kept.len(), 2, "{kept:?}");
         let error = ended.unwrap_err();
         assert!(
@@ -274,7 +391,7 @@ mod tests {
         assert!(left[0].join("n.raw").is_file());
 
         fs::remove_file(&blocked).unwrap();
-        let (kept, ended) = finish_in(&killed).await;
+        let (kept, ended) = finish_saved(&killed).await;
         ended.unwrap();
         let log = fs::read_to_string(kept[0].folder.join("nodes/n/kubelet.log")).unwrap();
         assert_eq!(log, "hello");
@@ -299,7 +416,7 @@ mod tests {
         saved_in(&killed.join("c"), notes, said);
         let cases = fs::read_to_string(killed.join("c").join(CASES)).unwrap();
         assert_eq!(cases, "0.000001 case-b case-a");
-        let (kept, ended) = finish_in(&killed).await;
+        let (kept, ended) = finish_saved(&killed).await;
         ended.unwrap();
         assert_eq!(kept.len(), 2, "{kept:?}");
         for (bundle, (own, other)) in kept.iter().zip([("a", "b"), ("b", "a")]) {
@@ -316,5 +433,40 @@ mod tests {
         assert!(is_being_finished(&taken(std::process::id())));
         assert!(!is_being_finished(&taken(u32::MAX)));
         assert!(!is_being_finished(Path::new("/k/kn-1")));
+    }
+
+    #[tokio::test]
+    async fn of_a_dead_holder_each_case_has_a_bundle_although_its_cluster_is_gone() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut notes = Notes::default();
+        notes.cluster.name = "c".into();
+        notes.cluster.home = cache.path().join("evidence");
+        notes.cluster.held = Some(Held {
+            socket: cache.path().join("no-engine.sock"),
+            boot: "b".into(),
+        });
+        let killed = cache.path().join("killed");
+        let settings = Settings::from_env().into();
+        saved_in(&killed.join("c-1-beef"), notes.clone(), "");
+        let (kept, ended) = finish_in(&killed, &settings, Whose::HoldersOf("c")).await;
+        ended.unwrap();
+        assert_eq!(kept.len(), 0, "it ran no case: {kept:?}");
+        assert_eq!(folders(&killed).count(), 0);
+
+        let case = CaseNotes {
+            namespace: "case-a".into(),
+            test: "the test".into(),
+            since_us: 1,
+        };
+        notes.cases.insert(case.namespace.clone(), case);
+        saved_in(&killed.join("c-1-f00d"), notes.clone(), "");
+        notes.cluster.held = None;
+        saved_in(&killed.join("c"), notes, "");
+        let (kept, ended) = finish_in(&killed, &settings, Whose::HoldersOf("c")).await;
+        ended.unwrap();
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert!(kept[0].missing.iter().any(|missing| missing.name == "look"));
+        let left: Vec<PathBuf> = folders(&killed).collect();
+        assert_eq!(left, [killed.join("c")], "a guard's is left alone");
     }
 }

@@ -37,7 +37,7 @@ use kubenest_node::node;
 
 pub use self::{
     bundle::Bundle,
-    killed::finish,
+    killed::{finish, finish_holders},
     prune::{KEPT_BUNDLES, KEPT_DAYS, prune},
 };
 pub use self::{

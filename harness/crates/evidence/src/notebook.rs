@@ -2,7 +2,9 @@
 //! is killed.
 //!
 //! It is a private folder that exists as long as its cluster. When the process is gone, the guard
-//! adds what the nodes say, and [`finish`](super::finish) makes a bundle of it.
+//! adds what the nodes say, and [`finish`](super::finish) makes a bundle of it. A process that holds
+//! a lease has a folder of its own for as long as it holds it: the cluster outlives the process, so
+//! whoever makes the bundle asks the nodes himself.
 
 use std::{
     fs,
@@ -14,7 +16,7 @@ use std::{
 use serde_json::json;
 
 use super::notes::{Notes, Step};
-use kubenest_base::{Context, Result, file, settings::Settings};
+use kubenest_base::{Context, Result, file, random, settings::Settings};
 
 /// All that the process knew, except the steps.
 const KNOWN: &str = "known.json";
@@ -23,6 +25,11 @@ const KNOWN: &str = "known.json";
 pub(super) const CASES: &str = "cases";
 /// The steps, one on each line. They are in a file of their own because they are appended often.
 const STEPS: &str = "steps.jsonl";
+
+/// The name of a notebook of a process that holds a lease of this cluster.
+pub(super) fn name_of_holder(cluster: &str) -> String {
+    format!("{cluster}-{}-{}", std::process::id(), random::hex(4))
+}
 
 /// Makes the folder of a cluster's notebook, into which a guard saves. Until the guard has its
 /// name, the contents may belong to another cluster of the same name.
@@ -36,11 +43,11 @@ pub fn notebook_folder(settings: &Settings, cluster: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Empties the [folder](notebook_folder) of a cluster: its contents belong to an earlier cluster of
+/// Empties the [folder](notebook_folder) of this name: its contents belong to an earlier cluster of
 /// the same name.
-pub(super) fn prepare(settings: &Settings, cluster: &str) -> Result<()> {
-    fs::remove_dir_all(folder(settings, cluster)).ok();
-    notebook_folder(settings, cluster)?;
+pub(super) fn prepare(settings: &Settings, name: &str) -> Result<()> {
+    fs::remove_dir_all(folder(settings, name)).ok();
+    notebook_folder(settings, name)?;
     Ok(())
 }
 
@@ -49,25 +56,23 @@ pub fn remove_empty_notebook(settings: &Settings, cluster: &str) {
     fs::remove_dir(folder(settings, cluster)).ok();
 }
 
-/// Writes down what is known of a cluster that has a notebook.
-pub(super) fn note(settings: &Settings, notes: &Notes) {
-    write_to(settings, &notes.cluster.name, |folder| {
-        write_notes(folder, notes)
-    });
+/// Writes down what is known of a cluster in the notebook of this name.
+pub(super) fn note(settings: &Settings, name: &str, notes: &Notes) {
+    write_to(settings, name, |folder| write_notes(folder, notes));
 }
 
 /// Adds a step to those that are written down.
-pub(super) fn note_step(settings: &Settings, cluster: &str, step: &Step) {
-    write_to(settings, cluster, |folder| add_step(folder, step));
+pub(super) fn note_step(settings: &Settings, name: &str, step: &Step) {
+    write_to(settings, name, |folder| add_step(folder, step));
 }
 
-fn write_to(settings: &Settings, cluster: &str, write: impl FnOnce(&Path) -> Result<()>) {
-    let folder = folder(settings, cluster);
+fn write_to(settings: &Settings, name: &str, write: impl FnOnce(&Path) -> Result<()>) {
+    let folder = folder(settings, name);
     if !folder.is_dir() {
         return;
     }
     if let Err(error) = write(&folder) {
-        tracing::debug!("cluster '{cluster}': {}", error.report());
+        tracing::debug!("notebook '{name}': {}", error.report());
     }
 }
 
@@ -115,8 +120,8 @@ pub(super) fn read_notes(folder: &Path) -> Option<Notes> {
 }
 
 /// Removes the notebook: from now on a guard saves nothing of this cluster.
-pub(super) fn forget(settings: &Settings, cluster: &str) {
-    fs::remove_dir_all(folder(settings, cluster)).ok();
+pub(super) fn forget(settings: &Settings, name: &str) {
+    fs::remove_dir_all(folder(settings, name)).ok();
 }
 
 /// The folder of all notebooks.
@@ -124,8 +129,8 @@ pub(super) fn home(settings: &Settings) -> PathBuf {
     settings.cache.join("killed")
 }
 
-fn folder(settings: &Settings, cluster: &str) -> PathBuf {
-    home(settings).join(cluster)
+fn folder(settings: &Settings, name: &str) -> PathBuf {
+    home(settings).join(name)
 }
 
 #[cfg(test)]
@@ -155,7 +160,7 @@ mod tests {
         for (settings, test) in [(&one, "a"), (&other, "b")] {
             prepare(settings, "c").unwrap();
             notes.cluster.test = test.into();
-            note(settings, &notes);
+            note(settings, "c", &notes);
         }
         let test_in = |settings| {
             Some(

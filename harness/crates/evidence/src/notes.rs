@@ -26,6 +26,9 @@ pub(super) struct ClusterNotes {
     /// Its owner, as in labels, and the number of the process that made it.
     pub(super) owner: String,
     pub(super) process: u32,
+    /// The lease that the process holds; `None` where the cluster is its own.
+    #[serde(default)]
+    pub(super) held: Option<Held>,
     /// The containers of its nodes.
     pub(super) nodes: Vec<String>,
     pub(super) versions: Versions,
@@ -35,6 +38,15 @@ pub(super) struct ClusterNotes {
     pub(super) redact: Option<String>,
     /// Where bundles go.
     pub(super) home: std::path::PathBuf,
+}
+
+/// What a process held of a cluster that outlives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// The socket of the cluster's engine.
+    pub(super) socket: std::path::PathBuf,
+    /// The boot of the cluster, which tells it from a later one of this name.
+    pub(super) boot: String,
 }
 
 /// A case that runs.

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use super::{
     home::home,
     notebook,
-    notes::{About, CaseNotes, ClusterNotes, Notes, Step},
+    notes::{About, CaseNotes, ClusterNotes, Held, Notes, Step},
     panics,
 };
 use kubenest_base::{Result, settings::Settings};
-use kubenest_docker::{Docker, Owner};
+use kubenest_docker::{Docker, Owner, labels::BootId};
 use kubenest_recipe::recipe::Versions;
 
 /// The clusters that live in this process.
@@ -31,9 +31,9 @@ pub struct Subject {
 #[derive(Debug, Default)]
 struct Known {
     notes: Notes,
-    /// Whether the notebook of this name in the cache belongs to this cluster, and not to another
-    /// one of the same name.
-    has_notebook: bool,
+    /// The name of the notebook in the cache that belongs to this cluster, and not to another one of
+    /// the same name.
+    notebook: Option<String>,
 }
 
 impl Subject {
@@ -65,7 +65,7 @@ impl Subject {
         };
         let known = Known {
             notes,
-            has_notebook: false,
+            notebook: None,
         };
         Self {
             docker: docker.clone(),
@@ -112,18 +112,43 @@ impl Subject {
     /// # Errors
     /// The notebook cannot be written.
     pub fn begin_notebook(&self) -> Result<()> {
+        let name = lock(&self.known).notes.cluster.name.clone();
+        self.begin(name)
+    }
+
+    /// Begins the notebook of a process that holds a lease of the cluster of this boot, in place of
+    /// the one that it had. The cluster outlives the process.
+    ///
+    /// # Errors
+    /// The notebook cannot be written.
+    pub fn begin_notebook_of_holder(&self, boot: &BootId) -> Result<()> {
+        self.end_notebook();
+        let Some(socket) = self.docker.socket() else {
+            return Ok(());
+        };
+        let name = {
+            let mut known = lock(&self.known);
+            known.notes.cluster.held = Some(Held {
+                socket: socket.to_owned(),
+                boot: boot.as_str().to_owned(),
+            });
+            notebook::name_of_holder(&known.notes.cluster.name)
+        };
+        self.begin(name)
+    }
+
+    fn begin(&self, name: String) -> Result<()> {
         let mut known = lock(&self.known);
-        notebook::prepare(self.settings(), &known.notes.cluster.name)?;
-        known.has_notebook = true;
-        notebook::note(self.settings(), &known.notes);
+        notebook::prepare(self.settings(), &name)?;
+        notebook::note(self.settings(), &name, &known.notes);
+        known.notebook = Some(name);
         Ok(())
     }
 
     /// Removes the notebook: if this process is killed later, nothing is saved of the cluster.
     pub fn end_notebook(&self) {
-        let mut known = lock(&self.known);
-        if std::mem::take(&mut known.has_notebook) {
-            notebook::forget(self.settings(), &known.notes.cluster.name);
+        if let Some(name) = lock(&self.known).notebook.take() {
+            notebook::forget(self.settings(), &name);
         }
     }
 
@@ -207,8 +232,8 @@ impl Subject {
             text,
         };
         let mut known = lock(&self.known);
-        if known.has_notebook {
-            notebook::note_step(self.settings(), &known.notes.cluster.name, &step);
+        if let Some(name) = &known.notebook {
+            notebook::note_step(self.settings(), name, &step);
         }
         known.notes.steps.push(step);
     }
@@ -217,8 +242,8 @@ impl Subject {
     fn change(&self, change: impl FnOnce(&mut Notes)) {
         let mut known = lock(&self.known);
         change(&mut known.notes);
-        if known.has_notebook {
-            notebook::note(self.settings(), &known.notes);
+        if let Some(name) = &known.notebook {
+            notebook::note(self.settings(), name, &known.notes);
         }
     }
 }

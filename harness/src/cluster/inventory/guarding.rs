@@ -50,6 +50,17 @@ impl Inventory {
         guard
     }
 
+    /// Writes down from now on what this holder of a lease knows, in case it is killed.
+    pub(in crate::cluster) fn begin_notebook(&self) {
+        let begun = self
+            .subject
+            .as_ref()
+            .map(|subject| subject.begin_notebook_of_holder(&self.boot));
+        if let Some(Err(error)) = begun {
+            tracing::warn!("{}", error.report());
+        }
+    }
+
     fn ward(&self) -> Result<Ward<'_>> {
         let ward = Ward::new(&self.site.name, &self.boot)
             .owner(&self.site.owner)

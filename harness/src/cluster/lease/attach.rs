@@ -8,10 +8,11 @@ use std::{
 use futures::future::try_join_all;
 
 use kubenest_base::{
-    Error, Result,
+    Error, Result, progress,
     wait::{self, Probe},
 };
 use kubenest_docker::{ContainerState, Holder, Lease, Owner, labels::BOOT};
+use kubenest_evidence as evidence;
 use kubenest_forge::lockfile;
 use kubenest_health::health;
 use kubenest_images::Protection;
@@ -53,6 +54,7 @@ pub(super) async fn attach(
         name: record.name.clone(),
         ..job.site.clone()
     };
+    keep_evidence(&site).await;
     let parts = match look(job, &site, record, hold.is_alone()).await {
         Ok(parts) => parts,
         Err(why) => return Ok(Err(why)),
@@ -64,6 +66,7 @@ pub(super) async fn attach(
     if let Some(subject) = inventory.subject() {
         subject.note_versions(&job.image.versions);
     }
+    inventory.begin_notebook();
     clock.lap("attach");
     Ok(Ok(Cluster {
         kubeconfig: folder::kubeconfig(&job.site.settings, &record.name),
@@ -77,6 +80,17 @@ pub(super) async fn attach(
         running: Arc::new(Running::none_after_gate()),
         inventory,
     }))
+}
+
+/// Keeps evidence of holders that were killed, before what they have left is undone.
+pub(super) async fn keep_evidence(site: &Site) {
+    let (kept, finished) = evidence::finish_holders(&site.settings, &site.name).await;
+    for kept in kept {
+        progress!("a test was killed on cluster '{}'\n{kept}", site.name);
+    }
+    if let Err(error) = finished {
+        tracing::warn!("{}", error.report());
+    }
 }
 
 /// What a look at a cluster gives.

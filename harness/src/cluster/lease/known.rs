@@ -12,7 +12,7 @@ use kubenest_forge::image::NodeImage;
 use kubenest_health::health::{self, Expected};
 use kubenest_images::Protection;
 
-use super::{LeaseRequest, record::Record, unless_ended};
+use super::{LeaseRequest, attach::keep_evidence, record::Record, unless_ended};
 use crate::{
     case::Running,
     cluster::{
@@ -83,6 +83,7 @@ pub(super) async fn again(request: &LeaseRequest, started: Instant) -> Result<Op
         if known.running.is_fresh() {
             return Ok(Some(known.lend(hold, started)));
         }
+        keep_evidence(&known.site).await;
         if known.passes_gate().await {
             let cluster = known.lend(hold, started);
             let guarded = cluster.inventory.restore_guard(&known.record.image);
@@ -111,6 +112,7 @@ impl Known {
         if let Some(subject) = inventory.subject() {
             subject.note_versions(&self.image.versions);
         }
+        inventory.begin_notebook();
         let attach = Phase {
             name: "attach".to_owned(),
             seconds: started.elapsed().as_secs_f64(),

@@ -60,6 +60,18 @@ impl Place {
         })
     }
 
+    /// Where evidence of its tests goes.
+    fn evidence(&self) -> PathBuf {
+        self.cache.path().join("evidence")
+    }
+
+    /// How many folders of evidence have this file.
+    fn bundles_with(&self, file: &str) -> Result<usize> {
+        let bundles = fs::read_dir(self.evidence())?.flatten();
+        let with = bundles.filter(|bundle| bundle.path().join(file).is_file());
+        Ok(with.count())
+    }
+
     /// The names of the leases' and clusters' folders.
     fn folders(&self) -> Vec<PathBuf> {
         let homes = ["leases", "clusters"].map(|name| self.cache.path().join(name));
@@ -144,6 +156,7 @@ impl Leasing {
             .arg(socket.context("the engine has no socket")?)
             .args(name)
             .env("KUBENEST_CACHE", place.cache.path())
+            .env("KUBENEST_EVIDENCE", place.evidence())
             .env("KUBENEST_IDLE", place.idle.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -263,7 +276,7 @@ async fn eight_processes_share_one_boot_and_the_last_takes_all_with_it() -> Resu
     eight[0].runs_a_case().await?;
     assert_eq!(place.phase_of(&name, &namespace).await?, "Terminating");
 
-    // What a killed test has made goes when the next one comes.
+    // What a killed test has made goes when the next one comes, who keeps evidence of it before.
     let mut hanging = Leasing::start(&place, None)?;
     assert_eq!(hanging.has().await?.cluster, name);
     let namespace = hanging.namespace_of("hang").await?;
@@ -274,6 +287,9 @@ async fn eight_processes_share_one_boot_and_the_last_takes_all_with_it() -> Resu
     assert_eq!(place.phase_of(&name, &namespace).await?, "Terminating");
     let roles = Api::<ClusterRole>::all(place.client(&name).await?);
     assert_eq!(roles.get_opt(&namespace).await?, None);
+    assert_eq!(place.bundles_with(&format!("api/{namespace}.json"))?, 1);
+    let notebooks = fs::read_dir(place.cache.path().join("killed"))?;
+    assert_eq!(notebooks.count(), eight.len(), "one of each holder");
 
     // A guard that was killed is started by whoever comes next.
     docker(engine, &["kill", &format!("{name}-guard")]).await?;
