@@ -322,8 +322,11 @@ mod tests {
             "v1.32.1-containerd-2.1.9-native",
             "v1.32.1-containerd-2.3.4",
             "v1.32.1-containerd-2.4.2",
+            "v1.33.1-containerd-2.1.9",
             "v1.34.3-containerd-2.3.4",
             "v1.34.3-cri-o-1.34.0",
+            "v1.35.4-containerd-2.3.4",
+            "v1.36.3-containerd-2.3.4",
             "v1.37.2-containerd-2.4.2",
         ];
         assert_eq!(Recipe::names(), wanted);
