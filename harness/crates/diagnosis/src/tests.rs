@@ -211,6 +211,8 @@ fn lines_of_another_node_or_in_the_wrong_order_are_no_pair() {
     let roots =
         |evidence: &[Evidence]| ids(&diagnose(evidence)).first() == Some(&"image-collected");
     assert!(roots(&[on("n1", removal), on("n1", missing)]));
+    let on_crio = removal.replace("sha256:ab", "ab");
+    assert!(roots(&[on("n1", &on_crio), on("n1", missing)]));
     assert!(!roots(&[on("n1", missing), on("n1", removal)]));
     assert!(!roots(&[on("n1", removal), on("n2", missing)]));
     // The order of lines in different logs is unknown.

@@ -156,7 +156,8 @@ pub(super) const CAUSES: &[Cause] = &[
         cure: "pin loaded images (<<program: `kubenest load` does>><<library: \
                `cluster.images().load` does, `protect` pins others>>; by hand: `ctr -n k8s.io \
                images label IMAGE \
-               io.cri-containerd.pinned=pinned`, containerd 1.6.25, 1.7.10 or newer), and set \
+               io.cri-containerd.pinned=pinned`, containerd 1.6.25, 1.7.10 or newer; CRI-O has \
+               `pinned_images`), and set \
                imageGCHighThresholdPercent: 100 together with \"0%\" for the disk signals of \
                evictionHard; nodes in containers see the host's disk, so free that too",
         links: &[
@@ -168,7 +169,8 @@ pub(super) const CAUSES: &[Cause] = &[
             Sign::new(
                 Before,
                 KUBELET,
-                r#"^"Removing image to free bytes" imageID="sha256:[0-9a-f]+""#,
+                // CRI-O's IDs have no algorithm.
+                r#"^"Removing image to free bytes" imageID="(?:sha256:)?[0-9a-f]+""#,
             ),
             Sign::new(After, PODS, NEVER_PULL),
             Sign::new(
