@@ -12,14 +12,14 @@ use kubenest::{
     images::{Pin, SmallImage},
     k8s_openapi::api::core::v1::Pod,
     node::{
-        Node,
+        Node, Runtime,
         cri::{Cri, Image},
     },
     telemetry,
     wait::{self, Probe},
 };
 
-/// A node whose containerd respects pins.
+/// A node whose containerd respects pins, for a test that would take too long on several nodes.
 pub const CONTAINERD_2_0: &str = "v1.32.1-containerd-2.0.2";
 /// A node whose containerd stores the pin's label but ignores it.
 pub const CONTAINERD_1_6: &str = "v1.32.1-containerd-1.6.20";
@@ -32,6 +32,9 @@ pub const EVICTING: &str = "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, 
 /// The label that marks an image as pinned in containerd.
 pub const PINNED: &str = "io.cri-containerd.pinned=pinned";
 
+/// The file with CRI-O's list of pinned images, one on each line.
+const LIST: &str = "/etc/crio/crio.conf.d/20-pinned.conf";
+
 /// Disk usage, in percent, at which every kubelet here acts except the protected one.
 pub const FULL: u64 = 90;
 
@@ -42,17 +45,14 @@ pub const OFF: &str = "ImageGCHighThresholdPercent is set 100 and ImageMaximumGC
 /// Size of the image disk; the node's own images take half of it.
 const DISK_MIB: u64 = 1200;
 
-const FILLER: &str = "/var/lib/containerd/filler";
-
 /// Twice the eviction manager's period, plus time for a busy machine.
 pub const SOON: Duration = Duration::from_secs(180);
 
-/// One node with a small image disk, on which the gate does not require free space.
-pub fn spec(recipe: &str) -> Result<ClusterSpec> {
+/// One default node with a small image disk, on which the gate does not require free space.
+pub fn spec() -> ClusterSpec {
     telemetry::start();
     let node = NodeSpec::control_plane().with_image_disk(DISK_MIB);
-    let spec = ClusterSpec::of([node]).with_recipe(recipe)?;
-    Ok(spec.with_tolerated("disk"))
+    ClusterSpec::of([node]).with_tolerated("disk")
 }
 
 /// Loads an image with unique content, and returns it with the state of its pin.
@@ -64,9 +64,24 @@ pub async fn load(case: &Case<'_>, mark: &str) -> Result<(SmallImage, Pin)> {
 
 /// Removes an image's pin without kubenest's knowledge.
 pub async fn unpin(node: &Node, name: &str) -> Result<()> {
+    if node.runtime() == Runtime::CriO {
+        let without = format!("\\|\"{name}\",|d");
+        node.exec_ok(&["sed", "--in-place", &without, LIST]).await?;
+        node.exec_ok(&["systemctl", "reload", "crio"]).await?;
+        return Ok(());
+    }
     let unpin = "io.cri-containerd.pinned=";
     ctr(node, &["images", "label", name, unpin]).await?;
     Ok(())
+}
+
+/// Whether the runtime's own record of an image has a pin.
+pub async fn has_pin(node: &Node, name: &str) -> Result<bool> {
+    if node.runtime() == Runtime::CriO {
+        let list = String::from_utf8(node.read_file(LIST).await?)?;
+        return Ok(list.contains(&format!("\"{name}\",")));
+    }
+    Ok(row(node, name).await?.contains(PINNED))
 }
 
 /// containerd's own row of an image, with its labels.
@@ -86,9 +101,10 @@ pub async fn find(node: &Node, name: &str) -> Result<Option<Image>> {
 }
 
 /// Fills the image disk to at least this many percent, and returns the measured usage. It fills the
-/// disk again when containerd's cleanup after a load frees space.
+/// disk again when the runtime's cleanup after a load frees space.
 pub async fn fill(node: &Node, percent: u64) -> Result<u64> {
     let filled = AtomicU64::new(0);
+    let filler = format!("{}/filler", node.runtime().images_folder());
     let look = async || {
         let disk = disk(node).await?;
         let missing = (disk.bytes * percent)
@@ -98,7 +114,7 @@ pub async fn fill(node: &Node, percent: u64) -> Result<u64> {
             return anyhow::Ok(Probe::Ready(disk.used * 100 / disk.bytes));
         }
         let length = missing + filled.fetch_add(missing, Ordering::Relaxed);
-        let fallocate = ["fallocate", "--length", &length.to_string(), FILLER];
+        let fallocate = ["fallocate", "--length", &length.to_string(), &filler];
         node.exec_ok(&fallocate).await?;
         Ok(Probe::Pending(format!("{missing} bytes missing")))
     };
@@ -151,7 +167,7 @@ pub fn critical_pod(node: &Node, small: &SmallImage, name: &str) -> Pod {
     pod
 }
 
-/// The CRI services of a node's containerd.
+/// The CRI services of a node.
 pub async fn cri(node: &Node) -> Result<Cri> {
     Ok(node.cri().await?)
 }

@@ -4,7 +4,7 @@
 //! kubelet deletes images that no container uses. Loaded images are in no registry, so the next pod
 //! that needs one gets ErrImageNeverPull or ErrImagePull. There are two paths: the thresholds of
 //! image garbage collection, and eviction at a full disk, which ignores the thresholds. Pins
-//! protect images on both paths if containerd and kubelet respect them.
+//! protect images on both paths if runtime and kubelet respect them.
 //!
 //! Regression test for <https://github.com/kubernetes-sigs/cluster-api/issues/11856> and
 //! <https://github.com/kubernetes-sigs/cluster-api/pull/11904>. Obsolete when kubelets no longer
@@ -29,7 +29,7 @@ mod affected {
     #[tokio::test]
     async fn eviction_deletes_an_unpinned_image_although_the_threshold_is_100() -> anyhow::Result<()>
     {
-        let spec = spec(CONTAINERD_2_0)?.with_image_collection();
+        let spec = spec().with_image_collection();
         let cluster = spec.with_kubeadm_patch(EVICTING)?.boot().await?;
         cluster
             .case(async |case| {
@@ -93,7 +93,7 @@ mod affected {
     #[tokio::test]
     async fn containerd_1_6_20_deletes_a_pinned_image_and_the_guard_reports_it()
     -> anyhow::Result<()> {
-        let spec = spec(CONTAINERD_1_6)?.with_image_collection();
+        let spec = spec().with_recipe(CONTAINERD_1_6)?.with_image_collection();
         let cluster = spec.with_kubeadm_patch(EVICTING)?.boot().await?;
         let mut loaded = None;
         let error = cluster.case(async |case| {
@@ -134,7 +134,7 @@ mod affected {
         async fn the_threshold_deletes_an_unpinned_image_and_no_pinned_one() -> anyhow::Result<()> {
             let threshold = "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, \
                  imageGCHighThresholdPercent: 85, imageGCLowThresholdPercent: 80}";
-            let spec = spec(CONTAINERD_2_0)?.with_image_collection();
+            let spec = spec().with_recipe(CONTAINERD_2_0)?.with_image_collection();
             let cluster = spec.with_kubeadm_patch(threshold)?.boot().await?;
             cluster
                 .case(async |case| {
@@ -176,8 +176,8 @@ mod affected {
 /// kubenest's default protection: kubelet settings that delete nothing, and pins.
 mod fixed {
     use image_gc_protection::{
-        CONTAINERD_2_0, FULL, OFF, PINNED, SOON, cri, critical_pod, fill, find, journal, load, row,
-        spec, unpin, wait_for_words, wait_until_collected,
+        FULL, OFF, SOON, cri, critical_pod, fill, find, has_pin, journal, load, spec, unpin,
+        wait_for_words, wait_until_collected,
     };
     use kubenest::{
         Case, Cluster, ClusterSpec, ErrorKind,
@@ -189,6 +189,10 @@ mod fixed {
     /// The kubelet's configuration in a node.
     const CONFIG: &str = "/var/lib/kubelet/config.yaml";
 
+    /// The file with further flags of a node's kubelet, and what a line of it begins with.
+    const FLAGS: &str = "/etc/default/kubelet";
+    const EXTRA: &str = "KUBELET_EXTRA_ARGS=";
+
     /// A flag of the kubelet, which overrides the configuration file.
     const EVICT: &str = "--eviction-hard=imagefs.available<20%";
 
@@ -199,7 +203,7 @@ mod fixed {
     async fn each_protection_keeps_images() -> anyhow::Result<()> {
         let watched =
             "{kind: KubeletConfiguration, imageMinimumGCAge: 1s, logging: {verbosity: 3}}";
-        let spec = spec(CONTAINERD_2_0)?.with_kubeadm_patch(watched)?;
+        let spec = spec().with_kubeadm_patch(watched)?;
         let cluster = spec.boot().await?;
         let (kept, control, removed) = cluster
             .case(async |case| {
@@ -267,15 +271,15 @@ mod fixed {
         Ok(())
     }
 
-    /// The pin's label is removed between two tests, and containerd restarted: the next test starts
-    /// with the pin restored. A label removed during the test is restored as well.
+    /// The pin is removed between two tests, and the runtime restarted: the next test starts with
+    /// the pin restored. A pin removed during the test is restored as well.
     async fn check_lost_pin_is_restored(
         cluster: &Cluster,
         kept: &SmallImage,
     ) -> anyhow::Result<()> {
         let node = cluster.control_plane();
         unpin(node, kept.reference()).await?;
-        let restart = ["systemctl", "restart", "containerd"];
+        let restart = ["systemctl", "restart", node.runtime().service()];
         node.exec_ok(&restart).await?;
         wait::until("the node to be well again", SOON, async || {
             Probe::from_result(cluster.health().await)
@@ -285,15 +289,15 @@ mod fixed {
             let image = find(node, kept.reference()).await?;
             anyhow::Ok(image.is_some_and(|image| image.pinned))
         };
-        assert!(!pinned().await?, "the pin is there without its label");
+        assert!(!pinned().await?, "the pin is there although it was taken");
         cluster
             .case(async |case| {
                 assert!(pinned().await?, "the pin was not put back before the test");
                 unpin(node, kept.reference()).await?;
-                case.until("its label to be put back", SOON, async || {
-                    match row(node, kept.reference()).await {
-                        Ok(row) if row.contains(PINNED) => Probe::Ready(()),
-                        Ok(row) => Probe::Pending(row),
+                case.until("its pin to be put back", SOON, async || {
+                    match has_pin(node, kept.reference()).await {
+                        Ok(true) => Probe::Ready(()),
+                        Ok(false) => Probe::Pending("it has none".to_owned()),
                         Err(error) => Probe::Pending(format!("{error:#}")),
                     }
                 })
@@ -357,9 +361,12 @@ mod fixed {
             .await?
             .expect("must be there")
             .id;
-        let flag = format!("KUBELET_EXTRA_ARGS={EVICT}\n");
-        node.write_files(&[FileEntry::new("/etc/default/kubelet", flag)])
-            .await?;
+        // CRI-O's nodes have an argument there, which the kubelet needs.
+        let read = ["cat", FLAGS];
+        let given = node.exec(&read).await?.text();
+        let given = given.trim().strip_prefix(EXTRA).unwrap_or_default();
+        let flags = format!("{EXTRA}{given} {EVICT}\n");
+        node.write_files(&[FileEntry::new(FLAGS, flags)]).await?;
         node.exec_ok(&["systemctl", "restart", "kubelet"]).await?;
         wait_until_collected(node, control.reference(), SOON).await?;
         let removal = format!("\"Removing image to free bytes\" imageID=\"{id}\"");
