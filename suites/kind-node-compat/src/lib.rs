@@ -24,6 +24,9 @@ pub const CONTAINERD_2_1: &str = "v1.32.1-containerd-2.1.9";
 /// A node with configuration version 4.
 pub const CONTAINERD_2_3: &str = "v1.32.1-containerd-2.3.4";
 
+/// A node of a later release with that version.
+pub const CONTAINERD_2_4: &str = "v1.32.1-containerd-2.4.2";
+
 /// The error of kind v0.26 for a configuration of version 3 or later.
 pub const NOT_DETECTED: &str = "ERROR: failed to detect containerd snapshotter";
 /// The error of kind v0.27 to v0.31 for a configuration of version 4.

@@ -16,8 +16,8 @@
 /// Pairs that fail, and ambiguous image references.
 mod affected {
     use kind_node_compat::{
-        CONTAINERD_2_0, CONTAINERD_2_1, CONTAINERD_2_3, Loads, NOT_DETECTED, UNKNOWN_VERSION,
-        assert_agreement, cells, is_refused_by_loader, publish,
+        CONTAINERD_2_0, CONTAINERD_2_1, CONTAINERD_2_3, CONTAINERD_2_4, Loads, NOT_DETECTED,
+        UNKNOWN_VERSION, assert_agreement, cells, is_refused_by_loader, publish,
     };
     use kubenest::{
         ClusterSpec, ErrorKind,
@@ -32,6 +32,9 @@ mod affected {
     #[case::containerd_2_0(CONTAINERD_2_0, &[("0.26.0", NOT_DETECTED)])]
     #[case::containerd_2_3(CONTAINERD_2_3, &[
         ("0.26.0", NOT_DETECTED), ("0.27.0", UNKNOWN_VERSION), ("0.31.0", UNKNOWN_VERSION),
+    ])]
+    #[case::containerd_2_4(CONTAINERD_2_4, &[
+        ("0.26.0", NOT_DETECTED), ("0.30.0", UNKNOWN_VERSION), ("0.31.0", UNKNOWN_VERSION),
     ])]
     #[tokio::test]
     async fn kind_cannot_load_into(
@@ -138,7 +141,8 @@ mod affected {
 mod fixed {
     use anyhow::Context;
     use kind_node_compat::{
-        CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_3, Loads, assert_agreement, cells, publish,
+        CONTAINERD_1_7, CONTAINERD_2_0, CONTAINERD_2_3, CONTAINERD_2_4, Loads, assert_agreement,
+        cells, publish,
     };
     use kubenest::{
         ClusterSpec,
@@ -158,7 +162,8 @@ mod fixed {
     /// passes the node.
     #[rstest]
     #[case::containerd_1_7(CONTAINERD_1_7, "0.26.0", &["0.26.0", "0.27.0", "0.31.0", "0.33.0"])]
-    #[case::containerd_2_0(CONTAINERD_2_0, "0.99.0", &["0.27.0", "0.31.0", "0.33.0"])]
+    #[case::containerd_2_0(CONTAINERD_2_0, "0.99.0", &["0.27.0", "0.30.0", "0.31.0", "0.33.0"])]
+    #[case::containerd_2_4(CONTAINERD_2_4, "0.32.0", &["0.32.0", "0.33.0"])]
     #[tokio::test]
     async fn kind_loads_into(
         #[case] recipe: &str,
