@@ -101,6 +101,8 @@ pub struct ContainerState {
     pub ports: HashMap<u16, u16>,
     /// Its labels.
     pub labels: HashMap<String, String>,
+    /// Folders of the engine's host that are mounted into it, by their place in it.
+    pub mounts: HashMap<String, String>,
 }
 
 impl Docker {
@@ -442,7 +444,10 @@ fn state(found: ContainerInspectResponse) -> ContainerState {
         .unwrap_or_default()
         .into_values()
         .find_map(|network| network.ip_address?.parse().ok());
+    let mounts = found.mounts.unwrap_or_default().into_iter();
+    let mounts = mounts.filter_map(|mount| Some((mount.destination?, mount.source?)));
     ContainerState {
+        mounts: mounts.collect(),
         id: found.id.unwrap_or_default(),
         running: state.running.unwrap_or(false),
         exit_code: state.exit_code.unwrap_or(0),

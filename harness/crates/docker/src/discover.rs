@@ -64,6 +64,8 @@ pub enum Origin {
     Socket,
     /// Nobody: it is kubenest's own.
     Embedded,
+    /// Nobody: it runs in a pod of a cluster. This machine sees the pod's root in this folder.
+    Nested(PathBuf),
 }
 
 impl Endpoint {
@@ -109,6 +111,7 @@ impl Endpoint {
                                or set KUBENEST_ENGINE=embedded"
                 .to_owned(),
             Origin::Embedded => "kubenest engine stop, then try again".to_owned(),
+            Origin::Nested(_) => "see the log of its pod in the cluster around it".to_owned(),
         };
         Error::setup(format!(
             "the Docker engine at {self} ({}) does not answer",
@@ -136,6 +139,7 @@ impl fmt::Display for Origin {
             Self::Context(name) => write!(f, "named by Docker context '{name}'"),
             Self::Socket => f.write_str("the usual socket"),
             Self::Embedded => f.write_str("kubenest's own"),
+            Self::Nested(_) => f.write_str("in a pod of a cluster"),
         }
     }
 }

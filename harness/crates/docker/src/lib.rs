@@ -30,7 +30,10 @@ pub use ownership::{
     SweepReport, Ward, labels, sweep,
 };
 
-use self::{discover::Endpoint, explain::Explain};
+use self::{
+    discover::{Endpoint, Origin},
+    explain::Explain,
+};
 use kubenest_base::{Result, settings::Settings};
 
 /// A Docker engine that answered.
@@ -46,8 +49,10 @@ pub struct Docker {
 pub struct EngineInfo {
     /// Its version, for example `26.1.5`.
     pub version: String,
-    /// Where it keeps images and containers.
+    /// Where it keeps images and containers, by the engine's own path.
     pub data_root: PathBuf,
+    /// The same folder by the path that this machine has for it, if the engine is on this machine.
+    pub data_root_here: PathBuf,
     /// Its storage driver; `overlayfs` with the containerd image store.
     pub storage_driver: String,
     /// `1` or `2`.
@@ -62,6 +67,21 @@ impl Docker {
     /// The engine's socket, when the engine is on this machine.
     pub fn socket(&self) -> Option<&Path> {
         self.endpoint.socket()
+    }
+
+    /// The engine's file system as this machine sees it: `/`, or the root of the pod in which the
+    /// engine runs. `None` when the engine is on another machine.
+    pub fn root(&self) -> Option<&Path> {
+        self.socket()?;
+        Some(match &self.endpoint.origin {
+            Origin::Nested(root) => root,
+            _ => Path::new("/"),
+        })
+    }
+
+    /// Whether the engine runs in a pod of a cluster.
+    pub fn is_nested(&self) -> bool {
+        matches!(self.endpoint.origin, Origin::Nested(_))
     }
 
     /// Where the engine listens.
@@ -95,9 +115,15 @@ impl Docker {
         };
         let containerd_store = status("io.containerd.snapshotter");
         let native_diff = status("Native Overlay Diff: true");
+        let data_root = PathBuf::from(info.docker_root_dir.unwrap_or_default());
+        let data_root_here = match (self.root(), data_root.strip_prefix("/")) {
+            (Some(root), Ok(below)) => root.join(below),
+            _ => data_root.clone(),
+        };
         Ok(EngineInfo {
             version: info.server_version.unwrap_or_default(),
-            data_root: info.docker_root_dir.unwrap_or_default().into(),
+            data_root,
+            data_root_here,
             storage_driver: info.driver.unwrap_or_default(),
             cgroup_version: info
                 .cgroup_version

@@ -44,7 +44,7 @@ impl Content {
         if !engine.containerd_store || !is_digest(id) {
             return Ok(None);
         }
-        for root in [engine.data_root.join(MANAGED), SYSTEM.into()] {
+        for root in [engine.data_root_here.join(MANAGED), SYSTEM.into()] {
             if let Some(found) = Self::below(&root, id)? {
                 return Ok(Some(found));
             }
@@ -107,6 +107,7 @@ mod tests {
     fn engine(data_root: PathBuf) -> EngineInfo {
         EngineInfo {
             version: "29.0.0".into(),
+            data_root_here: data_root.clone(),
             data_root,
             storage_driver: "overlayfs".into(),
             cgroup_version: "2".into(),

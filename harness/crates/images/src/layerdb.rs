@@ -58,7 +58,7 @@ const BYTES: u8 = 2;
 impl LayerDb {
     /// The store, if it can be read from here.
     pub(super) fn of(engine: &EngineInfo) -> Option<Self> {
-        let root = engine.data_root.clone();
+        let root = engine.data_root_here.clone();
         let plain = engine.storage_driver == "overlay2" && engine.native_diff;
         (plain && root.join("image/overlay2/layerdb").is_dir()).then_some(Self { root })
     }

@@ -1,6 +1,6 @@
 //! A container for each node, on a network of the cluster's own.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 
@@ -166,8 +166,12 @@ fn container(
         ports.push((API_PORT, 0));
     }
     let mut binds = node.mounts.clone();
-    // kube-proxy's modprobe needs this folder; a kernel without modules has none.
-    if inventory.docker().socket().is_some() && Path::new(MODULES).is_dir() {
+    // kube-proxy's modprobe needs this folder; a kernel without modules has none, nor has a pod.
+    let modules = inventory
+        .docker()
+        .root()
+        .map(|root| root.join(&MODULES[1..]));
+    if modules.is_some_and(|modules| modules.is_dir()) {
         binds.push((MODULES.into(), MODULES.into(), true));
     }
     ContainerSpec {

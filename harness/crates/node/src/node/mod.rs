@@ -15,7 +15,7 @@ use std::{
     io::{self, Read},
     net::IpAddr,
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
     task::{self, Poll},
     time::Duration,
@@ -218,13 +218,19 @@ impl Node {
 
     /// The node's root folder in this machine's `/proc`, if the engine is on this machine.
     fn root(&self) -> Option<File> {
-        self.docker.socket()?;
-        let root = root_of(self.pid)?;
+        let root = root_of(self.docker.root()?, self.pid)?;
         // With an engine behind a forwarded socket, the pid belongs to another process of this
         // machine, so compare the host name.
         let host = file::open_inside(&root, Path::new("/etc/hostname"), OFlag::O_NONBLOCK);
         let host = io::read_to_string(host.ok()?.take(HOST_NAME_LIMIT)).ok()?;
         (host.trim() == self.name).then_some(root)
+    }
+
+    /// The path by which this machine sees the root folder of one of the node's processes, which the
+    /// node knows by this number. `None` if the engine is on another machine.
+    pub fn root_of_process(&self, pid: i32) -> Option<PathBuf> {
+        self.root()?;
+        Some(path_of(&path_of(self.docker.root()?, self.pid), pid))
     }
 
     /// A client of the node's container runtime interface, as the kubelet is one.
@@ -305,13 +311,17 @@ impl Node {
     }
 }
 
-/// The root folder of a process on this machine.
-fn root_of(pid: i32) -> Option<File> {
+/// The root folder of a process that an engine with this root names by this number.
+fn root_of(engine: &Path, pid: i32) -> Option<File> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
     let mut folder = File::options();
     folder.read(true).custom_flags(flags.bits());
-    let folder = folder.open(format!("/proc/{pid}/root"));
+    let folder = folder.open(path_of(engine, pid));
     folder.ok().filter(|_| pid > 0)
+}
+
+fn path_of(root: &Path, pid: i32) -> PathBuf {
+    root.join(format!("proc/{pid}/root"))
 }
 
 /// Connects to a unix socket by its path below a root folder. Links on the path are resolved as the
@@ -434,11 +444,12 @@ mod tests {
     #[tokio::test]
     async fn the_root_of_a_process_is_opened_as_it_sees_it() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let root = root_of(own).unwrap();
+        let here = Path::new("/");
+        let root = root_of(here, own).unwrap();
         let (_root, outside) = super::tests::root();
         let path = outside.path().join("c.sock");
         let _listener = UnixListener::bind(&path).unwrap();
         assert!(connect_inside(&root, &path).await.is_ok());
-        assert!(root_of(0).is_none() && root_of(-1).is_none());
+        assert!(root_of(here, 0).is_none() && root_of(here, -1).is_none());
     }
 }
