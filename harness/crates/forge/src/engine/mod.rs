@@ -109,6 +109,12 @@ pub async fn cli(settings: &Settings) -> Result<PathBuf> {
     Ok(packages::unpack(settings).await?.cli())
 }
 
+/// The programs of an engine that runs in a pod, and what they are made of, for keys.
+pub(crate) async fn programs_for_pod(settings: &Settings) -> Result<(Vec<PathBuf>, String)> {
+    let binaries = packages::unpack(settings).await?;
+    Ok((binaries.for_pod(), packages::key()?))
+}
+
 /// Whether the cache has the packages of all engines.
 pub(crate) fn has_packages(store: &Store) -> Result<bool> {
     packages::are_unpacked(store)

@@ -101,7 +101,7 @@ pub(super) async fn provide(settings: &Settings, release: EngineRelease) -> Resu
     Ok(Binaries { built, ..packages })
 }
 
-fn key() -> Result<String> {
+pub(super) fn key() -> Result<String> {
     let sum = sha256_hex(PINNED.as_bytes());
     Ok(format!("docker-{}-{}", pins()?.version, &sum[..8]))
 }
@@ -149,6 +149,21 @@ impl Binaries {
 
     pub(super) fn proxy(&self) -> PathBuf {
         self.of_the_daemon("docker-proxy")
+    }
+
+    /// All that an engine in a pod needs and a node's OS lacks, and the client for people.
+    pub(super) fn for_pod(&self) -> Vec<PathBuf> {
+        let programs = [
+            "containerd",
+            "containerd-shim-runc-v2",
+            "docker",
+            "docker-init",
+        ];
+        let programs = programs.map(|name| self.root.join("usr/bin").join(name));
+        [self.dockerd(), self.proxy()]
+            .into_iter()
+            .chain(programs)
+            .collect()
     }
 
     fn of_the_daemon(&self, name: &str) -> PathBuf {

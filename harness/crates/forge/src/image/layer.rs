@@ -120,6 +120,14 @@ impl LayerWriter {
         self.append(Path::new(name), file.mode, size, file.content.as_slice())
     }
 
+    /// Adds a program.
+    pub(crate) fn program(&mut self, name: &Path, from: &Path) -> Result<()> {
+        let what = || format!("read '{}'", from.display());
+        let file = File::open(from).with_context(what)?;
+        let size = file.metadata().with_context(what)?.len();
+        self.append(name, 0o755, size, file)
+    }
+
     /// Adds a symbolic link.
     pub(crate) fn symlink(&mut self, name: &Path, target: &Path) -> Result<()> {
         let mut header = header(0o777, 0);

@@ -8,6 +8,7 @@ mod archive;
 mod control_plane;
 mod foreign;
 mod layer;
+mod nested;
 mod preload;
 mod resolve;
 mod rootfs;
@@ -22,6 +23,7 @@ pub use std::{
 pub use self::{
     archive::ImageSpec,
     layer::Layer,
+    nested::{NestedImage, nested_engine, nested_pod},
     resolve::{default_recipe, likely_recipe},
     small::tiny_archive,
 };

@@ -21,7 +21,7 @@ use kubenest_recipe::{compat, recipe::Recipe};
 const ANSWER: Duration = Duration::from_secs(20);
 
 /// The recipe that is built without a published image.
-const RECIPE: &str = "v1.32.1-containerd-2.0.2";
+pub(super) const RECIPE: &str = "v1.32.1-containerd-2.0.2";
 
 /// The kind release whose default node image is the published one.
 const KIND: semver::Version = semver::Version::new(0, 27, 0);

@@ -128,7 +128,7 @@ fn hash(mark: &str) -> String {
     sha256_hex(mark.as_bytes())[..16].to_owned()
 }
 
-async fn busybox(store: &Store) -> Result<Layer> {
+pub(super) async fn busybox(store: &Store) -> Result<Layer> {
     let Content::Parts(parts) = Recipe::named(DONOR)?.content else {
         return Err(Error::input(format!("recipe '{DONOR}' has no parts")));
     };
