@@ -11,8 +11,8 @@ pub(super) const API_PORT: u16 = 6443;
 /// The most nodes of a cluster: the subnet of all pods has this many subnets for single nodes.
 pub(super) const MOST_NODES: usize = 256;
 
-/// How deep clusters may be nested in nodes of others: there are subnets for this many levels.
-const DEEPEST: u8 = 8;
+/// How deep clusters may be nested in others, the outermost having depth 0.
+const DEEPEST: u8 = 2;
 
 /// The subnets of a cluster. A cluster in the nodes of another cluster has different subnets, or
 /// its pods could not reach the outer cluster's Services and pods.
@@ -37,13 +37,16 @@ impl Addresses {
     /// else the number of clusters around it.
     ///
     /// # Errors
-    /// There are no subnets for this depth.
+    /// It is too deep.
     pub(super) fn at_depth(depth: u8) -> Result<Self> {
         if depth > DEEPEST {
-            return Err(Error::input(format!(
-                "a cluster at depth {depth}: there are no subnets for it"
+            return Err(Error::refused(format!(
+                "layer {} of clusters is refused: only {} have address ranges of their own, and \
+                 all of them take memory, disk and instances of inotify from one machine",
+                depth + 1,
+                DEEPEST + 1
             ))
-            .cure(format!("nest clusters {DEEPEST} deep at most")));
+            .cure("nest in a cluster that is less deep"));
         }
         let subnet = |second| Subnet {
             address: Ipv4Addr::new(10, second, 0, 0),
@@ -85,6 +88,14 @@ impl Addresses {
     }
 }
 
+/// The range of the networks of an engine that runs in a pod, for a cluster at this depth.
+pub(super) fn engine_range(depth: u8) -> Subnet {
+    Subnet {
+        address: Ipv4Addr::new(10, 224 + depth, 0, 0),
+        prefix: 16,
+    }
+}
+
 impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
@@ -117,11 +128,16 @@ mod tests {
         let mut subnets = BTreeSet::new();
         for depth in 0..=DEEPEST {
             let addresses = Addresses::at_depth(depth).unwrap();
-            for subnet in [addresses.pods(), addresses.services()] {
+            let subnets_here = [addresses.pods(), addresses.services(), engine_range(depth)];
+            for subnet in subnets_here {
                 assert!(subnets.insert(subnet.to_string()), "{subnet} at {depth}");
             }
         }
         let error = Addresses::at_depth(DEEPEST + 1).unwrap_err();
-        assert_eq!(error.kind(), kubenest_base::ErrorKind::Input);
+        assert_eq!(error.kind(), kubenest_base::ErrorKind::Refused);
+        insta::assert_snapshot!(error.report(), @r"
+        layer 4 of clusters is refused: only 3 have address ranges of their own, and all of them take memory, disk and instances of inotify from one machine
+        cure: nest in a cluster that is less deep
+        ");
     }
 }

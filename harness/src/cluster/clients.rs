@@ -28,6 +28,11 @@ impl Clients {
         Ok(Self { config, made })
     }
 
+    /// Clients for the same API server, to be kept apart from these.
+    pub(super) fn again(&self) -> Result<Self> {
+        Self::new(self.config.clone())
+    }
+
     /// The client of the current runtime; outside of a runtime, the one made last.
     pub(super) fn here(&self) -> Client {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);

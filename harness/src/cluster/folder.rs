@@ -11,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::site::Site;
 use kubenest_base::{Context, Result, file, settings::Settings};
 use kubenest_docker::{Docker, Liveness, Owner, labels};
 
@@ -25,7 +26,11 @@ const LEAVING: &str = "leaving-";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Maker {
     owner: String,
+    /// Of a nested cluster, the engine of the outermost cluster around it.
     engine: String,
+    /// The outermost cluster around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    around: Option<String>,
 }
 
 /// The folder of a cluster's own files.
@@ -43,17 +48,13 @@ pub(super) fn kubeconfig(settings: &Settings, name: &str) -> PathBuf {
 }
 
 /// Makes the folder, readable by its user only, and records who may end the cluster.
-pub(super) fn make(
-    settings: &Settings,
-    name: &str,
-    owner: &Owner,
-    docker: &Docker,
-) -> Result<PathBuf> {
-    let folder = path(settings, name);
+pub(super) fn make(site: &Site) -> Result<PathBuf> {
+    let folder = path(&site.settings, &site.name);
     make_private(&folder)?;
     let maker = Maker {
-        owner: owner.to_string(),
-        engine: docker.endpoint().to_string(),
+        owner: site.owner.to_string(),
+        engine: site.outermost_engine().endpoint().to_string(),
+        around: site.around.as_ref().map(|around| around.cluster.clone()),
     };
     let text = serde_json::to_vec(&maker).context("note who made a cluster")?;
     file::write(&folder.join(MADE_BY), text)?;
@@ -110,6 +111,7 @@ fn forget_in(
         let maker = maker(folder)?;
         let owner: Owner = maker.owner.parse().ok()?;
         let gone = is_gone(owner.liveness(), age(folder));
+        let gone = gone && !maker.around.is_some_and(|around| there.contains(&around));
         (gone && asked.contains(&maker.engine)).then_some(())
     };
     let (mut gone, mut ended) = (Vec::new(), Ok(()));
@@ -191,20 +193,23 @@ mod tests {
         // cannot be seen.
         let dead = format!("{}/1-1", own.rsplit_once('/').unwrap().0);
         let elsewhere = "elsewhere/0-0/1-1".to_owned();
-        for (name, owner, engine) in [
-            ("dead", &dead, "unix:///a"),
-            ("killed.while.removed.leaving-1", &dead, "unix:///a"),
-            ("kept-by-dead", &dead, "unix:///a"),
-            ("same-name-in-b", &dead, "unix:///a"),
-            ("engine-is-off", &dead, "unix:///off"),
-            ("alive", &own, "unix:///a"),
-            ("unknown", &elsewhere, "unix:///a"),
+        for (name, owner, engine, around) in [
+            ("dead", &dead, "unix:///a", ""),
+            ("killed.while.removed.leaving-1", &dead, "unix:///a", ""),
+            ("kept-by-dead", &dead, "unix:///a", ""),
+            ("same-name-in-b", &dead, "unix:///a", ""),
+            ("engine-is-off", &dead, "unix:///off", ""),
+            ("alive", &own, "unix:///a", ""),
+            ("unknown", &elsewhere, "unix:///a", ""),
+            ("nested-in-dead", &dead, "unix:///a", "dead"),
+            ("nested-in-kept", &dead, "unix:///a", "kept-by-dead"),
         ] {
             let folder = home.path().join(name);
             fs::create_dir(&folder).unwrap();
             let maker = Maker {
                 owner: owner.clone(),
                 engine: engine.into(),
+                around: (!around.is_empty()).then(|| around.to_owned()),
             };
             fs::write(folder.join(MADE_BY), serde_json::to_vec(&maker).unwrap()).unwrap();
             fs::write(folder.join("kubeconfig"), "key").unwrap();
@@ -214,7 +219,7 @@ mod tests {
         let there = set(&["kept-by-dead", "same-name-in-b"]);
         let mut gone = forget_in(home.path(), &asked, &there).unwrap();
         gone.sort();
-        assert_eq!(gone, ["dead", "killed.while.removed"]);
+        assert_eq!(gone, ["dead", "killed.while.removed", "nested-in-dead"]);
         let left: BTreeSet<String> = fs::read_dir(home.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -225,6 +230,7 @@ mod tests {
             "engine-is-off",
             "alive",
             "unknown",
+            "nested-in-kept",
             "of-an-older-version",
         ];
         assert_eq!(left, set(&kept));

@@ -1,17 +1,21 @@
 //! Everything that a boot has made so far, and its removal: on request, on failure, and on drop.
 
 mod guarding;
+mod names;
+mod nested;
 mod shared;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
 use futures::future::join_all;
 
-use super::{folder, kubeconfig, lease::Record, site::Site, tunnel::Tunnel};
-use kubenest_base::{Context, Error, Result, lock::FileLock, process::quote, progress};
+pub(super) use self::names::node_names;
+use self::names::{Claim, name_taken};
+use super::{
+    folder, kubeconfig, lease::Record, nest::EnginePod, removal::run_in_drop, site::Site,
+    tunnel::Tunnel,
+};
+use kubenest_base::{Context, Error, Result, lock::FileLock, progress};
 use kubenest_docker::{
     Docker, Guard, Holder, Lease, Owner,
     labels::{BOOT, BootId, CLUSTER, OWNER},
@@ -19,61 +23,6 @@ use kubenest_docker::{
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::node::{KIND_CLUSTER, KIND_ROLE, Role};
-
-/// The names of this process's clusters on all engines, because the name is also that of folders.
-static CLAIMED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-
-/// A claim of a cluster's name, which no other cluster of this process has until the claim is
-/// dropped.
-struct Claim(String);
-
-impl Claim {
-    fn take(name: &str) -> Option<Self> {
-        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed
-            .insert(name.to_owned())
-            .then(|| Self(name.to_owned()))
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
-        claimed.remove(&self.0);
-    }
-}
-
-/// The names of nodes of these roles, as kind names them: the second node of a role and later ones
-/// have a number.
-pub(super) fn node_names(cluster: &str, roles: &[Role]) -> Vec<String> {
-    let name = |(at, role): (usize, &Role)| {
-        let before = roles[..at].iter().filter(|other| *other == role).count();
-        match before {
-            0 => format!("{cluster}-{}", role.as_str()),
-            _ => format!("{cluster}-{}{}", role.as_str(), before + 1),
-        }
-    };
-    roles.iter().enumerate().map(name).collect()
-}
-
-/// The error for a cluster's name that this container has, whose labels say whose it is.
-fn name_taken(cluster: &str, container: &str, labels: &HashMap<String, String>) -> Error {
-    let owner = labels.get(OWNER).and_then(|owner| owner.parse().ok());
-    let whose = match &owner {
-        Some(Owner::Lease(lease)) => format!(
-            ", which is leased from the cache '{}'",
-            lease.cache().display()
-        ),
-        _ => String::new(),
-    };
-    Error::input(format!(
-        "cluster name '{cluster}' is taken by container '{container}'{whose}"
-    ))
-    .cure(format!(
-        "choose another name, or remove that cluster: `kubenest down {cluster}`, \
-         or `kind delete cluster --name {cluster}` if it is kind's"
-    ))
-}
 
 /// The resources of one cluster.
 pub(super) struct Inventory {
@@ -97,6 +46,8 @@ pub(super) struct Inventory {
     hold: Option<Holder>,
     /// The turn of who has a cluster alone.
     turn: Option<FileLock>,
+    /// The pod in which the engine of a nested cluster runs: all of the cluster is in it.
+    pod: Option<EnginePod>,
 }
 
 impl Inventory {
@@ -114,6 +65,7 @@ impl Inventory {
             claim: None,
             hold: None,
             turn: None,
+            pod: None,
         }
     }
 
@@ -253,12 +205,7 @@ impl Inventory {
         let name = format!("kubenest-{}", self.site.name);
         let labels = self.site.labels("network", &self.boot).map();
         self.network = Some(self.site.docker.create_network(&name, labels).await?);
-        folder::make(
-            &self.site.settings,
-            &self.site.name,
-            &self.site.owner,
-            &self.site.docker,
-        )?;
+        folder::make(&self.site)?;
         Ok(name)
     }
 
@@ -286,6 +233,7 @@ impl Inventory {
             }
             (marked, None) => marked,
         };
+        self.leave_pod();
         self.forget();
         released.with_context(|| format!("leave cluster '{}' up", self.site.name))?;
         Ok(hint)
@@ -307,40 +255,10 @@ impl Inventory {
         Ok(())
     }
 
-    /// How people look at what is kept.
-    pub(super) fn hint(&self) -> String {
-        let kubeconfig = folder::kubeconfig(&self.site.settings, &self.site.name);
-        let engine: String = self
-            .site
-            .docker
-            .endpoint()
-            .variables()
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("{name}={} ", quote(value)))
-            .collect();
-        let mut text = format!("cluster '{}' is kept; look inside with\n", self.site.name);
-        let kubeconfig = quote(&kubeconfig.to_string_lossy());
-        text.push_str(&format!("  export KUBECONFIG={kubeconfig}\n"));
-        if let Some(Tunnel { published, .. }) = &self.tunnel {
-            text.push_str(&format!(
-                "  # whose address, 127.0.0.1:{published}, is on the engine's machine only; here, \
-                 forward it:\n  # ssh -NL {published}:127.0.0.1:{published} THAT-MACHINE\n"
-            ));
-        }
-        for container in &self.containers {
-            text.push_str(&format!("  {engine}docker exec -it {container} bash\n"));
-        }
-        text.push_str(&format!(
-            "and remove it with\n  kubenest down {}",
-            self.site.name
-        ));
-        text
-    }
-
     /// Removes everything, or says how to look at what is kept.
     pub(super) async fn remove(&mut self) -> Result<()> {
         if self.stays() {
+            self.leave_pod();
             if !self.containers.is_empty() {
                 progress!("{}", self.hint());
                 self.forget();
@@ -350,6 +268,9 @@ impl Inventory {
         if self.booted && self.lease().is_some() {
             self.forget();
             return Ok(());
+        }
+        if self.pod.is_some() {
+            return self.remove_pod().await;
         }
         // After a signal, evidence is still being collected from the nodes.
         evidence::unless_ending(async {}).await;
@@ -444,52 +365,15 @@ impl Drop for Inventory {
             self.forget();
             return;
         }
-        // The removal has a runtime of its own: the current one may be shutting down, and a drop
-        // cannot wait for it.
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                let Ok(runtime) = runtime else {
-                    return;
-                };
-                let removed = runtime.block_on(async {
-                    if let (Some(why), Some(subject)) = (why, &self.subject)
-                        && let Some(kept) = evidence::keep_once(subject, &why).await
-                    {
-                        progress!("{kept}");
-                    }
-                    self.remove().await
-                });
-                if let Err(error) = removed {
-                    tracing::warn!("{}", error.report());
-                }
-            });
+        run_in_drop(async || {
+            if let (Some(why), Some(subject)) = (why, &self.subject)
+                && let Some(kept) = evidence::keep_once(subject, &why).await
+            {
+                progress!("{kept}");
+            }
+            if let Err(error) = self.remove().await {
+                tracing::warn!("{}", error.report());
+            }
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nodes_are_named_by_role_as_kind_names_them() {
-        use Role::{ControlPlane, Worker};
-        assert_eq!(
-            node_names("a", &[ControlPlane, Worker, Worker, Worker]),
-            ["a-control-plane", "a-worker", "a-worker2", "a-worker3"]
-        );
-    }
-
-    #[test]
-    fn a_name_is_claimed_once_at_a_time() {
-        let first = Claim::take("claimed-once");
-        assert!(first.is_some());
-        assert!(Claim::take("claimed-once").is_none());
-        assert!(Claim::take("claimed-otherwise").is_some());
-        drop(first);
-        assert!(Claim::take("claimed-once").is_some());
     }
 }

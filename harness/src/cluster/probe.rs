@@ -170,7 +170,7 @@ async fn sandbox_image(node: &Node) -> Result<String> {
 }
 
 /// The id of a pod's first container, without the name of the runtime before it.
-fn container_id(pod: &Pod) -> Option<&str> {
+pub(super) fn container_id(pod: &Pod) -> Option<&str> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let id = statuses.first()?.container_id.as_ref()?;
     let (_, id) = id.split_once("://")?;

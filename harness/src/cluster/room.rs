@@ -151,9 +151,9 @@ fn end_idle(site: &Site) -> Result<()> {
 
 /// What limits how many clusters a machine has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Room {
+pub(super) struct Room {
     /// Bytes.
-    memory: u64,
+    pub(super) memory: u64,
     /// Instances of inotify, which all processes of one user share.
     instances: u64,
 }
@@ -178,7 +178,7 @@ impl Room {
     }
 
     /// What a cluster of these nodes needs.
-    fn needed(nodes: &[NodeSpec]) -> Self {
+    pub(super) fn needed(nodes: &[NodeSpec]) -> Self {
         let nodes = nodes.iter().map(|node| match node.role {
             Role::ControlPlane => CONTROL_PLANE,
             Role::Worker => WORKER,

@@ -24,6 +24,19 @@ pub(super) struct Site {
     pub(super) keep: bool,
     /// Its lifetime where nobody can tell whether its owner lives.
     pub(super) lifetime: Option<Duration>,
+    /// What is outermost around a nested cluster.
+    pub(super) around: Option<Around>,
+}
+
+/// The outermost cluster around a nested one: with it everything ends.
+#[derive(Debug, Clone)]
+pub(super) struct Around {
+    /// The engine that runs its nodes.
+    pub(super) engine: Docker,
+    /// Its name.
+    pub(super) cluster: String,
+    /// The names of all clusters around, the outermost first, with slashes between them.
+    pub(super) path: String,
 }
 
 impl Site {
@@ -43,6 +56,7 @@ impl Site {
             name: spec.name.clone().unwrap_or_else(random_name),
             keep: spec.keep.unwrap_or(settings.keep),
             lifetime: spec.lifetime,
+            around: None,
         })
     }
 
@@ -52,6 +66,33 @@ impl Site {
         match &spec.docker {
             Some(docker) => docker.settings(),
             None => crate::settings(),
+        }
+    }
+
+    /// The engine that runs the nodes of the outermost cluster.
+    pub(super) fn outermost_engine(&self) -> &Docker {
+        self.around
+            .as_ref()
+            .map_or(&self.docker, |around| &around.engine)
+    }
+
+    /// The cluster's name behind those of all clusters around it.
+    pub(super) fn layer(&self) -> String {
+        match &self.around {
+            Some(around) => format!("{}/{}", around.path, self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// What is around a cluster that is nested in this one.
+    pub(super) fn around_nested(&self) -> Around {
+        Around {
+            path: self.layer(),
+            ..self.around.clone().unwrap_or_else(|| Around {
+                engine: self.docker.clone(),
+                cluster: self.name.clone(),
+                path: String::new(),
+            })
         }
     }
 
@@ -80,6 +121,6 @@ impl Site {
 }
 
 /// A random cluster name, short enough that node names stay below the 63 characters of a host name.
-fn random_name() -> String {
+pub(super) fn random_name() -> String {
     format!("kn-{}", random::hex(4))
 }

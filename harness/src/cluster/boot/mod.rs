@@ -20,7 +20,7 @@ use kubenest_evidence::{Bundle, Occasion};
 
 pub(super) use self::{
     clock::Clock,
-    planning::{BootJob, clear_leftovers, plan_lease},
+    planning::{BootJob, clear_leftovers, plan_lease, plan_on},
 };
 use super::{BOOT, Cluster, ClusterSpec, inventory::Inventory, room, site::Site};
 use crate::{case::Running, verdict};

@@ -35,8 +35,7 @@ pub(in crate::cluster) async fn plan_lease(
     spec: &ClusterSpec,
     clock: &mut Clock,
 ) -> Result<BootJob> {
-    pairs::judge_spec(spec)?;
-    resolve(spec, Site::of(spec).await?, clock).await
+    plan_on(spec, Site::of(spec).await?, clock).await
 }
 
 /// Removes what dead processes left, after making evidence of it.
@@ -50,11 +49,21 @@ pub(in crate::cluster) async fn clear_leftovers(site: &Site) {
     }
 }
 
+/// As [`plan`], on a site that was made for it.
+pub(in crate::cluster) async fn plan_on(
+    spec: &ClusterSpec,
+    site: Site,
+    clock: &mut Clock,
+) -> Result<BootJob> {
+    pairs::judge_spec(spec)?;
+    resolve(spec, site, clock).await
+}
+
 async fn resolve(spec: &ClusterSpec, site: Site, clock: &mut Clock) -> Result<BootJob> {
     let docker = &site.docker;
     let recipe = match &spec.recipe {
         Some(recipe) => recipe.clone(),
-        None => image::default_recipe(docker).await?,
+        None => image::default_recipe(site.outermost_engine()).await?,
     };
     let mut plan = Plan::of(spec, &recipe, site.addresses()?);
     let stack = pairs::judge_plan(&plan, &recipe, docker).await?;

@@ -14,7 +14,8 @@ impl Inventory {
 
     /// Starts a guard that watches for the end of the owner, before anything else is made.
     pub(in crate::cluster) async fn start_guard(&mut self, image: &str) -> Result<()> {
-        if self.subject.is_none() || self.site.settings.keep {
+        // The guard of the outermost cluster removes all that is nested in it.
+        if self.subject.is_none() || self.site.settings.keep || self.site.around.is_some() {
             return Ok(());
         }
         self.guarded = true;

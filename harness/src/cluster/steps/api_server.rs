@@ -60,6 +60,9 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
         }))
     });
     let (admin, kubeconfig) = written.await?;
+    if node.docker().is_nested() {
+        return reach_through(name, node, port, &admin).await;
+    }
     let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
     let client = clients.here();
     let begun = Instant::now();
@@ -84,12 +87,18 @@ pub(in crate::cluster) async fn reach(name: &str, node: &Node, port: u16) -> Res
     progress!(
         "127.0.0.1:{port} is on the engine's machine: the API server is reached through '{node}'"
     );
+    reach_through(name, node, port, &admin).await
+}
+
+/// Waits for the API server to answer through its node.
+async fn reach_through(name: &str, node: &Node, port: u16, admin: &str) -> Result<ApiServer> {
     let tunnel = Tunnel::open(node, port).await?;
-    kubeconfig::write(node.docker().settings(), name, &admin, tunnel.port)?;
+    let kubeconfig = kubeconfig::write(node.docker().settings(), name, admin, tunnel.port)?;
     let clients = Clients::new(kubeconfig::config(&kubeconfig).await?)?;
     let client = clients.here();
     let what = "the API server to answer, through its node";
-    wait::until(what, SLOW, async || answers(&client).await).await?;
+    let answered = wait::until_with(PAUSE, what, SLOW, async || answers(&client).await);
+    parts::explain(answered.await, node, &parts::CONTROL_PLANE).await?;
     Ok(ApiServer {
         kubeconfig,
         clients,

@@ -37,5 +37,9 @@ async fn set_up_node(nodes: &[Node], index: usize, addresses: Addresses) -> Resu
     let routes = others.map(|(other, node)| (addresses.pods_of_node(other), node.ip()));
     argv.extend(routes.map(|(subnet, ip)| format!("{subnet}={ip}")));
     node.exec_ok(&argv).await?;
+    if node.docker().is_nested() {
+        let script = include_str!("pod-mtu.sh");
+        node.exec_ok(&["bash", "-c", script]).await?;
+    }
     Ok(())
 }

@@ -21,6 +21,7 @@ mod kind_cli;
 mod late_api_server;
 mod leases;
 mod neighbours;
+mod nested;
 mod ownership;
 mod patches;
 mod preparing;

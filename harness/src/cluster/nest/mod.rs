@@ -1,0 +1,163 @@
+//! Clusters in a pod of another cluster.
+//!
+//! A privileged pod runs a Docker engine of its own, whose data is on a volume of the pod. The pod
+//! needs no image but busybox: the engine's root and the image of its nodes are links to the files
+//! that the engine around it has, so that nothing is sent through the layers. What the pod is like
+//! is judged before a node starts. From then on the cluster is booted as any other, on that engine.
+
+mod link;
+mod needs;
+mod pod;
+
+use std::time::Instant;
+
+use kubenest_base::{Context, Error, Result, machine::Machine, progress};
+use kubenest_docker::Owner;
+use kubenest_forge::image::{self, NestedImage, NodeImage};
+
+use self::needs::Needs;
+pub(super) use self::pod::EnginePod;
+use super::{
+    Cluster, ClusterSpec, STEP,
+    addresses::{Addresses, engine_range},
+    boot::{self, Clock},
+    inventory::Inventory,
+    site::{Site, random_name},
+};
+
+impl Cluster {
+    /// Boots a cluster in a pod of this one: a Docker engine runs in the pod, and the nodes of the
+    /// new cluster are its containers. The result is a cluster like any other, in which another one
+    /// can be nested. Its images come from the engine of this cluster, and no byte of them is sent.
+    ///
+    /// It is removed with its pod, and this cluster's removal takes it along, whatever ends it. A
+    /// cluster that others share has no clusters nested in it.
+    ///
+    /// ```no_run
+    /// # async fn example() -> kubenest::Result<()> {
+    /// use kubenest::ClusterSpec;
+    ///
+    /// let outer = ClusterSpec::single_node().boot().await?;
+    /// let inner = outer.nest(&ClusterSpec::single_node()).await?;
+    /// assert_eq!(inner.depth(), 1);
+    /// inner.down().await?;
+    /// outer.down().await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`boot`](ClusterSpec::boot). Refused, before anything is started, where it does not fit or
+    /// would be a fourth layer; and where the pod is not fit for a cluster, with the check, the layer
+    /// and the cure. The engine has to be on this machine and keep its images by `overlay2`.
+    pub async fn nest(&self, spec: &ClusterSpec) -> Result<Cluster> {
+        // Booting is a large future; test threads have small stacks.
+        Box::pin(nest(self, spec)).await
+    }
+
+    /// How many clusters are around this one: 0 unless it was [nested](Self::nest).
+    pub fn depth(&self) -> u8 {
+        self.inventory.depth()
+    }
+}
+
+async fn nest(outer: &Cluster, spec: &ClusterSpec) -> Result<Cluster> {
+    boot::begin(spec)?;
+    let (started, mut clock) = (Instant::now(), Clock::start());
+    let run = async {
+        let (site, pod) = prepare(outer, spec, &mut clock).await?;
+        let job = boot::plan_on(spec, site, &mut clock).await?;
+        let inventory = Inventory::new(job.site.clone()).in_pod(pod);
+        boot::boot_planned(job, inventory, clock, started, spec.to_be_refused).await
+    };
+    let what = || format!("nest a cluster in '{}'", outer.name());
+    boot::note_broken_setup(Box::pin(run).await.with_context(what))
+}
+
+/// Makes the pod, starts its engine and judges the layer.
+async fn prepare(
+    outer: &Cluster,
+    spec: &ClusterSpec,
+    clock: &mut Clock,
+) -> Result<(Site, EnginePod)> {
+    needs::check(spec)?;
+    let depth = outer.depth() + 1;
+    let addresses = Addresses::at_depth(depth)?;
+    if outer.is_shared() {
+        return Err(Error::refused(format!(
+            "cluster '{}' is shared with other tests: nothing is nested in it",
+            outer.name()
+        ))
+        .cure("boot a cluster for it, or lease one exclusively: #[kubenest::test(exclusive)]"));
+    }
+    let docker = outer.docker();
+    link::check(&docker.info().await?)?;
+    let needs = Needs::of(&spec.nodes);
+    needs.require(Machine::this(), free_disk(outer).await?)?;
+    let around = outer.inventory.around_nested();
+    let recipe = match &spec.recipe {
+        Some(recipe) => recipe.clone(),
+        None => image::default_recipe(&around.engine).await?,
+    };
+    let node_image = NodeImage::ensure(docker, &recipe).await?;
+    let node_image = image_of(outer, &node_image.reference).await?;
+    let (engine, start) =
+        tokio::try_join!(image::nested_engine(docker), image::nested_pod(docker))?;
+    outer.images().load(start.reference.as_str()).await?;
+    clock.lap("images around");
+
+    let name = spec.name.clone().unwrap_or_else(random_name);
+    let range = engine_range(depth);
+    let pod = EnginePod::start(outer, &name, &start, needs, range).await?;
+    let root = pod.root().await?;
+    clock.lap("pod");
+    let linked = link::link(pod.node(), pod.uid(), &engine, &node_image).await?;
+    tracing::debug!(
+        "the engine of '{name}' was given {} files of {} MiB in {:.2} s: 0 bytes were sent",
+        linked.files,
+        linked.bytes >> 20,
+        linked.seconds
+    );
+    clock.lap("images linked");
+    let ranges = [addresses.pods(), addresses.services(), range].map(String::from);
+    let facts = pod.facts(&root, ranges.into()).await?;
+    let layer = format!("{}/{name}", outer.inventory.layer());
+    facts.judge(&layer).require(&spec.expected.tolerated)?;
+    let docker = pod.engine(&root, docker).await?;
+    clock.lap("engine in pod");
+    progress!("cluster '{name}' is nested in a pod of '{}'", outer.name());
+    let site = Site {
+        settings: docker.settings().clone(),
+        docker,
+        owner: Owner::current().clone(),
+        depth,
+        name,
+        keep: outer.inventory.is_kept(),
+        lifetime: spec.lifetime,
+        around: Some(around),
+    };
+    Ok((site, pod))
+}
+
+/// The bytes that are free where the nodes of a cluster, and all that is nested in them, write.
+async fn free_disk(outer: &Cluster) -> Result<u64> {
+    let argv = ["stat", "--file-system", "--format=%a %S", "/var"];
+    let told = outer
+        .control_plane()
+        .within(STEP)
+        .exec_ok(&argv)
+        .await?
+        .text();
+    let numbers = told.split_whitespace().map(str::parse::<u64>);
+    let numbers: Result<Vec<_>, _> = numbers.collect();
+    let numbers = numbers.context("read the free disk of a node")?;
+    Ok(numbers.iter().product())
+}
+
+async fn image_of(outer: &Cluster, reference: &str) -> Result<NestedImage> {
+    let found = outer.docker().image(reference).await?;
+    let found = found.ok_or_else(|| Error::not_found(format!("no image '{reference}'")))?;
+    Ok(NestedImage {
+        reference: reference.to_owned(),
+        id: found.id,
+    })
+}

@@ -1,0 +1,276 @@
+//! The pod in which the engine of a nested cluster runs, on a node of the cluster around it.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, LogParams},
+};
+use serde_json::json;
+
+use super::needs::Needs;
+use crate::cluster::{
+    Cluster, SLOW, STEP, addresses::Subnet, clients::Clients, probe::container_id,
+    removal::run_in_drop,
+};
+use kubenest_base::{
+    Context, Error, Result,
+    wait::{self, Probe},
+};
+use kubenest_docker::{
+    Docker,
+    discover::{Endpoint, Origin},
+    labels,
+};
+use kubenest_forge::image::NestedImage;
+use kubenest_health::layer::LayerFacts;
+use kubenest_node::{
+    node::Node,
+    objects::{self, seen},
+};
+
+const NAMESPACE: &str = "default";
+/// Runs in the pod until its engine's root is there.
+const HOLD: &str = include_str!("hold.sh");
+/// Then becomes the engine.
+const START: &str = include_str!("start-engine.sh");
+/// How long the engine has to end by itself: with less, the API server forgets the pod before the
+/// kubelet has removed it.
+const GRACE: u32 = 1;
+/// Where the pod tells what it is like.
+const FACTS: &str = "run/kubenest-layer";
+/// The engine's socket.
+const SOCKET: &str = "run/docker.sock";
+/// Lines of an engine's log in an error.
+const LINES: i64 = 15;
+
+/// A pod with an engine. Dropping it removes it.
+pub(in crate::cluster) struct EnginePod {
+    name: String,
+    uid: String,
+    node: Node,
+    /// The way to the outer API server, also from another runtime.
+    clients: Clients,
+    gone: bool,
+}
+
+impl EnginePod {
+    /// Starts a pod that waits for the root of its engine.
+    pub(super) async fn start(
+        outer: &Cluster,
+        name: &str,
+        image: &NestedImage,
+        needs: Needs,
+        range: Subnet,
+    ) -> Result<Self> {
+        let pod = manifest(name, &image.reference, needs, range)?;
+        let clients = outer.clients.again()?;
+        let client = clients.here();
+        let made = objects::create(&client, NAMESPACE, &pod).await?;
+        let mut started = Self {
+            name: name.to_owned(),
+            uid: made.metadata.uid.unwrap_or_default(),
+            node: outer.control_plane().clone(),
+            clients,
+            gone: false,
+        };
+        let what = format!("pod '{name}' to run in cluster '{}'", outer.name());
+        let running = objects::until(started.pods(&client), name, &what, SLOW, |pod| match pod {
+            Some(pod) => running_on(pod).map_or_else(|| Probe::Pending(seen(pod)), Probe::Ready),
+            None => Probe::Pending("no such pod".into()),
+        });
+        let node = running.await?;
+        let found = outer.nodes().iter().find(|known| known.name() == node);
+        started.node = found
+            .ok_or_else(|| {
+                Error::setup(format!("pod '{name}' is on node '{node}', which is none"))
+            })?
+            .clone();
+        Ok(started)
+    }
+
+    /// The node that it runs on.
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(super) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    fn pods(&self, client: &Client) -> Api<Pod> {
+        Api::namespaced(client.clone(), NAMESPACE)
+    }
+
+    /// The folder in which this machine sees the pod's root.
+    pub(super) async fn root(&self) -> Result<PathBuf> {
+        let client = self.clients.here();
+        let pods = self.pods(&client);
+        let found = objects::answer(|| format!("get pod '{}'", self.name), pods.get(&self.name));
+        let found = found.await?;
+        let id = container_id(&found).unwrap_or_default();
+        // Every runtime names a container's cgroup after it. Its first process has the lowest number.
+        let script = "grep --files-with-matches --no-messages --perl-regexp -- \"(?<!conmon-)$1\" \
+                      /proc/[0-9]*/cgroup | tr -dc '0-9\\n' | sort --numeric-sort | head --lines=1";
+        let argv = ["bash", "-c", script, "pid", id];
+        let pid = self.node.within(STEP).exec_ok(&argv).await?.text();
+        let pid = pid.trim().parse::<i32>();
+        let pid = pid.with_context(|| format!("the first process of pod '{}'", self.name))?;
+        self.node.root_of_process(pid).ok_or_else(|| {
+            Error::refused(format!(
+                "this process does not see the processes of node '{}', and so not the engine in \
+                 its pod '{}'",
+                self.node, self.name
+            ))
+            .cure("nest on an engine of this machine, as root")
+        })
+    }
+
+    /// What it tells of itself, for a cluster with these address ranges. It may end instead.
+    pub(super) async fn facts(&self, root: &Path, ranges: Vec<String>) -> Result<LayerFacts> {
+        let path = root.join(FACTS);
+        let what = format!("pod '{}' to tell what it is like", self.name);
+        let text = self.until(&what, async || {
+            Probe::from_result(std::fs::read_to_string(&path))
+        });
+        Ok(LayerFacts::read(&text.await?, ranges))
+    }
+
+    /// The engine, once it answers.
+    pub(super) async fn engine(&self, root: &Path, outer: &Docker) -> Result<Docker> {
+        let origin = Origin::Nested(root.to_owned());
+        let endpoint = Endpoint::unix(root.join(SOCKET), origin);
+        let what = format!("the engine in pod '{}'", self.name);
+        self.until(&what, async || {
+            Probe::from_result(Docker::at(&endpoint, outer.settings()).await)
+        })
+        .await
+    }
+
+    /// Waits for something in the pod as long as the pod runs; its log tells why it does not.
+    async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Probe<T>) -> Result<T> {
+        let client = self.clients.here();
+        let pods = self.pods(&client);
+        let pause = Duration::from_millis(50);
+        let ready = wait::until_with(pause, what, STEP, || look());
+        let ended = objects::until(pods, &self.name, "its end", SLOW, |pod| match pod {
+            Some(pod) if running_on(pod).is_some() => Probe::Pending("it runs".into()),
+            Some(pod) => Probe::Ready(seen(pod)),
+            None => Probe::Ready("it is gone".into()),
+        });
+        let failed = tokio::select! {
+            ready = ready => match ready {
+                Ok(ready) => return Ok(ready),
+                Err(error) => error,
+            },
+            ended = ended => match ended {
+                Ok(seen) => Error::setup(format!("pod '{}' has ended: {seen}", self.name)),
+                Err(error) => error,
+            },
+        };
+        let log = self.log(&client).await;
+        Err(failed).with_context(|| format!("{what}; its log ends with\n{log}"))
+    }
+
+    /// The last lines that the pod's processes wrote.
+    async fn log(&self, client: &Client) -> String {
+        let params = LogParams {
+            tail_lines: Some(LINES),
+            ..LogParams::default()
+        };
+        let pods = self.pods(client);
+        let log = objects::answer(|| "read its log".into(), pods.logs(&self.name, &params));
+        log.await.unwrap_or_else(|error| error.report())
+    }
+
+    /// Leaves the pod where it is when this is dropped.
+    pub(in crate::cluster) fn leave(&mut self) {
+        self.gone = true;
+    }
+
+    /// Removes the pod with all that runs in it. A cluster around it that is gone has taken it along.
+    pub(in crate::cluster) async fn remove(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.gone, true) {
+            return Ok(());
+        }
+        let client = self.clients.here();
+        let removed = self.remove_by(&client).await;
+        match (
+            removed,
+            self.node.docker().container(self.node.name()).await,
+        ) {
+            (Err(error), Ok(Some(node))) if node.running => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    async fn remove_by(&self, client: &Client) -> Result<()> {
+        let pods = self.pods(client);
+        let deleted = async {
+            match pods.delete(&self.name, &DeleteParams::default()).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+                deleted => deleted.map(drop),
+            }
+        };
+        objects::answer(|| format!("remove pod '{}'", self.name), deleted).await?;
+        // The kubelet takes it from the API server when its processes, cgroups and volume are gone.
+        objects::gone(self.pods(client), &self.name, SLOW).await
+    }
+}
+
+impl Drop for EnginePod {
+    fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
+        run_in_drop(async || {
+            if let Err(error) = self.remove().await {
+                tracing::warn!("{}", error.report());
+            }
+        });
+    }
+}
+
+/// The pod of an engine. It knows nothing of the cluster that it is in: not where the API server is,
+/// and no token for it.
+fn manifest(name: &str, image: &str, needs: Needs, range: Subnet) -> Result<Pod> {
+    let empty = |name| json!({"name": name, "value": ""});
+    let pod = json!({
+        "metadata": {"name": name, "labels": {labels::ROLE: "engine"}},
+        "spec": {
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            // Of the node: a server within the cluster would be asked for names of the nested one.
+            "dnsPolicy": "Default",
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": GRACE,
+            "containers": [{
+                "name": "engine",
+                "image": image,
+                "imagePullPolicy": "Never",
+                "command": ["/bin/busybox", "sh", "-c", HOLD, "hold", START],
+                "env": [
+                    {"name": "RANGE", "value": range.to_string()},
+                    empty("KUBERNETES_SERVICE_HOST"),
+                    empty("KUBERNETES_SERVICE_PORT"),
+                ],
+                "securityContext": {"privileged": true},
+                "resources": {"requests": {"memory": needs.memory.to_string()}},
+                "volumeMounts": [{"name": "engine", "mountPath": "/nest"}],
+            }],
+            "volumes": [{"name": "engine", "emptyDir": {}}],
+        },
+    });
+    serde_json::from_value(pod).context("write the pod of an engine")
+}
+
+/// The node on which a pod's container runs.
+fn running_on(pod: &Pod) -> Option<String> {
+    let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    container.state.as_ref()?.running.as_ref()?;
+    pod.spec.as_ref()?.node_name.clone()
+}
