@@ -98,15 +98,17 @@ async fn a_running_engine_is_kept() {
 }
 
 #[tokio::test]
-async fn a_container_survives_the_death_of_the_daemon() {
+async fn heals_after_its_daemon_was_killed() {
     with_engine("daemon-killed", |engine| async move {
         engine.ensure().await.unwrap();
         let (id, init) = start_sleeper(&engine).await;
         kill(&daemons(&engine)).await;
         engine.ensure().await.unwrap();
-        assert!(is_alive(&init), "the container was lost");
-        docker(&engine, &["exec", &id, "/bin/true"]).await;
-        docker(&engine, &["restart", "--time=0", &id]).await;
+        assert!(
+            !is_alive(&init),
+            "a container outlived its engine's healing"
+        );
+        docker(&engine, &["start", &id]).await;
     })
     .await;
 }

@@ -44,19 +44,6 @@ impl Layout {
         self.run.join("docker.sock")
     }
 
-    /// The configuration of the daemon.
-    pub(super) fn configuration(&self) -> PathBuf {
-        self.run.join("daemon.json")
-    }
-
-    /// The files with the process numbers of the daemon and of its containerd.
-    pub(super) fn pid_files(&self) -> [PathBuf; 2] {
-        [
-            self.run.join("dockerd.pid"),
-            self.exec().join("containerd/containerd.pid"),
-        ]
-    }
-
     pub(super) fn log(&self) -> PathBuf {
         self.home.join("dockerd.log")
     }

@@ -37,10 +37,7 @@ pub(crate) use self::{
     find::{is_shared, named, release_of_settings},
     packages::PACKAGES,
 };
-use self::{
-    layout::Layout,
-    packages::{Binaries, Tools},
-};
+use self::{layout::Layout, packages::Binaries};
 use kubenest_base::{
     Context, Error, Result,
     lock::FileLock,
@@ -183,9 +180,8 @@ impl Engine {
         }
     }
 
-    /// Starts the engine if it does not run. A daemon in place of a killed one takes over the
-    /// containers that live on; else what a killed engine left is removed, and a broken one
-    /// restarted. Concurrent callers, in any process, get the same engine.
+    /// Starts the engine if it does not run. Removes what a killed engine left, and restarts a
+    /// broken one. Concurrent callers, in any process, get the same engine.
     ///
     /// # Errors
     /// This machine cannot run it (the cure names `DOCKER_HOST`), or the daemon does not
@@ -201,9 +197,6 @@ impl Engine {
         }
         let start = Instant::now();
         let binaries = packages::provide(&self.settings, self.release).await?;
-        if self.takes_over(&binaries).await {
-            return Ok(self.address());
-        }
         remains::clear(&self.layout, &binaries).await?;
         progress!("starting the embedded Docker engine");
         if let Err(error) = self.start(&binaries).await {
@@ -274,27 +267,6 @@ impl Engine {
         .is_ok()
     }
 
-    /// Starts a daemon for the containers of one that was killed: they live on without it, and
-    /// network and configuration are still there. Where that fails the engine is started anew.
-    async fn takes_over(&self, binaries: &Binaries) -> bool {
-        if !remains::are_containers_alone(&self.layout) {
-            return false;
-        }
-        progress!("starting the embedded Docker engine again, for the containers of a killed one");
-        let started = async {
-            remains::forget_dead_daemons(&self.layout)?;
-            let tools = binaries.tools(&self.layout.run).await?;
-            self.start_daemon(binaries, &tools).await
-        };
-        match started.await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!("its containers end: {}", error.report());
-                false
-            }
-        }
-    }
-
     async fn start(&self, binaries: &Binaries) -> Result<()> {
         let layout = &self.layout;
         fs::create_dir_all(&layout.run)
@@ -302,20 +274,15 @@ impl Engine {
         mounts::note(layout)?;
         let tools = binaries.tools(&layout.run).await?;
         let pool = network::set_up(layout, &tools).await?;
-        let file = layout.configuration();
+        let file = layout.run.join("daemon.json");
         let config = config::daemon_config(layout, &pool, binaries);
         fs::write(&file, config.to_string())
             .with_context(|| format!("write '{}'", file.display()))?;
-        self.start_daemon(binaries, &tools).await
-    }
-
-    async fn start_daemon(&self, binaries: &Binaries, tools: &Tools) -> Result<()> {
-        let layout = &self.layout;
         let log = layout.log();
         fs::rename(&log, log.with_extension("log.1")).ok();
         let mut daemon = Command::new(binaries.dockerd())
             .arg("--config-file")
-            .arg(layout.configuration());
+            .arg(&file);
         for (name, value) in tools.daemon_env(binaries, layout) {
             daemon = daemon.env(name, value);
         }

@@ -118,30 +118,6 @@ pub(super) fn daemon_runs(layout: &Layout) -> bool {
     processes(layout).iter().any(|p| p.role == Role::Daemon)
 }
 
-/// Whether the daemon is gone, and its containers and all that it was started with are not.
-pub(super) fn are_containers_alone(layout: &Layout) -> bool {
-    let left = processes(layout);
-    let has = |role| left.iter().any(|process| process.role == role);
-    let bridge = Path::new("/sys/class/net").join(layout.bridge());
-    let needed = [layout.configuration(), layout.pool(), bridge];
-    !has(Role::Daemon) && has(Role::Contained) && needed.iter().all(|path| path.exists())
-}
-
-/// Removes the files with the numbers of processes that have ended: a new daemon takes one that
-/// waits for its parent to collect it for a running one.
-pub(super) fn forget_dead_daemons(layout: &Layout) -> Result<()> {
-    for file in layout.pid_files() {
-        let Ok(pid) = fs::read_to_string(&file) else {
-            continue;
-        };
-        let stat = Path::new("/proc").join(pid.trim()).join("stat");
-        if is_dead(&fs::read(stat).unwrap_or_default()) {
-            fs::remove_file(&file).with_context(|| format!("remove '{}'", file.display()))?;
-        }
-    }
-    Ok(())
-}
-
 /// Whether a process has ended and only waits for its parent to collect it. In `/proc/<pid>/stat`
 /// the state follows the name in brackets.
 fn is_dead(stat: &[u8]) -> bool {
