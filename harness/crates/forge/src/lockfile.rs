@@ -4,7 +4,7 @@
 //! `KUBENEST_LOCK` names the file. Every boot has to match its content: a node that is made from
 //! something else is refused, and the error names the difference. Content that is missing is added.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, api::ListParams};
@@ -13,7 +13,12 @@ use toml::{Table, Value};
 
 use crate::image::NodeImage;
 use kubenest_base::digest::sha256_hex;
-use kubenest_base::{Context, Error, Result, file, lock::FileLock, settings::Settings};
+use kubenest_base::{
+    Context, Error, Result, file,
+    lock::FileLock,
+    settings::Settings,
+    wait::{self, Probe},
+};
 use kubenest_docker::Docker;
 use kubenest_recipe::recipe::{Component, Content, GoBuild, Recipe, Source};
 
@@ -43,12 +48,22 @@ struct LockedComponent {
     layer: Option<String>,
 }
 
+/// How long a kubelet may take to know its runtime again: it asks every ten seconds.
+const KNOWN: Duration = Duration::from_secs(60);
+
 /// What a running node reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct RunningNode {
     kubelet: String,
     runtime: String,
     os: String,
+}
+
+impl RunningNode {
+    /// The kubelet could not ask its runtime the last time: it has just crashed, or is restarted.
+    fn is_unknown(&self) -> bool {
+        self.runtime.ends_with("://Unknown")
+    }
 }
 
 impl MadeOf {
@@ -123,20 +138,36 @@ pub async fn hold_running(settings: &Settings, client: &Client, image: &NodeImag
     let Some(path) = &settings.lock else {
         return Ok(());
     };
-    let nodes = Api::<Node>::all(client.clone());
-    let nodes = nodes.list(&ListParams::default()).await;
-    for node in nodes.context("list the nodes")? {
-        let Some(info) = node.status.and_then(|status| status.node_info) else {
-            continue;
-        };
-        let running = RunningNode {
-            kubelet: info.kubelet_version,
-            runtime: info.container_runtime_version,
-            os: info.os_image,
-        };
+    let running =
+        wait::until(
+            "the kubelets to know their runtimes",
+            KNOWN,
+            async || match running_nodes(client).await {
+                Ok(nodes) if nodes.iter().any(RunningNode::is_unknown) => {
+                    Probe::Pending(format!("{nodes:?}"))
+                }
+                Ok(nodes) => Probe::Ready(nodes),
+                Err(error) => Probe::Failed(error),
+            },
+        );
+    for running in running.await? {
         hold_in(settings, path, "running", &image.recipe, &running).await?;
     }
     Ok(())
+}
+
+/// What the nodes report that have reported anything.
+async fn running_nodes(client: &Client) -> Result<Vec<RunningNode>> {
+    let nodes = Api::<Node>::all(client.clone());
+    let nodes = nodes.list(&ListParams::default()).await;
+    let nodes = nodes.context("list the nodes")?.items.into_iter();
+    let reported = nodes.filter_map(|node| node.status?.node_info);
+    let running = reported.map(|info| RunningNode {
+        kubelet: info.kubelet_version,
+        runtime: info.container_runtime_version,
+        os: info.os_image,
+    });
+    Ok(running.collect())
 }
 
 /// As [`hold_image`], for a tool that is built from a locked Go module.
