@@ -24,7 +24,7 @@ use kubenest_base::{
 const OTHERS: Duration = Duration::from_secs(300);
 
 /// How long a passed gate counts on a leased cluster.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(10);
 
 /// How long a leased cluster may take to be healthy.
 const HEALTHY: Duration = Duration::from_secs(10);
