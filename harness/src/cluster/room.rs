@@ -104,7 +104,7 @@ fn claim(
     };
     for other in turns.iter().filter(|other| *other != turn.path()) {
         if FileLock::try_exclusive(other, "a look at the claims of boots")?.is_none() {
-            free = free.without(Room::claimed(other));
+            free = free.saturating_sub(Room::claim_of(other));
         }
     }
     let lack = free.lack(needed);
@@ -190,7 +190,7 @@ impl Room {
     }
 
     /// What the boot that has this turn has claimed.
-    fn claimed(turn: &Path) -> Self {
+    fn claim_of(turn: &Path) -> Self {
         let noted = fs::read_to_string(turn.with_extension("claim")).unwrap_or_default();
         let mut numbers = noted.split_whitespace().map(str::parse);
         match (numbers.next(), numbers.next()) {
@@ -207,7 +207,7 @@ impl Room {
             .with_context(|| format!("write '{}'", claim.display()))
     }
 
-    fn without(self, other: Self) -> Self {
+    fn saturating_sub(self, other: Self) -> Self {
         Self {
             memory: self.memory.saturating_sub(other.memory),
             instances: self.instances.saturating_sub(other.instances),

@@ -99,8 +99,8 @@ impl Protection {
         Ok(())
     }
 
-    /// Protection of those of its images that have these names, as they were last seen.
-    pub fn only(&self, names: &[String]) -> Self {
+    /// Protection of the images of these names alone, as they were last seen.
+    pub fn subset(&self, names: &[String]) -> Self {
         let is_wanted = |name: &String| names.contains(name);
         let state = self.state();
         let seen = state.seen.iter().filter(|((_, name), _)| is_wanted(name));

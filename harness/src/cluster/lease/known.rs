@@ -50,7 +50,7 @@ pub(super) fn remember(request: &LeaseRequest, content: Option<&str>, cluster: &
     let known = Known {
         content: content.map(str::to_owned),
         lease: lease.clone(),
-        protection: cluster.protection.only(&record.images),
+        protection: cluster.protection.subset(&record.images),
         record,
         site: cluster.inventory.site().clone(),
         nodes: cluster.nodes.clone(),
@@ -68,7 +68,10 @@ pub(super) fn remember(request: &LeaseRequest, content: Option<&str>, cluster: &
 ///
 /// # Errors
 /// The preparation cannot be read, or its guard cannot be started.
-pub(super) async fn again(request: &LeaseRequest, started: Instant) -> Result<Option<Cluster>> {
+pub(super) async fn lease_again(
+    request: &LeaseRequest,
+    started: Instant,
+) -> Result<Option<Cluster>> {
     let key = key(request);
     let Some(known) = change(|all| all.get(&key).cloned()) else {
         return Ok(None);
@@ -123,7 +126,7 @@ impl Known {
             clients: Arc::clone(&self.clients),
             image: self.image.clone(),
             expected: self.expected.clone(),
-            protection: self.protection.only(&record.images),
+            protection: self.protection.subset(&record.images),
             started,
             phases: vec![attach],
             running: Arc::clone(&self.running),

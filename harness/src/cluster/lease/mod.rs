@@ -59,7 +59,7 @@ const REPLACED: usize = 3;
 async fn take(request: &LeaseRequest) -> Result<Cluster> {
     let (spec, started, mut clock) = (&request.spec, Instant::now(), Clock::start());
     if !request.exclusive
-        && let Some(cluster) = known::again(request, started).await?
+        && let Some(cluster) = known::lease_again(request, started).await?
     {
         return Ok(cluster);
     }
