@@ -116,7 +116,7 @@ async fn finish_these(
 ) -> Vec<Result<Vec<Bundle>>> {
     let finished = folders.iter().map(async |folder| {
         let notes = read_notes_without_steps(folder)?;
-        if !whose.includes(&notes) || liveness_of_owner(folder) != Some(Liveness::Dead) {
+        if !whose.includes(&notes) || liveness_of_owner(&notes) != Some(Liveness::Dead) {
             return None;
         }
         let is_held = notes.cluster.held.is_some();
@@ -181,10 +181,14 @@ fn give_back(taken: &Path, error: Error) -> Error {
 /// Removes notebooks that are older than `age`, such as those from before this machine's last boot.
 /// Returns the removed folders.
 pub(super) fn prune(settings: &Settings, age: Duration) -> Vec<PathBuf> {
+    let lives = |folder: &PathBuf| {
+        let notes = read_notes_without_steps(folder);
+        notes.and_then(|notes| liveness_of_owner(&notes)) == Some(Liveness::Alive)
+    };
     let old = |folder: &PathBuf| {
         let made = fs::symlink_metadata(folder).and_then(|found| found.modified());
         made.is_ok_and(|made| made.elapsed().is_ok_and(|since| since > age))
-            && liveness_of_owner(folder) != Some(Liveness::Alive)
+            && !lives(folder)
             && fs::remove_dir_all(folder).is_ok()
     };
     folders(&home(settings)).filter(old).collect()
@@ -195,13 +199,9 @@ fn folders(home: &Path) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// Whether the owner of the cluster lives; `None` where its notes cannot be read.
-fn liveness_of_owner(folder: &Path) -> Option<Liveness> {
-    let owner: Owner = read_notes_without_steps(folder)?
-        .cluster
-        .owner
-        .parse()
-        .ok()?;
+/// Whether the owner of the cluster lives; `None` where the notes name none.
+fn liveness_of_owner(notes: &Notes) -> Option<Liveness> {
+    let owner: Owner = notes.cluster.owner.parse().ok()?;
     Some(owner.liveness())
 }
 
