@@ -26,8 +26,9 @@ const OTHERS: Duration = Duration::from_secs(300);
 /// How long a passed gate counts on a leased cluster.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// How long a leased cluster may take to be healthy.
-const HEALTHY: Duration = Duration::from_secs(10);
+/// How long a leased cluster may take to be healthy: a machine that has just started eight tests
+/// answers late, and a runtime may have been restarted a moment ago.
+pub(crate) const HEALTHY: Duration = Duration::from_secs(10);
 
 /// The running cases of a cluster.
 #[derive(Debug, Default)]

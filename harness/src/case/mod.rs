@@ -28,7 +28,7 @@ use kubenest_protocol::{Phase, Verdict, VerdictFile};
 use tempfile::{TempDir, TempPath};
 
 use self::gate::Place;
-pub(crate) use self::gate::Running;
+pub(crate) use self::gate::{HEALTHY, Running};
 use self::webhook::Webhooks;
 use crate::{Cluster, verdict};
 use kubenest_base::{Context, ErrorKind, Result, file, progress, random, wait};

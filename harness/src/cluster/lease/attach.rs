@@ -1,9 +1,6 @@
 //! Makes a handle of a leased cluster that is up already.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
 
@@ -20,7 +17,7 @@ use kubenest_node::node::Node;
 
 use super::{baseline::Baseline, record::Record};
 use crate::{
-    case::Running,
+    case::{HEALTHY, Running},
     cluster::{
         Cluster,
         boot::{BootJob, Clock},
@@ -32,10 +29,6 @@ use crate::{
         site::Site,
     },
 };
-
-/// How long a cluster may take to be healthy before it is replaced: a machine that has just started
-/// eight tests answers late.
-const HEALTHY: Duration = Duration::from_secs(10);
 
 /// Looks at the cluster of a lease that is held, and makes a handle of it. The look changes nothing,
 /// unless the lease is held alone: then what earlier holders left is undone.
