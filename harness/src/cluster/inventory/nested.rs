@@ -1,7 +1,7 @@
 //! A cluster as one of several layers: what is around it, and its removal with its pod.
 
 use super::Inventory;
-use crate::cluster::{folder, nest::EnginePod, site::Around, tunnel::Tunnel};
+use crate::cluster::{folder, nest::EnginePod, tunnel::Tunnel};
 use kubenest_base::{Result, process::quote};
 use kubenest_evidence as evidence;
 
@@ -10,26 +10,6 @@ impl Inventory {
     pub(in crate::cluster) fn in_pod(mut self, pod: EnginePod) -> Self {
         self.pod = Some(pod);
         self
-    }
-
-    /// How many clusters are around it.
-    pub(in crate::cluster) fn depth(&self) -> u8 {
-        self.site.depth
-    }
-
-    /// Whether it outlives its owner.
-    pub(in crate::cluster) fn is_kept(&self) -> bool {
-        self.site.keep
-    }
-
-    /// Its name behind those of all clusters around it.
-    pub(in crate::cluster) fn layer(&self) -> String {
-        self.site.layer()
-    }
-
-    /// What is around a cluster that is nested in this one.
-    pub(in crate::cluster) fn around_nested(&self) -> Around {
-        self.site.around_nested()
     }
 
     /// Leaves the pod of a nested cluster to what is around it.

@@ -56,7 +56,7 @@ impl Cluster {
 
     /// How many clusters are around this one: 0 unless it was [nested](Self::nest).
     pub fn depth(&self) -> u8 {
-        self.inventory.depth()
+        self.inventory.site().depth
     }
 }
 
@@ -93,7 +93,7 @@ async fn prepare(
     link::check(&docker.info().await?)?;
     let needs = Needs::of(&spec.nodes);
     needs.require(Machine::this(), free_disk(outer).await?)?;
-    let around = outer.inventory.around_nested();
+    let around = outer.inventory.site().around_nested();
     let recipe = match &spec.recipe {
         Some(recipe) => recipe.clone(),
         None => image::default_recipe(&around.engine).await?,
@@ -120,7 +120,7 @@ async fn prepare(
     clock.lap("images linked");
     let ranges = [addresses.pods(), addresses.services(), range].map(String::from);
     let facts = pod.facts(&root, ranges.into()).await?;
-    let layer = format!("{}/{name}", outer.inventory.layer());
+    let layer = format!("{}/{name}", outer.inventory.site().layer());
     facts.judge(&layer).require(&spec.expected.tolerated)?;
     let docker = pod.engine(&root, docker).await?;
     clock.lap("engine in pod");
@@ -131,7 +131,7 @@ async fn prepare(
         owner: Owner::current().clone(),
         depth,
         name,
-        keep: outer.inventory.is_kept(),
+        keep: outer.inventory.site().keep,
         lifetime: spec.lifetime,
         around: Some(around),
     };
