@@ -29,7 +29,7 @@ impl Clients {
     }
 
     /// Clients for the same API server, to be kept apart from these.
-    pub(super) fn again(&self) -> Result<Self> {
+    pub(super) fn try_clone(&self) -> Result<Self> {
         Self::new(self.config.clone())
     }
 

@@ -6,10 +6,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client,
-    api::{DeleteParams, LogParams},
-};
+use kube::{Api, Client, api::LogParams, core::ApiResource};
 use serde_json::json;
 
 use super::needs::Needs;
@@ -30,7 +27,7 @@ use kubenest_forge::image::NestedImage;
 use kubenest_health::layer::LayerFacts;
 use kubenest_node::{
     node::Node,
-    objects::{self, seen},
+    objects::{self, ObjectRef, seen},
 };
 
 const NAMESPACE: &str = "default";
@@ -68,7 +65,7 @@ impl EnginePod {
         range: Subnet,
     ) -> Result<Self> {
         let pod = manifest(name, &image.reference, needs, range)?;
-        let clients = outer.clients.again()?;
+        let clients = outer.clients.try_clone()?;
         let client = clients.here();
         let made = objects::create(&client, NAMESPACE, &pod).await?;
         let mut started = Self {
@@ -209,14 +206,12 @@ impl EnginePod {
     }
 
     async fn remove_by(&self, client: &Client) -> Result<()> {
-        let pods = self.pods(client);
-        let deleted = async {
-            match pods.delete(&self.name, &DeleteParams::default()).await {
-                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-                deleted => deleted.map(drop),
-            }
+        let pod = ObjectRef {
+            resource: ApiResource::erase::<Pod>(&()),
+            namespace: Some(NAMESPACE.to_owned()),
+            name: self.name.clone(),
         };
-        objects::answer(|| format!("remove pod '{}'", self.name), deleted).await?;
+        pod.remove(client, Some(self.uid.clone())).await?;
         // The kubelet takes it from the API server when its processes, cgroups and volume are gone.
         objects::gone(self.pods(client), &self.name, SLOW).await
     }
