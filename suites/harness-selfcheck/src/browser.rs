@@ -70,6 +70,8 @@ impl Page {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             page.call(&format!("{domain}.enable"), json!({})).await?;
         }
+        let events = json!({"enabled": true});
+        page.call("Page.setLifecycleEventsEnabled", events).await?;
         Ok(page)
     }
 
@@ -81,12 +83,15 @@ impl Page {
             format!("file://{}#{hash}", file.display()),
         ] {
             self.events.clear();
-            self.call("Page.navigate", json!({"url": url})).await?;
-            while !self
-                .events
-                .iter()
-                .any(|event| event["method"] == "Page.loadEventFired")
-            {
+            let opened = self.call("Page.navigate", json!({"url": url})).await?;
+            // An event without this identifier may tell of the page before.
+            let is_loaded = |event: &Value| {
+                let said = &event["params"];
+                event["method"] == "Page.lifecycleEvent"
+                    && said["name"] == "load"
+                    && said["loaderId"] == opened["loaderId"]
+            };
+            while !self.events.iter().any(is_loaded) {
                 let answer = self.receive().await?;
                 self.events.push(answer);
             }
