@@ -78,7 +78,13 @@ impl NodeImage {
     /// A component cannot be fetched or built, or the engine refuses the image.
     pub async fn ensure(docker: &Docker, recipe: &Recipe) -> Result<Self> {
         let name = names::node(recipe, engine::named(docker)?);
-        making::note(&name);
+        let is_lasting = match &recipe.content {
+            Content::Image(image) => foreign::is_lasting(image),
+            Content::Parts(_) => true,
+        };
+        if is_lasting {
+            making::note(&name);
+        }
         Self::provide(docker, recipe, &name).await
     }
 
@@ -122,6 +128,24 @@ impl NodeImage {
             runtime: runtime_of(parts),
             settings: Some(parts.settings.clone()),
         }
+    }
+
+    /// The image of a running node that others have made, whose parts have these versions.
+    ///
+    /// # Errors
+    /// There is no such container, or the engine does not answer.
+    pub async fn of_container(docker: &Docker, name: &str, versions: Versions) -> Result<Self> {
+        let about = docker.inspect(name).await?;
+        let reference = about["Config"]["Image"].as_str().unwrap_or_default();
+        let state = docker.container(name).await?;
+        let labels = state.map(|state| state.labels).unwrap_or_default();
+        Ok(Self {
+            reference: reference.to_owned(),
+            recipe: reference.to_owned(),
+            versions,
+            runtime: Runtime::of_labels(&labels),
+            settings: None,
+        })
     }
 
     /// Starts one node of this image outside of any cluster: its init and its container runtime
