@@ -36,16 +36,19 @@ pub(crate) struct Prepare {
         conflicts_with = "needs"
     )]
     tests: Option<PathBuf>,
-    /// Tell what these names of nodes mean, as JSON
+    /// Tell what is remembered of tests, as JSON
+    #[arg(long, hide = true, conflicts_with = "needs")]
+    recall: bool,
+    /// Tell with it what these names of nodes mean
     #[arg(
         long,
         value_name = "NODE",
         value_delimiter = ',',
         hide = true,
-        conflicts_with = "needs"
+        requires = "recall"
     )]
     nodes: Vec<String>,
-    /// Remember what tests asked for
+    /// Remember what tests asked for and how long they took
     #[arg(long, value_name = "FILE", hide = true, conflicts_with = "needs")]
     remember: Option<PathBuf>,
 }
@@ -60,8 +63,8 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
         prepare::remember(settings, read(file)?).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !prepare.nodes.is_empty() {
-        return Ok(tell_nodes(prepare));
+    if prepare.recall {
+        return Ok(recall(prepare));
     }
     kubenest_base::parent::watch(settings);
     let redactor = Redactor::new(settings.redact.as_deref())?;
@@ -115,12 +118,12 @@ pub(crate) async fn run(prepare: &Prepare) -> Result<ExitCode> {
     }))
 }
 
-/// Prints the nodes that `--nodes` names.
-fn tell_nodes(prepare: &Prepare) -> ExitCode {
+/// Prints what is remembered of tests, and the nodes that `--nodes` names.
+fn recall(prepare: &Prepare) -> ExitCode {
     let answer = match prepare::nodes(&prepare.nodes) {
         Ok(nodes) => {
             let memory = prepare::remembered(kubenest::settings());
-            Event::Nodes { nodes, memory }
+            Event::Recalled { nodes, memory }
         }
         Err(error) => {
             let message = error.report();

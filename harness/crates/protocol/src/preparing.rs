@@ -15,7 +15,7 @@ pub struct TestNeeds {
     pub tests: BTreeMap<String, Vec<String>>,
 }
 
-/// What tests asked for in their last runs. The runner writes the news to a file and hands it to
+/// What tests asked for in their last runs, and how long these took. The runner writes the news to a file and hands it to
 /// `kubenest prepare --remember`; the cache holds the memory of all tests in the same form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
@@ -23,7 +23,7 @@ pub struct Memory {
     pub tests: BTreeMap<String, LastRun>,
 }
 
-/// What one test asked for in its last run.
+/// What one test asked for in its last run, and how long that took.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRun {
     /// The needs that were declared for the test at that time. When the declared needs have changed
@@ -31,6 +31,18 @@ pub struct LastRun {
     pub declared: Vec<String>,
     /// The needs that the test asked for.
     pub asked: Vec<String>,
+    /// When it ended and how long it took; `None` if an older version of the runner wrote this.
+    #[serde(default)]
+    pub timing: Option<Timing>,
+}
+
+/// When a test ended and how long it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// The end, in seconds since 1970.
+    pub ended: u64,
+    /// The time of the test, in seconds, without what it made because nobody had prepared it.
+    pub seconds: u64,
 }
 
 /// A node that tests can run on.
@@ -53,8 +65,9 @@ pub enum Event {
         /// Whether the needs are wrong; otherwise the machine is.
         usage: bool,
     },
-    /// The answer to `--nodes`: what its names mean, each node once, and what all tests asked for.
-    Nodes {
+    /// The answer to `--recall`: what the names of `--nodes` mean, each node once, and what all
+    /// tests asked for.
+    Recalled {
         /// The nodes, in the order in which they were asked for.
         nodes: Vec<Node>,
         /// What the cache remembers.
@@ -96,6 +109,10 @@ pub struct Plan {
     pub needs: BTreeMap<String, Vec<String>>,
     /// What the cache remembers of these tests.
     pub memory: Memory,
+    /// Variables by which tests' other tools find the engine of their clusters, where nothing in
+    /// the environment of the run names one.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
 }
 
 /// A component, a program or an image that has to be made.
@@ -129,6 +146,7 @@ mod tests {
             seconds: 30.5,
             needs: [("default".to_owned(), vec!["a".to_owned()])].into(),
             memory: Memory::default(),
+            variables: [("DOCKER_HOST".to_owned(), "unix:///a".to_owned())].into(),
         };
         let failed = Event::Failed {
             piece: 0,
@@ -139,7 +157,7 @@ mod tests {
             name: "v1.34.3-cri-o-1.34.0".to_owned(),
             versions: [("crio".to_owned(), "1.34.0".to_owned())].into(),
         };
-        let nodes = Event::Nodes {
+        let nodes = Event::Recalled {
             nodes: vec![node],
             memory: Memory::default(),
         };

@@ -25,6 +25,10 @@ pub struct RunArgs {
     /// making takes too long for this run; they are named at the end
     #[arg(long, value_name = "NEED")]
     pub(crate) leave_out: Vec<String>,
+    /// Run for about this long, such as 10m: the tests that ran most recently are left out and named
+    /// at the end; those that have never run, and those that their manifest says always run, stay
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) within: Option<Duration>,
     /// How many tests run at the same time [default: one more than CPUs, at most 4]; those in a
     /// module `long` mostly wait, so that one more runs beside them
     #[arg(long, value_name = "N")]

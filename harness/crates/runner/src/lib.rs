@@ -16,6 +16,7 @@ mod github;
 mod groups;
 mod html;
 mod junit;
+mod left_out;
 mod log;
 mod making;
 mod needs;

@@ -26,6 +26,9 @@ pub struct Needs {
     /// The nodes to which the tests apply whose name contains the key, for a run on several nodes.
     #[serde(default)]
     nodes: BTreeMap<String, Vec<Condition>>,
+    /// The tests whose name contains one of these run however short the time of a run is.
+    #[serde(default)]
+    always: Vec<String>,
 }
 
 impl Needs {
@@ -59,6 +62,12 @@ impl Needs {
         let all = self.needs.iter().chain(own).flatten();
         let all: BTreeSet<_> = all.cloned().collect();
         all.into_iter().collect()
+    }
+
+    /// Whether one test runs however short the time of a run is.
+    pub(crate) fn always_runs(&self, target: &str, name: &str) -> bool {
+        let name = format!("{target}::{name}");
+        self.always.iter().any(|text| name.contains(text))
     }
 
     /// The nodes to which one test applies: any that meets one of these conditions; `None` if all

@@ -12,11 +12,11 @@ use crate::package::Side;
 use crate::plan::{Plan, Test};
 use crate::process;
 
-/// The nodes of a run, and what tests asked for in earlier runs.
+/// The nodes of a run, and what is known of tests' earlier runs.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     pub(crate) all: Vec<Node>,
-    memory: Memory,
+    pub(crate) memory: Memory,
 }
 
 /// A test that does not run on a node, since its manifest states others.
@@ -31,23 +31,21 @@ pub(crate) struct Inapplicable {
 }
 
 impl Nodes {
-    /// Asks the program what these names mean; no names, no nodes.
+    /// Asks the program what these names mean, and what it remembers of tests; no names, no nodes.
     ///
     /// # Errors
     /// A name means no node, or the program cannot be run.
     pub(crate) fn ask(kubenest: &Path, names: &[String]) -> anyhow::Result<Self> {
-        if names.is_empty() {
-            return Ok(Self::default());
-        }
         let mut command = process::command(kubenest);
-        command.args(["prepare", "--json"]);
-        command.arg(format!("--nodes={}", names.join(",")));
+        command.args(["prepare", "--json", "--recall"]);
+        let names = names.iter().map(|name| format!("--nodes={name}"));
+        command.args(names);
         let answer = process::output(&mut command)?;
         let answer = serde_json::from_str(&answer);
-        match answer.context("read the answer of kubenest prepare --nodes")? {
-            Event::Nodes { nodes, memory } => Ok(Self { all: nodes, memory }),
+        match answer.context("read the answer of kubenest prepare --recall")? {
+            Event::Recalled { nodes, memory } => Ok(Self { all: nodes, memory }),
             Event::Refused { message, .. } => bail!("--nodes: {message}"),
-            _ => bail!("kubenest prepare --nodes did not answer"),
+            _ => bail!("kubenest prepare --recall did not answer"),
         }
     }
 
@@ -247,6 +245,7 @@ pub(crate) mod tests {
             let last = LastRun {
                 declared: vec![declared.to_owned()],
                 asked: asked.iter().map(|&need| need.to_owned()).collect(),
+                timing: None,
             };
             nodes.memory.tests.insert(name.to_owned(), last);
         };

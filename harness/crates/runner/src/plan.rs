@@ -99,6 +99,11 @@ impl Test {
         self.package.needs.nodes_of(&self.target, &self.name)
     }
 
+    /// Whether its manifest says that it runs however short the time is.
+    pub(crate) fn always_runs(&self) -> bool {
+        self.package.needs.always_runs(&self.target, &self.name)
+    }
+
     /// Whether the test mostly waits, so that one more may run beside it: it is in a module `long`.
     pub(crate) fn is_long(&self) -> bool {
         modules(&self.name).any(|module| module == "long")
@@ -118,23 +123,6 @@ pub(crate) fn with_node(name: &str, node: Option<&str>) -> String {
 pub(crate) struct Plan {
     pub(crate) tests: Vec<Test>,
     pub(crate) filtered_out: usize,
-}
-
-impl Plan {
-    /// Takes away the tests that declare a need with one of these texts in its name, and returns
-    /// them as pairs of need and test.
-    pub(crate) fn leave_out(&mut self, needs: &[String]) -> Vec<(String, String)> {
-        let mut left_out = Vec::new();
-        self.tests.retain(|test| {
-            let is_met = |need: &String| needs.iter().any(|text| need.contains(text));
-            let met = test.declared().into_iter().find(is_met);
-            let stays = met.is_none();
-            left_out.extend(met.map(|need| (need, test.whole_name())));
-            stays
-        });
-        self.filtered_out += left_out.len();
-        left_out
-    }
 }
 
 impl Selection {
@@ -299,29 +287,6 @@ pub(crate) mod tests {
             side: side_of(name),
             node: None,
         }
-    }
-
-    #[test]
-    fn tests_with_a_need_are_left_out_and_named() {
-        let table = serde_json::json!({
-            "kubenest": {"tests": {"cri_o": ["v1.34.3-cri-o-1.34.0", "crictl 1.34.0"]}},
-        });
-        let mut needy = image_gc();
-        needy.needs = Needs::of(&table, &needy.dir).unwrap();
-        let tests = ["fixed::containerd", "fixed::cri_o"].map(|name| test(&needy, name));
-        let mut plan = Plan {
-            tests: tests.into(),
-            filtered_out: 1,
-        };
-        assert!(plan.leave_out(&[]).is_empty());
-        let left_out = plan.leave_out(&["cri-o-1.34".to_owned()]);
-        let need = "v1.34.3-cri-o-1.34.0".to_owned();
-        assert_eq!(left_out, [(need, tests_name(&needy, "fixed::cri_o"))]);
-        assert_eq!((plan.tests.len(), plan.filtered_out), (1, 2));
-    }
-
-    fn tests_name(package: &Package, name: &str) -> String {
-        test(package, name).whole_name()
     }
 
     fn select(chosen: &[(Option<&str>, Option<&str>)], side: Option<Side>) -> Selection {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use chrono::{DateTime, Utc};
 use kubenest_protocol::Demand;
-use kubenest_protocol::preparing::{Event, LastRun, Memory, Plan, TestNeeds};
+use kubenest_protocol::preparing::{Event, Memory, Plan, TestNeeds};
 
 use crate::making::{Making, Preparation, round_to_milliseconds};
 use crate::out::say;
@@ -132,7 +132,7 @@ impl Record {
         match event {
             Event::Refused { message, usage } => self.refused = Some((message, usage)),
             // That answers another question.
-            Event::Nodes { .. } => {}
+            Event::Recalled { .. } => {}
             Event::Plan(plan) => {
                 self.plan = plan;
                 if !self.plan.pieces.is_empty() {
@@ -192,6 +192,11 @@ impl Record {
 }
 
 impl Prepared {
+    /// The variables by which tests' other tools find the engine of their clusters.
+    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.plan.variables
+    }
+
     /// The needs that a test asked for and its manifest does not declare; none if nothing is known
     /// about the test.
     pub(crate) fn undeclared(&self, test: &Test, demands: &[Demand]) -> Vec<String> {
@@ -207,17 +212,6 @@ impl Prepared {
         let mut undeclared = test.asked(demands);
         undeclared.retain(|need| !known.contains(need));
         undeclared
-    }
-
-    /// The needs to remember for a test that passed, if they differ from the remembered ones.
-    pub(crate) fn news(&self, test: &Test, demands: &[Demand]) -> Option<(String, LastRun)> {
-        let name = test.whole_name();
-        let last = LastRun {
-            declared: test.declared(),
-            asked: test.asked(demands),
-        };
-        let is_known = self.plan.memory.tests.get(&name) == Some(&last);
-        (!is_known).then_some((name, last))
     }
 }
 
@@ -268,19 +262,5 @@ mod tests {
         assert_eq!(of(&["default"]), ["kind 0.27.0"]);
         assert!(of(&["unknown"]).is_empty(), "nothing is known of that");
         assert_eq!(of(&[]).len(), 3);
-    }
-
-    #[test]
-    fn only_news_is_remembered() {
-        let test = declaring(&["default"]);
-        let mut prepared = prepared();
-        let asked = [demand("default", true)];
-        let (name, last) = prepared.news(&test, &asked).unwrap();
-        assert_eq!(name, "image-gc::regression::fixed::is_kept");
-        assert_eq!((last.declared.len(), last.asked.len()), (1, 1));
-        prepared.plan.memory.tests.insert(name, last);
-        assert!(prepared.news(&test, &asked).is_none(), "made or not");
-        assert!(prepared.news(&test, &[]).is_some());
-        assert!(prepared.news(&declaring(&["v1"]), &asked).is_some());
     }
 }

@@ -106,7 +106,7 @@ impl Progress {
     /// Applies an event; returns a line when the event ends a piece.
     fn take(&mut self, event: &Event, now: f64) -> Option<String> {
         match event {
-            Event::Refused { .. } | Event::Nodes { .. } | Event::Plan(_) => None,
+            Event::Refused { .. } | Event::Recalled { .. } | Event::Plan(_) => None,
             Event::Started { piece } => {
                 self.running.insert(*piece, now);
                 None

@@ -8,12 +8,15 @@ use std::time::Instant;
 
 use chrono::Utc;
 use kubenest_protocol::exit;
+use kubenest_protocol::preparing::Memory;
 
 use crate::args::RunArgs;
 use crate::by_node::ByNode;
+use crate::left_out::LeftOut;
 use crate::nodes::Nodes;
 use crate::out::{self, say};
-use crate::plan::{self, Plan};
+use crate::package::Side;
+use crate::plan::{self, Plan, Test};
 use crate::progress::Progress;
 use crate::record::{self, End, RunRecord};
 use crate::report::Report;
@@ -46,7 +49,9 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     }
     let nodes = early.map_or_else(|| Nodes::ask(&kubenest, &args.nodes), Ok)?;
     let inapplicable = nodes.spread(&mut plan)?;
-    let left_out = plan.leave_out(&args.leave_out);
+    // A choice whose tests are all left out names tests all the same.
+    let unmatched = request.selection.unmatched_choices(&plan.tests);
+    let left_out = leave_out(&mut plan, args, &nodes.memory);
     let dir = RunDir::create(&request.results, Utc::now())?;
     if let Some(former) = &args.locked {
         dir.take_lock(former)?;
@@ -60,8 +65,8 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     let mut record = RunRecord {
         run: dir.run.clone(),
         started: Utc::now(),
-        owed: request.selection.owed_sides(),
-        unmatched: request.selection.unmatched_choices(&plan.tests),
+        owed: owed_sides(request, &left_out),
+        unmatched,
         filtered_out: plan.filtered_out,
         preparing: prepared.made.take(),
         nodes: nodes.all,
@@ -89,8 +94,8 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
     if let Err(error) = dir.publish() {
         eprintln!("warning: {error:#}");
     }
-    for (need, test) in left_out {
-        say(&format!("LEFT OUT {test}, which needs {need}"));
+    for test in left_out {
+        say(&test.line);
     }
     print_outcome(&report, &dir)?;
     written?;
@@ -98,6 +103,23 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         print!("{}", json(&report)?);
     }
     Ok(report.exit_code)
+}
+
+/// Leaves out the tests for which the command line or the time gives a reason.
+fn leave_out(plan: &mut Plan, args: &RunArgs, memory: &Memory) -> Vec<LeftOut> {
+    let mut left_out = plan.leave_out_by_need(&args.leave_out);
+    if let Some(within) = args.within {
+        let jobs = args.jobs(plan.tests.iter().any(Test::is_long));
+        left_out.extend(plan.leave_out_by_time(within, jobs, memory));
+    }
+    left_out
+}
+
+/// The sides of which the run must have a test, except those of which one was left out.
+fn owed_sides(request: &Request, left_out: &[LeftOut]) -> Vec<(String, Side)> {
+    let mut owed = request.selection.owed_sides();
+    owed.retain(|(package, side)| !left_out.iter().any(|test| test.is_of(package, *side)));
+    owed
 }
 
 /// The nodes of the run, if the program that knows them need not be built first: a name that means

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use chrono::Utc;
-use kubenest_protocol::preparing::Memory;
+use kubenest_protocol::preparing::{LastRun, Memory};
 use kubenest_protocol::{Demand, Verdict, VerdictFile};
 
 use crate::args::RunArgs;
@@ -31,7 +31,7 @@ use crate::slots::Slots;
 use crate::stay::{Stay, StayLog};
 use crate::test_report::{TestReport, Times};
 use crate::verdict::{self, Facts};
-use crate::{program, signals};
+use crate::{left_out, program, signals};
 
 /// How many bytes from the end of a log are searched for the test's error message.
 const TAIL: u64 = 256 * 1024;
@@ -46,8 +46,8 @@ pub(crate) struct Runner<'a> {
     prepared: &'a Prepared,
     /// Whether a test has crashed.
     crashed: AtomicBool,
-    /// The demands of tests that the cache does not remember yet.
-    news: Mutex<Memory>,
+    /// What the tests of this run that passed asked for, and how long they took.
+    passed: Mutex<Memory>,
 }
 
 impl<'a> Runner<'a> {
@@ -66,7 +66,7 @@ impl<'a> Runner<'a> {
             kubenest,
             prepared,
             crashed: AtomicBool::new(false),
-            news: Mutex::default(),
+            passed: Mutex::default(),
         }
     }
 
@@ -127,18 +127,22 @@ impl<'a> Runner<'a> {
                 Outcome::new(Verdict::Setup, Some(message))
             });
         let undeclared = self.prepared.undeclared(test, &outcome.demands);
-        if outcome.verdict == Verdict::Passed
-            && let Some((name, last)) = self.prepared.news(test, &outcome.demands)
-        {
-            let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-            news.tests.insert(name, last);
-        }
+        let asked = test.asked(&outcome.demands);
         let times = Times {
             started,
             seconds: round_to_milliseconds(clock.elapsed().as_secs_f64()),
             stays,
         };
         let mut report = TestReport::new(test, outcome, times);
+        if report.verdict == Verdict::Passed {
+            let last = LastRun {
+                declared: test.declared(),
+                asked,
+                timing: left_out::timing(Utc::now(), report.seconds),
+            };
+            let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+            passed.tests.insert(test.whole_name(), last);
+        }
         let below = log.strip_prefix(&self.dir.path).unwrap_or(&log);
         report.undeclared = undeclared;
         report.log = below.display().to_string();
@@ -212,10 +216,10 @@ impl<'a> Runner<'a> {
             .collect()
     }
 
-    /// Remembers what tests asked for, for the next run.
+    /// Remembers for the next run what tests asked for and how long they took.
     fn remember(&self) {
-        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = prepare::remember(&self.kubenest, self.dir, news.clone()) {
+        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = prepare::remember(&self.kubenest, self.dir, passed.clone()) {
             eprintln!("warning: {error:#}");
         }
     }
@@ -237,6 +241,7 @@ impl<'a> Runner<'a> {
             .env("KUBENEST_EVIDENCE", self.dir.evidence(test))
             .env("KUBENEST_LOCK", self.dir.lock())
             .env("NO_COLOR", "1")
+            .envs(self.prepared.variables())
             .stdout(Stdio::from(log.try_clone().context("share the log")?))
             .stderr(Stdio::from(log));
         if let Some(node) = test.node() {

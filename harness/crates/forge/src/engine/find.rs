@@ -1,6 +1,6 @@
 //! The engine to use: the one that Docker's own clients would use, else the embedded one.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kubenest_base::{
     Error, Result,
@@ -60,6 +60,25 @@ pub(crate) fn release_of_settings(settings: &Settings) -> Result<Option<EngineRe
             None => Some(settings.engine.release()),
         },
     })
+}
+
+/// The variables by which other tools find the embedded engine, if [`find`] would return one and
+/// the user's environment names no engine. The choice of engine is one of them: otherwise
+/// `DOCKER_HOST` would make it.
+pub(crate) fn variables(settings: &Arc<Settings>) -> Result<BTreeMap<String, String>> {
+    let Some(release) = release_of_settings(settings)? else {
+        return Ok(BTreeMap::new());
+    };
+    if settings.docker.host.is_some() {
+        return Ok(BTreeMap::new());
+    }
+    let address = Engine::embedded(release, settings)?.address();
+    let choice = names::engine_word(release).to_owned();
+    Ok([
+        ("DOCKER_HOST".to_owned(), address.docker_host()),
+        ("KUBENEST_ENGINE".to_owned(), choice),
+    ]
+    .into())
 }
 
 /// The embedded engine of this connection, if [`find`] would return another one, so that a need has

@@ -34,7 +34,7 @@ pub use self::{
     health::Versions,
 };
 pub(crate) use self::{
-    find::{is_shared, named, release_of_settings},
+    find::{is_shared, named, release_of_settings, variables},
     packages::PACKAGES,
 };
 use self::{layout::Layout, packages::Binaries};

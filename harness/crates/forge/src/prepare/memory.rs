@@ -65,6 +65,7 @@ mod tests {
         let remembered = LastRun {
             declared: texts(&["a", "b"]),
             asked: texts(&["b", "c"]),
+            timing: None,
         };
         assert_eq!(of(&["a", "b"], None), "a, b");
         assert_eq!(of(&["a", "b"], Some(&remembered)), "b, c");
@@ -84,6 +85,7 @@ mod tests {
                 LastRun {
                     declared: vec![],
                     asked: texts(&[asked]),
+                    timing: None,
                 },
             )]
             .into(),

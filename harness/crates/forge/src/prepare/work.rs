@@ -43,7 +43,10 @@ impl Preparation {
     /// A declared need is unknown, or there is no engine to look into.
     pub async fn of(settings: &Arc<Settings>, wanted: &TestNeeds) -> Result<Self> {
         let memory = memory::recall(&settings.cache);
-        let mut plan = Plan::default();
+        let mut plan = Plan {
+            variables: engine::variables(settings)?,
+            ..Plan::default()
+        };
         let mut texts = BTreeSet::new();
         for (test, declared) in &wanted.tests {
             for text in declared {
