@@ -3,6 +3,8 @@
 mod abandoned;
 mod access;
 mod apply;
+#[cfg(feature = "testcontainers")]
+mod container;
 mod failed;
 mod fields;
 mod gate;

@@ -192,9 +192,19 @@ impl Inventory {
         }
     }
 
+    /// The labels of a resource of this role.
+    pub(super) fn labels(&self, role: &str) -> HashMap<String, String> {
+        self.site.labels(role, &self.boot).map()
+    }
+
+    /// The name of the cluster's network.
+    pub(super) fn network(&self) -> String {
+        format!("kubenest-{}", self.site.name)
+    }
+
     /// The labels of a node: our own and kind's.
     pub(super) fn node_labels(&self, role: Role) -> HashMap<String, String> {
-        let mut labels = self.site.labels(role.as_str(), &self.boot).map();
+        let mut labels = self.labels(role.as_str());
         labels.insert(KIND_CLUSTER.into(), self.site.name.clone());
         labels.insert(KIND_ROLE.into(), role.as_str().into());
         labels
@@ -202,8 +212,8 @@ impl Inventory {
 
     /// Makes the cluster's network, and its folder.
     pub(super) async fn make_network(&mut self) -> Result<String> {
-        let name = format!("kubenest-{}", self.site.name);
-        let labels = self.site.labels("network", &self.boot).map();
+        let name = self.network();
+        let labels = self.labels("network");
         self.network = Some(self.site.docker.create_network(&name, labels).await?);
         folder::make(&self.site)?;
         Ok(name)

@@ -159,6 +159,18 @@ impl Cluster {
         self.inventory.boot()
     }
 
+    /// The network of its nodes.
+    #[cfg(feature = "testcontainers")]
+    pub(crate) fn network(&self) -> String {
+        self.inventory.network()
+    }
+
+    /// The labels of a resource of this role that goes with the cluster.
+    #[cfg(feature = "testcontainers")]
+    pub(crate) fn labels(&self, role: &str) -> std::collections::HashMap<String, String> {
+        self.inventory.labels(role)
+    }
+
     /// The subject of evidence.
     pub(crate) fn subject(&self) -> &Subject {
         self.inventory

@@ -47,6 +47,8 @@ pub struct Docker {
 /// What an engine says of itself.
 #[derive(Debug, Clone)]
 pub struct EngineInfo {
+    /// The id that no other engine has; empty if it tells none.
+    pub id: String,
     /// Its version, for example `26.1.5`.
     pub version: String,
     /// Where it keeps images and containers, by the engine's own path.
@@ -121,6 +123,7 @@ impl Docker {
             _ => data_root.clone(),
         };
         Ok(EngineInfo {
+            id: info.id.unwrap_or_default(),
             version: info.server_version.unwrap_or_default(),
             data_root,
             data_root_here,

@@ -7,8 +7,12 @@ use bollard::models::NetworkCreateRequest;
 use super::{Docker, explain::Explain, is_gone};
 use kubenest_base::{Error, Result};
 
+/// The address on which ports are published that name none.
+const BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
+
 impl Docker {
     /// Makes a bridge network and returns its id, because another network may get the same name.
+    /// What its containers publish is on 127.0.0.1 only.
     ///
     /// # Errors
     /// The name is taken, or the engine has no address range left for it.
@@ -28,6 +32,7 @@ impl Docker {
         let request = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".into()),
+            options: Some([(BINDING.to_owned(), "127.0.0.1".to_owned())].into()),
             labels: Some(labels),
             ..Default::default()
         };

@@ -3,6 +3,7 @@
 mod apply;
 mod archives;
 mod attribute;
+mod beside_nodes;
 mod boot_failures;
 mod broken_boots;
 mod cluster;
