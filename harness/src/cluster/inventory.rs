@@ -1,5 +1,6 @@
 //! Everything that a boot has made so far, and its removal: on request, on failure, and on drop.
 
+mod attached;
 mod guarding;
 mod names;
 mod nested;
@@ -23,6 +24,7 @@ use kubenest_docker::{
 use kubenest_evidence as evidence;
 use kubenest_evidence::{Occasion, Subject};
 use kubenest_node::node::{KIND_CLUSTER, KIND_ROLE, Role};
+use tempfile::TempPath;
 
 /// The resources of one cluster.
 pub(super) struct Inventory {
@@ -48,6 +50,8 @@ pub(super) struct Inventory {
     turn: Option<FileLock>,
     /// The pod in which the engine of a nested cluster runs: all of the cluster is in it.
     pod: Option<EnginePod>,
+    /// The kubeconfig of a cluster that others have made, of which nothing is removed.
+    attached: Option<TempPath>,
 }
 
 impl Inventory {
@@ -66,6 +70,7 @@ impl Inventory {
             hold: None,
             turn: None,
             pod: None,
+            attached: None,
         }
     }
 
@@ -91,8 +96,12 @@ impl Inventory {
         self.turn = Some(turn);
     }
 
-    /// Whether others may hold the lease of the cluster beside this handle.
+    /// Whether others may use the cluster beside this handle: those who hold its lease too, or those
+    /// who have made it.
     pub(super) fn is_shared(&self) -> bool {
+        if self.attached.is_some() {
+            return true;
+        }
         self.lease().is_some() && !self.hold.as_ref().is_some_and(Holder::is_alone)
     }
 
@@ -225,6 +234,10 @@ impl Inventory {
     /// The engine refuses. The cluster then stays as long as this process.
     pub(super) async fn leave(&mut self) -> Result<String> {
         let hint = self.hint();
+        if self.attached.is_some() {
+            self.forget();
+            return Ok(hint);
+        }
         if let Some(tunnel) = &self.tunnel
             && let Err(error) =
                 kubeconfig::point_at(&self.site.settings, &self.site.name, tunnel.published)
@@ -267,6 +280,10 @@ impl Inventory {
 
     /// Removes everything, or says how to look at what is kept.
     pub(super) async fn remove(&mut self) -> Result<()> {
+        if self.attached.is_some() {
+            self.forget();
+            return Ok(());
+        }
         if self.stays() {
             self.leave_pod();
             if !self.containers.is_empty() {
@@ -370,7 +387,8 @@ impl Drop for Inventory {
             return;
         }
         let why = self.drop_occasion();
-        if why.is_none() && self.lease().is_some() && !self.stays() {
+        let lives_on = self.attached.is_some() || (self.lease().is_some() && !self.stays());
+        if why.is_none() && lives_on {
             // This handle lets go, and nothing is removed.
             self.forget();
             return;

@@ -82,7 +82,8 @@ async fn config_of(kubeconfig: Kubeconfig) -> Result<Config, KubeconfigError> {
     Ok(config)
 }
 
-fn on_host(text: &str, name: &str, port: u16) -> Result<String> {
+/// The text of a kubeconfig with the API server at this port of 127.0.0.1.
+pub(super) fn on_host(text: &str, name: &str, port: u16) -> Result<String> {
     let mut kubeconfig = Kubeconfig::from_yaml(text).context("kubeadm's admin.conf")?;
     let cluster = kubeconfig
         .clusters

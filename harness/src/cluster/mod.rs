@@ -1,6 +1,7 @@
 //! Clusters: a spec is booted stage by stage, and the result is a handle.
 
 mod addresses;
+mod attach;
 mod boot;
 mod clients;
 mod config;

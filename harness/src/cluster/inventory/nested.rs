@@ -36,6 +36,9 @@ impl Inventory {
 
     /// How people look at what is kept.
     pub(in crate::cluster) fn hint(&self) -> String {
+        if self.attached.is_some() {
+            return format!("cluster '{}' stays for those who made it", self.site.name);
+        }
         let kubeconfig = folder::kubeconfig(&self.site.settings, &self.site.name);
         let engine: String = self
             .site

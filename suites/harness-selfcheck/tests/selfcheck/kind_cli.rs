@@ -6,8 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use harness_selfcheck::docker;
 use kubenest::{
+    Cluster,
     engine::Docker,
+    health::Expected,
     images::{Images, Pin, SmallImage},
+    k8s_openapi::api::core::v1::Namespace,
+    kube::Api,
     node::{ExecOutput, Role},
     recipe::{NodeImage, Recipe},
     wait::{self, Probe},
@@ -78,6 +82,7 @@ async fn create_and_use(
     assert_eq!(nodes[0].role(), Role::ControlPlane);
     let loaded = Images::of(engine, &nodes).load(small.reference()).await?;
     assert_eq!(loaded.nodes[0].pin, Pin::Held);
+    check_attached(engine, cluster, &small).await?;
     let image = format!("--image={}", small.reference());
     let run = [
         "run",
@@ -114,6 +119,49 @@ async fn create_and_use(
     )
     .await?;
     Ok(small.remove().await?)
+}
+
+/// Tests run on a cluster of kind's as on any other, and leave it as it was.
+async fn check_attached(engine: &Docker, cluster: &str, small: &SmallImage) -> Result<()> {
+    let untold = Cluster::attach(engine, "no-such-cluster", Expected::default()).await;
+    let said = untold.expect_err("there is none").report();
+    ensure!(said.starts_with("no cluster 'no-such-cluster'"), "{said}");
+
+    let attached = Cluster::attach(engine, cluster, Expected::default()).await?;
+    assert_eq!(attached.versions().kubernetes, "1.32.1");
+    let namespace = attached
+        .case(async |case| {
+            let pod = small.pod("on-kinds-cluster", small.reference());
+            case.create(&pod).await?;
+            case.logs_until("on-kinds-cluster", small.mark(), Duration::from_secs(60))
+                .await?;
+            Ok(case.namespace().to_owned())
+        })
+        .await?;
+    let bundle = attached.evidence().await?;
+    let log = bundle.folder.join(format!("nodes/{cluster}-control-plane"));
+    ensure!(log.is_dir(), "the bundle has {log:?} not");
+    let api = Api::<Namespace>::all(attached.client());
+    let gone = async || match api.get_opt(&namespace).await {
+        Ok(None) => Probe::Ready(()),
+        Ok(Some(_)) => Probe::Pending("it is there".to_owned()),
+        Err(error) => Probe::Pending(error.to_string()),
+    };
+    wait::until(
+        "the namespace of the case to go",
+        Duration::from_secs(60),
+        gone,
+    )
+    .await?;
+    let hint = attached.leave().await?;
+    ensure!(hint.contains("stays for those who made it"), "{hint}");
+    let attached = Cluster::attach(engine, cluster, Expected::default()).await?;
+    attached.down().await?;
+    let node = engine
+        .container(&format!("{cluster}-control-plane"))
+        .await?;
+    ensure!(node.is_some_and(|node| node.running), "its node is gone");
+    Ok(())
 }
 
 async fn kubectl(engine: &Docker, node: &str, args: &[&str]) -> kubenest::Result<ExecOutput> {
