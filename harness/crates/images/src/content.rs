@@ -106,6 +106,7 @@ mod tests {
 
     fn engine(data_root: PathBuf) -> EngineInfo {
         EngineInfo {
+            id: String::new(),
             version: "29.0.0".into(),
             data_root_here: data_root.clone(),
             data_root,

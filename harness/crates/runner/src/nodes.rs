@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use kubenest_protocol::preparing::{DEFAULT, Event, Memory, Node};
 use serde::{Deserialize, Serialize};
 
+use crate::args::RunArgs;
 use crate::condition::Condition;
 use crate::package::Side;
 use crate::plan::{Plan, Test};
@@ -31,14 +32,18 @@ pub(crate) struct Inapplicable {
 }
 
 impl Nodes {
-    /// Asks the program what these names mean, and what it remembers of tests; no names, no nodes.
+    /// Asks the program what the names of nodes mean, and what it remembers of tests, if a run with
+    /// these options has to know.
     ///
     /// # Errors
     /// A name means no node, or the program cannot be run.
-    pub(crate) fn ask(kubenest: &Path, names: &[String]) -> anyhow::Result<Self> {
+    pub(crate) fn ask(kubenest: &Path, args: &RunArgs) -> anyhow::Result<Self> {
+        if args.nodes.is_empty() && args.within.is_none() {
+            return Ok(Self::default());
+        }
         let mut command = process::command(kubenest);
         command.args(["prepare", "--json", "--recall"]);
-        let names = names.iter().map(|name| format!("--nodes={name}"));
+        let names = args.nodes.iter().map(|name| format!("--nodes={name}"));
         command.args(names);
         let answer = process::output(&mut command)?;
         let answer = serde_json::from_str(&answer);

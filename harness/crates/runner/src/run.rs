@@ -47,7 +47,7 @@ pub fn run(request: &Request, args: &RunArgs) -> anyhow::Result<u8> {
         say(&no_tests_message(request));
         return Ok(exit::NOTHING_RAN);
     }
-    let nodes = early.map_or_else(|| Nodes::ask(&kubenest, &args.nodes), Ok)?;
+    let nodes = early.map_or_else(|| Nodes::ask(&kubenest, args), Ok)?;
     let inapplicable = nodes.spread(&mut plan)?;
     // A choice whose tests are all left out names tests all the same.
     let unmatched = request.selection.unmatched_choices(&plan.tests);
@@ -126,7 +126,7 @@ fn owed_sides(request: &Request, left_out: &[LeftOut]) -> Vec<(String, Side)> {
 /// no node is known before the minutes that a build may take.
 fn ask_early(request: &Request, args: &RunArgs) -> anyhow::Result<Option<Nodes>> {
     match &request.kubenest {
-        Kubenest::At(kubenest) => Nodes::ask(kubenest, &args.nodes).map(Some),
+        Kubenest::At(kubenest) => Nodes::ask(kubenest, args).map(Some),
         Kubenest::Built => Ok(None),
     }
 }

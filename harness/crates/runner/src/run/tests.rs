@@ -134,7 +134,7 @@ fn a_run_on_several_nodes_is_one_run_with_a_column_for_each() {
     let sample = Sample::new();
     let answer = |text: &str| std::fs::write(sample.path().join("nodes"), text).unwrap();
     answer(
-        r#"{"event": "nodes", "memory": {"tests": {}}, "nodes": [
+        r#"{"event": "recalled", "memory": {"tests": {}}, "nodes": [
             {"name": "old", "versions": {}}, {"name": "new", "versions": {}}]}"#,
     );
     let args = RunArgs {
@@ -156,7 +156,7 @@ fn a_run_on_several_nodes_is_one_run_with_a_column_for_each() {
     assert!(page.contains("Fails on some nodes only"), "{page}");
     let asked = std::fs::read_to_string(sample.path().join("asked")).unwrap();
     assert!(
-        asked.starts_with("prepare --json --nodes=1.0,latest\n"),
+        asked.starts_with("prepare --json --recall --nodes=1.0 --nodes=latest\n"),
         "{asked}"
     );
 

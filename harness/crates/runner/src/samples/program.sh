@@ -3,6 +3,6 @@
 folder=${0%/*}
 echo "$@" >>"$folder/asked"
 case "$1 $2 $3" in
-  "prepare --json --nodes="*) cat "$folder/nodes" ;;
+  "prepare --json --recall") cat "$folder/nodes" ;;
   "prepare --json "*) [ ! -f "$folder/events" ] || cat "$folder/events" ;;
 esac
