@@ -1,4 +1,4 @@
-//! `bench`: the benchmark programs of the harness.
+//! `bench` and `soak`: programs of the harness that are no tests.
 
 use std::ffi::OsStr;
 

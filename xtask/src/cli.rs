@@ -51,6 +51,13 @@ pub(crate) enum Command {
     Check,
     /// Check the repository's own rules
     Tidy,
+    /// Many tests on shared clusters while what they use is killed
+    #[command(disable_help_flag = true)]
+    Soak {
+        /// Passed on to the program; --help shows its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Measure
     #[command(subcommand)]
     Bench(Bench),

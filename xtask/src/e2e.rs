@@ -30,9 +30,9 @@ pub(crate) fn everything(workspace: &Workspace, args: &TestArgs) -> anyhow::Resu
     })
 }
 
-/// What has unit tests: libraries, two programs, and the one example with pure parts. The programs of
+/// What has unit tests: libraries, two programs, and the examples with pure parts. The programs of
 /// suites have none, and each takes seconds to link.
-const UNITS: [&str; 7] = [
+const UNITS: [&str; 9] = [
     "--lib",
     "--bin",
     "kubenest",
@@ -40,6 +40,8 @@ const UNITS: [&str; 7] = [
     "xtask",
     "--example",
     "bench_clusters",
+    "--example",
+    "soak",
 ];
 
 /// The unit and doc tests, by cargo's own runner.

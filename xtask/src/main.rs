@@ -45,6 +45,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Clean { all, run } => program::clean(&workspace, all, run.as_deref()),
         Command::Check => check::run(&workspace),
         Command::Tidy => tidy::print(&workspace),
+        Command::Soak { args } => bench::run(&workspace, "soak", &args),
         Command::Bench(bench) => match bench {
             Bench::Boot { args } => bench::run(&workspace, "bench_clusters", with("boot", &args)),
             Bench::Soak { args } => bench::run(&workspace, "bench_clusters", with("soak", &args)),
