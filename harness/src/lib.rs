@@ -37,10 +37,8 @@
 //! started.
 //!
 //! # Features
-//! `k8s-v1_33` (default) selects the Kubernetes types of [`k8s_openapi`]. A crate that selects
-//! other types must turn off the default features, because only one version can be selected.
-//!
-//! `testcontainers` starts containers of that crate beside the nodes: `Case::start_container`.
+//! `k8s-v1_33` (default) selects the Kubernetes types of [`k8s_openapi`]; a crate that selects other
+//! types must turn off the default features. `testcontainers` adds `Case::start_container`.
 
 #[doc(hidden)]
 pub mod __private;
