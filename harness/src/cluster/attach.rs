@@ -7,7 +7,12 @@ use kube::{Api, Client, api::ListParams};
 use tempfile::TempPath;
 
 use super::{
-    Cluster, clients::Clients, inventory::Inventory, kubeconfig, nodes::Nodes, site::Site,
+    Cluster,
+    clients::Clients,
+    inventory::Inventory,
+    kubeconfig,
+    nodes::Nodes,
+    site::{Around, Site},
     tunnel::Tunnel,
 };
 use kubenest_base::{Context, Error, Result};
@@ -67,7 +72,11 @@ impl Cluster {
             name: name.to_owned(),
             keep: true,
             lifetime: None,
-            around: None,
+            around: docker.around().map(|path| Around {
+                engine: docker.clone(),
+                cluster: name.to_owned(),
+                path: path.to_owned(),
+            }),
         };
         let names = nodes.iter().map(|node| node.name().to_owned()).collect();
         let protection = Protection::new(&image.versions.kubernetes);

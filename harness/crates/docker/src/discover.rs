@@ -64,8 +64,17 @@ pub enum Origin {
     Socket,
     /// Nobody: it is kubenest's own.
     Embedded,
-    /// Nobody: it runs in a pod of a cluster. This machine sees the pod's root in this folder.
-    Nested(PathBuf),
+    /// Nobody: it runs in a pod of a cluster.
+    Nested(Nest),
+}
+
+/// The place of an engine in a pod of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nest {
+    /// The folder in which this machine sees the pod's root.
+    pub root: PathBuf,
+    /// The names of the clusters around it, the outermost first, with slashes between them.
+    pub around: String,
 }
 
 impl Endpoint {

@@ -76,9 +76,18 @@ impl Docker {
     pub fn root(&self) -> Option<&Path> {
         self.socket()?;
         Some(match &self.endpoint.origin {
-            Origin::Nested(root) => root,
+            Origin::Nested(nest) => &nest.root,
             _ => Path::new("/"),
         })
+    }
+
+    /// The names of the clusters around an engine in a pod, the outermost first, with slashes between
+    /// them.
+    pub fn around(&self) -> Option<&str> {
+        match &self.endpoint.origin {
+            Origin::Nested(nest) => Some(&nest.around),
+            _ => None,
+        }
     }
 
     /// Whether the engine runs in a pod of a cluster.

@@ -12,7 +12,7 @@ mod pod;
 use std::time::Instant;
 
 use kubenest_base::{Context, Error, Result, machine::Machine, progress};
-use kubenest_docker::Owner;
+use kubenest_docker::{Owner, discover::Nest};
 use kubenest_forge::image::{self, NestedImage, NodeImage};
 
 use self::needs::Needs;
@@ -120,9 +120,13 @@ async fn prepare(
     clock.lap("images linked");
     let ranges = [addresses.pods(), addresses.services(), range].map(String::from);
     let facts = pod.facts(&root, ranges.into()).await?;
-    let layer = format!("{}/{name}", outer.inventory.site().layer());
+    let layer = format!("{}/{name}", around.path);
     facts.judge(&layer).require(&spec.expected.tolerated)?;
-    let docker = pod.engine(&root, docker).await?;
+    let nest = Nest {
+        root,
+        around: around.path.clone(),
+    };
+    let docker = pod.engine(nest, docker).await?;
     clock.lap("engine in pod");
     progress!("cluster '{name}' is nested in a pod of '{}'", outer.name());
     let site = Site {

@@ -20,7 +20,7 @@ use kubenest_base::{
 };
 use kubenest_docker::{
     Docker,
-    discover::{Endpoint, Origin},
+    discover::{Endpoint, Nest, Origin},
     labels,
 };
 use kubenest_forge::image::NestedImage;
@@ -138,9 +138,9 @@ impl EnginePod {
     }
 
     /// The engine, once it answers.
-    pub(super) async fn engine(&self, root: &Path, outer: &Docker) -> Result<Docker> {
-        let origin = Origin::Nested(root.to_owned());
-        let endpoint = Endpoint::unix(root.join(SOCKET), origin);
+    pub(super) async fn engine(&self, nest: Nest, outer: &Docker) -> Result<Docker> {
+        let socket = nest.root.join(SOCKET);
+        let endpoint = Endpoint::unix(socket, Origin::Nested(nest));
         let what = format!("the engine in pod '{}'", self.name);
         self.until(&what, async || {
             Probe::from_result(Docker::at(&endpoint, outer.settings()).await)

@@ -124,7 +124,8 @@ async fn look(
         .collect();
     let findings = nodes.iter().zip(&facts).flat_map(|(node, facts)| {
         let judgements = due.iter();
-        judgements.map(|check| check.judge(node.name(), facts, expected))
+        let path = node.path();
+        judgements.map(move |check| check.judge(&path, facts, expected))
     });
     let report = Report {
         findings: findings.collect(),

@@ -135,6 +135,15 @@ impl Node {
         &self.docker
     }
 
+    /// Its name behind those of the clusters around its engine, the outermost first, with slashes
+    /// between them: `outer/inner-worker` where `inner` is nested in a pod of `outer`.
+    pub fn path(&self) -> String {
+        match self.docker.around() {
+            Some(around) => format!("{around}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// The same node with another deadline for each command in it; the default is 15 minutes.
     ///
     /// ```no_run
