@@ -9,7 +9,7 @@ use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ClusterSpec, NodeSpec, addresses::Addresses};
+use super::{ClusterSpec, NodeSpec, addresses::Addresses, spec::Registries};
 
 /// Part of every key. It is raised when a boot would make a different cluster of the same plan.
 const FORMAT: &str = "kubenest plan 3";
@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) kubeadm_patches: Vec<Value>,
     /// Changes of containerd's configuration, in order.
     pub(super) containerd_patches: Vec<toml::Table>,
+    /// Where the nodes pull images from, and with which login.
+    pub(super) registries: Registries,
     /// What the health gate demands.
     pub(super) expected: Expected,
     /// The kind release that loads images, if one does.
@@ -65,6 +67,7 @@ impl Plan {
             },
             kubeadm_patches: spec.kubeadm_patches.clone(),
             containerd_patches: spec.containerd_patches.clone(),
+            registries: spec.registries.clone(),
             expected: spec.expected.clone(),
             loader: spec.loader.clone(),
             cri_client: spec.cri_client.clone(),
@@ -110,6 +113,9 @@ mod tests {
             }),
             key(RECIPE, |spec| {
                 spec.with_containerd_patch("[plugins.a]\nb = 1")
+            }),
+            key(RECIPE, |spec| {
+                spec.with_registry_mirror("docker.io", "http://mirror")
             }),
             key(RECIPE, |spec| Ok(spec.as_kubeadm())),
             key(RECIPE, |spec| Ok(spec.with_image_volumes())),

@@ -1,11 +1,14 @@
 //! The spec of a cluster: its nodes, their image, and its differences from the default.
 
+mod registries;
+
 use std::time::{Duration, Instant};
 
 use semver::Version;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+pub(super) use self::registries::Registries;
 use super::{Cluster, addresses::MOST_NODES, boot};
 use crate::verdict;
 use kubenest_base::{Error, ErrorKind, Result};
@@ -37,6 +40,7 @@ pub struct ClusterSpec {
     pub(super) nodes: Vec<NodeSpec>,
     pub(super) kubeadm_patches: Vec<Value>,
     pub(super) containerd_patches: Vec<toml::Table>,
+    pub(super) registries: Registries,
     pub(super) expected: Expected,
     pub(super) loader: Option<Version>,
     pub(super) cri_client: Option<Version>,
@@ -141,6 +145,7 @@ impl ClusterSpec {
             nodes,
             kubeadm_patches: Vec::new(),
             containerd_patches: Vec::new(),
+            registries: Registries::default(),
             expected: Expected::default(),
             loader: None,
             cri_client: None,

@@ -12,9 +12,9 @@ use bollard::{
     models::{
         BuildInfo, ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse,
         ContainerSummary, CreateImageInfo, DistributionInspect, ExecConfig, ExecInspectResponse,
-        ImageDeleteResponseItem, ImageInspect, ImageSummary, Network, NetworkCreateRequest,
-        NetworkCreateResponse, NetworkInspect, PushImageInfo, SystemInfo, SystemVersion, Volume,
-        VolumeCreateRequest, VolumeListResponse,
+        ImageDeleteResponseItem, ImageInspect, ImageSummary, Network, NetworkConnectRequest,
+        NetworkCreateRequest, NetworkCreateResponse, NetworkInspect, PushImageInfo, SystemInfo,
+        SystemVersion, Volume, VolumeCreateRequest, VolumeListResponse,
     },
     query_parameters::{
         AttachContainerOptions, CreateContainerOptions, CreateImageOptions,
@@ -92,6 +92,7 @@ answers! {
     QUICK inspect_network(name: &str, options: Option<InspectNetworkOptions>) -> NetworkInspect;
     QUICK list_networks(options: Option<ListNetworksOptions>) -> Vec<Network>;
     QUICK remove_network(name: &str) -> ();
+    QUICK connect_network(network: &str, request: NetworkConnectRequest) -> ();
     QUICK create_volume(request: VolumeCreateRequest) -> Volume;
     QUICK list_volumes(options: Option<ListVolumesOptions>) -> VolumeListResponse;
     SLOW remove_volume(name: &str, options: Option<RemoveVolumeOptions>) -> ();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bollard::models::NetworkCreateRequest;
+use bollard::models::{NetworkConnectRequest, NetworkCreateRequest};
 
 use super::{Docker, explain::Explain, is_gone};
 use kubenest_base::{Error, Result};
@@ -57,6 +57,19 @@ impl Docker {
             Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(error).explain(|| format!("inspect network '{name}'")),
         }
+    }
+
+    /// Puts a container on a network as well.
+    ///
+    /// # Errors
+    /// There is no such container or network, or it is on it already.
+    pub async fn join_network(&self, container: &str, network: &str) -> Result<()> {
+        let request = NetworkConnectRequest {
+            container: container.to_owned(),
+            ..Default::default()
+        };
+        let joined = self.raw().connect_network(network, request).await;
+        joined.explain(|| format!("put container '{container}' on network '{network}'"))
     }
 
     /// Removes a network. A missing network is no error.

@@ -44,7 +44,12 @@ pub(super) async fn run(
                 BringUp::Kubeadm => Ok(()),
             }
         };
-        tokio::try_join!(steps::network::set_up(&nodes, plan.addresses), door)?;
+        let registries = steps::registries::tell(&nodes, &plan.registries);
+        tokio::try_join!(
+            steps::network::set_up(&nodes, plan.addresses),
+            door,
+            registries
+        )?;
         steps::containers::kubernetes_version(nodes.control_plane()).await
     };
     let kubernetes = watchdog::run_beside(&nodes, connected).await?;

@@ -10,5 +10,6 @@ pub(super) mod network;
 mod parts;
 mod pod_cgroups;
 mod pod_logs;
+pub(super) mod registries;
 pub(super) mod usable;
 pub(super) mod volumes;

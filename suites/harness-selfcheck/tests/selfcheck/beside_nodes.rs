@@ -1,10 +1,11 @@
-//! Containers of testcontainers beside the nodes of a cluster.
+//! Containers beside the nodes of a cluster: those of testcontainers, and a registry.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use harness_selfcheck::{docker, good_node};
-use kubenest::{Case, images::SmallImage};
+use harness_selfcheck::{RECIPE, docker, good_node};
+use kubenest::{Case, ClusterSpec, images::SmallImage};
+use kubenest_fixtures::registry::LocalRegistry;
 use testcontainers::{GenericImage, ImageExt, core::IntoContainerPort};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -55,4 +56,67 @@ async fn a_container_of_testcontainers_has_a_name_for_pods(case: Case) -> Result
     assert!(docker(engine, &ours).await?.contains(container.id()));
     container.rm().await?;
     Ok(())
+}
+
+/// Registries that exist nowhere else: both have the same mirror, and the nodes a login for one.
+const KNOWN: &str = "known.example.com";
+const UNKNOWN: &str = "unknown.example.com";
+
+#[tokio::test]
+async fn nodes_pull_from_a_mirror_with_their_login() -> Result<()> {
+    let engine = kubenest::engine::find().await?;
+    let mut registry = LocalRegistry::start(&engine).await?;
+    let ended = pull_through(&mut registry).await;
+    registry.stop().await?;
+    ended
+}
+
+async fn pull_through(registry: &mut LocalRegistry) -> Result<()> {
+    let engine = kubenest::engine::find().await?;
+    let image = SmallImage::load(&engine, "from a mirror").await?;
+    registry
+        .publish(image.reference(), "team/small", "1")
+        .await?;
+    let (user, password) = LocalRegistry::LOGIN;
+    let mirror = format!("http://{}", registry.login_address());
+    let cluster = ClusterSpec::single_node()
+        .with_recipe(RECIPE)?
+        .with_registry_mirror(KNOWN, &mirror)?
+        .with_registry_mirror(UNKNOWN, &mirror)?
+        .with_registry_login(KNOWN, user, password)?
+        .boot()
+        .await?;
+    registry
+        .with_login(&format!("kubenest-{}", cluster.name()))
+        .await?;
+    let pulled = cluster
+        .case(async |case| {
+            for from in [KNOWN, UNKNOWN] {
+                let mut pod = image.pod(from, &format!("{from}/team/small:1"));
+                let spec = pod.spec.as_mut().context("a pod has a spec")?;
+                spec.containers[0].image_pull_policy = Some("Always".to_owned());
+                case.create(&pod).await?;
+            }
+            case.logs_until(KNOWN, image.mark(), DEADLINE).await?;
+            let refused = case.pod_ready(UNKNOWN, Duration::from_secs(1)).await;
+            let said = refused.expect_err("it has no login").report();
+            assert!(said.contains("Pull"), "{said}");
+            Ok(())
+        })
+        .await;
+    // The network of the cluster has the registry on it.
+    docker(
+        &engine,
+        &[
+            "network",
+            "disconnect",
+            "--force",
+            &format!("kubenest-{}", cluster.name()),
+            registry.container(),
+        ],
+    )
+    .await?;
+    cluster.down().await?;
+    image.remove().await?;
+    Ok(pulled?)
 }
