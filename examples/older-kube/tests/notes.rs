@@ -13,18 +13,10 @@ const SOON: Duration = Duration::from_secs(60);
 
 #[kubenest::test(client = client_from)]
 async fn what_is_there_is_noted(case: Case, client: Client) -> Result<()> {
-    case.apply(
-        "
-        apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: one}
-        ---
-        apiVersion: v1
-        kind: ConfigMap
-        metadata: {name: two}
-        ",
-    )
-    .await?;
+    for name in ["one", "two"] {
+        let map = format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}");
+        case.apply(map).await?;
+    }
     // Every namespace has one of its own, with the cluster's certificate.
     let seen = note(client).await?;
     ensure!(seen == 3, "it has seen {seen}");

@@ -17,6 +17,7 @@ pub struct Package {
     pub sha256: Option<String>,
 }
 
+#[cfg(feature = "build")]
 impl Package {
     /// A package in the version that the suite has.
     pub(crate) fn of_suite(name: &str) -> Self {
