@@ -121,7 +121,10 @@ impl LayerWriter {
     }
 
     /// Adds a program.
-    pub(crate) fn program(&mut self, name: &Path, from: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// It cannot be read, or the disk is full.
+    pub fn program(&mut self, name: &Path, from: &Path) -> Result<()> {
         let what = || format!("read '{}'", from.display());
         let file = File::open(from).with_context(what)?;
         let size = file.metadata().with_context(what)?.len();

@@ -236,6 +236,7 @@ fn guess(name: &str, how: &str) -> f64 {
             &[
                 ("kubernetes", 420.0),
                 ("docker", 150.0),
+                ("spire", 700.0),
                 ("coredns", 100.0),
                 ("pause", 2.0),
                 ("cri-client", 40.0),

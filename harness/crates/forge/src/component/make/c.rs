@@ -34,12 +34,12 @@ impl Libraries {
             has(program).await?;
         }
         fs::create_dir(&folder).with_context(|| format!("make '{}'", folder.display()))?;
-        let packages: Vec<_> = parts
-            .libraries
-            .iter()
-            .map(|name| Package::of_suite(name))
-            .collect();
-        debian::fetch(store, &parts.debian, &packages, &folder).await?;
+        let names = parts.libraries.iter();
+        let packages: Vec<_> = names.map(|name| Package::of_suite(name)).collect();
+        // A module may bring all its C itself.
+        if !packages.is_empty() {
+            debian::fetch(store, &parts.debian, &packages, &folder).await?;
+        }
         Ok(Self { folder })
     }
 
