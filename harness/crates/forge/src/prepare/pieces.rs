@@ -235,6 +235,7 @@ fn guess(name: &str, how: &str) -> f64 {
         GO => of(
             &[
                 ("kubernetes", 420.0),
+                ("cluster-api", 300.0),
                 ("docker", 150.0),
                 ("spire", 700.0),
                 ("coredns", 100.0),

@@ -27,6 +27,12 @@ struct Build {
     /// The folder with the program's source, if several builds share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     source: Option<String>,
+    /// Programs that are not called as their packages are: name and package.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    named: BTreeMap<String, String>,
+    /// A folder beside the source of each program in `named`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beside: Option<String>,
     #[serde(default)]
     tags: Vec<String>,
     /// Variables that the linker sets: package, name, value.
@@ -108,17 +114,33 @@ impl GoBuild {
     /// another module, at the version that this module requires.
     #[must_use]
     pub fn packages(&self) -> Vec<String> {
-        let Build {
-            module, packages, ..
-        } = self.build;
-        packages
-            .iter()
-            .map(|package| match package.as_str() {
-                "." => module.clone(),
-                path if path.contains('.') => path.to_owned(),
-                path => format!("{module}/{path}"),
-            })
+        let packages = self.build.packages.iter();
+        packages.map(|package| self.import_path(package)).collect()
+    }
+
+    /// The programs whose names are not those of their packages: name and import path.
+    #[must_use]
+    pub fn named(&self) -> Vec<(&'static str, String)> {
+        let named = self.build.named.iter();
+        named
+            .map(|(name, package)| (name.as_str(), self.import_path(package)))
             .collect()
+    }
+
+    /// The folder beside the source of each of the [named](Self::named) programs that is kept with
+    /// the program.
+    #[must_use]
+    pub fn beside(&self) -> Option<&'static str> {
+        self.build.beside.as_deref()
+    }
+
+    fn import_path(&self, package: &str) -> String {
+        let module = &self.build.module;
+        match package {
+            "." => module.clone(),
+            path if path.contains('.') => path.to_owned(),
+            path => format!("{module}/{path}"),
+        }
     }
 
     /// The linker's flags: no symbol table, C libraries within the program, and version stamps.
@@ -225,6 +247,26 @@ mod tests {
             .unwrap()
             .packages();
         assert_eq!(packages, ["github.com/coredns/coredns"]);
+    }
+
+    #[test]
+    fn programs_of_packages_with_one_name_have_names_of_their_own() {
+        let build = GoBuild::find("sigs.k8s.io/cluster-api", "1.8.4").unwrap();
+        let named = build.named();
+        let named: Vec<_> = named
+            .iter()
+            .map(|(name, path)| format!("{name} {path}"))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                "core sigs.k8s.io/cluster-api",
+                "docker-infrastructure sigs.k8s.io/cluster-api/test/infrastructure/docker",
+                "kubeadm-bootstrap sigs.k8s.io/cluster-api/bootstrap/kubeadm",
+                "kubeadm-control-plane sigs.k8s.io/cluster-api/controlplane/kubeadm",
+            ]
+        );
+        assert_eq!(build.beside(), Some("config"));
     }
 
     #[test]
