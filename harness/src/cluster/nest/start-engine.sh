@@ -50,6 +50,7 @@ else
   controllers='' processes=0
   for hierarchy in "$cgroups"/*/; do
     name=$(basename "$hierarchy")
+    [[ $name != unified ]] || continue
     mountpoint --quiet "$hierarchy" || continue
     umount "$hierarchy"
     options=$name
@@ -57,6 +58,12 @@ else
     mount -t cgroup -o "$options" cgroup "$hierarchy"
     controllers+="$name "
   done
+  # Where the kernel also has version 2, systemd keeps the processes of its units there. Without this
+  # all nodes of the engine would do so in one cgroup, and each would remove the others' units.
+  if grep -q '^0::' /proc/self/cgroup; then
+    mkdir -p "$cgroups/unified"
+    mount -t cgroup2 cgroup "$cgroups/unified"
+  fi
 fi
 
 # What the pod is like, for whoever judges whether a cluster can run in it.

@@ -41,6 +41,10 @@ async fn a_cluster_in_a_pod_is_like_any_other_and_goes_with_the_pod() -> Result<
     let (node, outer_node) = (inner.control_plane(), outer.control_plane());
     let name = format!("{outer_node}.kubenest-{}", outer.name());
     node.exec_ok(&["getent", "hosts", &name]).await?;
+    // A process that a node does not see would show that it shares its cgroup with other nodes.
+    let script = "cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/unified/cgroup.procs || true";
+    let processes = node.exec_ok(&["sh", "-c", script]).await?.text();
+    ensure!(processes.lines().all(|pid| pid != "0"), "{processes}");
     let kept = inner.evidence().await?;
     ensure!(kept.folder.join("index.html").is_file(), "{kept}");
 
