@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use kubenest_base::{Result, random, settings::Settings};
+use kubenest_base::{Error, Result, random, settings::Settings};
 use kubenest_docker::{Docker, Labels, Owner, labels::BootId};
 
 use super::{ClusterSpec, addresses::Addresses};
@@ -42,6 +42,13 @@ pub(super) struct Around {
 impl Site {
     /// The site that a spec asks for; an engine on which no node runs is refused.
     pub(super) async fn of(spec: &ClusterSpec) -> Result<Self> {
+        if spec.nodes.iter().any(|node| node.engine_socket) {
+            return Err(Error::refused(
+                "only a node of a nested cluster can have its engine's socket: what a pod makes with \
+                 it would stay on this machine's engine",
+            )
+            .cure("nest the cluster in another one: Cluster::nest"));
+        }
         let settings = Self::settings_of(spec);
         let docker = match &spec.docker {
             Some(docker) => docker.clone(),
@@ -123,4 +130,20 @@ impl Site {
 /// A random cluster name, short enough that node names stay below the 63 characters of a host name.
 pub(super) fn random_name() -> String {
     format!("kn-{}", random::hex(4))
+}
+
+#[cfg(test)]
+mod tests {
+    use kubenest_base::ErrorKind;
+
+    use super::*;
+    use crate::cluster::NodeSpec;
+
+    #[tokio::test]
+    async fn a_node_on_a_machines_own_engine_cannot_have_its_socket() {
+        let spec = ClusterSpec::of([NodeSpec::control_plane().with_engine_socket()]);
+        let error = Site::of(&spec).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("socket"), "{error}");
+    }
 }

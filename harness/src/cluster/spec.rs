@@ -1,13 +1,14 @@
 //! The spec of a cluster: its nodes, their image, and its differences from the default.
 
+mod node;
 mod registries;
 
 use std::time::{Duration, Instant};
 
 use semver::Version;
-use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+pub use self::node::NodeSpec;
 pub(super) use self::registries::Registries;
 use super::{Cluster, addresses::MOST_NODES, boot};
 use crate::verdict;
@@ -52,73 +53,6 @@ pub struct ClusterSpec {
     pub(super) collecting: bool,
     /// Whether a test expects the boot to be refused.
     pub(super) to_be_refused: bool,
-}
-
-/// One node of a cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeSpec {
-    #[serde(serialize_with = "role_name")]
-    pub(super) role: Role,
-    pub(super) ports: Vec<(u16, u16)>,
-    pub(super) mounts: Vec<(String, String, bool)>,
-    /// Size of the file system for images, in MiB.
-    pub(super) image_disk: Option<u64>,
-}
-
-impl NodeSpec {
-    /// A node that runs the control plane, and workloads too.
-    pub fn control_plane() -> Self {
-        Self::of(Role::ControlPlane)
-    }
-
-    /// A node that runs workloads only.
-    pub fn worker() -> Self {
-        Self::of(Role::Worker)
-    }
-
-    fn of(role: Role) -> Self {
-        Self {
-            role,
-            ports: Vec::new(),
-            mounts: Vec::new(),
-            image_disk: None,
-        }
-    }
-
-    /// Makes a TCP port of the node reachable on 127.0.0.1 of the engine's host; 0 picks
-    /// a free one.
-    #[must_use]
-    pub fn with_port(mut self, node: u16, host: u16) -> Self {
-        self.ports.push((node, host));
-        self
-    }
-
-    /// Gives the images of the node's containerd a file system of their own, so small that a test
-    /// can fill it. It is in memory, and also holds the images that the node comes with (about 500
-    /// MiB with a recipe). Loaded images are lost when the node's container restarts.
-    #[must_use]
-    pub fn with_image_disk(mut self, mib: u64) -> Self {
-        self.image_disk = Some(mib);
-        self
-    }
-
-    /// Mounts a folder of the engine's host, writable.
-    #[must_use]
-    pub fn with_mount(mut self, host: impl Into<String>, node: impl Into<String>) -> Self {
-        self.mounts.push((host.into(), node.into(), false));
-        self
-    }
-
-    /// Mounts a folder of the engine's host, read-only.
-    #[must_use]
-    pub fn with_read_only_mount(
-        mut self,
-        host: impl Into<String>,
-        node: impl Into<String>,
-    ) -> Self {
-        self.mounts.push((host.into(), node.into(), true));
-        self
-    }
 }
 
 impl ClusterSpec {
@@ -399,10 +333,6 @@ impl ClusterSpec {
         }
         Ok(())
     }
-}
-
-fn role_name<S: Serializer>(role: &Role, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(role.as_str())
 }
 
 fn release(of: &str, version: &str) -> Result<Version> {

@@ -24,6 +24,8 @@ use kubenest_forge::image::NodeImage;
 use kubenest_node::node::{Node, Role, Runtime};
 
 const MODULES: &str = "/lib/modules";
+/// Where the engine in a pod listens, and a node finds it that is given its socket.
+const ENGINE_SOCKET: &str = "/run/docker.sock";
 const IMAGE_DISK: &str = "/usr/local/lib/kubenest/image-disk";
 /// Path in a node of the script that fills its /var.
 const LINK_IMAGES: &str = "/kind/link-images";
@@ -166,6 +168,9 @@ fn container(
         ports.push((API_PORT, 0));
     }
     let mut binds = node.mounts.clone();
+    if node.engine_socket {
+        binds.push((ENGINE_SOCKET.into(), ENGINE_SOCKET.into(), false));
+    }
     // kube-proxy's modprobe needs this folder; a kernel without modules has none, nor has a pod.
     let modules = inventory
         .docker()
