@@ -1,5 +1,6 @@
 //! Check `disk`: the use of the images' file system stays below the kubelet's thresholds of
-//! deletion, and there is room to load images.
+//! deletion, and there is room to load images. Where it does not, the images are named that no pin
+//! keeps.
 
 use super::{Check, Facts, Name, When, every_runtime, kubelet::Kubelet};
 use crate::health::{
@@ -7,7 +8,7 @@ use crate::health::{
     facts::{Fact, require, within},
     outcome::Outcome,
 };
-use kubenest_node::node::Node;
+use kubenest_node::node::{Node, cri::Image};
 
 pub(super) const CHECK: Check = Check {
     name: Name::Disk,
@@ -20,9 +21,11 @@ pub(super) const CHECK: Check = Check {
 const BYTES_FLOOR: u64 = 1 << 30;
 /// Percentage points to stay below the kubelet's own threshold.
 const MARGIN: u64 = 2;
+/// How many images are named.
+const NAMED: usize = 5;
 
 /// The file system that holds the images.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::health) struct Disk {
     pub(super) bytes: u64,
     /// Bytes that ordinary users can still fill, as the kubelet counts.
@@ -30,6 +33,8 @@ pub(in crate::health) struct Disk {
     /// Zero on file systems that have no such limit.
     pub(super) inodes: u64,
     pub(super) inodes_free: u64,
+    /// The images on it without a pin, as far as the runtime tells.
+    pub(super) unpinned: Vec<String>,
 }
 
 /// Looks at the file system of the first of these folders.
@@ -44,7 +49,19 @@ pub(in crate::health) async fn look(node: &Node, image_folders: &Fact<Vec<String
         "%S %b %a %c %d",
         folder,
     ];
-    Disk::parse(&within(node.exec_ok(&argv)).await?.text())
+    let disk = Disk::parse(&within(node.exec_ok(&argv)).await?.text())?;
+    let images = within(async { node.cri().await?.images().await }).await;
+    Ok(Disk {
+        unpinned: images.map(|images| unpinned(&images)).unwrap_or_default(),
+        ..disk
+    })
+}
+
+/// The first name of each image that has no pin, else its id.
+fn unpinned(images: &[Image]) -> Vec<String> {
+    let unpinned = images.iter().filter(|image| !image.pinned);
+    let names = unpinned.map(|image| image.tags.first().unwrap_or(&image.id).clone());
+    names.collect()
 }
 
 impl Disk {
@@ -62,6 +79,7 @@ impl Disk {
             bytes_available: block * available,
             inodes,
             inodes_free,
+            unpinned: Vec::new(),
         })
     }
 
@@ -87,7 +105,15 @@ fn judge(facts: &Facts, _: &Expected) -> Fact<Outcome> {
         Some(limit) => observed.push_str(&format!(", kubelet deletes from {limit}%")),
         None => observed.push_str(", kubelet deletes nothing"),
     }
-    let ok = disk.bytes_available >= BYTES_FLOOR && limit.is_none_or(|limit| used + MARGIN < limit);
+    let is_below = limit.is_none_or(|limit| used + MARGIN < limit);
+    if !is_below && !disk.unpinned.is_empty() {
+        let (named, more) = disk.unpinned.split_at(NAMED.min(disk.unpinned.len()));
+        observed.push_str(&format!(", no pin keeps {}", named.join(", ")));
+        if !more.is_empty() {
+            observed.push_str(&format!(" and {} more", more.len()));
+        }
+    }
+    let ok = disk.bytes_available >= BYTES_FLOOR && is_below;
     Ok(Outcome::when(
         ok,
         observed,
@@ -128,6 +154,7 @@ pub(super) mod tests {
             bytes_available: 60 << 30,
             inodes: 1000,
             inodes_free: 900,
+            unpinned: Vec::new(),
         }
     }
 
@@ -142,6 +169,36 @@ pub(super) mod tests {
             0
         );
         assert!(Disk::parse("stat: cannot read").is_err());
+    }
+
+    #[test]
+    fn images_at_risk_are_named_with_the_disk_and_the_threshold() {
+        let image = |name: &str, pinned| {
+            let mut image = Image::default();
+            image.tags = vec![name.to_owned()];
+            image.pinned = pinned;
+            image
+        };
+        let images = [
+            image("pause:1", true),
+            image("a:1", false),
+            image("b:1", false),
+        ];
+        let mut facts = tests::good();
+        let disk = facts.disk.as_mut().unwrap();
+        disk.unpinned = unpinned(&images);
+        disk.bytes_available = 10 << 30;
+        // Nothing is at risk where the kubelet deletes nothing.
+        let observed = |facts: &Facts| tests::judge("disk", facts, &Expected::default()).observed;
+        let nothing = "90% used, 10.0 GiB free, kubelet deletes nothing";
+        assert_eq!(observed(&facts), nothing);
+        facts.kubelet.as_mut().unwrap().image_gc_high = None;
+        let risk = "90% used, 10.0 GiB free, kubelet deletes from 85%, no pin keeps a:1, b:1";
+        assert_eq!(observed(&facts), risk);
+        let unpinned = &mut facts.disk.as_mut().unwrap().unpinned;
+        unpinned.extend((0..5).map(|number| format!("{number}:1")));
+        let observed = observed(&facts);
+        assert!(observed.ends_with("2:1 and 2 more"), "{observed}");
     }
 
     #[test]
