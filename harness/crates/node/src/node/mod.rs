@@ -8,6 +8,7 @@ mod listen;
 #[cfg(test)]
 pub(crate) mod recorded;
 mod runtime;
+mod self_signed;
 
 use std::{
     fmt,
@@ -32,6 +33,7 @@ pub use self::{
     found::{KIND_CLUSTER, KIND_ROLE, clusters, found, of_cluster},
     listen::{Incoming, NodeListener},
     runtime::{RUNTIME, Runtime},
+    self_signed::SelfSigned,
 };
 use kubenest_base::{Context, Error, Result, file};
 use kubenest_docker::{Docker, ExecOutput, FileEntry, RUN};
