@@ -29,6 +29,10 @@ pub struct Needs {
     /// The tests whose name contains one of these run however short the time of a run is.
     #[serde(default)]
     always: Vec<String>,
+    /// The tests whose name contains one of these need the whole machine: they run after all others,
+    /// one at a time.
+    #[serde(default)]
+    alone: Vec<String>,
 }
 
 impl Needs {
@@ -68,6 +72,12 @@ impl Needs {
     pub(crate) fn always_runs(&self, target: &str, name: &str) -> bool {
         let name = format!("{target}::{name}");
         self.always.iter().any(|text| name.contains(text))
+    }
+
+    /// Whether one test needs the whole machine.
+    pub(crate) fn runs_alone(&self, target: &str, name: &str) -> bool {
+        let name = format!("{target}::{name}");
+        self.alone.iter().any(|text| name.contains(text))
     }
 
     /// The nodes to which one test applies: any that meets one of these conditions; `None` if all
@@ -114,6 +124,15 @@ mod tests {
         let other = Needs::of(&json!({"suite": {}}), Path::new("/p")).unwrap();
         assert_eq!(other, Needs::default());
         assert_eq!(Needs::of(&Value::Null, Path::new("/p")).unwrap(), other);
+    }
+
+    #[test]
+    fn some_tests_always_run_and_some_run_alone() {
+        let needs = needs(json!({"always": ["core"], "alone": ["affected::long"]}));
+        let of = |name| (needs.always_runs("a", name), needs.runs_alone("a", name));
+        assert_eq!(of("core::b"), (true, false));
+        assert_eq!(of("affected::long::b"), (false, true));
+        assert_eq!(of("affected::b"), (false, false));
     }
 
     #[test]

@@ -104,6 +104,11 @@ impl Test {
         self.package.needs.always_runs(&self.target, &self.name)
     }
 
+    /// Whether its manifest says that it needs the whole machine.
+    pub(crate) fn runs_alone(&self) -> bool {
+        self.package.needs.runs_alone(&self.target, &self.name)
+    }
+
     /// Whether the test mostly waits, so that one more may run beside it: it is in a module `long`.
     pub(crate) fn is_long(&self) -> bool {
         modules(&self.name).any(|module| module == "long")

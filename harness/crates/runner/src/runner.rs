@@ -71,14 +71,15 @@ impl<'a> Runner<'a> {
     }
 
     /// Runs the tests, several at a time and in order, except that those that mostly wait come
-    /// first. An interrupt prevents further starts. The outcome of each test is written to the
+    /// first, and those that need the whole machine last. An interrupt prevents further starts. The outcome of each test is written to the
     /// run's folder.
     ///
     /// # Errors
     /// The outcome of a test cannot be written.
     pub(crate) fn run(&self, tests: &[Test], progress: &Progress) -> anyhow::Result<()> {
+        let (alone, others): (Vec<_>, Vec<_>) = tests.iter().partition(|test| test.runs_alone());
         let (mut queue, short): (VecDeque<_>, VecDeque<_>) =
-            tests.iter().partition(|test| test.is_long());
+            others.into_iter().partition(|test| test.is_long());
         let jobs = self.args.jobs(!queue.is_empty()).min(tests.len());
         queue.extend(short);
         let slots = Slots::new(jobs);
@@ -99,6 +100,12 @@ impl<'a> Runner<'a> {
                 scope.spawn(move || run(test, slot));
             }
         });
+        for test in alone {
+            let Some(slot) = slots.take(|| signals::received().is_some()) else {
+                break;
+            };
+            run(test, slot);
+        }
         self.remember();
         // Only after all tests have ended: cleaning goes by the run's id, which the clusters of the
         // other tests have too.
