@@ -60,7 +60,7 @@ async fn controllers_take_over(
 
 /// What the health gate says of the disk of a group's node.
 async fn disk_finding(workload: &Cluster, group: &str) -> Result<(Verdict, String)> {
-    let node = node_of(workload, group)?.name();
+    let node = node_of(workload, group)?.path();
     let report = health::examine(workload.nodes(), &workload.client(), &Expected::default()).await;
     let finding = report
         .findings
@@ -164,7 +164,8 @@ mod affected {
             }
             let refused = workload.health().await;
             let refused = refused.expect_err("the gate must refuse").report();
-            let plain = node_of(workload, "plain")?;
+            let plain = node_of(workload, "plain")?.path();
+            ensure!(plain.starts_with("ci/"), "{plain} names no layer");
             // Of several findings the first is told whole.
             let words = [
                 format!("'disk' failed on {plain}: "),
