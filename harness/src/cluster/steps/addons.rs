@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::{
     Api, Client,
     api::{DynamicObject, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{door, parts, volumes};
@@ -128,10 +130,22 @@ fn phase(addon: &str) -> [&str; 7] {
 }
 
 async fn wait_for_namespace(client: &Client, name: &str) -> Result<()> {
-    use k8s_openapi::api::core::v1::Namespace;
     let api = Api::<Namespace>::all(client.clone());
-    let what = format!("namespace '{name}'");
-    wait::until(&what, SLOW, async || match api.get_opt(name).await {
+    wait_for_object(&format!("namespace '{name}'"), &api, name).await
+}
+
+/// Waits until the API server gives addresses to Services, which it has shown by its own. From 1.33 on
+/// it refuses any address before it knows its ranges.
+async fn wait_for_addresses(client: &Client) -> Result<()> {
+    let api = Api::<Service>::namespaced(client.clone(), "default");
+    wait_for_object("the API server's own Service", &api, "kubernetes").await
+}
+
+async fn wait_for_object<K>(what: &str, api: &Api<K>, name: &str) -> Result<()>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    wait::until(what, SLOW, async || match api.get_opt(name).await {
         Ok(Some(_)) => Probe::Ready(()),
         Ok(None) => Probe::Pending("none".into()),
         Err(error) => Probe::Pending(error.to_string()),
@@ -154,6 +168,9 @@ async fn create_one(client: &Client, object: Value) -> Result<()> {
     let (version, kind) = (text("apiVersion"), text("kind"));
     let (group, version) = version.split_once('/').unwrap_or(("", &version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
+    if kind == "Service" {
+        wait_for_addresses(client).await?;
+    }
     let what = || format!("create {kind} '{}'", object["metadata"]["name"]);
     let of_kind: DynamicObject = serde_json::from_value(object.clone()).with_context(what)?;
     let api: Api<DynamicObject> = match &of_kind.metadata.namespace {

@@ -118,5 +118,5 @@ async fn pull_through(registry: &mut LocalRegistry) -> Result<()> {
     .await?;
     cluster.down().await?;
     image.remove().await?;
-    Ok(pulled?)
+    pulled
 }
