@@ -42,8 +42,8 @@ pub const FULL: u64 = 90;
 pub const OFF: &str = "ImageGCHighThresholdPercent is set 100 and ImageMaximumGCAge is 0, \
                        Disable image GC";
 
-/// Size of the image disk; the node's own images take half of it.
-const DISK_MIB: u64 = 1200;
+/// Size of the image disk; the images of the newest Kubernetes take a GiB of it.
+const DISK_MIB: u64 = 1800;
 
 /// Twice the eviction manager's period, plus time for a busy machine.
 pub const SOON: Duration = Duration::from_secs(180);
