@@ -97,7 +97,12 @@ async fn run_fast(
     let door = door::open_when_ready(&client, control_plane, documents.addresses);
     let addons = addons.start(&client, control_plane, documents.addresses);
     let probes = usable::start_probes(&client, nodes, documents.addresses);
-    let ((), (), (), probes) = tokio::try_join!(door, addons, kubeadm, probes)?;
+    let ((), (), (), probes) = tokio::try_join!(
+        Box::pin(door),
+        Box::pin(addons),
+        Box::pin(kubeadm),
+        Box::pin(probes),
+    )?;
     // Only now is kube-proxy the only way to a Service, so that the proof is about kube-proxy.
     usable::prove(&client, &probes).await?;
     Ok(api_server)

@@ -29,8 +29,9 @@ pub(super) async fn run(
     inventory: &mut Inventory,
     clock: &mut Clock,
 ) -> Result<ClusterParts> {
+    // Test threads have small stacks, and each stage is a large future.
     // 1. Provision.
-    let machines = provision::run(plan, image, inventory, clock).await?;
+    let machines = Box::pin(provision::run(plan, image, inventory, clock)).await?;
     // 2. Bring up and prove, side by side.
     let up = async {
         let brought_up = plan.bring_up.run(plan, &machines, inventory, clock);
@@ -43,7 +44,7 @@ pub(super) async fn run(
     let mut api_server = watchdog::run_beside(&machines.nodes, up).await?;
     inventory.hold_open(api_server.tunnel.take());
     // 3. Gate.
-    let parts = gate::run(plan, stack, image, machines, api_server).await?;
+    let parts = Box::pin(gate::run(plan, stack, image, machines, api_server)).await?;
     inventory.settle().await?;
     clock.lap("gate");
     Ok(parts)

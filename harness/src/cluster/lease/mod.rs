@@ -109,7 +109,14 @@ impl KeyedRequest<'_> {
         boot::clear_leftovers(&job.site).await;
         let inventory = Inventory::new(job.site.clone());
         let refused = self.request.spec.to_be_refused;
-        let cluster = boot::boot_planned(job, inventory, clock, self.started, refused).await?;
+        let cluster = Box::pin(boot::boot_planned(
+            job,
+            inventory,
+            clock,
+            self.started,
+            refused,
+        ))
+        .await?;
         self.prepare(cluster).await
     }
 
@@ -128,7 +135,16 @@ impl KeyedRequest<'_> {
                 let Some(hold) = unless_ended(lease.hold())? else {
                     continue;
                 };
-                match attach(&job, &lease, &record, hold, &mut clock, self.started).await? {
+                match Box::pin(attach(
+                    &job,
+                    &lease,
+                    &record,
+                    hold,
+                    &mut clock,
+                    self.started,
+                ))
+                .await?
+                {
                     Ok(cluster) => {
                         cluster.remove_abandoned().await;
                         return Ok(cluster);
@@ -158,7 +174,16 @@ impl KeyedRequest<'_> {
             let Some(Some(hold)) = unless_ended(lease.hold_alone())? else {
                 continue;
             };
-            match attach(&job, &lease, &record, hold, &mut clock, self.started).await? {
+            match Box::pin(attach(
+                &job,
+                &lease,
+                &record,
+                hold,
+                &mut clock,
+                self.started,
+            ))
+            .await?
+            {
                 Ok(mut cluster) => {
                     cluster.inventory.hold_turn(turn);
                     return Ok(cluster);
@@ -227,7 +252,14 @@ impl KeyedRequest<'_> {
         }
         let roles: Vec<_> = job.plan.nodes.iter().map(|node| node.role).collect();
         let refused = self.request.spec.to_be_refused;
-        let cluster = boot::boot_planned(job, inventory, clock, self.started, refused).await?;
+        let cluster = Box::pin(boot::boot_planned(
+            job,
+            inventory,
+            clock,
+            self.started,
+            refused,
+        ))
+        .await?;
         let cluster = self.prepare(cluster).await?;
         let Some(lease) = cluster.inventory.lease() else {
             return Ok(cluster);
