@@ -29,7 +29,7 @@ use kubenest_base::{
     progress,
     wait::{self, Probe},
 };
-use kubenest_docker::{Lease, Owner};
+use kubenest_docker::{Holder, Lease, Owner};
 use kubenest_evidence as evidence;
 
 pub(super) use self::record::Record;
@@ -108,23 +108,31 @@ impl KeyedRequest<'_> {
     async fn boot_unshared(&self, job: BootJob, clock: Clock) -> Result<Cluster> {
         boot::clear_leftovers(&job.site).await;
         let inventory = Inventory::new(job.site.clone());
-        let refused = self.request.spec.to_be_refused;
-        let cluster = Box::pin(boot::boot_planned(
-            job,
-            inventory,
-            clock,
-            self.started,
-            refused,
-        ))
-        .await?;
-        self.prepare(cluster).await
+        self.boot(job, inventory, clock).await
     }
 
-    async fn prepare(&self, cluster: Cluster) -> Result<Cluster> {
+    /// Boots the cluster of a job, and prepares it.
+    async fn boot(&self, job: BootJob, inventory: Inventory, clock: Clock) -> Result<Cluster> {
+        let refused = self.request.spec.to_be_refused;
+        // It is a large future, as is that of an attachment; test threads have small stacks.
+        let booted = boot::boot_planned(job, inventory, clock, self.started, refused);
+        let cluster = Box::pin(booted).await?;
         match &self.preparation {
             Some(preparation) => preparation.prepare(cluster).await,
             None => Ok(cluster),
         }
+    }
+
+    /// Looks at a cluster that is up, and makes a handle of it; the inner error says why it is unfit.
+    async fn attach(
+        &self,
+        job: &BootJob,
+        lease: &Lease,
+        record: &Record,
+        hold: Holder,
+        clock: &mut Clock,
+    ) -> Result<Result<Cluster>> {
+        Box::pin(attach(job, lease, record, hold, clock, self.started)).await
     }
 
     /// Takes the cluster that all share. The first who asks for it boots it.
@@ -135,16 +143,7 @@ impl KeyedRequest<'_> {
                 let Some(hold) = unless_ended(lease.hold())? else {
                     continue;
                 };
-                match Box::pin(attach(
-                    &job,
-                    &lease,
-                    &record,
-                    hold,
-                    &mut clock,
-                    self.started,
-                ))
-                .await?
-                {
+                match self.attach(&job, &lease, &record, hold, &mut clock).await? {
                     Ok(cluster) => {
                         cluster.remove_abandoned().await;
                         return Ok(cluster);
@@ -174,16 +173,7 @@ impl KeyedRequest<'_> {
             let Some(Some(hold)) = unless_ended(lease.hold_alone())? else {
                 continue;
             };
-            match Box::pin(attach(
-                &job,
-                &lease,
-                &record,
-                hold,
-                &mut clock,
-                self.started,
-            ))
-            .await?
-            {
+            match self.attach(&job, &lease, &record, hold, &mut clock).await? {
                 Ok(mut cluster) => {
                     cluster.inventory.hold_turn(turn);
                     return Ok(cluster);
@@ -251,16 +241,7 @@ impl KeyedRequest<'_> {
             inventory.hold_turn(turn);
         }
         let roles: Vec<_> = job.plan.nodes.iter().map(|node| node.role).collect();
-        let refused = self.request.spec.to_be_refused;
-        let cluster = Box::pin(boot::boot_planned(
-            job,
-            inventory,
-            clock,
-            self.started,
-            refused,
-        ))
-        .await?;
-        let cluster = self.prepare(cluster).await?;
+        let cluster = self.boot(job, inventory, clock).await?;
         let Some(lease) = cluster.inventory.lease() else {
             return Ok(cluster);
         };
