@@ -13,7 +13,7 @@ pub(super) use self::patch::{check_fit, read};
 use super::{
     STEP,
     addresses::{API_PORT, Addresses},
-    steps::volumes,
+    steps::{serving, volumes},
 };
 use kubenest_base::{Context, Error, Result, process::last_lines, wait};
 use kubenest_node::node::{Node, Runtime};
@@ -216,8 +216,9 @@ impl Documents<'_> {
     fn write(&self, documents: Vec<Value>) -> Result<String> {
         let api = self.api();
         let tuning = self.tuned.then(|| tuning::patches(api));
-        let volumes = self.tuned.then(volumes::patch);
-        let patches = tuning.iter().flatten().chain(&volumes).chain(self.patches);
+        let steps = self.tuned.then(|| [serving::patch(), volumes::patch()]);
+        let ours = tuning.iter().flatten().chain(steps.iter().flatten());
+        let patches = ours.chain(self.patches);
         let mut text = String::new();
         for mut document in documents {
             let kind = document["kind"].clone();

@@ -75,6 +75,7 @@ fn a_boot_is_tuned_in_words_that_its_kubeadm_reads_and_the_user_has_the_last_one
                 "PublicKeysECDSA: true",
                 "unsafe-no-fsync: ",
                 "enable-hostpath-provisioner: ",
+                "tls-cert-file: ",
             ]
         ),
         "{older}"

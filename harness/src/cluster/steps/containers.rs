@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 
-use super::{door, pod_cgroups, pod_logs, volumes};
+use super::{door, pod_cgroups, pod_logs, serving, volumes};
 use crate::cluster::{
     STEP,
     addresses::API_PORT,
@@ -96,9 +96,12 @@ async fn begin(
         let script = FileEntry::new(LINK_IMAGES, include_str!("link-images.sh"));
         files.push(script.with_mode(0o755));
     }
-    if plan.bring_up == BringUp::Fast && node.role == Role::ControlPlane {
-        files.extend(door::files());
-        files.extend(volumes::files());
+    if plan.bring_up == BringUp::Fast {
+        files.extend(serving::files());
+        if node.role == Role::ControlPlane {
+            files.extend(door::files());
+            files.extend(volumes::files());
+        }
     }
     let disk = node.image_disk.map(|mib| image_disk(plan.runtime, mib));
     files.extend(disk.into_iter().flatten());

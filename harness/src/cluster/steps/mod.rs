@@ -11,5 +11,6 @@ mod parts;
 mod pod_cgroups;
 mod pod_logs;
 pub(super) mod registries;
+pub(super) mod serving;
 pub(super) mod usable;
 pub(super) mod volumes;
