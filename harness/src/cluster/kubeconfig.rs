@@ -27,20 +27,21 @@ pub(super) async fn read(control_plane: &Node) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The client configuration of a user who may do everything from the API server's first answer on.
-/// The API server is at this port of 127.0.0.1.
-pub(super) async fn privileged_config(
-    control_plane: &Node,
-    name: &str,
-    port: u16,
-) -> Result<Config> {
+/// Reads the kubeconfig of a user who may do everything from the API server's first answer on.
+pub(super) async fn read_privileged(control_plane: &Node) -> Result<String> {
     let node = control_plane.within(STEP);
     let text = match node.read_file(SUPER_ADMIN).await {
         Err(error) if error.kind() == ErrorKind::NotFound => node.read_file(ADMIN).await,
         read => read,
     };
-    let text = on_host(&String::from_utf8_lossy(&text?), name, port)?;
-    let what = || format!("use the kubeconfig of '{control_plane}'");
+    Ok(String::from_utf8_lossy(&text?).into_owned())
+}
+
+/// The client configuration of this kubeconfig of a cluster, with the API server at this port of
+/// 127.0.0.1.
+pub(super) async fn config_at(text: &str, name: &str, port: u16) -> Result<Config> {
+    let text = on_host(text, name, port)?;
+    let what = || format!("use a kubeconfig of cluster '{name}'");
     let kubeconfig = Kubeconfig::from_yaml(&text).with_context(what)?;
     config_of(kubeconfig).await.with_context(what)
 }

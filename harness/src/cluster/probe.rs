@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Container, Event, Pod, PodSpec},
+    discovery::v1::{Endpoint, EndpointSlice},
 };
 use kube::{
     Api, Client,
@@ -92,8 +93,8 @@ fn repeated_failure(events: &[Event]) -> Option<&str> {
     last.message.as_deref()
 }
 
-/// Waits until CoreDNS says that it is ready. An earlier query would be lost, and a resolver waits
-/// a second for its answer.
+/// Waits until CoreDNS says that it is ready, and until its Service leads to it. An earlier query would
+/// be lost, and a resolver waits a second for its answer.
 pub(super) async fn wait_for_dns(client: &Client) -> Result<()> {
     let api = Api::<Deployment>::namespaced(client.clone(), "kube-system");
     objects::until(api, "coredns", "CoreDNS to be ready", SLOW, |coredns| {
@@ -103,7 +104,27 @@ pub(super) async fn wait_for_dns(client: &Client) -> Result<()> {
             _ => Probe::Pending("no ready replica".into()),
         }
     })
+    .await?;
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), "kube-system");
+    let of_dns = ListParams::default().labels("kubernetes.io/service-name=kube-dns");
+    wait::until(
+        "the Service of CoreDNS to lead to it",
+        SLOW,
+        async || match slices.list(&of_dns).await {
+            Ok(slices) if slices.iter().any(leads_to_one) => Probe::Ready(()),
+            Ok(_) => Probe::Pending("no ready endpoint".into()),
+            Err(error) => Probe::Pending(error.to_string()),
+        },
+    )
     .await
+}
+
+fn leads_to_one(slice: &EndpointSlice) -> bool {
+    let is_ready = |endpoint: &Endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.is_some_and(|it| it.ready == Some(true))
+    };
+    slice.endpoints.iter().any(is_ready)
 }
 
 /// A pod on this node that does nothing. Its image is that of the sandbox, which every node has.
@@ -124,6 +145,8 @@ pub async fn probe_pod(node: &Node, name: &str) -> Result<Pod> {
             ..Container::default()
         }],
         termination_grace_period_seconds: Some(0),
+        // A pod without volumes starts without waiting for the kubelet's loops over volumes.
+        automount_service_account_token: Some(false),
         ..PodSpec::default()
     });
     Ok(pod)

@@ -2,9 +2,11 @@
 
 use kube::Client;
 use kubenest_base::{Context, Result, random};
+use kubenest_node::node::Node;
 
 use super::{clock::Clock, provision::Machines};
 use crate::cluster::{
+    addresses::Addresses,
     inventory::Inventory,
     kubeadm::Documents,
     kubeconfig, pairs,
@@ -12,7 +14,7 @@ use crate::cluster::{
     steps::{
         addons::Addons,
         api_server::{self, ApiServer},
-        door, init, join, usable,
+        door, early_rights, init, join, usable,
     },
 };
 
@@ -81,31 +83,36 @@ async fn run_fast(
     let control_plane = nodes.control_plane();
     init::write_files(control_plane, documents).await?;
     clock.lap("init");
-    let (api_server, addons, ()) = tokio::try_join!(
+    let (api_server, privileged, addons, ()) = tokio::try_join!(
         api_server::reach(documents.cluster, control_plane, machines.port),
-        Addons::of(control_plane),
+        kubeconfig::read_privileged(control_plane),
+        Addons::of(control_plane, nodes.len()),
         join::admit(nodes),
     )?;
     clock.lap("API server");
-    let config =
-        kubeconfig::privileged_config(control_plane, documents.cluster, api_server.port).await?;
+    let config = kubeconfig::config_at(&privileged, documents.cluster, api_server.port).await?;
     let client = Client::try_from(config).context("make a Kubernetes client")?;
     let kubeadm = async {
+        let_components_in(&client, control_plane, documents.addresses).await?;
         init::create_objects(control_plane).await?;
         join::run(nodes, documents).await
     };
-    let door = door::open_when_ready(&client, control_plane, documents.addresses);
     let addons = addons.start(&client, control_plane, documents.addresses);
     let probes = usable::start_probes(&client, nodes, documents.addresses);
-    let ((), (), (), probes) = tokio::try_join!(
-        Box::pin(door),
-        Box::pin(addons),
-        Box::pin(kubeadm),
-        Box::pin(probes),
-    )?;
+    let ((), (), probes) =
+        tokio::try_join!(Box::pin(addons), Box::pin(kubeadm), Box::pin(probes),)?;
+    clock.lap("pods");
     // Only now is kube-proxy the only way to a Service, so that the proof is about kube-proxy.
     usable::prove(&client, &probes).await?;
     Ok(api_server)
+}
+
+/// Lets the control plane's components work before the API server is ready; ends when it is.
+async fn let_components_in(client: &Client, node: &Node, addresses: Addresses) -> Result<()> {
+    early_rights::give(client).await?;
+    door::open(node, addresses).await?;
+    api_server::wait_ready(client, node).await?;
+    early_rights::withdraw(client).await
 }
 
 fn bootstrap_token() -> String {

@@ -20,6 +20,12 @@ pub(super) fn patches(api: Api) -> [Value; 2] {
             // crash of the machine loses unflushed data.
             {"name": "unsafe-no-fsync", "value": "true"},
         ]}},
+        // A kubelet often says within milliseconds that a pod runs and that it is Ready. The second
+        // change would come before the controller has seen its own answer to the first, and then wait
+        // for a second.
+        "controllerManager": {"extraArgs": [
+            {"name": "endpointslice-updates-batch-period", "value": "100ms"},
+        ]},
     });
     // kubeadm makes sixteen keys one after another; with RSA that takes seconds of CPU time.
     match api {

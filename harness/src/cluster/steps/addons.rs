@@ -3,38 +3,28 @@
 //! kubeadm makes at most five requests a second for each group of the API, one phase after another,
 //! and begins when the API server has been ready for up to half a second.
 
-use std::time::Duration;
-
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::{Namespace, Service};
-use kube::{
-    Api, Client,
-    api::{DynamicObject, PostParams},
-    core::{ApiResource, GroupVersionKind},
-};
-use serde::de::DeserializeOwned;
+use kube::Client;
 use serde_json::{Value, json};
 
-use super::{door, parts, volumes};
-use crate::cluster::{SLOW, STEP, addresses::Addresses, kubeadm::CONFIG};
-use kubenest_base::{
-    Context, Error, Result,
-    wait::{self, Probe},
+use super::{
+    creation::{create, create_one, create_service, wait_for_namespace},
+    door, parts, volumes,
 };
+use crate::cluster::{
+    SLOW, STEP,
+    addresses::{API_PORT, Addresses},
+    kubeadm::CONFIG,
+};
+use kubenest_base::{Context, Error, Result};
 use kubenest_node::{node::Node, objects};
 
 /// Namespaces that the API server makes itself, in which the boot makes pods.
 const NAMESPACES: [&str; 2] = ["kube-system", "default"];
 /// Path in a node of the certificate of the cluster's authority.
 const AUTHORITY: &str = "/etc/kubernetes/pki/ca.crt";
-/// Kinds whose controllers make pods. They come last, because a controller that meets a missing
-/// account waits before it tries again.
-const WORKLOADS: [&str; 2] = ["DaemonSet", "Deployment"];
-
-/// The longest pause between two looks at kube-proxy's rules.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The comment that kube-proxy adds to the rules of the API server's Service.
-const API_RULE: &str = "default/kubernetes:https";
+/// The ConfigMaps that the add-ons' pods mount.
+const MOUNTED: [&str; 3] = ["kube-proxy", "coredns", "kube-root-ca.crt"];
 
 /// kubeadm's add-ons: the objects of each, as kubeadm would create them. An older kubeadm cannot
 /// print them.
@@ -46,8 +36,8 @@ pub(in crate::cluster) struct Addons {
 }
 
 impl Addons {
-    /// Those of the control plane on this node, whose files kubeadm has written.
-    pub(in crate::cluster) async fn of(node: &Node) -> Result<Self> {
+    /// Those of the control plane on this node of so many, whose files kubeadm has written.
+    pub(in crate::cluster) async fn of(node: &Node, nodes: usize) -> Result<Self> {
         let near = node.within(STEP);
         let (proxy, mut dns, authority) = tokio::try_join!(
             manifest(node, "kube-proxy"),
@@ -55,7 +45,7 @@ impl Addons {
             near.read_file(AUTHORITY),
         )?;
         if let Some(objects) = &mut dns {
-            speed_up_readiness(objects)?;
+            adapt_dns(objects, nodes)?;
         }
         let authority = String::from_utf8_lossy(&authority).into_owned();
         Ok(Self {
@@ -77,15 +67,69 @@ impl Addons {
             wait_for_namespace(client, name).await?;
             objects::create_account(client, name, authority).await
         });
-        try_join_all(accounts).await?;
+        tokio::try_join!(
+            try_join_all(accounts),
+            let_kubelets_read(client),
+            create_api_service(client, addresses),
+        )?;
+        let class = volumes::storage_class();
         tokio::try_join!(
             start_one(client, node, "kube-proxy", self.proxy),
             start_one(client, node, "coredns", self.dns),
-            create_one(client, volumes::storage_class()),
+            create_one(client, &class),
         )?;
-        wait_for_proxy(node).await?;
-        door::end_detour(node, addresses).await
+        let served = door::end_detour(node, addresses).await;
+        parts::explain(served, node, &["kube-proxy"]).await
     }
+}
+
+/// Creates the Service of the API server itself, which makes it only when it is ready. A pod that starts
+/// earlier is not told its address.
+async fn create_api_service(client: &Client, addresses: Addresses) -> Result<()> {
+    wait_for_namespace(client, "default").await?;
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": addresses.api_service().to_string(),
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": API_PORT}],
+        },
+    });
+    create_service(client, &service).await
+}
+
+/// Gives kubelets a role to read what the add-ons' pods mount. Without it a kubelet may read that once
+/// the API server has noted that such a pod is on its node. On a busy machine it often asks too early,
+/// is refused, and waits for two seconds before it asks again.
+async fn let_kubelets_read(client: &Client) -> Result<()> {
+    wait_for_namespace(client, "kube-system").await?;
+    let group = "rbac.authorization.k8s.io";
+    let api = format!("{group}/v1");
+    let metadata = json!({"name": "kubenest:addons", "namespace": "kube-system"});
+    let role = json!({
+        "apiVersion": api,
+        "kind": "Role",
+        "metadata": metadata,
+        "rules": [{
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": MOUNTED,
+            "verbs": ["get", "list", "watch"],
+        }],
+    });
+    let binding = json!({
+        "apiVersion": api,
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": "kubenest:addons"},
+        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:nodes"}],
+    });
+    create(client, vec![role, binding]).await
 }
 
 async fn start_one(
@@ -129,83 +173,21 @@ fn phase(addon: &str) -> [&str; 7] {
     ]
 }
 
-async fn wait_for_namespace(client: &Client, name: &str) -> Result<()> {
-    let api = Api::<Namespace>::all(client.clone());
-    wait_for_object(&format!("namespace '{name}'"), &api, name).await
-}
-
-/// Waits until the API server gives addresses to Services, which it has shown by its own. From 1.33 on
-/// it refuses any address before it knows its ranges.
-async fn wait_for_addresses(client: &Client) -> Result<()> {
-    let api = Api::<Service>::namespaced(client.clone(), "default");
-    wait_for_object("the API server's own Service", &api, "kubernetes").await
-}
-
-async fn wait_for_object<K>(what: &str, api: &Api<K>, name: &str) -> Result<()>
-where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
-{
-    wait::until(what, SLOW, async || match api.get_opt(name).await {
-        Ok(Some(_)) => Probe::Ready(()),
-        Ok(None) => Probe::Pending("none".into()),
-        Err(error) => Probe::Pending(error.to_string()),
-    })
-    .await
-}
-
-/// Creates these objects side by side, those that make pods last.
-async fn create(client: &Client, objects: Vec<Value>) -> Result<()> {
-    let is_workload = |object: &Value| WORKLOADS.iter().any(|kind| object["kind"] == *kind);
-    let (workloads, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_workload);
-    for objects in [others, workloads] {
-        try_join_all(objects.into_iter().map(|object| create_one(client, object))).await?;
-    }
-    Ok(())
-}
-
-async fn create_one(client: &Client, object: Value) -> Result<()> {
-    let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    let (group, version) = version.split_once('/').unwrap_or(("", &version));
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
-    if kind == "Service" {
-        wait_for_addresses(client).await?;
-    }
-    let what = || format!("create {kind} '{}'", object["metadata"]["name"]);
-    let of_kind: DynamicObject = serde_json::from_value(object.clone()).with_context(what)?;
-    let api: Api<DynamicObject> = match &of_kind.metadata.namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    };
-    let params = PostParams::default();
-    let created = api.create(&params, &of_kind);
-    objects::answer(what, created).await.map(drop)
-}
-
-/// Waits until kube-proxy has made the API server's Service reachable.
-async fn wait_for_proxy(node: &Node) -> Result<()> {
-    let rules = ["iptables-save", "--table", "nat"];
-    let served = wait::until_with(
-        PAUSE,
-        "kube-proxy to serve the API server's Service",
-        SLOW,
-        async || match node.exec(&rules).await {
-            Ok(output) if output.text().contains(API_RULE) => Probe::Ready(()),
-            Ok(output) => Probe::Pending(format!("{} rules", output.text().lines().count())),
-            Err(error) => Probe::Failed(error),
-        },
-    );
-    parts::explain(served.await, node, &["kube-proxy"]).await
-}
-
 /// CoreDNS with a readiness probe every second: with the default of ten seconds it serves half a
-/// period late on average.
-fn speed_up_readiness(objects: &mut [Value]) -> Result<()> {
-    let probe = objects
+/// period late on average. On a single node a second CoreDNS would help nobody.
+fn adapt_dns(objects: &mut [Value], nodes: usize) -> Result<()> {
+    let is_deployment = |object: &&mut Value| object["kind"] == "Deployment";
+    let spec = objects
         .iter_mut()
-        .find_map(|object| object.pointer_mut("/spec/template/spec/containers/0/readinessProbe"));
+        .find(is_deployment)
+        .and_then(|it| it.get_mut("spec"));
+    let spec = spec.ok_or_else(|| Error::setup("kubeadm's CoreDNS has no Deployment"))?;
+    let probe = spec.pointer_mut("/template/spec/containers/0/readinessProbe");
     let probe = probe.ok_or_else(|| Error::setup("kubeadm's CoreDNS has no readiness probe"))?;
     probe["periodSeconds"] = json!(1);
+    if nodes == 1 {
+        spec["replicas"] = json!(1);
+    }
     Ok(())
 }
 
@@ -227,24 +209,33 @@ mod tests {
         );
     }
 
-    #[test]
-    fn coredns_is_asked_every_second() {
-        let mut objects = [
+    /// CoreDNS as kubeadm prints it, in short, with this container.
+    fn coredns(container: Value) -> [Value; 2] {
+        [
             json!({"kind": "ServiceAccount"}),
-            json!({"kind": "Deployment", "spec": {"template": {"spec": {"containers": [
-                {"name": "coredns", "readinessProbe": {"httpGet": {"path": "/ready"}}},
-            ]}}}}),
-        ];
-        speed_up_readiness(&mut objects).unwrap();
-        let container = &objects[1]["spec"]["template"]["spec"]["containers"][0];
-        assert_eq!(
-            container["readinessProbe"],
-            json!({"httpGet": {"path": "/ready"}, "periodSeconds": 1})
-        );
+            json!({"kind": "Deployment", "spec": {"replicas": 2, "template": {"spec": {
+                "containers": [container],
+            }}}}),
+        ]
     }
 
     #[test]
-    fn a_manifest_without_the_probe_is_an_error() {
-        assert!(speed_up_readiness(&mut [json!({"kind": "ConfigMap"})]).is_err());
+    fn coredns_is_asked_every_second_and_a_single_node_has_one() {
+        for (nodes, replicas) in [(1, 1), (2, 2)] {
+            let mut objects = coredns(json!({"readinessProbe": {"httpGet": {"path": "/ready"}}}));
+            adapt_dns(&mut objects, nodes).unwrap();
+            let spec = &objects[1]["spec"];
+            assert_eq!(spec["replicas"], replicas);
+            assert_eq!(
+                spec["template"]["spec"]["containers"][0]["readinessProbe"],
+                json!({"httpGet": {"path": "/ready"}, "periodSeconds": 1})
+            );
+        }
+    }
+
+    #[test]
+    fn a_manifest_without_the_deployment_or_its_probe_is_an_error() {
+        assert!(adapt_dns(&mut [json!({"kind": "ConfigMap"})], 1).is_err());
+        assert!(adapt_dns(&mut coredns(json!({})), 1).is_err());
     }
 }

@@ -1,22 +1,26 @@
-//! The door of the API server: while the API server starts, it holds connections to it open instead
-//! of letting the kernel refuse them.
+//! The door of the API server: while the API server starts, it holds requests to it instead of
+//! letting the kernel refuse their connections.
 //!
 //! A component that is refused waits longer and longer before it tries again, each by a rule of its
-//! own, and the controller manager exits after ten seconds. A connection that is held is served in
-//! the moment in which the API server can serve. The clients give a connection ten seconds for its
-//! TLS handshake; one that is held for longer fails, and its client is soon back.
+//! own, and the controller manager exits after ten seconds. Holding a connection is not enough: its
+//! client gives it ten seconds for the TLS handshake. So the door serves with the API server's
+//! certificate, holds each request, and answers what Kubernetes' own client follows by itself:
 //!
-//! The door is a proxy in the node, to which rules of the node's packet filter lead. When it opens,
-//! they let what waits through to the API server, and what comes later does not meet the door.
+//! - A kubelet needs no role. As soon as the API server serves, its requests are redirected there.
+//! - All others are to be sent again when the door opens, once those who send them have rights.
+//! - The question for the API server's health, on which the controller manager waits, is answered when
+//!   the door opens: the API server itself would not call itself healthy for another second.
+//!
+//! The door is a server in the node, to which a rule of the node's packet filter leads. When it opens,
+//! the rule goes, and what is sent from then on does not meet the door.
 //!
 //! Another rule leads pods on the node from the address of the API server's Service to the API
 //! server, until kube-proxy does that. So CoreDNS can start beside kube-proxy instead of after it.
 
-use kube::Client;
+use std::time::Duration;
 
-use super::api_server;
 use crate::cluster::{
-    STEP,
+    SLOW, STEP,
     addresses::{API_PORT, Addresses},
 };
 use kubenest_base::Result;
@@ -37,29 +41,23 @@ pub(in crate::cluster) fn files() -> [FileEntry; 2] {
 /// Closes the door of the API server that will run on this node, and opens the detour to its
 /// Service.
 pub(in crate::cluster) async fn close(node: &Node, addresses: Addresses) -> Result<()> {
-    run(node, "close", addresses).await
+    run(node, "close", addresses, STEP).await
 }
 
-/// Opens the door when the API server is ready; the client must be allowed to ask before any role
-/// exists.
-pub(in crate::cluster) async fn open_when_ready(
-    client: &Client,
-    node: &Node,
-    addresses: Addresses,
-) -> Result<()> {
-    api_server::wait_ready(client, node).await?;
-    run(node, "open", addresses).await
+/// Opens the door.
+pub(in crate::cluster) async fn open(node: &Node, addresses: Addresses) -> Result<()> {
+    run(node, "open", addresses, STEP).await
 }
 
-/// Ends the detour: from now on only kube-proxy leads to the API server's Service.
+/// Ends the detour when kube-proxy leads to the API server's Service; only it does from now on.
 pub(in crate::cluster) async fn end_detour(node: &Node, addresses: Addresses) -> Result<()> {
-    run(node, "end-detour", addresses).await
+    run(node, "end-detour", addresses, SLOW).await
 }
 
-async fn run(node: &Node, verb: &str, addresses: Addresses) -> Result<()> {
+async fn run(node: &Node, verb: &str, addresses: Addresses, deadline: Duration) -> Result<()> {
     let (address, port) = (node.ip().to_string(), API_PORT.to_string());
     let service = addresses.api_service().to_string();
     let argv = [SCRIPT, verb, &address, &port, &service];
-    node.within(STEP).exec_ok(&argv).await?;
+    node.within(deadline).exec_ok(&argv).await?;
     Ok(())
 }

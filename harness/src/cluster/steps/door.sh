@@ -1,25 +1,80 @@
 #!/bin/bash
 # The door in front of the API server of this node, and the detour to its Service.
 #
-# door close ADDRESS PORT SERVICE   connections to the API server's address wait, and pods that
-#                                   connect to its Service's address are led to it
-# door open ADDRESS PORT SERVICE    those that wait are served, and new ones go to it directly
-# door end-detour ADDRESS PORT SERVICE   only kube-proxy leads to the Service
+# door close ADDRESS PORT SERVICE   requests to the API server's address wait, and pods that connect
+#                                   to its Service's address are led to it
+# door open ADDRESS PORT SERVICE    those that wait are sent again, to the API server as all others
+# door end-detour ADDRESS PORT SERVICE   when kube-proxy leads to the Service, only that does
+# door serve                        receives requests, until it is killed
+# door hold                         answers one request when the door is open
 set -euo pipefail
 
-verb=$1 address=$2 port=$3 service=$4
 waiting=16443
-served=16444
+# A lock for each that is waited for: whoever has to wait shares it.
+serving=/run/kubenest-door-serving
+open=/run/kubenest-door-open
 
 # Appends or deletes (the first argument) a rule that leads connections elsewhere.
 lead() {
   iptables --wait --table nat "$@"
 }
 
+# Receives requests with the API server's own certificate, which kubeadm writes after its key.
+serve() {
+  local keys=/etc/kubernetes/pki
+  exec {as_serving}> "$serving" {as_open}> "$open"
+  flock "$as_serving"
+  flock "$as_open"
+  until [[ -s $keys/apiserver.crt ]]; do pause; done
+  setpriv --pdeathsig TERM socat \
+    "OPENSSL-LISTEN:$waiting,bind=127.0.0.1,reuseaddr,fork,backlog=4096,nodelay,verify=0,cert=$keys/apiserver.crt,key=$keys/apiserver.key" \
+    'EXEC:/kind/door hold' {as_serving}>&- {as_open}>&- &
+  # The port answers long before the server does.
+  until { : 3<> /dev/tcp/127.0.0.1/6443; } 2> /dev/null \
+    && openssl s_client -connect 127.0.0.1:6443 < /dev/null &> /dev/null; do
+    pause
+  done
+  flock --unlock "$as_serving"
+  wait
+}
+
+# Twenty milliseconds, without a process.
+pause() {
+  [[ -v never ]] || exec {never}<> <(:)
+  read -rt 0.02 -u "$never" || true
+}
+
+# Reads a request from standard input and answers it on standard output.
+hold() {
+  local method path line agent=
+  read -r method path _
+  while read -r line && [[ $line != $'\r' ]]; do
+    [[ ${line,,} != user-agent:* ]] || agent=${line#*: }
+  done
+  # A kubelet needs no roles, and only objects in namespaces need what is made later.
+  if [[ $agent == kubelet/* && "$method $path" != POST*/namespaces/* ]]; then
+    flock --shared "$serving" true
+    answer '307 Temporary Redirect' "Location: https://127.0.0.1:6443$path" 'Content-Length: 0'
+    return
+  fi
+  flock --shared "$open" true
+  if [[ $path == /healthz* ]]; then
+    answer '200 OK' 'Content-Length: 2'
+    printf ok
+  else
+    # Kubernetes' own client sends a request again at once that is answered so.
+    answer '429 Too Many Requests' 'Retry-After: 0' 'Content-Length: 0'
+  fi
+}
+
+# $1: the status; what follows: headers.
+answer() {
+  printf '%s\r\n' "HTTP/1.1 $1" "${@:2}" 'Connection: close' ''
+}
+
+verb=$1 address=${2-} port=${3-} service=${4-}
 held=(OUTPUT --destination "$address" --protocol tcp --dport "$port"
   --jump REDIRECT --to-ports "$waiting")
-released=(OUTPUT --destination 127.0.0.1 --protocol tcp --dport "$served"
-  --jump REDIRECT --to-ports "$port")
 detour=(PREROUTING --destination "$service" --protocol tcp --dport 443
   --jump DNAT --to-destination "$address:$port")
 
@@ -30,10 +85,14 @@ case $verb in
     lead --append "${detour[@]}"
     ;;
   open)
-    lead --append "${released[@]}"
     lead --delete "${held[@]}"
+    systemctl stop kubenest-door.service
     ;;
   end-detour)
+    # The comment is kube-proxy's own.
+    until iptables-save --table nat | grep --quiet --fixed-strings default/kubernetes:https; do pause; done
     lead --delete "${detour[@]}"
     ;;
+  serve) serve ;;
+  hold) hold ;;
 esac

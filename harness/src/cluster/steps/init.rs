@@ -1,6 +1,8 @@
 //! Makes the control plane with `kubeadm init`: in one go, or in two parts between which the boot
 //! itself does what takes kubeadm longer.
 
+use futures::future::try_join_all;
+
 use super::parts;
 use crate::cluster::{
     SLOW, STEP,
@@ -17,9 +19,13 @@ const NEVER: &str = "--skip-phases=preflight,kubelet-finalize";
 /// the control plane.
 const FILES: &str = "--skip-phases=preflight,wait-control-plane,upload-config,upload-certs,\
     mark-control-plane,bootstrap-token,kubelet-finalize,addon,show-join-command";
-/// Leaves the phases that create kubeadm's own objects.
-const OBJECTS: &str = "--skip-phases=preflight,certs,kubeconfig,etcd,control-plane,kubelet-start,\
-    wait-control-plane,upload-certs,kubelet-finalize,addon,show-join-command";
+/// The phases that create kubeadm's own objects. Each is a process of its own, because kubeadm makes at
+/// most ten requests before it slows down to five a second.
+const OBJECTS: [&[&str]; 3] = [
+    &["upload-config", "all"],
+    &["mark-control-plane"],
+    &["bootstrap-token"],
+];
 
 /// Runs `kubeadm init` to its end.
 pub(in crate::cluster) async fn run(node: &Node, documents: &Documents<'_>) -> Result<()> {
@@ -36,8 +42,13 @@ pub(in crate::cluster) async fn write_files(node: &Node, documents: &Documents<'
 
 /// Creates the objects by which kubeadm knows its cluster and admits workers.
 pub(in crate::cluster) async fn create_objects(node: &Node) -> Result<()> {
-    let init = init(node, OBJECTS).await;
-    parts::explain(init, node, &parts::CONTROL_PLANE).await
+    let created = OBJECTS.map(|phase| async move {
+        let before = ["kubeadm", "init", "phase"];
+        let argv = [before.as_slice(), phase, &["--config", CONFIG]].concat();
+        node.within(SLOW).exec_ok(&argv).await.map(drop)
+    });
+    let created = try_join_all(created).await.map(drop);
+    parts::explain(created, node, &parts::CONTROL_PLANE).await
 }
 
 async fn write_config(node: &Node, documents: &Documents<'_>) -> Result<()> {

@@ -3,7 +3,9 @@
 pub(super) mod addons;
 pub(super) mod api_server;
 pub(super) mod containers;
+mod creation;
 pub(super) mod door;
+pub(super) mod early_rights;
 pub(super) mod init;
 pub(super) mod join;
 pub(super) mod network;

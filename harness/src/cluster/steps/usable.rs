@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use k8s_openapi::{
-    api::core::v1::Node as KubeNode, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp,
+    api::core::v1::{Node as KubeNode, Taint},
+    apimachinery::pkg::apis::meta::v1::Time,
+    jiff::Timestamp,
 };
 use kube::{
     Api, Client,
@@ -31,6 +33,8 @@ use kubenest_node::{node::Node, objects};
 /// How old the kubelet's heartbeat may be. Its first status comes with the node; its lease, which
 /// is the heartbeat from then on, comes up to seven seconds later.
 const HEARTBEAT: Duration = Duration::from_secs(40);
+
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// Waits until every node is Ready and a probe's pod runs on it.
 pub(in crate::cluster) async fn start_probes<'a>(
@@ -75,14 +79,31 @@ async fn ready(client: &Client, subnet: Subnet, node: &Node) -> Result<()> {
     let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
     let given = api.patch(name, &params, &patch);
     objects::answer(|| format!("give node '{name}' its pods' subnet"), given).await?;
-    objects::until(
-        api,
+    let taints = objects::until(
+        api.clone(),
         name,
         &format!("node '{name}' to be Ready"),
         SLOW,
         node_ready,
     )
-    .await
+    .await?;
+    admit_pods(&api, name, taints).await
+}
+
+/// Takes the taint of a node that is not Ready away, which the controller manager would do later. A
+/// scheduler that has met it waits for a second before it tries the same pod again.
+async fn admit_pods(api: &Api<KubeNode>, node: &str, taints: Vec<Taint>) -> Result<()> {
+    let (not_ready, others): (Vec<_>, Vec<_>) =
+        taints.into_iter().partition(|taint| taint.key == NOT_READY);
+    if not_ready.is_empty() {
+        return Ok(());
+    }
+    let patch = json!({"spec": {"taints": others}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    let admitted = api.patch(node, &params, &patch);
+    objects::answer(|| format!("let pods run on node '{node}'"), admitted)
+        .await
+        .map(drop)
 }
 
 fn is_fresh(heartbeat: &Time) -> bool {
@@ -90,7 +111,8 @@ fn is_fresh(heartbeat: &Time) -> bool {
     age.unsigned_abs() < wait::scaled(HEARTBEAT)
 }
 
-fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
+/// The taints of a node that is Ready.
+fn node_ready(node: Option<&KubeNode>) -> Probe<Vec<Taint>> {
     let conditions = node.and_then(|node| node.status.as_ref()?.conditions.as_ref());
     let ready = conditions
         .into_iter()
@@ -98,7 +120,7 @@ fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
         .find(|condition| condition.type_ == "Ready");
     match ready {
         Some(condition) if condition.status == "True" => match &condition.last_heartbeat_time {
-            Some(time) if is_fresh(time) => Probe::Ready(()),
+            Some(time) if is_fresh(time) => Probe::Ready(taints(node)),
             Some(time) => Probe::Pending(format!("Ready, as of {}", time.0)),
             None => Probe::Pending("Ready, without a heartbeat".into()),
         },
@@ -114,11 +136,17 @@ fn node_ready(node: Option<&KubeNode>) -> Probe<()> {
     }
 }
 
+fn taints(node: Option<&KubeNode>) -> Vec<Taint> {
+    let spec = node.and_then(|node| node.spec.as_ref());
+    spec.and_then(|spec| spec.taints.clone())
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(heartbeat: &str) -> Probe<()> {
+    fn seen(heartbeat: &str) -> Probe<Vec<Taint>> {
         let node = json!({"metadata": {"name": "a"}, "status": {"conditions": [
             {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat},
         ]}});
@@ -129,7 +157,7 @@ mod tests {
     #[test]
     fn a_node_with_a_stale_heartbeat_is_not_ready() {
         let now = Timestamp::now().to_string();
-        assert!(matches!(seen(&now), Probe::Ready(())), "{now}");
+        assert!(matches!(seen(&now), Probe::Ready(_)), "{now}");
         // As left behind by a kubelet that has hung since, or whose clock is wrong.
         for stale in ["2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"] {
             let Probe::Pending(words) = seen(stale) else {
