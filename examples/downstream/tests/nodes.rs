@@ -12,7 +12,7 @@ use kube::{Api, Client, ResourceExt, api::Patch};
 use kubenest::{Case, Cluster, wait::Probe};
 use serde_json::json;
 
-#[kubenest::test(prepared = with_pages)]
+#[test_log::test(kubenest::test(prepared = with_pages))]
 async fn the_kind_is_served_before_any_test(client: Client) -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(client);
     let pages = definitions.get("pages.example.com").await?;
