@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Duration};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Container, Event, Pod, PodSpec},
-    discovery::v1::{Endpoint, EndpointSlice},
+    discovery::v1::EndpointSlice,
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams},
 };
 
 use super::{SLOW, STEP};
@@ -105,7 +105,8 @@ pub(super) async fn wait_for_dns(client: &Client) -> Result<()> {
         }
     })
     .await?;
-    let slices = Api::<EndpointSlice>::namespaced(client.clone(), "kube-system");
+    let of_slices = ApiResource::erase::<EndpointSlice>(&());
+    let slices = Api::<DynamicObject>::namespaced_with(client.clone(), "kube-system", &of_slices);
     let of_dns = ListParams::default().labels("kubernetes.io/service-name=kube-dns");
     wait::until(
         "the Service of CoreDNS to lead to it",
@@ -119,12 +120,12 @@ pub(super) async fn wait_for_dns(client: &Client) -> Result<()> {
     .await
 }
 
-fn leads_to_one(slice: &EndpointSlice) -> bool {
-    let is_ready = |endpoint: &Endpoint| {
-        let conditions = endpoint.conditions.as_ref();
-        conditions.is_some_and(|it| it.ready == Some(true))
-    };
-    slice.endpoints.iter().any(is_ready)
+/// Whether a slice has a ready endpoint. The types of its fields differ between the versions of
+/// Kubernetes that a user may have chosen.
+fn leads_to_one(slice: &DynamicObject) -> bool {
+    let endpoints = slice.data["endpoints"].as_array();
+    let mut endpoints = endpoints.into_iter().flatten();
+    endpoints.any(|endpoint| endpoint["conditions"]["ready"] == true)
 }
 
 /// A pod on this node that does nothing. Its image is that of the sandbox, which every node has.
@@ -223,6 +224,21 @@ mod tests {
             repeated_failure(&[failed(2.into(), "twice")]),
             Some("twice")
         );
+    }
+
+    #[test]
+    fn a_service_leads_to_ready_endpoints_only() {
+        let slice = |endpoints: serde_json::Value| {
+            serde_json::from_value(serde_json::json!({"metadata": {}, "endpoints": endpoints}))
+                .unwrap()
+        };
+        let endpoint = |ready: bool| serde_json::json!({"conditions": {"ready": ready}});
+        assert!(leads_to_one(&slice(serde_json::json!([
+            endpoint(false),
+            endpoint(true)
+        ]))));
+        assert!(!leads_to_one(&slice(serde_json::json!([endpoint(false)]))));
+        assert!(!leads_to_one(&slice(serde_json::json!(null))));
     }
 
     #[test]

@@ -61,6 +61,18 @@ pub(super) async fn create_one(client: &Client, object: &Value) -> Result<()> {
         .map(drop)
 }
 
+/// Creates an object, unless the API server has made it meanwhile.
+pub(super) async fn ensure_one(client: &Client, object: &Value) -> Result<()> {
+    let (api, of_kind) = typed(client, object)?;
+    let made = async {
+        match api.create(&PostParams::default(), &of_kind).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            made => made.map(drop),
+        }
+    };
+    objects::answer(|| format!("create {}", named(object)), made).await
+}
+
 /// Creates a Service, unless it is there. From 1.33 on an API server refuses each address until it has
 /// noted its ranges.
 pub(super) async fn create_service(client: &Client, service: &Value) -> Result<()> {

@@ -9,7 +9,6 @@ use futures::future::try_join_all;
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
     rbac::v1::{ClusterRole, ClusterRoleBinding},
-    scheduling::v1::PriorityClass,
 };
 use kube::{
     Api, Client,
@@ -17,7 +16,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::creation::create;
+use super::creation::{create, ensure_one};
 use crate::cluster::SLOW;
 use kubenest_base::{
     Result,
@@ -47,7 +46,8 @@ const CLASSES: [(&str, i32, &str); 2] = [
 
 /// Gives the rights and makes the classes; ends when they count.
 pub(in crate::cluster) async fn give(client: &Client) -> Result<()> {
-    let classes = CLASSES.map(|class| make_class(client, class));
+    let classes = CLASSES.map(class);
+    let classes = classes.iter().map(|class| ensure_one(client, class));
     tokio::try_join!(create(client, rights()), try_join_all(classes))?;
     wait::until("the components' rights", SLOW, async || {
         may_do_anything(client).await
@@ -92,22 +92,14 @@ fn rights() -> Vec<Value> {
     vec![role, binding]
 }
 
-/// Makes a class, unless the API server has.
-async fn make_class(client: &Client, (name, value, description): (&str, i32, &str)) -> Result<()> {
-    let mut class = PriorityClass {
-        value,
-        description: Some(description.to_owned()),
-        ..PriorityClass::default()
-    };
-    class.metadata.name = Some(name.to_owned());
-    let api = Api::<PriorityClass>::all(client.clone());
-    let made = async {
-        match api.create(&PostParams::default(), &class).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            made => made.map(drop),
-        }
-    };
-    objects::answer(|| format!("create PriorityClass '{name}'"), made).await
+fn class((name, value, description): (&str, i32, &str)) -> Value {
+    json!({
+        "apiVersion": "scheduling.k8s.io/v1",
+        "kind": "PriorityClass",
+        "metadata": {"name": name},
+        "value": value,
+        "description": description,
+    })
 }
 
 async fn may_do_anything(client: &Client) -> Probe<()> {
