@@ -112,7 +112,7 @@ pub(super) async fn wait_for_dns(client: &Client) -> Result<()> {
         "the Service of CoreDNS to lead to it",
         SLOW,
         async || match slices.list(&of_dns).await {
-            Ok(slices) if slices.iter().any(leads_to_one) => Probe::Ready(()),
+            Ok(slices) if slices.iter().any(has_ready_endpoint) => Probe::Ready(()),
             Ok(_) => Probe::Pending("no ready endpoint".into()),
             Err(error) => Probe::Pending(error.to_string()),
         },
@@ -122,7 +122,7 @@ pub(super) async fn wait_for_dns(client: &Client) -> Result<()> {
 
 /// Whether a slice has a ready endpoint. The types of its fields differ between the versions of
 /// Kubernetes that a user may have chosen.
-fn leads_to_one(slice: &DynamicObject) -> bool {
+fn has_ready_endpoint(slice: &DynamicObject) -> bool {
     let endpoints = slice.data["endpoints"].as_array();
     let mut endpoints = endpoints.into_iter().flatten();
     endpoints.any(|endpoint| endpoint["conditions"]["ready"] == true)
@@ -233,12 +233,14 @@ mod tests {
                 .unwrap()
         };
         let endpoint = |ready: bool| serde_json::json!({"conditions": {"ready": ready}});
-        assert!(leads_to_one(&slice(serde_json::json!([
+        assert!(has_ready_endpoint(&slice(serde_json::json!([
             endpoint(false),
             endpoint(true)
         ]))));
-        assert!(!leads_to_one(&slice(serde_json::json!([endpoint(false)]))));
-        assert!(!leads_to_one(&slice(serde_json::json!(null))));
+        assert!(!has_ready_endpoint(&slice(serde_json::json!([endpoint(
+            false
+        )]))));
+        assert!(!has_ready_endpoint(&slice(serde_json::json!(null))));
     }
 
     #[test]

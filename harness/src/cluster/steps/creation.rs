@@ -53,56 +53,57 @@ pub(super) async fn create(client: &Client, objects: Vec<Value>) -> Result<()> {
 
 /// Creates an object.
 pub(super) async fn create_one(client: &Client, object: &Value) -> Result<()> {
-    let (api, of_kind) = typed(client, object)?;
+    let (api, of_kind) = api_and_object(client, object)?;
     let params = PostParams::default();
     let created = api.create(&params, &of_kind);
-    objects::answer(|| format!("create {}", named(object)), created)
+    objects::answer(|| format!("create {}", kind_and_name(object)), created)
         .await
         .map(drop)
 }
 
 /// Creates an object, unless the API server has made it meanwhile.
 pub(super) async fn ensure_one(client: &Client, object: &Value) -> Result<()> {
-    let (api, of_kind) = typed(client, object)?;
-    let made = async {
-        match api.create(&PostParams::default(), &of_kind).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            made => made.map(drop),
-        }
-    };
-    objects::answer(|| format!("create {}", named(object)), made).await
+    let (api, of_kind) = api_and_object(client, object)?;
+    let made = create_if_absent(&api, &of_kind);
+    objects::answer(|| format!("create {}", kind_and_name(object)), made).await
 }
 
 /// Creates a Service, unless it is there. From 1.33 on an API server refuses each address until it has
 /// noted its ranges.
 pub(super) async fn create_service(client: &Client, service: &Value) -> Result<()> {
-    let (api, of_kind) = typed(client, service)?;
-    let params = PostParams::default();
-    let what = format!("the API server to accept {}", named(service));
+    let (api, of_kind) = api_and_object(client, service)?;
+    let what = format!("the API server to accept {}", kind_and_name(service));
     wait::until(&what, SLOW, async || {
-        match api.create(&params, &of_kind).await {
-            Ok(_) => Probe::Ready(()),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Probe::Ready(()),
+        match create_if_absent(&api, &of_kind).await {
+            Ok(()) => Probe::Ready(()),
             Err(error) => Probe::Pending(error.to_string()),
         }
     })
     .await
 }
 
-fn named(object: &Value) -> String {
+async fn create_if_absent(api: &Api<DynamicObject>, object: &DynamicObject) -> kube::Result<()> {
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+/// As "Service 'kube-dns'", for messages.
+fn kind_and_name(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
     format!("{kind} '{name}'")
 }
 
 /// The API of an object's kind, and the object as that takes it.
-fn typed(client: &Client, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject)> {
+fn api_and_object(client: &Client, object: &Value) -> Result<(Api<DynamicObject>, DynamicObject)> {
     let text = |key: &str| object[key].as_str().unwrap_or_default();
     let version = text("apiVersion");
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
     let of_kind: DynamicObject = serde_json::from_value(object.clone())
-        .with_context(|| format!("create {}", named(object)))?;
+        .with_context(|| format!("create {}", kind_and_name(object)))?;
     let api = match &of_kind.metadata.namespace {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),

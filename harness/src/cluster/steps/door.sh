@@ -10,7 +10,8 @@
 set -euo pipefail
 
 waiting=16443
-# A lock for each that is waited for: whoever has to wait shares it.
+# Two locks that the server holds: one until the API server serves, one until the door opens. A request
+# waits until it can share the lock that it depends on.
 serving=/run/kubenest-door-serving
 open=/run/kubenest-door-open
 

@@ -90,8 +90,8 @@ async fn ready(client: &Client, subnet: Subnet, node: &Node) -> Result<()> {
     admit_pods(&api, name, taints).await
 }
 
-/// Takes the taint of a node that is not Ready away, which the controller manager would do later. A
-/// scheduler that has met it waits for a second before it tries the same pod again.
+/// Removes the not-ready taint of a node that has become Ready; the controller manager would do it later.
+/// A scheduler that meets the taint waits for a second before it tries the same pod again.
 async fn admit_pods(api: &Api<KubeNode>, node: &str, taints: Vec<Taint>) -> Result<()> {
     let (not_ready, others): (Vec<_>, Vec<_>) =
         taints.into_iter().partition(|taint| taint.key == NOT_READY);
