@@ -5,11 +5,14 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use anyhow::{Context, Result};
 use kubenest::{Cluster, ClusterSpec, NodeSpec};
 use kubenest_base::store::Store;
-use kubenest_fixtures::cluster_api::{ClusterApi, Installed, LoadBalancer};
+use kubenest_fixtures::{
+    cluster_api::{ClusterApi, Installed, LoadBalancer},
+    disk::EngineDisk,
+};
 use kubenest_forge::component;
 use kubenest_recipe::recipe::GoBuild;
 
-use crate::{disk::Disk, hosted};
+use crate::hosted;
 
 /// The node of every layer.
 pub const RECIPE: &str = "v1.32.1-containerd-2.0.2";
@@ -17,13 +20,17 @@ pub const RECIPE: &str = "v1.32.1-containerd-2.0.2";
 pub const MANAGEMENT: &str = "/etc/kubernetes/admin.conf";
 /// Where nodes that Cluster API makes find crictl, in the pod that their containers are in.
 pub const CRICTL: &str = "/opt/crictl";
+/// The size of the disk, in bytes. The layers write about a third of it before it is filled.
+const DISK: u64 = 16 << 30;
+/// What the layers write at most, of the machine's own disk: what fills the disk is never written.
+const WRITTEN: u64 = 10 << 30;
 /// The network that Cluster API's Docker provider puts all containers into.
 const NETWORK: &str = "kind";
 
 /// A CI node, and in a pod with Docker on it a management cluster with Cluster API.
 pub struct Place {
-    /// The disk of all layers.
-    pub disk: Disk,
+    /// The engine of all layers, and its disk.
+    pub engine: EngineDisk,
     /// The CI node.
     pub outer: Cluster,
     /// The management cluster.
@@ -45,10 +52,10 @@ impl Place {
         kubenest::telemetry::start();
         let api = ClusterApi::release(release).await?;
         let copies = api.with_repository("kubenest.local/copies");
-        let disk = Disk::make().await?;
-        match boot(&disk, &api, &copies).await {
+        let engine = EngineDisk::make("capd-image-gc", DISK, WRITTEN).await?;
+        match boot(&engine, &api, &copies).await {
             Ok((outer, management, tools)) => Ok(Self {
-                disk,
+                engine,
                 outer,
                 management,
                 api,
@@ -56,7 +63,7 @@ impl Place {
                 tools,
             }),
             Err(error) => {
-                disk.remove().await?;
+                remove(&engine).await?;
                 Err(error)
             }
         }
@@ -69,17 +76,25 @@ impl Place {
     pub async fn down(self) -> Result<()> {
         self.management.down().await?;
         self.outer.down().await?;
-        self.disk.remove().await
+        remove(&self.engine).await
+    }
+}
+
+/// Removes the engine, unless clusters are kept.
+async fn remove(engine: &EngineDisk) -> Result<()> {
+    match kubenest::settings().keep {
+        true => Ok(()),
+        false => Ok(engine.remove().await?),
     }
 }
 
 /// The CI node and the management cluster, with Cluster API in it.
 async fn boot(
-    disk: &Disk,
+    engine: &EngineDisk,
     api: &ClusterApi,
     copies: &ClusterApi,
 ) -> Result<(Cluster, Cluster, Installed)> {
-    let engine = disk.engine().await?;
+    let engine = engine.start().await?;
     let spec = ClusterSpec::single_node().with_recipe(RECIPE)?;
     let outer = spec.with_name("ci").with_engine(&engine).boot().await?;
     let node = NodeSpec::control_plane().with_engine_socket();

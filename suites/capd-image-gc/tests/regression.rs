@@ -115,7 +115,7 @@ mod affected {
             );
             no_kubelet_starts_with_equal_thresholds(plain).await?;
             case.note_step("the disk is filled");
-            place.disk.fill(FULL).await?;
+            place.engine.disk.fill(FULL).await?;
             the_gate_names_the_risk(place, &workload).await?;
 
             until_collected(plain, &images).await?;
@@ -247,7 +247,7 @@ mod fixed {
             let worked = place.management.case(async |case| {
                 let workload = workload::make(&place, &groups).await?;
                 case.note_step("the disk is filled");
-                place.disk.fill(FULL).await?;
+                place.engine.disk.fill(FULL).await?;
                 let (verdict, observed) = disk_finding(&workload, "plain").await?;
                 ensure!(verdict == Verdict::Passed, "{observed}");
                 until_collected(node_of(&workload, "default")?, &images).await?;
