@@ -6,12 +6,15 @@ use anyhow::{Context, Result};
 use kubenest::{
     Cluster,
     k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod},
-    kube::{Api, Client, api::ListParams},
+    kube::{
+        self, Api, Client,
+        api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams},
+    },
     objects,
     wait::{self, Probe},
 };
 use kubenest_docker::ExecOutput;
-use kubenest_fixtures::cluster_api::{ClusterApi, PROVIDERS};
+use kubenest_fixtures::cluster_api::{ClusterApi, PROVIDERS, Provider};
 use serde_json::json;
 
 use crate::{
@@ -34,10 +37,10 @@ pub async fn install_on(place: &Place, api: &ClusterApi, group: &str) -> Result<
         .await?)
 }
 
-/// Waits until all controllers that a cluster was given last are available.
+/// Waits until all controllers that a cluster was given last are available, and answer the API server.
 ///
 /// # Errors
-/// One is not.
+/// One does not.
 pub async fn until_available(client: &Client) -> Result<()> {
     for provider in PROVIDERS {
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), provider.namespace);
@@ -50,8 +53,34 @@ pub async fn until_available(client: &Client) -> Result<()> {
             )),
         };
         objects::until(deployments, provider.deployment, &what, SLOW, look).await?;
+        until_it_admits(client, provider).await?;
     }
     Ok(())
+}
+
+/// Waits until the API server reaches the webhook of a controller: its pod is available a moment before
+/// kube-proxy leads to it.
+async fn until_it_admits(client: &Client, provider: Provider) -> Result<()> {
+    let (group, kind) = provider.admits;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1beta1", kind));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &resource);
+    let object = DynamicObject::new("asked", &resource).data(json!({"spec": {}}));
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let what = format!("the webhook of {} to answer", provider.program);
+    let asked = wait::until(&what, SLOW, async || {
+        // It may refuse the object.
+        match api.create(&dry_run, &object).await {
+            Err(error) if error.to_string().contains("failed calling webhook") => {
+                Probe::Pending(error.to_string())
+            }
+            Ok(_) | Err(kube::Error::Api(_)) => Probe::Ready(()),
+            Err(error) => Probe::Pending(error.to_string()),
+        }
+    });
+    Ok(asked.await?)
 }
 
 /// Whether the one pod that runs is of the newest template.
