@@ -4,7 +4,7 @@ mod fields;
 mod patch;
 mod tuning;
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{fmt, iter, net::IpAddr, time::Duration};
 
 use semver::Version;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ pub(super) use self::patch::{check_fit, read};
 use super::{
     STEP,
     addresses::{API_PORT, Addresses},
-    steps::{serving, volumes},
+    steps::{join, serving, volumes},
 };
 use kubenest_base::{Context, Error, Result, process::last_lines, wait};
 use kubenest_node::node::{Node, Runtime};
@@ -178,6 +178,30 @@ impl Documents<'_> {
             init["timeouts"] = timeouts();
         }
         self.write(vec![cluster, init, kubelet(), proxy()])
+    }
+
+    /// The YAML with which kubeadm writes the files of the kubelet of the worker at this address.
+    pub(super) fn worker(&self, ip: IpAddr) -> Result<String> {
+        // kubeadm takes an authority without its key for one of somebody else's, and asks for more of it.
+        let elsewhere = json!({"kind": "ClusterConfiguration", "certificatesDir": "/kind/no-pki"});
+        let authority = json!({"x509": {"clientCAFile": join::AUTHORITY}});
+        let authority = json!({"kind": "KubeletConfiguration", "authentication": authority});
+        // What the user changes of the control plane's node is not for workers.
+        let theirs = self.patches.iter();
+        let theirs = theirs.filter(|patch| patch["kind"] != "InitConfiguration");
+        let first = iter::once(authority).chain(theirs.cloned());
+        let patches: Vec<Value> = first.chain([elsewhere]).collect();
+        let worker = Documents {
+            patches: &patches,
+            ..*self
+        };
+        worker.init(ip)
+    }
+
+    /// Whether the user has changed how workers join.
+    pub(super) fn change_join(&self) -> bool {
+        let mut patches = self.patches.iter();
+        patches.any(|patch| patch["kind"] == "JoinConfiguration")
     }
 
     /// The YAML for `kubeadm join`, for the worker at this address.

@@ -1,16 +1,17 @@
-//! The stage that turns provisioned nodes into a cluster, and proves it while it comes up.
+//! The stage that turns provisioned nodes into a cluster with a pod on each node.
 
 use kube::Client;
 use kubenest_base::{Context, Result, random};
-use kubenest_node::node::Node;
 
 use super::{clock::Clock, provision::Machines};
 use crate::cluster::{
-    addresses::Addresses,
     inventory::Inventory,
     kubeadm::Documents,
-    kubeconfig, pairs,
+    kubeconfig,
+    nodes::Nodes,
+    pairs,
     plan::{BringUp, Plan},
+    probe::ProbePod,
     steps::{
         addons::Addons,
         api_server::{self, ApiServer},
@@ -18,15 +19,21 @@ use crate::cluster::{
     },
 };
 
+/// A cluster that runs a pod on each node.
+pub(super) struct Up<'a> {
+    pub(super) api_server: ApiServer,
+    pub(super) probes: Vec<ProbePod<'a>>,
+}
+
 impl BringUp {
-    /// Brings Kubernetes up on all nodes, until pods on each of them can use the cluster.
-    pub(super) async fn run(
+    /// Brings Kubernetes up on all nodes, until a pod runs on each of them.
+    pub(super) async fn run<'a>(
         self,
         plan: &Plan,
-        machines: &Machines,
+        machines: &'a Machines,
         inventory: &Inventory,
         clock: &mut Clock,
-    ) -> Result<ApiServer> {
+    ) -> Result<Up<'a>> {
         let Machines {
             nodes, kubernetes, ..
         } = machines;
@@ -48,11 +55,11 @@ impl BringUp {
     }
 }
 
-async fn run_kubeadm(
-    machines: &Machines,
+async fn run_kubeadm<'a>(
+    machines: &'a Machines,
     documents: &Documents<'_>,
     clock: &mut Clock,
-) -> Result<ApiServer> {
+) -> Result<Up<'a>> {
     let nodes = &machines.nodes;
     let control_plane = nodes.control_plane();
     let brought_up = async {
@@ -62,23 +69,22 @@ async fn run_kubeadm(
         clock.lap("join");
         Ok(())
     };
-    let proven = async {
+    let started = async {
         let api_server = api_server::reach(documents.cluster, control_plane, machines.port).await?;
         let client = api_server.clients.here();
         api_server::wait_ready(&client, control_plane).await?;
         let probes = usable::start_probes(&client, nodes, documents.addresses).await?;
-        usable::prove(&client, &probes).await?;
-        Ok(api_server)
+        Ok(Up { api_server, probes })
     };
-    let ((), api_server) = tokio::try_join!(brought_up, proven)?;
-    Ok(api_server)
+    let ((), up) = tokio::try_join!(brought_up, started)?;
+    Ok(up)
 }
 
-async fn run_fast(
-    machines: &Machines,
+async fn run_fast<'a>(
+    machines: &'a Machines,
     documents: &Documents<'_>,
     clock: &mut Clock,
-) -> Result<ApiServer> {
+) -> Result<Up<'a>> {
     let nodes = &machines.nodes;
     let control_plane = nodes.control_plane();
     init::write_files(control_plane, documents).await?;
@@ -87,31 +93,29 @@ async fn run_fast(
         api_server::reach(documents.cluster, control_plane, machines.port),
         kubeconfig::read_privileged(control_plane),
         Addons::of(control_plane, nodes.len()),
-        join::admit(nodes),
+        join::start_kubelets(nodes, documents),
     )?;
     clock.lap("API server");
     let config = kubeconfig::config_at(&privileged, documents.cluster, api_server.port).await?;
     let client = Client::try_from(config).context("make a Kubernetes client")?;
     let kubeadm = async {
-        let_components_in(&client, control_plane, documents.addresses).await?;
+        let_components_in(&client, nodes).await?;
         init::create_objects(control_plane).await?;
-        join::run(nodes, documents).await
+        join::run_changed(nodes, documents).await
     };
-    let addons = addons.start(&client, control_plane, documents.addresses);
+    let addons = addons.start(&client, nodes, documents.addresses);
     let probes = usable::start_probes(&client, nodes, documents.addresses);
     let ((), (), probes) =
         tokio::try_join!(Box::pin(addons), Box::pin(kubeadm), Box::pin(probes),)?;
-    clock.lap("pods");
     // Only now is kube-proxy the only way to a Service, so that the proof is about kube-proxy.
-    usable::prove(&client, &probes).await?;
-    Ok(api_server)
+    Ok(Up { api_server, probes })
 }
 
 /// Lets the control plane's components work before the API server is ready; ends when it is.
-async fn let_components_in(client: &Client, node: &Node, addresses: Addresses) -> Result<()> {
+async fn let_components_in(client: &Client, nodes: &Nodes) -> Result<()> {
     early_rights::give(client).await?;
-    door::open(node, addresses).await?;
-    api_server::wait_ready(client, node).await?;
+    door::open(nodes).await?;
+    api_server::wait_ready(client, nodes.control_plane()).await?;
     early_rights::withdraw(client).await
 }
 

@@ -36,11 +36,18 @@ pub(super) async fn run(
     inventory.start_guard(&image.reference).await?;
     let network = inventory.make_network().await?;
     let (nodes, port) = steps::containers::start(plan, image, inventory, &network).await?;
+    // Workers get theirs while the control plane starts.
+    let first = match plan.bring_up {
+        BringUp::Fast => std::slice::from_ref(nodes.control_plane()),
+        BringUp::Kubeadm => &*nodes,
+    };
+    let answered = steps::containers::wait_for_runtimes(first);
+    watchdog::run_beside(&nodes, answered).await?;
     clock.lap("containers");
     let connected = async {
         let door = async {
             match plan.bring_up {
-                BringUp::Fast => steps::door::close(nodes.control_plane(), plan.addresses).await,
+                BringUp::Fast => steps::door::close(&nodes, plan.addresses).await,
                 BringUp::Kubeadm => Ok(()),
             }
         };

@@ -2,24 +2,38 @@
 //!
 //! | stage | in | gives |
 //! | --- | --- | --- |
-//! | provision | `provision.rs` | [`Machines`](provision::Machines): nodes whose runtime answers, with a network for pods |
-//! | bring up | `bring_up.rs` | the `ApiServer` of a cluster whose pods reach Services by name; how is a value of the plan |
-//! | gate | `gate.rs` | [`ClusterParts`] of a cluster that every health check has passed |
+//! | provision | `provision.rs` | [`Machines`]: nodes with a network for pods; the control plane's runtime answers |
+//! | bring up | `bring_up.rs` | the `ApiServer` of a cluster that runs a pod on each node; how is a value of the plan |
+//! | prove | `steps/usable.rs` | pods that reach Services by name |
+//! | gate | `gate.rs` | the `Protection` of a cluster that every health check has passed |
 //!
-//! Within a stage everything that can run at once does so. The proof runs beside the bring-up: it
-//! follows the cluster as it comes up, and a runtime that can start no pod ends both at once.
+//! Within a stage everything that can run at once does so. The runtime's checks run beside the bring-up
+//! and end it at once, the gate beside the proof: neither looks at what the other does.
 
 use kubenest_base::Result;
 use kubenest_forge::image::NodeImage;
 use kubenest_health::health;
+use kubenest_images::Protection;
 use kubenest_recipe::compat::Stack;
 
 use super::{
     clock::Clock,
-    gate::{self, ClusterParts},
-    provision,
+    gate,
+    provision::{self, Machines},
 };
-use crate::cluster::{inventory::Inventory, plan::Plan, watchdog};
+use crate::cluster::{
+    inventory::Inventory,
+    plan::Plan,
+    steps::{api_server::ApiServer, containers, usable},
+    watchdog,
+};
+
+/// The parts of a cluster's handle.
+pub(super) struct ClusterParts {
+    pub(super) machines: Machines,
+    pub(super) api_server: ApiServer,
+    pub(super) protection: Protection,
+}
 
 /// Runs all stages.
 pub(super) async fn run(
@@ -32,20 +46,30 @@ pub(super) async fn run(
     // Test threads have small stacks, and each stage is a large future.
     // 1. Provision.
     let machines = Box::pin(provision::run(plan, image, inventory, clock)).await?;
-    // 2. Bring up and prove, side by side.
+    let nodes = &machines.nodes;
     let up = async {
+        // 2. Bring up. With a broken runtime this would wait minutes for a pod that cannot start.
         let brought_up = plan.bring_up.run(plan, &machines, inventory, clock);
-        // With a broken runtime the bring-up would wait minutes for a pod that cannot start.
-        let fit = health::gate_runtime(&machines.nodes, &plan.expected);
-        let (api_server, _) = tokio::try_join!(brought_up, fit)?;
-        clock.lap("usable");
-        Ok(api_server)
+        let fit = async {
+            containers::wait_for_runtimes(nodes.iter()).await?;
+            health::gate_runtime(nodes, &plan.expected).await
+        };
+        let (up, _) = tokio::try_join!(brought_up, fit)?;
+        clock.lap("pods");
+        // 3. and 4. Prove, and gate.
+        let client = up.api_server.clients.here();
+        let proof = Box::pin(usable::prove(&client, &up.probes));
+        let gate = Box::pin(gate::run(plan, stack, image, &machines, &client));
+        let ((), protection) = tokio::try_join!(proof, gate)?;
+        Ok((up.api_server, protection))
     };
-    let mut api_server = watchdog::run_beside(&machines.nodes, up).await?;
+    let (mut api_server, protection) = watchdog::run_beside(nodes, up).await?;
     inventory.hold_open(api_server.tunnel.take());
-    // 3. Gate.
-    let parts = Box::pin(gate::run(plan, stack, image, machines, api_server)).await?;
     inventory.settle().await?;
-    clock.lap("gate");
-    Ok(parts)
+    clock.lap("usable");
+    Ok(ClusterParts {
+        machines,
+        api_server,
+        protection,
+    })
 }

@@ -103,6 +103,29 @@ fn a_boot_is_tuned_in_words_that_its_kubeadm_reads_and_the_user_has_the_last_one
 }
 
 #[test]
+fn a_worker_is_not_changed_by_what_is_for_the_control_plane() {
+    let patches = [
+        "{kind: InitConfiguration, nodeRegistration: {taints: [{key: only, effect: NoSchedule}]}}",
+        "{kind: KubeletConfiguration, maxPods: 20, authentication: {anonymous: {enabled: true}}}",
+    ];
+    let patches = patches.map(|patch| read(patch).unwrap());
+    let documents = documents("1.32.1", &patches);
+    assert!(!documents.change_join());
+    let text = documents.worker([10, 0, 0, 3].into()).unwrap();
+    for words in [
+        "maxPods: 20",
+        "enabled: true",
+        "clientCAFile: /etc/kubernetes/pki/ca.crt",
+    ] {
+        assert!(text.contains(words), "no '{words}' in {text}");
+    }
+    assert!(
+        text.contains("10.0.0.3") && !text.contains("only"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_patch_of_no_known_kind_is_refused() {
     let error = read("{kind: KubletConfiguration}").unwrap_err();
     assert!(

@@ -9,20 +9,21 @@ use serde_json::{Value, json};
 
 use super::{
     creation::{create, create_one, create_service, wait_for_namespace},
-    door, parts, volumes,
+    door,
+    join::AUTHORITY,
+    volumes,
 };
 use crate::cluster::{
     SLOW, STEP,
     addresses::{API_PORT, Addresses},
     kubeadm::CONFIG,
+    nodes::Nodes,
 };
 use kubenest_base::{Context, Error, Result};
 use kubenest_node::{node::Node, objects};
 
 /// Namespaces that the API server makes itself, in which the boot makes pods.
 const NAMESPACES: [&str; 2] = ["kube-system", "default"];
-/// Path in a node of the certificate of the cluster's authority.
-const AUTHORITY: &str = "/etc/kubernetes/pki/ca.crt";
 /// The ConfigMaps that the add-ons' pods mount.
 const MOUNTED: [&str; 3] = ["kube-proxy", "coredns", "kube-root-ca.crt"];
 
@@ -55,13 +56,14 @@ impl Addons {
         })
     }
 
-    /// Creates them, and waits until kube-proxy leads to the API server's Service.
+    /// Creates them, and waits until kube-proxy leads to the API server's Service on each node.
     pub(in crate::cluster) async fn start(
         self,
         client: &Client,
-        node: &Node,
+        nodes: &Nodes,
         addresses: Addresses,
     ) -> Result<()> {
+        let node = nodes.control_plane();
         let authority = &self.authority;
         let accounts = NAMESPACES.map(async |name| {
             wait_for_namespace(client, name).await?;
@@ -78,8 +80,7 @@ impl Addons {
             start_one(client, node, "coredns", self.dns),
             create_one(client, &class),
         )?;
-        let served = door::end_detour(node, addresses).await;
-        parts::explain(served, node, &["kube-proxy"]).await
+        door::end_detours(nodes, addresses).await
     }
 }
 

@@ -13,7 +13,6 @@ use crate::cluster::{
     nodes::Nodes,
     plan::{BringUp, Plan},
     spec::NodeSpec,
-    watchdog,
 };
 use kubenest_base::{
     Error, Result,
@@ -32,7 +31,8 @@ const LINK_IMAGES: &str = "/kind/link-images";
 const JOURNAL_CONFIG: &str = "/etc/systemd/journald.conf.d/zz-kubenest.conf";
 const JOURNAL: &str = "[Journal]\nStorage=persistent\nSystemMaxUse=128M\nSystemKeepFree=1M\n";
 
-/// Starts the nodes and returns them, with the port of the API server on the host.
+/// Starts the nodes and returns them, with the port of the API server on the host. Their runtimes may not
+/// answer yet.
 pub(in crate::cluster) async fn start(
     plan: &Plan,
     image: &NodeImage,
@@ -98,8 +98,8 @@ async fn begin(
     }
     if plan.bring_up == BringUp::Fast {
         files.extend(serving::files());
+        files.extend(door::files());
         if node.role == Role::ControlPlane {
-            files.extend(door::files());
             files.extend(volumes::files());
         }
     }
@@ -116,18 +116,27 @@ async fn begin(
         docker.put_files(&container.name, &[config]).await?;
     }
     docker.start_container(&container.name).await?;
-    let node = Node::attach(docker, &container.name, role).await?;
-    let answers = wait::until(plan.runtime.name(), Duration::from_secs(60), async || {
-        if let Err(error) = Node::attach(docker, node.name(), role).await {
-            return Probe::Failed(error);
-        }
-        match node.reach_runtime().await {
-            Ok(()) => Probe::Ready(()),
-            Err(error) => Probe::Pending(error.report()),
-        }
+    Node::attach(docker, &container.name, role).await
+}
+
+/// Waits until the runtimes of these nodes answer.
+pub(in crate::cluster) async fn wait_for_runtimes(
+    nodes: impl IntoIterator<Item = &Node>,
+) -> Result<()> {
+    let answered = nodes.into_iter().map(async |node| {
+        let runtime = node.runtime().name();
+        wait::until(runtime, Duration::from_secs(60), async || {
+            if let Err(error) = Node::attach(node.docker(), node.name(), node.role()).await {
+                return Probe::Failed(error);
+            }
+            match node.reach_runtime().await {
+                Ok(()) => Probe::Ready(()),
+                Err(error) => Probe::Pending(error.report()),
+            }
+        })
+        .await
     });
-    watchdog::run_beside(std::slice::from_ref(&node), answers).await?;
-    Ok(node)
+    try_join_all(answered).await.map(drop)
 }
 
 /// Whether the images that a node starts with stay in its image, instead of being copied into its

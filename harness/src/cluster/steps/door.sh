@@ -1,12 +1,14 @@
 #!/bin/bash
 # The door in front of the API server of this node, and the detour to its Service.
 #
-# door close ADDRESS PORT SERVICE   requests to the API server's address wait, and pods that connect
-#                                   to its Service's address are led to it
-# door open ADDRESS PORT SERVICE    those that wait are sent again, to the API server as all others
-# door end-detour ADDRESS PORT SERVICE   when kube-proxy leads to the Service, only that does
-# door serve                        receives requests, until it is killed
-# door hold                         answers one request when the door is open
+# door close ADDRESS PORT [WORKER...]   requests of this node and of the workers to the API server wait
+# door open ADDRESS PORT [WORKER...]    those that wait are sent again, to the API server as all others
+# door serve ADDRESS                    receives requests, until it is killed
+# door hold                             answers one request when the door is open
+#
+# door detour ADDRESS PORT SERVICE      pods of this node that connect to the API server's Service are led
+#                                       to the API server
+# door end-detour ADDRESS PORT SERVICE  when kube-proxy leads to the Service, only that does
 set -euo pipefail
 
 waiting=16443
@@ -20,6 +22,16 @@ lead() {
   iptables --wait --table nat "$@"
 }
 
+# Appends or deletes the rules that lead requests to the door, of this node and of the workers $2...
+hold_requests() {
+  local way=(--destination "$address" --protocol tcp --dport "$port"
+    --jump DNAT --to-destination "$address:$waiting") worker
+  lead "$1" OUTPUT "${way[@]}"
+  for worker in "${@:2}"; do
+    lead "$1" PREROUTING --source "$worker" "${way[@]}"
+  done
+}
+
 # Receives requests with the API server's own certificate, which kubeadm writes after its key.
 serve() {
   local keys=/etc/kubernetes/pki
@@ -28,7 +40,7 @@ serve() {
   flock "$as_open"
   until [[ -s $keys/apiserver.crt ]]; do pause; done
   setpriv --pdeathsig TERM socat \
-    "OPENSSL-LISTEN:$waiting,bind=127.0.0.1,reuseaddr,fork,backlog=4096,nodelay,verify=0,cert=$keys/apiserver.crt,key=$keys/apiserver.key" \
+    "OPENSSL-LISTEN:$waiting,bind=$address,reuseaddr,fork,backlog=4096,nodelay,verify=0,cert=$keys/apiserver.crt,key=$keys/apiserver.key" \
     'EXEC:/kind/door hold' {as_serving}>&- {as_open}>&- &
   # The port answers long before the server does.
   until { : 3<> /dev/tcp/127.0.0.1/6443; } 2> /dev/null \
@@ -52,8 +64,10 @@ hold() {
   while read -r line && [[ $line != $'\r' ]]; do
     [[ ${line,,} != user-agent:* ]] || agent=${line#*: }
   done
-  # A kubelet needs no roles, and only objects in namespaces need what is made later.
-  if [[ $agent == kubelet/* && "$method $path" != POST*/namespaces/* ]]; then
+  # A kubelet needs no roles, and only objects in namespaces need what is made later. Those of workers
+  # cannot be sent to a loopback address.
+  if [[ $agent == kubelet/* && "$method $path" != POST*/namespaces/* &&
+    $SOCAT_PEERADDR == "$SOCAT_SOCKADDR" ]]; then
     flock --shared "$serving" true
     answer '307 Temporary Redirect' "Location: https://127.0.0.1:6443$path" 'Content-Length: 0'
     return
@@ -73,27 +87,28 @@ answer() {
   printf '%s\r\n' "HTTP/1.1 $1" "${@:2}" 'Connection: close' ''
 }
 
-verb=$1 address=${2-} port=${3-} service=${4-}
-held=(OUTPUT --destination "$address" --protocol tcp --dport "$port"
-  --jump REDIRECT --to-ports "$waiting")
-detour=(PREROUTING --destination "$service" --protocol tcp --dport 443
-  --jump DNAT --to-destination "$address:$port")
+# Appends or deletes the rule of the detour; $2: the address of the Service.
+lead_around() {
+  lead "$1" PREROUTING --destination "$2" --protocol tcp --dport 443 \
+    --jump DNAT --to-destination "$address:$port"
+}
 
+verb=$1 address=${2-} port=${3-}
 case $verb in
   close)
-    systemctl start kubenest-door.service
-    lead --append "${held[@]}"
-    lead --append "${detour[@]}"
+    systemctl start "kubenest-door@$address.service"
+    hold_requests --append "${@:4}"
     ;;
   open)
-    lead --delete "${held[@]}"
-    systemctl stop kubenest-door.service
-    ;;
-  end-detour)
-    # The comment is kube-proxy's own.
-    until iptables-save --table nat | grep --quiet --fixed-strings default/kubernetes:https; do pause; done
-    lead --delete "${detour[@]}"
+    hold_requests --delete "${@:4}"
+    systemctl stop "kubenest-door@$address.service"
     ;;
   serve) serve ;;
   hold) hold ;;
+  detour) lead_around --append "$4" ;;
+  end-detour)
+    # The comment is kube-proxy's own.
+    until iptables-save --table nat | grep --quiet --fixed-strings default/kubernetes:https; do pause; done
+    lead_around --delete "$4"
+    ;;
 esac

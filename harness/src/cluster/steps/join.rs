@@ -1,7 +1,8 @@
-//! Adds the workers with `kubeadm join`, side by side.
+//! Adds the workers, side by side: with files that kubeadm writes, or with `kubeadm join`.
 
 use futures::future::try_join_all;
 
+use super::containers::wait_for_runtimes;
 use crate::cluster::{
     SLOW, STEP,
     kubeadm::{self, CONFIG, Documents},
@@ -13,25 +14,59 @@ use kubenest_docker::FileEntry;
 const DISCOVERY: &str = "/kind/discovery.conf";
 /// Path in a node of the kubelet's own kubeconfig.
 const KUBELET: &str = "/etc/kubernetes/kubelet.conf";
+/// Path in a node of the certificate of the cluster's authority.
+pub(in crate::cluster) const AUTHORITY: &str = "/etc/kubernetes/pki/ca.crt";
 
-/// Gives every worker's kubelet a certificate of the cluster's authority, so that it need not wait
-/// until the controller manager has signed one for it. The control plane's files have to be there,
-/// the API server need not run.
-pub(in crate::cluster) async fn admit(nodes: &Nodes) -> Result<()> {
+/// Starts every worker's kubelet with files as kubeadm would write them, so that it registers itself as
+/// soon as the API server answers. The control plane's files have to be there, the API server need not
+/// run. If the user has changed how nodes join, only the certificate is given: kubeadm itself has to join
+/// them.
+pub(in crate::cluster) async fn start_kubelets(
+    nodes: &Nodes,
+    documents: &Documents<'_>,
+) -> Result<()> {
     let control_plane = nodes.control_plane().within(STEP);
-    let admitted = nodes.workers().map(|node| {
-        let control_plane = &control_plane;
+    let authority = control_plane.read_file(AUTHORITY).await?;
+    let started = nodes.workers().map(|node| {
+        let (control_plane, authority) = (&control_plane, authority.clone());
         async move {
+            // It need not wait until the controller manager has signed a certificate.
             let user = format!("--client-name=system:node:{}", node.name());
             let argv = ["kubeadm", "kubeconfig", "user", "--config", CONFIG];
             let argv = [argv.as_slice(), &[&user, "--org=system:nodes"]].concat();
             let kubeconfig = control_plane.exec_ok(&argv).await?.text();
-            let file = FileEntry::new(KUBELET, kubeconfig).with_mode(0o600);
-            node.within(STEP).write_files(&[file]).await
+            let mut files = vec![FileEntry::new(KUBELET, kubeconfig).with_mode(0o600)];
+            if documents.change_join() {
+                return node.within(STEP).write_files(&files).await;
+            }
+            files.push(FileEntry::new(AUTHORITY, authority));
+            files.push(FileEntry::new(CONFIG, documents.worker(node.ip())?));
+            node.within(STEP).write_files(&files).await?;
+            wait_for_runtimes([node]).await?;
+            let argv = [
+                "kubeadm",
+                "init",
+                "phase",
+                "kubelet-start",
+                "--config",
+                CONFIG,
+            ];
+            node.within(SLOW).exec_ok(&argv).await.map(drop)
         }
     });
-    try_join_all(admitted).await?;
+    try_join_all(started).await?;
     Ok(())
+}
+
+/// Has kubeadm join every worker, if the user has changed how.
+pub(in crate::cluster) async fn run_changed(
+    nodes: &Nodes,
+    documents: &Documents<'_>,
+) -> Result<()> {
+    match documents.change_join() {
+        true => run(nodes, documents).await,
+        false => Ok(()),
+    }
 }
 
 /// Joins every worker.

@@ -73,9 +73,15 @@ async fn ready(client: &Client, subnet: Subnet, node: &Node) -> Result<()> {
         |node| Probe::from_option(node.map(|_| ()), || "no such node".into()),
     )
     .await?;
-    // This is the subnet that a controller would assign, if the boot waited for it.
+    // This is the subnet that a controller would assign, if the boot waited for it. A kubeadm that joins
+    // a node notes the runtime's socket, which its upgrade reads.
     let subnet = subnet.to_string();
-    let patch = json!({"spec": {"podCIDR": subnet, "podCIDRs": [subnet]}});
+    let patch = json!({
+        "metadata": {"annotations": {
+            "kubeadm.alpha.kubernetes.io/cri-socket": node.runtime().endpoint(),
+        }},
+        "spec": {"podCIDR": subnet, "podCIDRs": [subnet]},
+    });
     let (params, patch) = (PatchParams::default(), Patch::Merge(&patch));
     let given = api.patch(name, &params, &patch);
     objects::answer(|| format!("give node '{name}' its pods' subnet"), given).await?;
