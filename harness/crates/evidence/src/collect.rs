@@ -39,7 +39,9 @@ pub(super) async fn collect(
     if let Some(home) = home {
         about.cluster.home = std::path::absolute(home).unwrap_or_else(|_| home.to_owned());
     }
-    let mut found = gather(subject.docker(), &about, patience).await;
+    let own = gather(subject.docker(), &about, patience);
+    let (mut found, around) = tokio::join!(own, gather_around(subject, patience));
+    found.merge(around);
     if let Some(lock) = subject
         .docker()
         .settings()
@@ -51,6 +53,26 @@ pub(super) async fn collect(
     }
     let secrets = learn(redact::secrets_in(&found.documents()));
     write(&about, why, found, &secrets)
+}
+
+/// What the clusters around this one say: when it no longer answers, they still do.
+async fn gather_around(subject: &Subject, patience: Duration) -> Parts {
+    let layers = subject.around();
+    let asked = layers.iter().map(|layer| async move {
+        // Its own cases are not what this bundle is about.
+        let about = About {
+            cluster: layer.about().cluster,
+            ..About::default()
+        };
+        let found = gather(layer.docker(), &about, patience).await;
+        found.of_layer(&layer.path(), &about.cluster.nodes)
+    });
+    let mut all = Parts::default();
+    join_all(asked)
+        .await
+        .into_iter()
+        .for_each(|found| all.merge(found));
+    all
 }
 
 pub(super) async fn gather(docker: &Docker, about: &About, patience: Duration) -> Parts {

@@ -26,6 +26,20 @@ journals() {
     part "$1kubelet.log" "${@:2}" --unit=kubelet
 }
 
+# nested VAR: the journals of the nodes whose engine runs in a pod of the node with this /var. They are on
+# volumes of that engine.
+nested() {
+    local var node
+    for var in "$1"/lib/kubelet/pods/*/volumes/kubernetes.io~empty-dir/engine/docker/volumes/*/_data; do
+        [[ -d $var/log/journal ]] || continue
+        node=$(timeout 4 journalctl --directory="$var/log/journal" --field=_HOSTNAME | head -n 1)
+        [[ $node ]] || continue
+        journals "nodes/$node/" journalctl --no-pager --quiet --output=short-iso-precise \
+            --directory="$var/log/journal" "${span[@]}"
+        nested "$var"
+    done
+}
+
 # said: prints what the parts say, in their order, each as soon as it has ended.
 said() {
     local at
@@ -45,15 +59,17 @@ journal=(journalctl --no-pager --quiet --output=short-iso-precise)
 newest=(--lines=40000)
 if [[ $since ]]; then
     full=1 all=("${journal[@]}" "${newest[@]}")
-    journal+=(--since="@$since")
+    span=(--since="@$since")
 else
     full=
-    journal+=("${newest[@]}")
+    span=("${newest[@]}")
 fi
+journal+=("${span[@]}")
 # Before all else: on a slow node the others would take their time.
 journals '' "${journal[@]}"
 said
 [[ $full ]] && journals full/ "${all[@]}"
+nested /var
 if [[ $only ]]; then
     said
     exit 0

@@ -23,6 +23,8 @@ pub(super) struct PartId {
     pub(super) kind: Kind,
     /// The node it is from; empty when it is from no node, or the same from each.
     pub(super) node: String,
+    /// The path of the cluster it is from, where that is around the one that the bundle is about.
+    pub(super) layer: String,
 }
 
 /// What a part is.
@@ -94,8 +96,11 @@ pub(super) enum Home {
 impl Kind {
     /// This part of a node.
     pub(super) fn of(self, node: &str) -> PartId {
-        let node = node.to_owned();
-        PartId { kind: self, node }
+        PartId {
+            kind: self,
+            node: node.to_owned(),
+            layer: String::new(),
+        }
     }
 
     /// This part, which is from no node or the same from each.
@@ -157,6 +162,10 @@ impl PartId {
                     space => Kind::Namespace(space.to_owned()).of_none(),
                 });
             }
+            Some(("nodes", path)) => {
+                let (nested, file) = path.split_once('/')?;
+                return Some(Kind::Journal(Journal::of_file(file)?).of(nested));
+            }
             Some(("configz", file)) => return Some(Kind::Configz.of(file.strip_suffix(".json")?)),
             Some(("pods", path)) => Kind::PodLog(path.to_owned()),
             Some(("files", path)) => Kind::NodeFile(format!("/{path}")),
@@ -169,8 +178,20 @@ impl PartId {
         Some(kind.of(node))
     }
 
+    /// The node as people read it: behind the clusters around, where it is a node of one of them.
+    pub(super) fn place(&self) -> String {
+        place(&self.layer, &self.node)
+    }
+
     /// The path of the part below its folder.
     pub(super) fn path(&self) -> String {
+        match self.layer.as_str() {
+            "" => self.path_in_layer(),
+            layer => format!("layers/{layer}/{}", self.path_in_layer()),
+        }
+    }
+
+    fn path_in_layer(&self) -> String {
         let node = &self.node;
         match &self.kind {
             Kind::Journal(journal) | Kind::WholeJournal(journal) => {
@@ -302,6 +323,12 @@ impl PartId {
     }
 }
 
+/// A node of the cluster with this path, or the cluster itself.
+pub(super) fn place(layer: &str, node: &str) -> String {
+    let names = [layer, node].into_iter().filter(|name| !name.is_empty());
+    names.collect::<Vec<_>>().join("/")
+}
+
 /// The parts that were found, and those that are missing.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
@@ -341,6 +368,22 @@ impl Parts {
             .collect()
     }
 
+    /// These parts as those of a cluster around the one that the bundle is about, at this path. What its
+    /// machine says, all layers have in common. `nodes` are the cluster's own.
+    pub(super) fn of_layer(mut self, layer: &str, nodes: &[String]) -> Self {
+        // Its nodes tell of those that are nested in them, too, which the bundle has already.
+        self.found.retain(|Part { id, .. }| {
+            id.kind != Kind::Host && (id.node.is_empty() || nodes.contains(&id.node))
+        });
+        for part in &mut self.found {
+            layer.clone_into(&mut part.id.layer);
+        }
+        for missing in &mut self.missing {
+            missing.node = place(layer, &missing.node);
+        }
+        self
+    }
+
     /// Adds all that another look found and missed.
     pub(super) fn merge(&mut self, other: Self) {
         self.found.extend(other.found);
@@ -363,6 +406,7 @@ mod tests {
             ("api/events.json", "api/events.json"),
             ("api/case-1.json", "api/case-1.json"),
             ("configz/m.json", "nodes/m/configz.json"),
+            ("nodes/in-n/kubelet.log", "nodes/in-n/kubelet.log"),
         ] {
             let id = PartId::by_name("n", name).unwrap();
             assert_eq!(id.path(), path, "{name}");
@@ -378,6 +422,27 @@ mod tests {
         ] {
             assert_eq!(PartId::by_name("n", name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn parts_of_clusters_around_are_named_by_the_way_to_them() {
+        let mut around = Parts::default();
+        around.add(Kind::Journal(Journal::Kubelet).of("n"), "text");
+        around.add(Kind::Events.of_none(), "{}");
+        around.add(Kind::Host.of_none(), "{}");
+        around.add(Kind::Journal(Journal::Kubelet).of("nested"), "text");
+        around.miss("look", "n", "it does not run");
+        let around = around.of_layer("outer/middle", &["n".to_owned()]);
+        let paths: Vec<String> = around.found.iter().map(|part| part.id.path()).collect();
+        assert_eq!(
+            paths,
+            [
+                "layers/outer/middle/nodes/n/kubelet.log",
+                "layers/outer/middle/api/events.json"
+            ]
+        );
+        assert_eq!(around.found[0].id.place(), "outer/middle/n");
+        assert_eq!(around.missing[0].node, "outer/middle/n");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{
     notebook,
     notes::{About, CaseNotes, ClusterNotes, Held, Notes, Step},
     panics,
+    part::place,
 };
 use kubenest_base::{Result, settings::Settings};
 use kubenest_docker::{Docker, Owner, labels::BootId};
@@ -77,6 +78,23 @@ impl Subject {
     /// The clusters that live in this process.
     pub(super) fn living() -> Vec<Self> {
         lock(&LIVE).clone()
+    }
+
+    /// The clusters of this process that this one is nested in, the outermost first.
+    pub(super) fn around(&self) -> Vec<Self> {
+        let Some(around) = self.docker.around() else {
+            return Vec::new();
+        };
+        let mut outer = Self::living();
+        outer.retain(|other| is_around(&other.path(), around));
+        outer.sort_by_key(|other| other.path().len());
+        outer
+    }
+
+    /// Its name behind those of the clusters around it.
+    pub(super) fn path(&self) -> String {
+        let around = self.docker.around().unwrap_or_default();
+        place(around, &lock(&self.known).notes.cluster.name)
     }
 
     /// Each running case, or the cluster where no case runs.
@@ -248,6 +266,13 @@ impl Subject {
     }
 }
 
+/// Whether a cluster with this path is the one that `nested` names as the next around it, or is around
+/// that.
+fn is_around(path: &str, nested: &str) -> bool {
+    let rest = nested.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The name of the test on this thread: libtest names its threads after tests. Threads of an async
 /// runtime have names that say nothing.
 fn test_of_thread() -> String {
@@ -267,4 +292,15 @@ pub(super) fn now_us() -> i64 {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_around_a_cluster_is_told_by_whole_names() {
+        assert!(is_around("a", "a") && is_around("a", "a/b") && is_around("a/b", "a/b"));
+        assert!(!is_around("a", "ab") && !is_around("a/b", "a") && !is_around("b", "a/b"));
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     notes::Step,
     page::{Entry, Lane, Level},
+    part::place,
 };
 use kubenest_diagnosis as diagnosis;
 use kubenest_diagnosis::Evidence;
@@ -76,8 +77,8 @@ fn level(line: &str) -> Level {
     }
 }
 
-/// Adds a list of Kubernetes events.
-pub(super) fn add_events(list: &Value, into: &mut Vec<Entry>) {
+/// Adds a list of Kubernetes events of the cluster at this path, which is empty for the bundle's own.
+pub(super) fn add_events(list: &Value, layer: &str, into: &mut Vec<Entry>) {
     for event in list["items"].as_array().into_iter().flatten() {
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
         let times = [
@@ -106,7 +107,7 @@ pub(super) fn add_events(list: &Value, into: &mut Vec<Entry>) {
         into.push(Entry {
             at_us,
             source: Lane::Event,
-            node: text("/source/host").unwrap_or_default().to_owned(),
+            node: place(layer, text("/source/host").unwrap_or_default()),
             level,
             text: format!(
                 "{} {}: {}{times}",
@@ -227,7 +228,7 @@ mod tests {
             "count": 3, "involvedObject": {"kind": "Pod", "namespace": "a", "name": "b"},
             "lastTimestamp": "2026-11-21T10:10:29Z"}, {"message": "no time"}]});
         let mut entries = Vec::new();
-        add_events(&list, &mut entries);
+        add_events(&list, "", &mut entries);
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].text, "Pod/a/b Failed: no image (3 times)");
         assert_eq!(entries[0].level, Level::Warning);

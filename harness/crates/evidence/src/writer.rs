@@ -10,7 +10,7 @@ use super::{
     notes::About,
     occasion::Occasion,
     page::{self, Entry, Missing, Page, PageCause},
-    part::{Home, Kind, Part, PartId, Parts},
+    part::{Home, Kind, Part, PartId, Parts, place},
     redact::Redactor,
     timeline,
 };
@@ -134,7 +134,7 @@ impl Writer<'_> {
             return Ok(());
         }
         if let Some(source) = id.source() {
-            timeline::add_log(source, &id.node, text, &mut self.entries);
+            timeline::add_log(source, &id.place(), text, &mut self.entries);
         }
         self.lines.extend(lines_of(id, text)?);
         self.bundle.write(id, text, cut)
@@ -158,7 +158,7 @@ impl Writer<'_> {
         if id.kind == Kind::Events {
             // A user's pattern may have removed a bracket; then the document itself is used.
             let document = serde_json::from_str(&text).unwrap_or(document);
-            timeline::add_events(&document, &mut self.entries);
+            timeline::add_events(&document, &id.layer, &mut self.entries);
         }
         self.lines.extend(lines_of(id, &text)?);
         self.bundle.write(id, &text, false)
@@ -235,10 +235,17 @@ impl Writer<'_> {
 
 /// The lines of a part that may show a cause; none if no cause is looked for in this part.
 fn lines_of(id: &PartId, text: &str) -> Result<Vec<Evidence>> {
-    Ok(match id.speaker() {
-        Some(speaker) => read_stream(&id.path(), speaker, text.as_bytes())?.evidence,
-        None => Vec::new(),
-    })
+    let Some(speaker) = id.speaker() else {
+        return Ok(Vec::new());
+    };
+    let mut lines = read_stream(&id.path(), speaker, text.as_bytes())?.evidence;
+    if !id.layer.is_empty() {
+        for line in &mut lines {
+            let node = line.node.take().unwrap_or_default();
+            line.node = Some(place(&id.layer, &node));
+        }
+    }
+    Ok(lines)
 }
 
 /// A text without terminal control sequences.

@@ -115,6 +115,8 @@ function watchList() {
 }
 
 makeChips($("sources"), lines.sources, lines.source, "without");
+makeChips($("layers"), layers, lines.node.map((node) => layerOfNode[node]), "layersWithout",
+  "this cluster");
 makeChips($("nodes"), lines.nodes, lines.node, "nodesWithout");
 watchTools();
 watchDensity();

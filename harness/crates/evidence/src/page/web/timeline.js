@@ -4,13 +4,18 @@ const lines = data.timeline;
 const count = lines.text.length;
 const LEVELS = ["error", "warning", "info"];
 
+// A node of a cluster around this one is named behind the clusters on the way to it.
+const layerOf = (node) => node.slice(0, Math.max(0, node.lastIndexOf("/")));
+const layers = [...new Set(lines.nodes.map(layerOf))].sort();
+const layerOfNode = lines.nodes.map((node) => layers.indexOf(layerOf(node)));
+
 // What is searched: prepared once, so that a filter is one pass over it.
 const lower = lines.text.map((text) => text.toLowerCase());
 
 /* What is shown. All of it is in the address, so that a view can be linked. */
 
 const BLANK = {
-  query: "", regex: false, level: 2, without: [], nodesWithout: [], from: null, until: null,
+  query: "", regex: false, level: 2, without: [], layersWithout: [], nodesWithout: [], from: null, until: null,
   clock: "absolute", zero: 0, at: null,
 };
 let view = { ...BLANK };
@@ -70,8 +75,10 @@ function filter() {
   const matches = matcher();
   if (!matches) return;
   const sourceOn = lines.sources.map((name) => !view.without.includes(name));
+  const layerOn = layers.map((name) => !view.layersWithout.includes(name));
   const nodeOn = lines.nodes.map((name) => !view.nodesWithout.includes(name));
   const perSource = lines.sources.map(() => 0);
+  const perLayer = layers.map(() => 0);
   const perNode = lines.nodes.map(() => 0);
   const from = view.from ?? -Infinity;
   const until = view.until ?? Infinity;
@@ -79,13 +86,17 @@ function filter() {
   for (let at = 0; at < count; at++) {
     const time = lines.at_us[at];
     if (lines.level[at] > view.level || time < from || time > until || !matches(at)) continue;
+    const inLayer = layerOfNode[lines.node[at]];
     const source = sourceOn[lines.source[at]];
+    const layer = layerOn[inLayer];
     const node = nodeOn[lines.node[at]];
-    if (node) perSource[lines.source[at]] += 1;
-    if (source) perNode[lines.node[at]] += 1;
-    if (source && node) shown.push(at);
+    if (layer && node) perSource[lines.source[at]] += 1;
+    if (source && node) perLayer[inLayer] += 1;
+    if (source && layer) perNode[lines.node[at]] += 1;
+    if (source && layer && node) shown.push(at);
   }
   showChips($("sources"), sourceOn, perSource);
+  showChips($("layers"), layerOn, perLayer);
   showChips($("nodes"), nodeOn, perNode);
   const number = (value) => value.toLocaleString("en");
   $("shown").textContent = `${number(shown.length)} of ${number(count)} lines`;
@@ -95,13 +106,14 @@ function filter() {
   countDensity();
 }
 
-/** The switches of one kind. They are made once: one that was pressed keeps the focus. */
-function makeChips(box, names, column, without) {
+/** The switches of one kind, with what stands on one without a name. They are made once: one that was
+    pressed keeps the focus. */
+function makeChips(box, names, column, without, unnamed = "no node") {
   const present = new Set(column);
   for (const [at, name] of names.entries()) {
     if (!present.has(at)) continue;
     const dot = box === $("sources") ? [element("span", `dot ${name}`)] : [];
-    const chip = element("button", "chip", ...dot, name || "no node", element("small", ""));
+    const chip = element("button", "chip", ...dot, name || unnamed, element("small", ""));
     chip.type = "button";
     chip.dataset.at = at;
     chip.title = "Leave out or show; double-click, or with Shift: show nothing else";
@@ -298,6 +310,7 @@ function address() {
   if (view.regex) parts.set("regex", "1");
   if (view.level !== 2) parts.set("level", LEVELS[view.level]);
   for (const name of view.without) parts.append("without", name);
+  for (const name of view.layersWithout) parts.append("layer-without", name);
   for (const name of view.nodesWithout) parts.append("node-without", name);
   if (view.from !== null) parts.set("from", view.from);
   if (view.until !== null) parts.set("until", view.until);
@@ -320,6 +333,7 @@ function readAddress() {
     regex: parts.get("regex") === "1",
     level: level < 0 ? 2 : level,
     without: parts.getAll("without").filter((name) => lines.sources.includes(name)),
+    layersWithout: parts.getAll("layer-without").filter((name) => layers.includes(name)),
     nodesWithout: parts.getAll("node-without").filter((name) => lines.nodes.includes(name)),
     from: whole("from", end),
     until: whole("until", end),
