@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use futures::{AsyncReadExt as _, io::AsyncBufRead};
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Status};
-use kube::{
-    Api,
-    api::{AttachParams, LogParams},
-};
-use tokio::io::{AsyncRead, AsyncReadExt as _, DuplexStream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, api::LogParams};
+use tokio::io::DuplexStream;
 
 use super::Case;
 use kubenest_base::{
@@ -17,9 +14,6 @@ use kubenest_base::{
 };
 use kubenest_docker::ExecOutput;
 use kubenest_node::objects::{self, ContainerRef};
-
-/// How long a command in a container may take.
-const RUN: Duration = Duration::from_secs(5 * 60);
 
 /// The pause after a log that has ended or cannot be read yet.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -106,27 +100,8 @@ impl Case<'_> {
     ) -> Result<ExecOutput> {
         let container = container.into();
         let argv: Vec<_> = argv.iter().map(|arg| arg.as_ref().to_owned()).collect();
-        let what = format!("run `{}` in {container}", argv.join(" "));
-        self.note_step(&what);
-        let params = AttachParams {
-            container: container.container.map(str::to_owned),
-            ..AttachParams::default()
-        };
-        let pods = self.api::<Pod>();
-        let mut process =
-            objects::answered(|| what.clone(), pods.exec(container.pod, argv, &params)).await?;
-        let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
-        let run = async {
-            let status = async {
-                match status {
-                    Some(status) => status.await,
-                    None => None,
-                }
-            };
-            let (stdout, stderr, status) = tokio::join!(read(stdout), read(stderr), status);
-            exec_output(&what, status, stdout, &stderr)
-        };
-        wait::within(&what, RUN, run).await
+        self.note_step(format!("run `{}` in {container}", argv.join(" ")));
+        objects::exec(&self.api(), container, argv).await
     }
 
     /// A byte stream to a TCP port of a pod, through the API server and the kubelet. Nothing listens
@@ -253,71 +228,9 @@ async fn follow(
     }
 }
 
-async fn read(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if let Some(mut stream) = stream {
-        // What arrived before an error counts; the status tells the error.
-        stream.read_to_end(&mut bytes).await.ok();
-    }
-    bytes
-}
-
-/// The result of a command, from the status that the kubelet sends at its end.
-fn exec_output(
-    what: &str,
-    status: Option<Status>,
-    stdout: Vec<u8>,
-    stderr: &[u8],
-) -> Result<ExecOutput> {
-    let Some(status) = status else {
-        return Err(Error::setup(format!(
-            "{what}: the stream ended without a status"
-        )));
-    };
-    let causes = status
-        .details
-        .into_iter()
-        .flat_map(|details| details.causes);
-    let code = causes.flatten().find_map(|cause| {
-        let is_code = cause.reason.as_deref() == Some("ExitCode");
-        cause.message.filter(|_| is_code)?.parse().ok()
-    });
-    let code = match (status.status.as_deref(), code) {
-        (Some("Success"), _) => 0,
-        (_, Some(code)) => code,
-        _ => {
-            let words = status.message.unwrap_or_default();
-            return Err(Error::setup(format!("{what}: {words}")).asserted());
-        }
-    };
-    let stderr = String::from_utf8_lossy(stderr);
-    Ok(ExecOutput::new(code, stdout, stderr))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(status: serde_json::Value) -> String {
-        let status = serde_json::from_value(status).unwrap();
-        match exec_output("run `a` in pod 'p'", status, b"out".to_vec(), b"err") {
-            Ok(output) => format!("{} {} {}", output.status, output.text(), output.stderr),
-            Err(error) => error.report(),
-        }
-    }
-
-    #[test]
-    fn the_status_of_a_command_is_what_the_kubelet_says() {
-        use serde_json::json;
-        insta::assert_snapshot!(shown(json!({"status": "Success"})), @"0 out err");
-        let failed = json!({"status": "Failure", "reason": "NonZeroExitCode", "details": {
-            "causes": [{"reason": "ExitCode", "message": "3"}]}});
-        insta::assert_snapshot!(shown(failed), @"3 out err");
-        let missing = json!({"status": "Failure", "reason": "InternalError",
-            "message": "exec: \"a\": executable file not found in $PATH"});
-        insta::assert_snapshot!(shown(missing), @r#"run `a` in pod 'p': exec: "a": executable file not found in $PATH"#);
-        insta::assert_snapshot!(shown(json!(null)), @"run `a` in pod 'p': the stream ended without a status");
-    }
 
     #[tokio::test]
     async fn a_text_is_found_across_the_parts_of_a_log() {

@@ -40,6 +40,7 @@ pub use self::{
     folder::forget_dead,
     lease::{LeaseRequest, Preparation, lease},
     listing::{Listed, Standing, list},
+    nest::JobPod,
     probe::probe_pod,
     spec::{ClusterSpec, NodeSpec},
 };

@@ -18,6 +18,10 @@ for file in resolv.conf hosts hostname; do
 done
 mkdir -p root/var/lib/docker root/.former
 mount -o bind docker root/var/lib/docker
+if [ -d /kubenest ]; then
+  mkdir -p root/kubenest
+  mount -o rbind /kubenest root/kubenest
+fi
 printf '%s' "$1" > root/usr/local/bin/start-engine
 chmod 755 root/usr/local/bin/start-engine
 cd root

@@ -46,12 +46,13 @@ pub(super) fn check(engine: &EngineInfo) -> Result<()> {
 }
 
 /// Links images of the node's engine into the volume of a pod on the node, `engine` as the root of
-/// the pod's engine, which starts then.
+/// the pod's engine, which starts then. A container of the node image at hand makes the links.
 pub(super) async fn link(
     node: &Node,
     pod: &str,
     engine: &NestedImage,
-    node_image: &NestedImage,
+    others: &[NestedImage],
+    at_hand: &str,
 ) -> Result<Linked> {
     let begin = Instant::now();
     let docker = node.docker();
@@ -60,20 +61,13 @@ pub(super) async fn link(
     let volume = volume(docker, node.name(), &info.data_root, pod).await?;
     let volume = volume.to_string_lossy().into_owned();
     let script = include_str!("link.sh");
-    let words = [
-        "bash",
-        "-c",
-        script,
-        "link",
-        &volume,
-        &engine.id,
-        &node_image.id,
-    ];
+    let mut words = vec!["bash", "-c", script, "link", &volume, &engine.id];
+    words.extend(others.iter().map(|image| image.id.as_str()));
     let spec = ContainerSpec {
         name: format!("kubenest-link-{}", random::hex(8)),
-        image: node_image.reference.clone(),
+        image: at_hand.to_owned(),
         labels: docker.labels("link").map(),
-        entrypoint: Some(words.map(str::to_owned).to_vec()),
+        entrypoint: Some(words.into_iter().map(str::to_owned).collect()),
         privileged: true,
         binds: vec![(
             info.data_root.to_string_lossy().into_owned(),

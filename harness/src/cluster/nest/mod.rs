@@ -5,6 +5,7 @@
 //! that the engine around it has, so that nothing is sent through the layers. What the pod is like
 //! is judged before a node starts. From then on the cluster is booted as any other, on that engine.
 
+mod job;
 mod link;
 mod needs;
 mod pod;
@@ -12,9 +13,10 @@ mod pod;
 use std::time::Instant;
 
 use kubenest_base::{Context, Error, Result, machine::Machine, progress};
-use kubenest_docker::{Owner, discover::Nest};
+use kubenest_docker::{Docker, Owner, discover::Nest};
 use kubenest_forge::image::{self, NestedImage, NodeImage};
 
+pub use self::job::JobPod;
 use self::needs::Needs;
 pub(super) use self::pod::EnginePod;
 use super::{
@@ -73,15 +75,48 @@ async fn nest(outer: &Cluster, spec: &ClusterSpec) -> Result<Cluster> {
     boot::note_broken_setup(Box::pin(run).await.with_context(what))
 }
 
-/// Makes the pod, starts its engine and judges the layer.
+/// The site of a cluster in a pod, and the pod.
 async fn prepare(
     outer: &Cluster,
     spec: &ClusterSpec,
     clock: &mut Clock,
 ) -> Result<(Site, EnginePod)> {
     needs::check(spec)?;
-    let depth = outer.depth() + 1;
-    let addresses = Addresses::at_depth(depth)?;
+    let recipe = match &spec.recipe {
+        Some(recipe) => recipe.clone(),
+        None => image::default_recipe(&outer.inventory.site().around_nested().engine).await?,
+    };
+    let needs = Needs::of(&spec.nodes);
+    require(outer, needs).await?;
+    let docker = outer.docker();
+    let node_image = NodeImage::ensure(docker, &recipe).await?;
+    let node_image = image_of(outer, &node_image.reference).await?;
+    let name = spec.name.clone().unwrap_or_else(random_name);
+    let wanted = Wanted {
+        name: &name,
+        needs,
+        images: std::slice::from_ref(&node_image),
+        job: None,
+        tolerated: &spec.expected.tolerated,
+    };
+    let (pod, docker) = start_engine(outer, &wanted, clock).await?;
+    progress!("cluster '{name}' is nested in a pod of '{}'", outer.name());
+    let site = Site {
+        settings: docker.settings().clone(),
+        docker,
+        owner: Owner::current().clone(),
+        depth: outer.depth() + 1,
+        name,
+        keep: outer.inventory.site().keep,
+        lifetime: spec.lifetime,
+        around: Some(outer.inventory.site().around_nested()),
+    };
+    Ok((site, pod))
+}
+
+/// Refuses what does not fit into a cluster.
+async fn require(outer: &Cluster, needs: Needs) -> Result<()> {
+    Addresses::at_depth(outer.depth() + 1)?;
     if outer.is_shared() {
         return Err(Error::refused(format!(
             "cluster '{}' is shared with other tests: nothing is nested in it",
@@ -89,28 +124,42 @@ async fn prepare(
         ))
         .cure("boot a cluster for it, or lease one exclusively: #[kubenest::test(exclusive)]"));
     }
+    link::check(&outer.docker().info().await?)?;
+    needs.require(Machine::this(), free_disk(outer).await?)
+}
+
+/// What a pod with an engine has to be like.
+struct Wanted<'a> {
+    name: &'a str,
+    needs: Needs,
+    /// The images that its engine starts with.
+    images: &'a [NestedImage],
+    /// The image of the container beside the engine.
+    job: Option<&'a str>,
+    /// The checks of the layer that may fail.
+    tolerated: &'a [String],
+}
+
+/// Makes the pod, starts its engine and judges the layer.
+async fn start_engine(
+    outer: &Cluster,
+    wanted: &Wanted<'_>,
+    clock: &mut Clock,
+) -> Result<(EnginePod, Docker)> {
+    let Wanted { name, needs, .. } = *wanted;
     let docker = outer.docker();
-    link::check(&docker.info().await?)?;
-    let needs = Needs::of(&spec.nodes);
-    needs.require(Machine::this(), free_disk(outer).await?)?;
-    let around = outer.inventory.site().around_nested();
-    let recipe = match &spec.recipe {
-        Some(recipe) => recipe.clone(),
-        None => image::default_recipe(&around.engine).await?,
-    };
-    let node_image = NodeImage::ensure(docker, &recipe).await?;
-    let node_image = image_of(outer, &node_image.reference).await?;
     let (engine, start) =
         tokio::try_join!(image::nested_engine(docker), image::nested_pod(docker))?;
     outer.images().load(start.reference.as_str()).await?;
     clock.lap("images around");
 
-    let name = spec.name.clone().unwrap_or_else(random_name);
+    let depth = outer.depth() + 1;
     let range = engine_range(depth);
-    let pod = EnginePod::start(outer, &name, &start, needs, range).await?;
+    let pod = EnginePod::start(outer, name, &start, needs, range, wanted.job).await?;
     let root = pod.root().await?;
     clock.lap("pod");
-    let linked = link::link(pod.node(), pod.uid(), &engine, &node_image).await?;
+    let at_hand = &outer.image().reference;
+    let linked = link::link(pod.node(), pod.uid(), &engine, wanted.images, at_hand).await?;
     tracing::debug!(
         "the engine of '{name}' was given {} files of {} MiB in {:.2} s: 0 bytes were sent",
         linked.files,
@@ -118,28 +167,15 @@ async fn prepare(
         linked.seconds
     );
     clock.lap("images linked");
+    let addresses = Addresses::at_depth(depth)?;
     let ranges = [addresses.pods(), addresses.services(), range].map(String::from);
     let facts = pod.facts(&root, ranges.into()).await?;
-    let layer = format!("{}/{name}", around.path);
-    facts.judge(&layer).require(&spec.expected.tolerated)?;
-    let nest = Nest {
-        root,
-        around: around.path.clone(),
-    };
-    let docker = pod.engine(nest, docker).await?;
+    let around = outer.inventory.site().around_nested().path;
+    let layer = format!("{around}/{name}");
+    facts.judge(&layer).require(wanted.tolerated)?;
+    let docker = pod.engine(Nest { root, around }, docker).await?;
     clock.lap("engine in pod");
-    progress!("cluster '{name}' is nested in a pod of '{}'", outer.name());
-    let site = Site {
-        settings: docker.settings().clone(),
-        docker,
-        owner: Owner::current().clone(),
-        depth,
-        name,
-        keep: outer.inventory.site().keep,
-        lifetime: spec.lifetime,
-        around: Some(around),
-    };
-    Ok((site, pod))
+    Ok((pod, docker))
 }
 
 /// The bytes that are free where the nodes of a cluster, and all that is nested in them, write.

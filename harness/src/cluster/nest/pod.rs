@@ -7,7 +7,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::LogParams, core::ApiResource};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::needs::Needs;
 use crate::cluster::{
@@ -19,7 +19,7 @@ use kubenest_base::{
     wait::{self, Probe},
 };
 use kubenest_docker::{
-    Docker,
+    Docker, ExecOutput,
     discover::{Endpoint, Nest, Origin},
     labels,
 };
@@ -45,6 +45,11 @@ const SOCKET: &str = "run/docker.sock";
 /// Lines of an engine's log in an error.
 const LINES: i64 = 15;
 
+/// The container of a job beside the engine.
+pub(super) const JOB: &str = "job";
+/// The folder that a job shares with the engine beside it; the engine's socket is there, too.
+pub(super) const SHARED: &str = "/kubenest";
+
 /// A pod with an engine. Dropping it removes it.
 pub(in crate::cluster) struct EnginePod {
     name: String,
@@ -56,15 +61,21 @@ pub(in crate::cluster) struct EnginePod {
 }
 
 impl EnginePod {
-    /// Starts a pod that waits for the root of its engine.
+    /// Starts a pod that waits for the root of its engine, with a container of a job's image beside it if
+    /// there is one.
     pub(super) async fn start(
         outer: &Cluster,
         name: &str,
         image: &NestedImage,
         needs: Needs,
         range: Subnet,
+        job: Option<&str>,
     ) -> Result<Self> {
-        let pod = manifest(name, &image.reference, needs, range)?;
+        let mut pod = manifest(name, &image.reference, needs, range);
+        if let Some(job) = job {
+            add_job(&mut pod, &image.reference, job);
+        }
+        let pod: Pod = serde_json::from_value(pod).context("write the pod of an engine")?;
         let clients = outer.clients.try_clone()?;
         let client = clients.here();
         let made = objects::create(&client, NAMESPACE, &pod).await?;
@@ -88,6 +99,18 @@ impl EnginePod {
             })?
             .clone();
         Ok(started)
+    }
+
+    /// Runs a command in one of its containers.
+    pub(super) async fn exec(&self, container: &str, argv: Vec<String>) -> Result<ExecOutput> {
+        let client = self.clients.here();
+        let container = (self.name.as_str(), container).into();
+        objects::exec(&self.pods(&client), container, argv).await
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The node that it runs on.
@@ -232,9 +255,9 @@ impl Drop for EnginePod {
 
 /// The pod of an engine. It knows nothing of the cluster that it is in: not where the API server is,
 /// and no token for it.
-fn manifest(name: &str, image: &str, needs: Needs, range: Subnet) -> Result<Pod> {
+fn manifest(name: &str, image: &str, needs: Needs, range: Subnet) -> Value {
     let empty = |name| json!({"name": name, "value": ""});
-    let pod = json!({
+    json!({
         "metadata": {"name": name, "labels": {labels::ROLE: "engine"}},
         "spec": {
             "automountServiceAccountToken": false,
@@ -259,13 +282,53 @@ fn manifest(name: &str, image: &str, needs: Needs, range: Subnet) -> Result<Pod>
             }],
             "volumes": [{"name": "engine", "emptyDir": {}}],
         },
-    });
-    serde_json::from_value(pod).context("write the pod of an engine")
+    })
 }
 
-/// The node on which a pod's container runs.
+/// Adds a container that does nothing by itself, whatever its image has, and finds the engine beside it
+/// as Docker's clients do. What it has in the shared folder, containers of the engine can mount from there.
+fn add_job(pod: &mut Value, image: &str, job: &str) {
+    let shared = json!({"name": "shared", "mountPath": SHARED});
+    let busybox = format!("{SHARED}/.busybox");
+    let spec = &mut pod["spec"];
+    let lists = [
+        ("volumes", json!({"name": "shared", "emptyDir": {}})),
+        (
+            "containers",
+            json!({
+                "name": JOB,
+                "image": job,
+                "imagePullPolicy": "IfNotPresent",
+                "command": [busybox, "tail", "-f", "/dev/null"],
+                "workingDir": SHARED,
+                "env": [{"name": "DOCKER_HOST", "value": format!("unix://{SHARED}/docker.sock")}],
+                "securityContext": {"privileged": true},
+                "volumeMounts": [shared],
+            }),
+        ),
+    ];
+    for (list, item) in lists {
+        spec[list]
+            .as_array_mut()
+            .expect("the pod has it")
+            .push(item);
+    }
+    let mounts = spec["containers"][0]["volumeMounts"].as_array_mut();
+    mounts.expect("the engine has mounts").push(shared.clone());
+    spec["initContainers"] = json!([{
+        "name": "busybox",
+        "image": image,
+        "imagePullPolicy": "Never",
+        "command": ["/bin/busybox", "cp", "/bin/busybox", busybox],
+        "volumeMounts": [shared],
+    }]);
+}
+
+/// The node on which all containers of a pod run.
 fn running_on(pod: &Pod) -> Option<String> {
-    let container = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
-    container.state.as_ref()?.running.as_ref()?;
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    for container in containers {
+        container.state.as_ref()?.running.as_ref()?;
+    }
     pod.spec.as_ref()?.node_name.clone()
 }

@@ -98,10 +98,14 @@ update-alternatives --set ip6tables "/usr/sbin/ip6tables-$mode" > /dev/null
 echo 1 > /proc/sys/net/ipv4/ip_forward
 iptables -w -t nat -A POSTROUTING -s "$RANGE" ! -d "$RANGE" -j MASQUERADE
 
+# A job beside the engine finds it in the folder that they share.
+sockets='"unix:///run/docker.sock"'
+[[ ! -d /kubenest ]] || sockets+=', "unix:///kubenest/docker.sock"'
+
 mkdir -p /etc/docker
 cat > /etc/docker/daemon.json << END
 {
-  "hosts": ["unix:///run/docker.sock"],
+  "hosts": [$sockets],
   "group": "root",
   "data-root": "$data",
   "default-address-pools": [{"base": "$RANGE", "size": 24}],

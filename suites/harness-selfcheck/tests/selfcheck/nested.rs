@@ -10,6 +10,7 @@ use kubenest::{
     images::SmallImage,
     wait::{self, Probe},
 };
+use kubenest_forge::image;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -24,6 +25,7 @@ const ENGINES: [&str; 3] = ["pgrep", "--count", "dockerd"];
 async fn a_cluster_in_a_pod_is_like_any_other_and_goes_with_the_pod() -> Result<()> {
     let outer = good_node()?.boot().await?;
     unfit_layers_are_refused(&outer).await?;
+    a_job_has_an_engine_beside_it(&outer).await?;
 
     let inner = outer.nest(&good_node()?).await?;
     assert_eq!((outer.depth(), inner.depth()), (0, 1));
@@ -45,14 +47,78 @@ async fn a_cluster_in_a_pod_is_like_any_other_and_goes_with_the_pod() -> Result<
     let script = "cat /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/unified/cgroup.procs || true";
     let processes = node.exec_ok(&["sh", "-c", script]).await?.text();
     ensure!(processes.lines().all(|pid| pid != "0"), "{processes}");
-    let kept = inner.evidence().await?;
-    ensure!(kept.folder.join("index.html").is_file(), "{kept}");
-
     assert_ne!(engines_in(&outer).await?, "0");
+    evidence_tells_of_every_layer(&outer, &inner).await?;
     inner.down().await?;
     assert_eq!(engines_in(&outer).await?, "0");
     outer.health().await?;
     Ok(outer.down().await?)
+}
+
+/// Also when the engine between them was killed, which takes the inner cluster along.
+async fn evidence_tells_of_every_layer(outer: &Cluster, inner: &Cluster) -> Result<()> {
+    let (around, within) = (outer.control_plane(), inner.control_plane());
+    let around_log = format!("layers/{}/nodes/{around}/kubelet.log", outer.name());
+    let within_log = format!("nodes/{within}/kubelet.log");
+    let kept = inner.evidence().await?;
+    for file in ["index.html", &around_log, &within_log] {
+        ensure!(kept.folder.join(file).is_file(), "no {file}: {kept}");
+    }
+    around
+        .exec_ok(&["pkill", "--signal", "KILL", "dockerd"])
+        .await?;
+    let kept = inner.evidence().await?;
+    ensure!(kept.folder.join(&around_log).is_file(), "{kept}");
+    ensure!(!kept.folder.join(&within_log).is_file(), "{kept}");
+    let missing = kept.missing.iter().map(|missing| missing.node.as_str());
+    let missing: Vec<&str> = missing.filter(|node| !node.is_empty()).collect();
+    ensure!(
+        missing.iter().all(|node| *node == within.name()),
+        "{missing:?}"
+    );
+    ensure!(!missing.is_empty(), "{kept}");
+    Ok(())
+}
+
+/// The image of the engine itself has a Docker client, too.
+async fn a_job_has_an_engine_beside_it(outer: &Cluster) -> Result<()> {
+    let missing = outer.job_pod("kubenest.local/missing:v1").await.err();
+    let report = missing.context("no image is needed")?.report();
+    ensure!(
+        report.contains("has no image 'kubenest.local/missing:v1'"),
+        "{report}"
+    );
+
+    let image = image::nested_engine(outer.docker()).await?.reference;
+    outer.images().load(image.as_str()).await?;
+    let job = outer.job_pod(&image).await?;
+    let told = job
+        .exec(&["docker", "info", "--format", "{{.Name}}"])
+        .await?;
+    ensure!(
+        told.text().trim() == job.name(),
+        "{}{}",
+        told.text(),
+        told.stderr
+    );
+    // What the job writes into its folder, a container of the engine mounts from there.
+    let small = SmallImage::load(job.docker(), "in-a-job").await?;
+    job.exec(&["sh", "-c", "echo seen > note"]).await?;
+    let run = [
+        "docker",
+        "run",
+        "--rm",
+        "--volume=/kubenest/note:/note",
+        "--entrypoint=/bin/busybox",
+        small.reference(),
+        "cat",
+        "/note",
+    ];
+    let told = job.exec(&run).await?;
+    ensure!(told.text() == "seen\n", "{}{}", told.text(), told.stderr);
+    job.down().await?;
+    assert_eq!(engines_in(outer).await?, "0");
+    Ok(())
 }
 
 /// A layer that does not fit is refused before anything is started, one that is broken before a node
@@ -98,7 +164,9 @@ async fn a_killed_process_leaves_nothing_at_any_layer() -> Result<()> {
     let name = unique_name();
     #[expect(clippy::disallowed_methods, reason = "it stays while the test goes on")]
     let mut command = Command::new(env!("CARGO_BIN_EXE_booting"));
+    let kept = tempfile::tempdir()?;
     let command = command.args([&name, "nested"]).stdout(Stdio::piped());
+    let command = command.env("KUBENEST_EVIDENCE", kept.path());
     let mut process = command.kill_on_drop(true).spawn()?;
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let up = lines.next_line().await?.context("it ended")?;
@@ -129,8 +197,23 @@ async fn a_killed_process_leaves_nothing_at_any_layer() -> Result<()> {
         clusters.join(format!("{name}{end}"))
     });
     ensure!(folders.iter().all(|folder| folder.is_dir()));
+    the_guard_has_kept_what_the_inner_node_said(&name, kept.path()).await?;
     cluster::forget_dead(std::slice::from_ref(&engine)).await?;
     ensure!(folders.iter().all(|folder| !folder.exists()), "{folders:?}");
+    Ok(())
+}
+
+async fn the_guard_has_kept_what_the_inner_node_said(outer: &str, home: &Path) -> Result<()> {
+    let (_, finished) = kubenest_evidence::finish(kubenest::settings()).await;
+    finished?;
+    let log = format!("nodes/{outer}-in-control-plane/kubelet.log");
+    let bundles = fs::read_dir(home)?.flatten();
+    let mut kept = bundles.filter_map(|bundle| fs::read_to_string(bundle.path().join(&log)).ok());
+    ensure!(
+        kept.any(|log| log.contains("Started kubelet")),
+        "no bundle in '{}' has {log}",
+        home.display()
+    );
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod account;
 mod apply;
 mod container;
+mod exec;
 mod manifest;
 mod object_ref;
 mod outside;
@@ -29,6 +30,7 @@ pub use self::{
     account::create_account,
     apply::{MANAGER, apply},
     container::ContainerRef,
+    exec::exec,
     manifest::{Manifest, Manifests},
     object_ref::ObjectRef,
     outside::{CASE, Outside},
