@@ -16,6 +16,8 @@ use crate::{place::Place, schedule::Kind};
 
 /// How long a killed daemon may take to be gone.
 const GONE: Duration = Duration::from_secs(30);
+/// How long a full disk stays full.
+const FULL: Duration = Duration::from_secs(5);
 /// How long a node may take to kill its runtime.
 const NODE: Duration = Duration::from_secs(20);
 
@@ -30,6 +32,7 @@ impl Place {
         match kind {
             Kind::Guard => self.kill_guard(cluster).await,
             Kind::Containerd => self.kill_runtime(cluster).await,
+            Kind::Disk => self.fill_disk().await,
             Kind::Engine => self.kill_engine().await,
             _ => Ok(false),
         }
@@ -83,6 +86,14 @@ impl Place {
         Ok(killed.await.is_ok())
     }
 
+    /// Lets no cluster and no engine write anything for a while.
+    async fn fill_disk(&self) -> Result<bool> {
+        self.store.disk.fill_up().await?;
+        wait::pace(FULL).await;
+        self.store.disk.free()?;
+        Ok(true)
+    }
+
     /// Kills the engine's daemon, with which its containers end. It is started again at once, as the
     /// next user of an embedded engine would.
     async fn kill_engine(&self) -> Result<bool> {
@@ -96,7 +107,8 @@ impl Place {
             other => Probe::Pending(format!("{other:?}")),
         })
         .await?;
-        self.engine
+        self.store
+            .engine
             .ensure()
             .await
             .context("start the engine again")?;

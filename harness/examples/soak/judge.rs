@@ -234,6 +234,7 @@ mod tests {
           1 x test frozen, then killed
           1 x guard killed
           1 x node's containerd killed
+          1 x engine's disk full
           1 x engine killed
         evidence of 1 of 2 killed cases; a sweep had to remove 2 things
         ");

@@ -10,6 +10,7 @@
 
 mod faults;
 mod judge;
+mod layers;
 mod place;
 mod remains;
 mod run;
@@ -36,8 +37,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
+    Layers(layers::Args),
     #[command(hide = true)]
     Test(test::Args),
+    #[command(hide = true)]
+    Hold(layers::Holder),
 }
 
 #[tokio::main]
@@ -46,6 +50,8 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match &cli.part {
         Some(Part::Test(args)) => test::run(args).await,
+        Some(Part::Hold(args)) => Box::pin(layers::hold(args)).await,
+        Some(Part::Layers(args)) => Box::pin(layers::run(args)).await,
         None => Box::pin(run::run(&cli.soak)).await,
     };
     match ended {

@@ -13,7 +13,7 @@ use kubenest_base::{
     process::Command,
     wait::{self, Probe},
 };
-use kubenest_docker::{Scope, sweep};
+use kubenest_docker::{Scope, SweepReport, sweep};
 use kubenest_evidence as evidence;
 use kubenest_forge::engine;
 
@@ -54,27 +54,22 @@ impl Place {
         if let Err(error) = gone.await {
             println!("{}", error.report());
         }
-        for cache in &self.caches {
-            let (_, finished) = evidence::finish(cache).await;
-            finished?;
-            let docker = Docker::at(self.docker.endpoint(), cache).await?;
-            let swept = sweep(&docker, Scope::DeadOwners).await?;
+        for cache in 0..self.caches.len() {
+            let swept = self.clean(cache).await?;
             println!("a sweep removed {swept:?}");
             findings.swept += swept.containers.len() + swept.networks.len() + swept.volumes.len();
-            cluster::forget_dead(&[docker]).await?;
         }
         for (case, told) in &mut findings.evidence {
             *told = (0..2).any(|cache| tells_of(&self.evidence(cache), case));
         }
         findings.remains.extend(self.listed().await?);
-        for cache in &self.caches {
-            findings.remains.extend(files(&cache.cache));
-            findings.remains.extend(locks(&cache.cache.join("locks")));
+        for (index, cache) in self.caches.iter().enumerate() {
+            findings.remains.extend(self.files_left(index));
             let mark = format!("KUBENEST_CACHE={}", cache.cache.display());
             findings.remains.extend(processes(&mark));
         }
-        self.engine.stop().await?;
-        let socket = self.engine.address().socket;
+        self.store.engine.stop().await?;
+        let socket = self.store.engine.address().socket;
         let run = socket.parent().unwrap_or(Path::new("/"));
         let mark = format!("KUBENEST_ENGINE_RUN={}", run.display());
         let ended = wait::until(
@@ -88,12 +83,32 @@ impl Place {
         findings
             .remains
             .extend(ended.await.err().map(|error| error.report()));
+        self.store.disk.remove().await?;
         findings.remains.extend(mounts(&[&self.root, run]));
         Ok(())
     }
 
+    /// Removes what is left of a cache's clusters, as `kubenest clean` does.
+    pub(crate) async fn clean(&self, cache: usize) -> Result<SweepReport> {
+        let settings = &self.caches[cache];
+        let (_, finished) = evidence::finish(settings).await;
+        finished?;
+        let docker = Docker::at(self.docker.endpoint(), settings).await?;
+        let swept = sweep(&docker, Scope::DeadOwners).await?;
+        cluster::forget_dead(&[docker]).await?;
+        Ok(swept)
+    }
+
+    /// Files and held locks of a cache that belong to nobody any more.
+    pub(crate) fn files_left(&self, cache: usize) -> Vec<String> {
+        let cache = &self.caches[cache].cache;
+        let mut left = files(cache);
+        left.extend(locks(&cache.join("locks")));
+        left
+    }
+
     /// All containers, networks and volumes of the engine, which are all of this soak.
-    async fn listed(&self) -> Result<Vec<String>> {
+    pub(crate) async fn listed(&self) -> Result<Vec<String>> {
         let lists: [(&str, &[&str]); 3] = [
             ("container", &["ps", "--all", "--format", "{{.Names}}"]),
             (
@@ -111,14 +126,19 @@ impl Place {
         ];
         let mut found = Vec::new();
         for (kind, list) in lists {
-            let mut command = Command::new(engine::cli(kubenest::settings()).await?).args(list);
-            for (name, value) in self.docker.endpoint().variables() {
-                command = command.env(name, value);
-            }
-            let said = command.run().await?.stdout;
+            let said = self.docker_says(list).await?;
             found.extend(said.lines().map(|name| format!("{kind} {name}")));
         }
         Ok(found)
+    }
+
+    /// What the docker CLI says of the engine.
+    pub(crate) async fn docker_says(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(engine::cli(kubenest::settings()).await?).args(args);
+        for (name, value) in self.docker.endpoint().variables() {
+            command = command.env(name, value);
+        }
+        Ok(command.run().await?.stdout)
     }
 }
 

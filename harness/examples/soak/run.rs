@@ -24,7 +24,7 @@ use crate::{
     faults::send,
     judge::{Ended, Findings, How},
     place::Place,
-    schedule::{Fate, Item, Kind, Schedule, Test},
+    schedule::{Fate, Item, Kind, Random, Schedule, Test},
 };
 
 /// How long a test may take. It waits for boots of others, each of which has a deadline.
@@ -66,8 +66,7 @@ struct Soak {
 }
 
 pub(crate) async fn run(args: &Args) -> Result<()> {
-    let random = || u64::from_str_radix(&kubenest_base::random::hex(4), 16).unwrap_or(1);
-    let seed = args.seed.unwrap_or_else(random);
+    let seed = args.seed.unwrap_or_else(Random::seed);
     println!(
         "seed {seed}: `cargo xtask soak --seed {seed} --minutes {}` repeats it",
         args.minutes
@@ -92,7 +91,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     let findings = match ended {
         Ok(findings) => findings,
         Err(error) => {
-            soak.place.engine.stop().await?;
+            soak.place.store.remove().await?;
             return Err(error);
         }
     };
@@ -173,23 +172,23 @@ impl Soak {
         match struck {
             Ok(true) => lock(&self.findings).land(kind),
             Ok(false) => self.say(&format!("{kind}: there was nothing to kill")),
-            Err(error) if kind == Kind::Engine => return Err(error),
+            Err(error) if kind >= Kind::Disk => return Err(error),
             Err(error) => self.say(&format!("{kind}: {error:#}")),
         }
         Ok(())
     }
 
-    /// Notes whose cluster or engine a fault has hit. Who is about to get the cluster of a killed
+    /// Notes whose cluster or engine a fault has hit; of several the gravest. Who is about to get the cluster of a killed
     /// runtime has to get a good one.
     fn note_hit(&self, kind: Kind, cluster: &str) {
         for test in lock(&self.running).values_mut() {
             let is_hit = match kind {
-                Kind::Engine => true,
+                Kind::Disk | Kind::Engine => true,
                 Kind::Containerd => test.cluster.as_deref() == Some(cluster),
                 _ => false,
             };
             if is_hit {
-                test.disturbed = Some(kind);
+                test.disturbed = test.disturbed.max(Some(kind));
             }
         }
     }

@@ -22,13 +22,15 @@ pub(crate) enum Kind {
     Guard,
     /// containerd is killed in the node of a cluster in use.
     Containerd,
+    /// The engine's disk is full for a while.
+    Disk,
     /// The engine is killed and started again.
     Engine,
 }
 
 impl Kind {
-    /// All kinds.
-    pub(crate) const ALL: [Self; 8] = [
+    /// All kinds, the gravest last.
+    pub(crate) const ALL: [Self; 9] = [
         Self::Starting,
         Self::Sharing,
         Self::Alone,
@@ -36,6 +38,7 @@ impl Kind {
         Self::FrozenKilled,
         Self::Guard,
         Self::Containerd,
+        Self::Disk,
         Self::Engine,
     ];
 }
@@ -50,6 +53,7 @@ impl fmt::Display for Kind {
             Self::FrozenKilled => "test frozen, then killed",
             Self::Guard => "guard killed",
             Self::Containerd => "node's containerd killed",
+            Self::Disk => "engine's disk full",
             Self::Engine => "engine killed",
         })
     }
@@ -103,7 +107,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            random: Random(seed),
+            random: Random::of(seed),
             tests: 0,
             deck: Vec::new(),
             plain: 0,
@@ -158,7 +162,7 @@ impl Iterator for Schedule {
         }
         let kind = self.deck.pop()?;
         Some(match kind {
-            Kind::Guard | Kind::Containerd | Kind::Engine => {
+            Kind::Guard | Kind::Containerd | Kind::Disk | Kind::Engine => {
                 let pick = self.random.below(1 << 16).try_into().unwrap_or_default();
                 Item::Fault { kind, pick }
             }
@@ -168,9 +172,19 @@ impl Iterator for Schedule {
 }
 
 /// SplitMix64: numbers that look random, the same for the same seed on every machine.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    /// The numbers of a seed.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A seed that nobody has chosen.
+    pub(crate) fn seed() -> u64 {
+        u64::from_str_radix(&kubenest_base::random::hex(4), 16).unwrap_or(1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -179,7 +193,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 

@@ -2,21 +2,17 @@
 //!
 //! `has CLUSTER booted|attached`, `body NAMESPACE`, then `passed`, `failed WHY` or `lost WHY`.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kubenest::{
-    Case, Cluster, ClusterSpec, cluster::probe_pod, engine::Docker,
-    k8s_openapi::api::core::v1::ConfigMap,
+    Case, Cluster, cluster::probe_pod, engine::Docker, k8s_openapi::api::core::v1::ConfigMap,
 };
 use kubenest_base::wait::{self, Probe};
-use kubenest_docker::{
-    discover::{Endpoint, Origin},
-    labels::BOOT,
-};
+use kubenest_docker::labels::BOOT;
 use serde_json::json;
 
-use crate::report;
+use crate::{place::Engine, report};
 
 /// How long an engine may take to answer again after it was killed.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -26,12 +22,8 @@ const POD: Duration = Duration::from_secs(90);
 /// One test of a soak, which starts it itself
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The socket of the engine
-    #[arg(long)]
-    socket: PathBuf,
-    /// The node image
-    #[arg(long)]
-    recipe: String,
+    #[command(flatten)]
+    engine: Engine,
     /// Take a cluster that nobody else has meanwhile
     #[arg(long)]
     alone: bool,
@@ -56,12 +48,8 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
 
 /// Why the cluster was lost while this process held it, if it was.
 async fn lease_and_work(args: &Args) -> Result<Option<String>> {
-    let endpoint = Endpoint::unix(&args.socket, Origin::Embedded);
-    let docker = Docker::at(&endpoint, kubenest::settings()).await?;
-    let spec = ClusterSpec::single_node()
-        .with_recipe(&args.recipe)?
-        .with_engine(&docker);
-    let request = kubenest::lease(&spec);
+    let (docker, spec) = args.engine.open().await?;
+    let request = kubenest::lease(&spec.with_engine(&docker));
     let cluster = match args.alone {
         true => request.exclusive().await?,
         false => request.await?,
