@@ -79,6 +79,13 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Clusters nested in each other: seconds and memory of each layer
+    #[command(disable_help_flag = true)]
+    Layers {
+        /// Passed on to the benchmark; --help shows its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Sixty tests on a lease beside the same on a cluster of kind's, cold and warm
     #[command(disable_help_flag = true)]
     Suite {

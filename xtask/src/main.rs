@@ -49,6 +49,9 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Bench(bench) => match bench {
             Bench::Boot { args } => bench::run(&workspace, "bench_clusters", with("boot", &args)),
             Bench::Soak { args } => bench::run(&workspace, "bench_clusters", with("soak", &args)),
+            Bench::Layers { args } => {
+                bench::run(&workspace, "bench_clusters", with("layers", &args))
+            }
             Bench::Suite { args } => bench::run(&workspace, "bench_clusters", with("suite", &args)),
             Bench::Case { args } => bench::run(&workspace, "bench_clusters", with("case", &args)),
             Bench::Images { args } => bench::run(&workspace, "bench_images", &args),

@@ -1,7 +1,7 @@
-//! Cold boots, cases and suites of tests, measured: beside the real kind on the same node image, and
-//! many in a row.
+//! Cold boots, cases and suites of tests, measured: beside the real kind on the same node image, many
+//! in a row, and nested in each other.
 //!
-//! `cargo xtask bench boot --help` tells the options; `soak`, `case` and `suite` have theirs.
+//! `cargo xtask bench boot --help` tells the options; `soak`, `layers`, `case` and `suite` have theirs.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -13,6 +13,7 @@ mod bench;
 mod boots;
 mod case;
 mod compare;
+mod layers;
 mod observe;
 mod picture;
 mod reading;
@@ -33,6 +34,7 @@ use kubenest::telemetry;
 enum Cli {
     Boot(rounds::Args),
     Case(case::Args),
+    Layers(layers::Args),
     Soak(soak::Args),
     Suite(suite::Args),
 }
@@ -43,6 +45,7 @@ async fn main() -> ExitCode {
     let ended = match Cli::parse() {
         Cli::Boot(args) => rounds::run(&args).await,
         Cli::Case(args) => case::run(&args).await,
+        Cli::Layers(args) => layers::run(&args).await,
         Cli::Soak(args) => soak::run(&args).await,
         Cli::Suite(args) => suite::run(&args).await,
     };

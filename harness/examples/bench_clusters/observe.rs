@@ -22,6 +22,9 @@ const DEADLINE: Duration = Duration::from_secs(240);
 /// A number of the node's own cgroup, with its unit for cgroup v1 and v2.
 const PEAK_MEMORY: &str = "cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes 2>/dev/null \
      || cat /sys/fs/cgroup/memory.peak";
+/// Without what is only cached.
+const USED_MEMORY: &str = "cat /sys/fs/cgroup/memory/memory.stat /sys/fs/cgroup/memory.stat \
+     2>/dev/null | awk '$1 == \"total_rss\" || $1 == \"anon\" {print $2}'";
 const CPU_NANOSECONDS: &str = "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null \
      || awk '/usage_usec/ {print $2 * 1000}' /sys/fs/cgroup/cpu.stat";
 
@@ -72,6 +75,11 @@ pub(crate) async fn cpu_seconds(nodes: &[Node]) -> Result<f64> {
 /// The sum of these nodes' peaks of memory.
 pub(crate) async fn peak_mib(nodes: &[Node]) -> Result<f64> {
     Ok(sum(nodes, PEAK_MEMORY).await? / (1024.0 * 1024.0))
+}
+
+/// The memory that these nodes use, without what is only cached.
+pub(crate) async fn used_mib(nodes: &[Node]) -> Result<f64> {
+    Ok(sum(nodes, USED_MEMORY).await? / (1024.0 * 1024.0))
 }
 
 /// Peak resident memory of a process of this machine, in MiB; 0 when it is gone.

@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// A change of kubeadm's documents, as YAML; can be given more than once
     #[arg(long, value_name = "YAML")]
     patch: Vec<String>,
+    /// TOML that changes the configuration of containerd; can be repeated
+    #[arg(long, value_name = "TOML")]
+    containerd_patch: Vec<String>,
     /// Also write all boots here, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -117,6 +120,9 @@ async fn attempt(args: &Args, start: Instant) -> Result<Measured> {
     }
     for patch in &args.patch {
         spec = spec.with_kubeadm_patch(patch)?;
+    }
+    for patch in &args.containerd_patch {
+        spec = spec.with_containerd_patch(patch)?;
     }
     let cluster = spec.boot().await?;
     let measured = cluster
