@@ -125,9 +125,12 @@ async fn refuses(port: u16) -> bool {
 }
 
 async fn is_ready_inside(node: &Node) -> bool {
+    // At its own address it may be behind a closed door.
+    let server = format!("--server=https://127.0.0.1:{API_PORT}");
     let argv = [
         "kubectl",
         "--kubeconfig=/etc/kubernetes/admin.conf",
+        &server,
         "get",
         "--raw=/readyz",
     ];

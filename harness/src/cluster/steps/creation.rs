@@ -3,7 +3,7 @@
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::{DynamicObject, PostParams},
     core::{ApiResource, GroupVersionKind},
 };
@@ -68,15 +68,19 @@ pub(super) async fn ensure_one(client: &Client, object: &Value) -> Result<()> {
     objects::answer(|| format!("create {}", kind_and_name(object)), made).await
 }
 
-/// Creates a Service, unless it is there. From 1.33 on an API server refuses each address until it has
-/// noted its ranges.
+/// Creates a Service, unless it is there: then it is its address that the API server refuses first. From
+/// 1.33 on an API server refuses each address until it has noted its ranges.
 pub(super) async fn create_service(client: &Client, service: &Value) -> Result<()> {
     let (api, of_kind) = api_and_object(client, service)?;
     let what = format!("the API server to accept {}", kind_and_name(service));
     wait::until(&what, SLOW, async || {
-        match create_if_absent(&api, &of_kind).await {
-            Ok(()) => Probe::Ready(()),
-            Err(error) => Probe::Pending(error.to_string()),
+        let refused = match create_if_absent(&api, &of_kind).await {
+            Ok(()) => return Probe::Ready(()),
+            Err(error) => error.to_string(),
+        };
+        match api.get_opt(&of_kind.name_any()).await {
+            Ok(Some(_)) => Probe::Ready(()),
+            _ => Probe::Pending(refused),
         }
     })
     .await
