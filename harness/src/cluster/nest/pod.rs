@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use kube::{Api, Client, api::LogParams, core::ApiResource};
 use serde_json::{Value, json};
 
@@ -88,6 +88,8 @@ impl EnginePod {
         };
         let what = format!("pod '{name}' to run in cluster '{}'", outer.name());
         let running = objects::until(started.pods(&client), name, &what, SLOW, |pod| match pod {
+            // None of its containers is started again.
+            Some(pod) if has_ended(pod) => Probe::never(seen(pod)),
             Some(pod) => running_on(pod).map_or_else(|| Probe::Pending(seen(pod)), Probe::Ready),
             None => Probe::Pending("no such pod".into()),
         });
@@ -289,7 +291,7 @@ fn manifest(name: &str, image: &str, needs: Needs, range: Subnet) -> Value {
 /// as Docker's clients do. What it has in the shared folder, containers of the engine can mount from there.
 fn add_job(pod: &mut Value, image: &str, job: &str) {
     let shared = json!({"name": "shared", "mountPath": SHARED});
-    let busybox = format!("{SHARED}/.busybox");
+    let busybox = format!("{SHARED}/busybox");
     let spec = &mut pod["spec"];
     let lists = [
         ("volumes", json!({"name": "shared", "emptyDir": {}})),
@@ -326,9 +328,20 @@ fn add_job(pod: &mut Value, image: &str, job: &str) {
 
 /// The node on which all containers of a pod run.
 fn running_on(pod: &Pod) -> Option<String> {
-    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
-    for container in containers {
-        container.state.as_ref()?.running.as_ref()?;
+    for state in states(pod)? {
+        state.running.as_ref()?;
     }
     pod.spec.as_ref()?.node_name.clone()
+}
+
+/// Whether one of a pod's containers has ended.
+fn has_ended(pod: &Pod) -> bool {
+    states(pod).is_some_and(|mut states| states.any(|state| state.terminated.is_some()))
+}
+
+/// The states of a pod's containers, once it has some.
+fn states(pod: &Pod) -> Option<impl Iterator<Item = ContainerState>> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let states = containers.iter().map(|one| one.state.clone());
+    Some(states.map(Option::unwrap_or_default))
 }
