@@ -1,15 +1,14 @@
 //! Causes that lie outside the node: the machine's limits, its disk, its kernel, its programs.
 
 use super::super::{
-    Speaker::{Cli, Cri, Event, Kubelet, Pod, Runtime, System, Unknown},
+    Speaker::{Kubelet, Pod, Runtime, System, Unknown},
     rule::{Cause, Role::Proof, Sign},
 };
-use super::{CALLS, COMMAND, KUBELET, PODS};
+use super::{CALLS, COMMAND, KUBELET};
 
 /// Sources that may watch files on a node.
 const WATCHES: &[super::Speaker] = &[Runtime, Kubelet, System, Unknown];
 const INSTANCES: &[(&str, &str)] = &[("limit", "max_user_instances")];
-const FULL: &[super::Speaker] = &[Runtime, Kubelet, Event, Cri, Cli, System, Unknown];
 
 pub(super) const CAUSES: &[Cause] = &[
     Cause {
@@ -68,43 +67,6 @@ pub(super) const CAUSES: &[Cause] = &[
                 r"\binotify_add_watch /[^ ]+: no space left on device",
             )
             .with_facts(&[("limit", "max_user_watches")]),
-        ],
-    },
-    Cause {
-        id: "host-disk-full",
-        title: "the disk is full",
-        cause: "the disk on which the node keeps its images and pods is full[: {wanted} bytes \
-                were to be freed, of {freed} that could be][ ({file})]; a node in a container \
-                sees the host's disk, so its own garbage collection finds next to nothing to \
-                delete, evicts pods and pulls their images again",
-        cure: "free the host's disk: df -h and df -i (inodes) of the engine's data, docker system \
-               prune --all --volumes, remove archives and old nodes; or give it a larger one. \
-               Thresholds inside the node do not help",
-        links: &[
-            "https://github.com/linkerd/linkerd2/pull/6185",
-            "https://kubernetes.io/docs/concepts/architecture/garbage-collection/#containers-images",
-            "https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/",
-        ],
-        follows: None,
-        signs: &[
-            Sign::new(
-                Proof,
-                PODS,
-                concat!(
-                    r#"^(?:"?Image garbage collection failed [^`]*)?[Ff]ailed to garbage collect "#,
-                    r"required amount of images\. (?:Attempted|Wanted) to ",
-                    r"free (?<wanted>[0-9]+) bytes, but (?:only found|freed) (?<freed>[0-9]+) bytes"
-                ),
-            ),
-            Sign::new(
-                Proof,
-                FULL,
-                concat!(
-                    r"\b(?:write|mkdir|open|symlink|link|copy_file_range) ",
-                    r"(?<file>/[^ ]*/(?:io\.containerd\.|tmpmounts/containerd-mount)[^ ]+): ",
-                    r"no space left on device"
-                ),
-            ),
         ],
     },
     Cause {

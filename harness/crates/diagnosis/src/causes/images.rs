@@ -1,12 +1,17 @@
 //! Causes in images: loaded, mounted, removed.
 
-use super::super::rule::{
-    Cause,
-    Role::{After, Before, Detail, Proof},
-    Sign,
+use super::super::{
+    Speaker::{self, Cli, Cri, Event, Kubelet, Runtime, System, Unknown},
+    rule::{
+        Cause,
+        Role::{After, Before, Detail, Proof},
+        Sign,
+    },
 };
 use super::{CALLS, COMMAND, KUBELET, PODS, RUNTIME, STARTED};
 
+/// Where a full disk shows itself.
+const FULL: &[Speaker] = &[Runtime, Kubelet, Event, Cri, Cli, System, Unknown];
 const NEVER_PULL: &str =
     r#"Container image "(?<image>[^"]+)" is not present with pull policy of Never"#;
 
@@ -191,6 +196,45 @@ pub(super) const CAUSES: &[Cause] = &[
                     r#"^"(?:Eviction manager: attempting to reclaim" "#,
                     r#"resourceName="(?<resource>[^"]+)""#,
                     r"|Disk usage on image filesystem is over the high threshold)"
+                ),
+            ),
+        ],
+    },
+    // The kubelet says so too when it has deleted all images that it could: of these, a wanted one tells
+    // more.
+    Cause {
+        id: "host-disk-full",
+        title: "the disk is full",
+        cause: "the disk on which the node keeps its images and pods is full[: {wanted} bytes \
+                were to be freed, of {freed} that could be][ ({file})]; a node in a container \
+                sees the host's disk, so its own garbage collection finds next to nothing to \
+                delete, evicts pods and pulls their images again",
+        cure: "free the host's disk: df -h and df -i (inodes) of the engine's data, docker system \
+               prune --all --volumes, remove archives and old nodes; or give it a larger one. \
+               Thresholds inside the node do not help",
+        links: &[
+            "https://github.com/linkerd/linkerd2/pull/6185",
+            "https://kubernetes.io/docs/concepts/architecture/garbage-collection/#containers-images",
+            "https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/",
+        ],
+        follows: None,
+        signs: &[
+            Sign::new(
+                Proof,
+                PODS,
+                concat!(
+                    r#"^(?:"?Image garbage collection failed [^`]*)?[Ff]ailed to garbage collect "#,
+                    r"required amount of images\. (?:Attempted|Wanted) to ",
+                    r"free (?<wanted>[0-9]+) bytes, but (?:only found|freed) (?<freed>[0-9]+) bytes"
+                ),
+            ),
+            Sign::new(
+                Proof,
+                FULL,
+                concat!(
+                    r"\b(?:write|mkdir|open|symlink|link|copy_file_range) ",
+                    r"(?<file>/[^ ]*/(?:io\.containerd\.|tmpmounts/containerd-mount)[^ ]+): ",
+                    r"no space left on device"
                 ),
             ),
         ],
