@@ -1,12 +1,16 @@
 //! Ctrl-C and SIGTERM while clusters live: evidence of them is collected before they are removed.
 
-use std::{sync::Once, thread, time::Duration};
+use std::{
+    sync::{Mutex, Once, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use futures::future::join_all;
 use tokio::{signal::unix::SignalKind, sync::Semaphore};
 
 use super::{Bundle, Occasion, collect::collect, subject::Subject};
-use kubenest_base::{Result, progress, signals, wait};
+use kubenest_base::{Result, progress, signals::EndSignals, wait};
 
 /// How long the collection may take after a signal: test runners send SIGKILL after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -15,6 +19,8 @@ const BOUND: Duration = Duration::from_secs(20);
 
 /// Closed by the signal that ends this process.
 static UNTIL_SIGNAL: Semaphore = Semaphore::const_new(0);
+/// The same signals, for whoever acts on one before the thread that watches does.
+static COME: Mutex<Option<EndSignals>> = Mutex::new(None);
 
 /// Runs work on a cluster's nodes, unless a signal ends this process. From the signal on the nodes
 /// stay as they are until there is a bundle of each cluster and the process ends; then guards
@@ -22,12 +28,26 @@ static UNTIL_SIGNAL: Semaphore = Semaphore::const_new(0);
 pub async fn unless_ending<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
-        _ = UNTIL_SIGNAL.acquire() => {
+        () = ending() => {
             wait::pace(BOUND + PATIENCE).await;
             None
         }
         done = work => Some(done),
     }
+}
+
+/// Ends when a signal has come.
+async fn ending() {
+    if has_come() {
+        UNTIL_SIGNAL.close();
+    }
+    // A closed semaphore is an error.
+    UNTIL_SIGNAL.acquire().await.ok();
+}
+
+fn has_come() -> bool {
+    let mut come = COME.lock().unwrap_or_else(PoisonError::into_inner);
+    come.as_mut().is_some_and(EndSignals::has_come)
 }
 
 /// Watches for signals from now on, once for the process. A signal writes a bundle of each living
@@ -49,10 +69,13 @@ pub fn watch() {
 }
 
 async fn wait_and_end() {
-    let kind = match signals::wait_for_end().await {
-        Ok(kind) => kind,
+    let listened = EndSignals::listen().and_then(|own| Ok((own, EndSignals::listen()?)));
+    let (mut own, others) = match listened {
+        Ok(listened) => listened,
         Err(error) => return tracing::warn!("signals are not watched: {error}"),
     };
+    *COME.lock().unwrap_or_else(PoisonError::into_inner) = Some(others);
+    let kind = own.next().await;
     UNTIL_SIGNAL.close();
     let living = Subject::living();
     if !living.is_empty() {
