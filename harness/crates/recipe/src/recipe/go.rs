@@ -33,6 +33,9 @@ struct Build {
     /// A folder beside the source of each program in `named`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     beside: Option<String>,
+    /// Programs that are the tests of a package: name and package.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tests: BTreeMap<String, String>,
     #[serde(default)]
     tags: Vec<String>,
     /// Variables that the linker sets: package, name, value.
@@ -121,8 +124,21 @@ impl GoBuild {
     /// The programs whose names are not those of their packages: name and import path.
     #[must_use]
     pub fn named(&self) -> Vec<(&'static str, String)> {
-        let named = self.build.named.iter();
-        named
+        self.with_import_paths(&self.build.named)
+    }
+
+    /// The programs that are the tests of a package: name and import path.
+    #[must_use]
+    pub fn tests(&self) -> Vec<(&'static str, String)> {
+        self.with_import_paths(&self.build.tests)
+    }
+
+    fn with_import_paths(
+        &self,
+        programs: &'static BTreeMap<String, String>,
+    ) -> Vec<(&'static str, String)> {
+        programs
+            .iter()
             .map(|(name, package)| (name.as_str(), self.import_path(package)))
             .collect()
     }
@@ -267,6 +283,14 @@ mod tests {
             ]
         );
         assert_eq!(build.beside(), Some("config"));
+    }
+
+    #[test]
+    fn a_program_that_is_a_test_is_of_another_module() {
+        let build = GoBuild::find("kubenest/critest", "1.34.0").unwrap();
+        let path = "sigs.k8s.io/cri-tools/cmd/critest".to_owned();
+        assert_eq!(build.tests(), [("critest", path)]);
+        assert!(build.packages().is_empty());
     }
 
     #[test]

@@ -17,6 +17,11 @@ use kubenest_base::{
 };
 use kubenest_recipe::recipe::GoBuild;
 
+/// What makes Go build programs.
+const BUILD: [&str; 1] = ["build"];
+/// What makes Go build the tests of a package, as a program.
+const BUILD_TEST: [&str; 2] = ["test", "-c"];
+
 /// Builds all programs of `build` into `out`. Those that keep the names of their packages are built
 /// with one call, since they share most of the compilation.
 pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<()> {
@@ -32,8 +37,8 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
         Some(parts) => Some(c::Libraries::fetch(store, parts, out.join("libraries.c")).await?),
         None => None,
     };
-    let compile = async |to: &Path, packages: &[String]| {
-        let command = compiler(build, &module, to).args(packages);
+    let compile = async |verb: &[&str], to: &Path, packages: &[String]| {
+        let command = compiler(build, verb, &module, to).args(packages);
         let command = match &libraries {
             Some(libraries) => libraries.link_into(command),
             None => command,
@@ -47,10 +52,16 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
                 )
         })
     };
-    // With a slash at its end Go takes it for a folder.
-    compile(&out.join(""), &build.packages()).await?;
+    let packages = build.packages();
+    if !packages.is_empty() {
+        // With a slash at its end Go takes it for a folder.
+        compile(&BUILD, &out.join(""), &packages).await?;
+    }
+    for (name, package) in build.tests() {
+        compile(&BUILD_TEST, &out.join(name), &[package]).await?;
+    }
     for (name, package) in build.named() {
-        compile(&out.join(name), std::slice::from_ref(&package)).await?;
+        compile(&BUILD, &out.join(name), std::slice::from_ref(&package)).await?;
         if let Some(folder) = build.beside() {
             let kept = out.join(format!("{name}.{folder}"));
             keep_beside(&module, &package, folder, &kept).await?;
@@ -62,10 +73,12 @@ pub(super) async fn build(store: &Store, build: &GoBuild, out: &Path) -> Result<
     }
 }
 
-/// The command that builds packages of a module into a file or a folder.
-fn compiler(build: &GoBuild, module: &Path, to: &Path) -> Command {
+/// The command, one of [`BUILD`] and [`BUILD_TEST`], that builds packages of a module into a file
+/// or a folder.
+fn compiler(build: &GoBuild, verb: &[&str], module: &Path, to: &Path) -> Command {
     tethered("go")
-        .args(["build", "-mod=readonly", "-buildvcs=false", "-trimpath"])
+        .args(verb)
+        .args(["-mod=readonly", "-buildvcs=false", "-trimpath"])
         .arg(format!("-tags={}", build.tags()))
         .args(["-ldflags", &build.ldflags(), "-o"])
         .arg(to)
