@@ -213,7 +213,8 @@ impl Layer {
     }
 
     /// Conmon comes from Debian, like runc, unless the recipe names it. So does skopeo, which puts
-    /// images into CRI-O's store. Debian's crun is no choice: bookworm's knows no specification of
+    /// images into CRI-O's store, and nftables: CRI-O maps host ports with nft, and crashes at the
+    /// first one where there is none. Debian's crun is no choice: bookworm's knows no specification of
     /// containers as new as CRI-O's.
     fn crio(&mut self, name: &str, os: &mut Component) -> Result<RuntimeParts> {
         let daemon =
@@ -225,7 +226,11 @@ impl Layer {
             })?;
         let (conmon, crun) = (self.take(Role::Conmon), self.take(Role::Crun));
         if let Source::Debian { packages, .. } = &mut os.source {
-            let needed = [("conmon", conmon.is_none()), ("skopeo", true)];
+            let needed = [
+                ("conmon", conmon.is_none()),
+                ("skopeo", true),
+                ("nftables", true),
+            ];
             for (package, _) in needed.into_iter().filter(|(_, needed)| *needed) {
                 if !packages.iter().any(|known| known == package) {
                     packages.push(package.to_owned());

@@ -223,7 +223,7 @@ fn cri_o_takes_the_place_of_containerd() {
         other => panic!("must be Debian's, is {other:?}"),
     };
     let more = packages(&parts).split_off(packages(&base).len());
-    assert_eq!(more, ["conmon", "skopeo"]);
+    assert_eq!(more, ["conmon", "skopeo", "nftables"]);
     assert_ne!(read(&text).unwrap().hash(), read(BASE).unwrap().hash());
 
     // The content of the folder determines the hash, its path does not.
