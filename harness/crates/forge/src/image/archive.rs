@@ -24,6 +24,8 @@ pub struct ImageSpec {
     pub labels: BTreeMap<String, String>,
     /// Entry point.
     pub entrypoint: Vec<String>,
+    /// The user of its processes, as `1000` or `name:group`; root when empty.
+    pub user: String,
     /// The signal that asks its first process to end; the engine's default when empty.
     pub stop_signal: String,
 }
@@ -49,8 +51,11 @@ impl ImageSpec {
             "Entrypoint": self.entrypoint,
             "Labels": labels,
         });
-        if !self.stop_signal.is_empty() {
-            config["StopSignal"] = json!(self.stop_signal);
+        let optional = [("User", &self.user), ("StopSignal", &self.stop_signal)];
+        for (key, value) in optional {
+            if !value.is_empty() {
+                config[key] = json!(value);
+            }
         }
         let image = json!({
             "architecture": architecture(),
@@ -144,4 +149,27 @@ fn append(
     builder
         .append_data(&mut header, name, data)
         .with_context(|| format!("pack '{name}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_names_user_and_signal_only_where_the_spec_does() {
+        let config = |spec: ImageSpec| -> serde_json::Value {
+            serde_json::from_slice(&spec.config()).unwrap()
+        };
+        let plain = config(ImageSpec::default());
+        assert_eq!(plain["config"].get("User"), None);
+        assert_eq!(plain["config"].get("StopSignal"), None);
+        let spec = ImageSpec {
+            user: "1003:users".into(),
+            stop_signal: "SIGINT".into(),
+            ..ImageSpec::default()
+        };
+        let given = config(spec);
+        assert_eq!(given["config"]["User"], "1003:users");
+        assert_eq!(given["config"]["StopSignal"], "SIGINT");
+    }
 }

@@ -132,16 +132,34 @@ impl LayerWriter {
     }
 
     /// Adds a symbolic link.
-    pub(crate) fn symlink(&mut self, name: &Path, target: &Path) -> Result<()> {
-        let mut header = header(0o777, 0);
-        header.set_entry_type(EntryType::Symlink);
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn symlink(&mut self, name: &Path, target: &Path) -> Result<()> {
+        self.link(EntryType::Symlink, 0o777, name, target)
+    }
+
+    /// Adds another name of a program in the same layer.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn hard_link(&mut self, name: &Path, target: &Path) -> Result<()> {
+        self.link(EntryType::Link, 0o755, name, target)
+    }
+
+    fn link(&mut self, kind: EntryType, mode: u32, name: &Path, target: &Path) -> Result<()> {
+        let mut header = header(mode, 0);
+        header.set_entry_type(kind);
         self.builder
             .append_link(&mut header, name, target)
             .with_context(|| format!("add link '{}' to a layer", name.display()))
     }
 
     /// Adds an empty folder.
-    pub(crate) fn folder(&mut self, name: &str, mode: u32) -> Result<()> {
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn folder(&mut self, name: &str, mode: u32) -> Result<()> {
         let mut header = header(mode, 0);
         header.set_entry_type(EntryType::Directory);
         self.builder
@@ -309,5 +327,21 @@ mod tests {
             names,
             [Path::new("opt/usr/bin/x"), Path::new("opt/usr/bin/y")]
         );
+    }
+
+    #[tokio::test]
+    async fn a_hard_link_is_another_name_of_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store"));
+        let layer = Layer::cached(&store, "c", async |writer| {
+            writer.file(&FileEntry::new("/bin/one", "program"))?;
+            writer.hard_link(Path::new("bin/other"), Path::new("bin/one"))
+        });
+        let mut archive = tar::Archive::new(File::open(layer.await.unwrap().tar).unwrap());
+        let last = archive.entries().unwrap().last().unwrap().unwrap();
+        assert_eq!(last.header().entry_type(), EntryType::Link);
+        assert_eq!(last.path().unwrap(), Path::new("bin/other"));
+        let target = last.link_name().unwrap().unwrap();
+        assert_eq!(target, Path::new("bin/one"));
     }
 }

@@ -283,6 +283,7 @@ async fn build(docker: &Docker, recipe: &Recipe, parts: &Parts, reference: &str)
         entrypoint: vec!["/usr/local/bin/entrypoint".into()],
         // The signal that asks systemd to power off.
         stop_signal: "SIGRTMIN+3".into(),
+        ..ImageSpec::default()
     };
     spec.load(docker).await
 }
