@@ -1,4 +1,4 @@
-//! `bench` and `soak`: programs of the harness that are no tests.
+//! `bench`, `conformance` and `soak`: programs of the harness that are no tests.
 
 use std::ffi::OsStr;
 

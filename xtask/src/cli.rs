@@ -58,9 +58,23 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Conformance tests of others, against kubenest's nodes
+    #[command(subcommand)]
+    Conformance(Conformance),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Conformance {
+    /// critest 1.34 against the container runtime of a node
+    #[command(disable_help_flag = true)]
+    Cri {
+        /// Passed on to the program; --help shows its options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kubenest_runner::{exit, signals};
 
-use crate::cli::{Bench, Cli, Command};
+use crate::cli::{Bench, Cli, Command, Conformance};
 use crate::workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -46,6 +46,9 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Check => check::run(&workspace),
         Command::Tidy => tidy::print(&workspace),
         Command::Soak { args } => bench::run(&workspace, "soak", &args),
+        Command::Conformance(Conformance::Cri { args }) => {
+            bench::run(&workspace, "conformance", with("cri", &args))
+        }
         Command::Bench(bench) => match bench {
             Bench::Boot { args } => bench::run(&workspace, "bench_clusters", with("boot", &args)),
             Bench::Soak { args } => bench::run(&workspace, "bench_clusters", with("soak", &args)),
