@@ -1,5 +1,5 @@
-//! Loads images of both kinds of engine into every containerd with every snapshotter. The nodes run
-//! no Kubernetes.
+//! Loads images of both kinds of engine into every containerd with every snapshotter, and into CRI-O.
+//! The nodes run no Kubernetes.
 
 use std::time::Duration;
 
@@ -11,11 +11,13 @@ use harness_selfcheck::{
 use kubenest::{
     engine::Docker,
     images::{ImageSource, Images, Load, Pin},
-    node::Node,
+    node::{FileEntry, Node},
     recipe::{NodeImage, Recipe},
     wait::{self, Probe},
 };
 use kubenest_base::settings::EngineRelease;
+use kubenest_fixtures::crictl::Crictl;
+use serde_json::json;
 
 const CONTAINERDS: [(&str, Pin); 5] = [
     ("1.6.20", Pin::Ignored),
@@ -24,6 +26,13 @@ const CONTAINERDS: [(&str, Pin); 5] = [
     ("2.1.9", Pin::Held),
     ("2.3.4", Pin::Held),
 ];
+
+const CRI_O: &str = "v1.34.3-cri-o-1.34.0";
+
+/// The release of crictl, and where its pod and container are described.
+const CRICTL: &str = "1.34.0";
+const POD: &str = "/run/matrix-pod.json";
+const CONTAINER: &str = "/run/matrix-container.json";
 
 /// How long a node's services may take to start on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
@@ -41,12 +50,8 @@ struct ImageOrigin {
 
 #[tokio::test]
 async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Result<()> {
-    let origins = [
-        origin("classic", EngineRelease::Docker26).await?,
-        origin("containerd", EngineRelease::Docker29).await?,
-    ];
-    println!("| containerd | snapshotter | store | first | unchanged | top layer changed | pin |");
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+    let origins = origins().await?;
+    print_head("containerd");
     for (containerd, pin) in CONTAINERDS {
         let nodes = nodes(&origins[0].docker, containerd).await?;
         for origin in &origins {
@@ -64,6 +69,55 @@ async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Resul
         }
     }
     Ok(())
+}
+
+/// CRI-O has one snapshotter, and no socket that takes images: what it lacks is sent whole.
+#[tokio::test]
+async fn cri_o_takes_images_of_both_stores() -> Result<()> {
+    let origins = origins().await?;
+    let image = NodeImage::ensure(&origins[0].docker, &Recipe::named(CRI_O)?).await?;
+    let node = image.start(&origins[0].docker, &unique_name()).await?;
+    let running = wait::until("CRI-O", SOON, async || {
+        Probe::from_result(node.reach_runtime().await)
+    });
+    running.await?;
+    let version = image.versions.crio.as_str();
+    print_head("CRI-O");
+    for origin in &origins {
+        let load = async |at: usize| -> Result<Load> {
+            let loaded = load(origin, std::slice::from_ref(&node), at).await?;
+            let printed = printed_by_crictl(&node, &loaded.names[0]).await?;
+            assert_eq!(printed, origin.images[at].1);
+            Ok(loaded)
+        };
+        let (first, again, changed) = (load(0).await?, load(0).await?, load(1).await?);
+        for (loaded, expected) in [(&first, (6, 0)), (&again, (0, 6)), (&changed, (6, 0))] {
+            assert_eq!(sent_and_skipped(loaded), [expected], "{loaded:?}");
+        }
+        for at in 2..origin.images.len() {
+            load(at).await?;
+        }
+        assert_eq!(changed.nodes[0].pin, Pin::Held, "{changed:?}");
+        println!(
+            "{}",
+            row(version, "overlay", origin, [&first, &again, &changed], 0)
+        );
+        check_other_platform_is_refused(origin, std::slice::from_ref(&node)).await?;
+    }
+    node.docker().remove_container(node.name()).await?;
+    Ok(())
+}
+
+fn print_head(runtime: &str) {
+    println!("| {runtime} | snapshotter | store | first | unchanged | top layer changed | pin |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
+}
+
+async fn origins() -> Result<[ImageOrigin; 2]> {
+    Ok([
+        origin("classic", EngineRelease::Docker26).await?,
+        origin("containerd", EngineRelease::Docker29).await?,
+    ])
 }
 
 async fn origin(store: &'static str, release: EngineRelease) -> Result<ImageOrigin> {
@@ -134,15 +188,10 @@ async fn rows(
     pin: Pin,
 ) -> Result<Vec<String>> {
     let load = async |at: usize| -> Result<Load> {
-        let (image, text) = &origin.images[at];
-        let source = ImageSource::engine(image).with_name(format!("loaded-{}:dev", origin.store));
-        let images = Images::of(&origin.docker, nodes);
-        let loaded = images
-            .load(source)
-            .await
-            .with_context(|| format!("{image} into containerd {containerd}"))?;
+        let loaded = load(origin, nodes, at).await;
+        let loaded = loaded.with_context(|| format!("into containerd {containerd}"))?;
         for node in nodes {
-            assert_eq!(printed(node, &loaded.names[0]).await?, *text);
+            assert_eq!(printed(node, &loaded.names[0]).await?, origin.images[at].1);
         }
         Ok(loaded)
     };
@@ -162,20 +211,66 @@ async fn rows(
         let other = load(at).await?;
         assert_eq!(sent_and_skipped(&other), [(3, 3); 2], "{other:?}");
     }
-    let amount = |loaded: &Load, at: usize| {
-        let node = &loaded.nodes[at];
-        format!("{} blobs, {} KiB", node.sent_blobs, node.sent_bytes >> 10)
-    };
     let mut rows = Vec::new();
     for (at, snapshotter) in SNAPSHOTTERS.iter().enumerate() {
         assert_eq!(changed.nodes[at].pin, pin, "{changed:?}");
-        let [first, again, changed] = [&first, &again, &changed].map(|load| amount(load, at));
-        let store = origin.store;
-        rows.push(format!(
-            "| {containerd} | {snapshotter} | {store} | {first} | {again} | {changed} | {pin:?} |"
-        ));
+        let loads = [&first, &again, &changed];
+        rows.push(row(containerd, snapshotter, origin, loads, at));
     }
     Ok(rows)
+}
+
+/// Loads one of the images, always under the same name.
+async fn load(origin: &ImageOrigin, nodes: &[Node], at: usize) -> Result<Load> {
+    let (image, _) = &origin.images[at];
+    let source = ImageSource::engine(image).with_name(format!("loaded-{}:dev", origin.store));
+    let loaded = Images::of(&origin.docker, nodes).load(source).await;
+    loaded.with_context(|| format!("load {image}"))
+}
+
+/// A row of the table: what was sent to one of the nodes.
+fn row(
+    version: &str,
+    snapshotter: &str,
+    origin: &ImageOrigin,
+    loads: [&Load; 3],
+    at: usize,
+) -> String {
+    let nodes = loads.map(|load| &load.nodes[at]);
+    let [first, again, changed] =
+        nodes.map(|node| format!("{} blobs, {} KiB", node.sent_blobs, node.sent_bytes >> 10));
+    let (store, pin) = (origin.store, nodes[2].pin);
+    format!("| {version} | {snapshotter} | {store} | {first} | {again} | {changed} | {pin:?} |")
+}
+
+/// The text in a container of the image, which crictl runs on the node's network.
+async fn printed_by_crictl(node: &Node, image: &str) -> Result<String> {
+    let pod = json!({
+        "metadata": {"name": "matrix", "uid": "matrix", "namespace": "matrix"},
+        "linux": {
+            "cgroup_parent": "system.slice",
+            "security_context": {"namespace_options": {"network": 2}},
+        },
+    });
+    let container = json!({
+        "metadata": {"name": "reader"},
+        "image": {"image": image},
+        "command": ["/bin/busybox", "sleep", "3600"],
+    });
+    let files = [(POD, pod), (CONTAINER, container)];
+    let files = files.map(|(path, config)| FileEntry::new(path, config.to_string()));
+    node.write_files(&files).await?;
+    let crictl = Crictl::install(CRICTL, node).await?;
+    let sandbox = crictl.call_ok(&["runp", POD]).await?;
+    let id = crictl
+        .call_ok(&["create", "--no-pull", &sandbox, CONTAINER, POD])
+        .await?;
+    crictl.call_ok(&["start", &id]).await?;
+    let text = crictl
+        .call_ok(&["exec", &id, "/bin/busybox", "cat", "/top"])
+        .await?;
+    crictl.call_ok(&["rmp", "--force", &sandbox]).await?;
+    Ok(text)
 }
 
 /// The text that a container of the image prints, run by the node's own ctr.
