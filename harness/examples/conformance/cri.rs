@@ -116,7 +116,7 @@ async fn run_on(
         version.runtime_version,
         recipe
     );
-    let machine = known::machine(node).await?;
+    let known = known::of(node).await?;
     let (focus, log) = (args.focus.as_deref(), folder.join("critest.log"));
     let xml = critest::run(node, program, published, focus, &log).await?;
     fs::write(folder.join("critest.xml"), &xml).context("write critest.xml")?;
@@ -127,7 +127,7 @@ async fn run_on(
         report.around,
         log.display()
     );
-    let judged = judge(&report.specs, &known::of(node.runtime().name(), &machine)?);
+    let judged = judge(&report.specs, &known);
     print!("{judged}");
     println!(
         "{}; {} s; reports are in {}",

@@ -1,80 +1,113 @@
 //! The specs that are known to fail, each with its reason: `known-failures.yaml`.
 
-use std::{collections::BTreeSet, fmt};
-
 use anyhow::{Context, Result};
-use kubenest::node::Node;
+use kubenest::node::{Node, Runtime};
 use serde::Deserialize;
 
 const FILE: &str = include_str!("known-failures.yaml");
 
 /// A spec that is known to fail.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Known {
-    /// Its whole name, without `[k8s.io]`.
     pub(crate) spec: String,
-    /// The runtimes on which it fails; all, if it names none.
+    pub(crate) reason: String,
+    /// Whether it fails on this runtime and machine, too.
+    pub(crate) here: bool,
+}
+
+/// Specs that fail for one reason.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    reason: String,
+    specs: Vec<String>,
+    /// The names of the runtimes on which they fail; none means all.
     #[serde(default)]
     runtimes: Vec<String>,
-    /// What a machine has on which it fails; any machine, if there is nothing.
+    /// What a machine has on which they fail; nothing means any machine.
     #[serde(default)]
     machine: Option<Trait>,
-    /// Why.
-    pub(crate) reason: String,
 }
 
 /// What sets a machine apart from others, as its nodes see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Trait {
-    /// Cgroups of version 1.
-    CgroupV1,
-    /// No right to raise limits of resources.
-    NoSysResource,
+enum Trait {
+    AppArmor,
 }
 
-impl fmt::Display for Trait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::CgroupV1 => "cgroup v1",
-            Self::NoSysResource => "no CAP_SYS_RESOURCE",
+/// All failures that are known, as they concern a node.
+pub(crate) async fn of(node: &Node) -> Result<Vec<Known>> {
+    read(FILE, node.runtime(), &machine(node).await?)
+}
+
+fn read(text: &str, runtime: Runtime, machine: &[Trait]) -> Result<Vec<Known>> {
+    let groups: Vec<Group> = serde_saphyr::from_str(text).context("read known-failures.yaml")?;
+    let known = groups.into_iter().flat_map(|group| {
+        let on_runtime =
+            group.runtimes.is_empty() || group.runtimes.iter().any(|name| name == runtime.name());
+        let here = on_runtime && group.machine.is_none_or(|needed| machine.contains(&needed));
+        let reason = group.reason;
+        group.specs.into_iter().map(move |spec| Known {
+            spec,
+            reason: reason.clone(),
+            here,
         })
-    }
-}
-
-/// The failures that are known of a runtime on a machine.
-pub(crate) fn of(runtime: &str, machine: &BTreeSet<Trait>) -> Result<Vec<Known>> {
-    let mut known = read(FILE)?;
-    known.retain(|known| {
-        let runs = known.runtimes.is_empty() || known.runtimes.iter().any(|name| name == runtime);
-        runs && known.machine.is_none_or(|needed| machine.contains(&needed))
     });
-    Ok(known)
+    Ok(known.collect())
 }
-
-fn read(text: &str) -> Result<Vec<Known>> {
-    serde_saphyr::from_str(text).context("read known-failures.yaml")
-}
-
-/// The bit of CAP_SYS_RESOURCE.
-const SYS_RESOURCE: u64 = 1 << 24;
 
 /// Looks at the machine through one of its nodes.
-pub(crate) async fn machine(node: &Node) -> Result<BTreeSet<Trait>> {
-    let cgroups = node
-        .exec_ok(&["stat", "-fc", "%T", "/sys/fs/cgroup"])
-        .await?;
-    let status = node.exec_ok(&["cat", "/proc/1/status"]).await?.text();
-    let rights = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
-    let rights = u64::from_str_radix(rights.unwrap_or_default().trim(), 16);
-    let rights = rights.context("read the rights of a node's first process")?;
-    let mut found = BTreeSet::new();
-    if cgroups.text().trim() != "cgroup2fs" {
-        found.insert(Trait::CgroupV1);
+async fn machine(node: &Node) -> Result<Vec<Trait>> {
+    let enabled = ["cat", "/sys/module/apparmor/parameters/enabled"];
+    let enabled = node.exec(&enabled).await?;
+    let has_app_armor = enabled.text().trim() == "Y";
+    Ok(has_app_armor
+        .then_some(Trait::AppArmor)
+        .into_iter()
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(text: &str, runtime: Runtime, machine: &[Trait]) -> Vec<String> {
+        let known = read(text, runtime, machine).unwrap().into_iter();
+        let here = known.filter(|known| known.here);
+        here.map(|known| known.spec).collect()
     }
-    if rights & SYS_RESOURCE == 0 {
-        found.insert(Trait::NoSysResource);
+
+    #[test]
+    fn a_failure_is_known_where_its_group_says() {
+        let text = "
+            - {reason: r, specs: [everywhere]}
+            - {reason: r, specs: [on one runtime], runtimes: [cri-o]}
+            - {reason: r, specs: [on one machine, and another], machine: app-armor}";
+        let (containerd, crio) = (Runtime::Containerd, Runtime::CriO);
+        assert_eq!(here(text, containerd, &[]), ["everywhere"]);
+        assert_eq!(here(text, crio, &[]), ["everywhere", "on one runtime"]);
+        assert_eq!(
+            here(text, containerd, &[Trait::AppArmor]),
+            ["everywhere", "on one machine", "and another"]
+        );
+        assert_eq!(read(text, containerd, &[]).unwrap().len(), 4);
     }
-    Ok(found)
+
+    #[test]
+    fn the_file_names_each_spec_once_and_only_known_keys() {
+        let known = read(FILE, Runtime::CriO, &[]).unwrap();
+        let mut names: Vec<_> = known.iter().map(|known| &known.spec).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), known.len());
+        assert!(
+            read(
+                "[{reason: r, specs: [s], runtime: cri-o}]",
+                Runtime::CriO,
+                &[]
+            )
+            .is_err()
+        );
+    }
 }

@@ -51,7 +51,7 @@ struct ImageOrigin {
 #[tokio::test]
 async fn every_containerd_and_snapshotter_takes_images_of_both_stores() -> Result<()> {
     let origins = origins().await?;
-    print_head("containerd");
+    println!("{}", head("containerd"));
     for (containerd, pin) in CONTAINERDS {
         let nodes = nodes(&origins[0].docker, containerd).await?;
         for origin in &origins {
@@ -82,7 +82,7 @@ async fn cri_o_takes_images_of_both_stores() -> Result<()> {
     });
     running.await?;
     let version = image.versions.crio.as_str();
-    print_head("CRI-O");
+    println!("{}", head("CRI-O"));
     for origin in &origins {
         let load = async |at: usize| -> Result<Load> {
             let loaded = load(origin, std::slice::from_ref(&node), at).await?;
@@ -108,9 +108,11 @@ async fn cri_o_takes_images_of_both_stores() -> Result<()> {
     Ok(())
 }
 
-fn print_head(runtime: &str) {
-    println!("| {runtime} | snapshotter | store | first | unchanged | top layer changed | pin |");
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
+fn head(runtime: &str) -> String {
+    format!(
+        "| {runtime} | snapshotter | store | first | unchanged | top layer changed | pin |\n\
+         | --- | --- | --- | --- | --- | --- | --- |"
+    )
 }
 
 async fn origins() -> Result<[ImageOrigin; 2]> {
