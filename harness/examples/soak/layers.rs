@@ -152,7 +152,7 @@ impl Round {
     async fn until_due(&self, said: &mut Lines<BufReader<ChildStdout>>, log: &Path) -> Result<()> {
         let before = usize::try_from(self.before)?.min(self.layers - 1);
         for _ in 0..before {
-            let line = tokio::time::timeout(wait::scaled(BOOT), said.next_line()).await;
+            let line = wait::at_most(BOOT, said.next_line()).await;
             let Some(line) = line.context("a layer does not boot")?? else {
                 bail!("no layer: {}", fs::read_to_string(log)?);
             };
