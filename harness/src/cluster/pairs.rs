@@ -140,6 +140,10 @@ pub(super) fn refuse_other_runtime(plan: &Plan, recipe: &str) -> Result<()> {
         (!plan.containerd_patches.is_empty(), "a containerd patch"),
         (plan.loader.is_some(), "a load by kind, which calls `ctr`"),
         (plan.expected.snapshotter.is_some(), "a snapshotter"),
+        (
+            plan.registries.have_login_at_mirror(),
+            "a login at a mirror, to which it sends none",
+        ),
     ];
     let asked = meant_for_containerd.into_iter().find(|(asked, _)| *asked);
     asked.map_or(Ok(()), |(_, what)| {
@@ -275,7 +279,13 @@ mod tests {
         let loaded = spec(CRI_O).with_kind_loader("0.33.0");
         let expected = Expected::default().with_snapshotter("native");
         let unpacked = spec(CRI_O).with_expected(expected);
+        let mirrored = spec(CRI_O)
+            .with_registry_mirror("docker.io", "http://mirror:5000")
+            .unwrap();
+        judge_spec(&mirrored).unwrap();
+        let logged_in = mirrored.with_registry_login("docker.io", "ci", "secret");
         for (spec, what) in [
+            (logged_in.unwrap(), "a login at a mirror"),
             (patched.unwrap(), "a containerd patch"),
             (loaded.unwrap(), "a load by kind"),
             (unpacked, "a snapshotter"),

@@ -67,7 +67,8 @@ impl ClusterSpec {
     }
 
     /// Lets the kubelets log in where they pull images of a registry, from it or from its mirrors. No
-    /// pod needs a pull secret for them. Who may read the node's files can read the login.
+    /// pod needs a pull secret for them. Who may read the node's files can read the login. CRI-O sends
+    /// none to a mirror: a spec that asks for that is refused.
     ///
     /// # Errors
     /// It is no name of a registry, or the user has a colon.
@@ -113,6 +114,12 @@ impl Registries {
             files.push(FileEntry::new(LOGINS, text).with_mode(0o600));
         }
         files
+    }
+
+    /// Whether a login is for a registry with mirrors. CRI-O sends it to the registry alone.
+    pub(in crate::cluster) fn have_login_at_mirror(&self) -> bool {
+        let mut mirrored = self.mirrors.keys();
+        mirrored.any(|registry| self.logins.contains_key(registry))
     }
 
     /// A file for each registry, which containerd reads at each pull.

@@ -66,21 +66,12 @@ const UNKNOWN: &str = "unknown.example.com";
 async fn nodes_pull_from_a_mirror_with_their_login() -> Result<()> {
     let engine = kubenest::engine::find().await?;
     let mut registry = LocalRegistry::start(&engine).await?;
-    let ended = pull_through(&mut registry, RECIPE).await;
+    let ended = pull_through(&mut registry).await;
     registry.stop().await?;
     ended
 }
 
-#[tokio::test]
-async fn nodes_with_cri_o_pull_from_a_mirror_with_their_login() -> Result<()> {
-    let engine = kubenest::engine::find().await?;
-    let mut registry = LocalRegistry::start(&engine).await?;
-    let ended = pull_through(&mut registry, "v1.34.3-cri-o-1.34.0").await;
-    registry.stop().await?;
-    ended
-}
-
-async fn pull_through(registry: &mut LocalRegistry, recipe: &str) -> Result<()> {
+async fn pull_through(registry: &mut LocalRegistry) -> Result<()> {
     let engine = kubenest::engine::find().await?;
     let image = SmallImage::load(&engine, "from a mirror").await?;
     registry
@@ -89,7 +80,7 @@ async fn pull_through(registry: &mut LocalRegistry, recipe: &str) -> Result<()> 
     let (user, password) = LocalRegistry::LOGIN;
     let mirror = format!("http://{}", registry.login_address());
     let cluster = ClusterSpec::single_node()
-        .with_recipe(recipe)?
+        .with_recipe(RECIPE)?
         .with_registry_mirror(KNOWN, &mirror)?
         .with_registry_mirror(UNKNOWN, &mirror)?
         .with_registry_login(KNOWN, user, password)?
