@@ -1,11 +1,19 @@
 //! The guard of a cluster: started before anything else, and again where something has ended it.
 
-use kubenest_base::{Result, progress};
+use std::time::Duration;
+
+use kubenest_base::{
+    Result, progress,
+    wait::{self, Probe},
+};
 use kubenest_docker::{Guard, Owner, Saving, Ward};
 use kubenest_evidence as evidence;
 
 use super::Inventory;
 use crate::cluster::folder;
+
+/// How long it may take until a guard that something has ended runs again.
+const STARTS: Duration = Duration::from_secs(20);
 
 impl Inventory {
     pub(super) fn guard_name(&self) -> String {
@@ -75,25 +83,30 @@ impl Inventory {
         Ok(ward.idle(settings.idle).folder(folder))
     }
 
-    /// Starts the guard of an attached cluster again if something has ended it.
+    /// Starts the guard of an attached cluster again if something has ended it. Its name may be taken for
+    /// a moment: by what is left of it, or because another process is about to start it.
     pub(in crate::cluster) async fn restore_guard(&self, image: &str) -> Result<()> {
-        let name = self.guard_name();
-        let runs = async || {
-            let guard = self.site.docker.container(&name).await?;
-            Result::Ok(guard.is_some_and(|guard| guard.running))
-        };
-        if runs().await? {
+        let what = format!("the guard of cluster '{}' to run", self.site.name);
+        wait::until(&what, STARTS, async || {
+            Probe::from_result(
+                self.start_guard_again(image)
+                    .await
+                    .map_err(|it| it.report()),
+            )
+        })
+        .await
+    }
+
+    async fn start_guard_again(&self, image: &str) -> Result<()> {
+        let guard = self.site.docker.container(&self.guard_name()).await?;
+        if guard.is_some_and(|guard| guard.running) {
             return Ok(());
         }
-        match Guard::start(&self.site.docker, image, &self.ward()?).await {
-            Ok(guard) if guard.sees_lease() => {
-                progress!("the guard of cluster '{}' runs again", self.site.name);
-                Ok(())
-            }
-            Ok(guard) => guard.release().await,
-            // Another process has started it meanwhile.
-            Err(_) if runs().await? => Ok(()),
-            Err(error) => Err(error),
+        let guard = Guard::start(&self.site.docker, image, &self.ward()?).await?;
+        if !guard.sees_lease() {
+            return guard.release().await;
         }
+        progress!("the guard of cluster '{}' runs again", self.site.name);
+        Ok(())
     }
 }
