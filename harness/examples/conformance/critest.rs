@@ -9,7 +9,7 @@ use kubenest_forge::{component, lockfile};
 use kubenest_recipe::recipe::GoBuild;
 use tokio::{
     fs::File,
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
 };
 
 use crate::images::Published;
@@ -28,6 +28,7 @@ const DIGEST: &str = "sha256:9700f9a2f5bf2c45f2f605a0bd3bce7cf37420ec9d3ed50ac27
 /// How critest's output begins and ends a spec.
 const NAME: &str = "[k8s.io] ";
 const DONE: char = '•';
+const SKIPPED: &str = "S [SKIPPED]";
 
 /// Builds critest, with the digest of our image in place of the one in it.
 pub(crate) async fn build(store: &Store, digest: &str) -> Result<Vec<u8>> {
@@ -93,29 +94,51 @@ pub(crate) async fn run(
 }
 
 /// Writes the output to a file, and says of each spec how it ended.
-async fn follow(output: impl tokio::io::AsyncRead + Unpin, log: &Path) -> Result<()> {
+async fn follow(output: impl AsyncRead + Unpin, log: &Path) -> Result<()> {
     let mut lines = BufReader::new(output).lines();
     let what = || format!("write '{}'", log.display());
     let mut log = File::create(log).await.with_context(what)?;
     let begun = Instant::now();
-    let (mut name, mut number) = (String::new(), 0);
+    let mut progress = Progress::default();
     while let Some(line) = lines.next_line().await? {
         log.write_all(format!("{line}\n").as_bytes()).await?;
-        if let Some(spec) = line.strip_prefix(NAME) {
-            spec.clone_into(&mut name);
-        } else if line.starts_with(DONE) || line.starts_with("S [SKIPPED]") {
-            number += 1;
-            let how = match () {
-                () if line.starts_with('S') => "skipped",
-                () if line.contains("[FAILED]") || line.contains("[PANICKED]") => "failed",
-                () => "passed",
-            };
-            let seconds = begun.elapsed().as_secs_f64();
-            println!("{seconds:6.1} s  {number:3} {how}: {name}");
+        if let Some(ended) = progress.read(&line) {
+            println!("{:6.1} s  {ended}", begun.elapsed().as_secs_f64());
         }
     }
     log.flush().await?;
     Ok(())
+}
+
+/// The spec that runs, as critest's output tells.
+#[derive(Debug, Default)]
+struct Progress {
+    name: String,
+    ended: usize,
+}
+
+impl Progress {
+    /// Reads a line; returns how a spec ended, if the line says so.
+    fn read(&mut self, line: &str) -> Option<String> {
+        if let Some(name) = line.strip_prefix(NAME) {
+            name.clone_into(&mut self.name);
+            return None;
+        }
+        let how = match line.strip_prefix(DONE) {
+            Some(rest) if rest.starts_with(" [") && rest.ends_with(" seconds]") => {
+                // Before the time of a spec that did not pass stands what became of it.
+                if rest.contains("] [") {
+                    "failed"
+                } else {
+                    "passed"
+                }
+            }
+            _ if line.starts_with(SKIPPED) => "skipped",
+            _ => return None,
+        };
+        self.ended += 1;
+        Some(format!("{:3} {how}: {}", self.ended, self.name))
+    }
 }
 
 #[cfg(test)]
@@ -131,5 +154,36 @@ mod tests {
         assert_eq!(given, expected.into_bytes());
         assert!(with_digest(b"another release".to_vec(), &ours).is_err());
         assert!(with_digest(DIGEST.as_bytes().to_vec(), "sha256:ab").is_err());
+    }
+
+    #[test]
+    fn each_spec_is_told_once_when_it_ends() {
+        let output = "\
+Will run 108 of 113 specs
+[k8s.io] Image Manager public image with tag
+  STEP: Remove image
+• [1.6 seconds]
+------------------------------
+S
+------------------------------
+[k8s.io] AppArmor should fail
+  [SKIPPED] in [BeforeEach] - apparmor_linux.go:80
+S [SKIPPED] [0.002 seconds]
+[k8s.io] AppArmor [BeforeEach] should fail
+------------------------------
+[k8s.io] Networking should map a port
+• [FAILED] [60.705 seconds]
+[k8s.io] Networking [It] should map a port
+";
+        let mut progress = Progress::default();
+        let told: Vec<_> = output
+            .lines()
+            .filter_map(|line| progress.read(line))
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+          1 passed: Image Manager public image with tag
+          2 skipped: AppArmor should fail
+          3 failed: Networking should map a port
+        ");
     }
 }
