@@ -9,7 +9,7 @@ use super::record::Record;
 use crate::cluster::boot::BootJob;
 
 /// Part of every key. It is raised when records change, so that two versions share no cluster.
-const FORMAT: &str = "kubenest lease 4";
+const FORMAT: &str = "kubenest lease 5";
 /// How much of each hash stands in the name of a lease.
 const DIGITS: usize = 20;
 

@@ -84,8 +84,8 @@ impl LeaseRequest {
     ///
     /// The next who takes it gets it as it was handed out first. What tests left in it is undone
     /// where that is safe: objects and images that were not there are removed, stopped services are
-    /// started, taints and labels of nodes are put back. After anything else, such as a changed file
-    /// or a removed image, the cluster is replaced, and the reason said.
+    /// started, taints and labels of nodes are put back. After anything else, such as a changed file,
+    /// a removed image or a filled disk, the cluster is replaced, and the reason said.
     ///
     /// The machine decides how many such clusters are in use at a time; others wait for their turn.
     /// A test that takes two at a time can wait for itself on a machine that holds one.

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result, bail};
 use harness_selfcheck::{KUBELET_CONFIG, RECIPE, remains_of};
 use kubenest::{
-    Cluster, ClusterSpec, LeaseRequest, Preparation,
+    Cluster, ClusterSpec, LeaseRequest, NodeSpec, Preparation,
     cluster::{self, Standing},
     engine::{self, Docker},
     images::SmallImage,
@@ -27,6 +27,8 @@ use tempfile::TempDir;
 const NETWORK_CONFIG: &str = "/etc/cni/net.d/10-kubenest.conflist";
 /// In the name of an image that a test loads.
 const MARK: &str = "left-by-a-test";
+/// The size of a disk that a test fills.
+const DISK_MIB: u64 = 1800;
 /// What is there before any test.
 const PREPARED: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: prepared}}";
 /// What a test makes beside its case.
@@ -88,6 +90,22 @@ impl Place {
             .with_recipe(RECIPE)?
             .with_engine(&self.engine);
         Ok(kubenest::lease(&spec).prepared(preparation).exclusive())
+    }
+
+    async fn wait_until_gone(&self, clusters: impl Iterator<Item = &String> + Clone) -> Result<()> {
+        let gone = wait::until("all clusters to go", Duration::from_secs(90), async || {
+            for name in clusters.clone() {
+                match remains_of(&self.engine, name).await {
+                    Ok(left) if left.is_empty() => {}
+                    Ok(left) => return Probe::Pending(format!("{left:?}")),
+                    Err(error) => return Probe::Pending(format!("{error:#}")),
+                }
+            }
+            Probe::Ready(())
+        });
+        gone.await?;
+        assert!(Lease::all(self.cache.path())?.is_empty());
+        Ok(())
     }
 
     /// Why a cluster is not handed out again.
@@ -156,20 +174,48 @@ async fn one_test_at_a_time_has_a_cluster_as_it_was_or_another_one() -> Result<(
         .run(|_| Box::pin(async { anyhow::bail!("there is no sky") }));
     let error = place.request(fails)?.await.unwrap_err().report();
     assert!(error.contains("with 'colours': there is no sky"), "{error}");
-    let engine = &place.engine;
-    let gone = wait::until("all clusters to go", Duration::from_secs(90), async || {
-        for name in names.iter().chain(&again) {
-            match remains_of(engine, name).await {
-                Ok(left) if left.is_empty() => {}
-                Ok(left) => return Probe::Pending(format!("{left:?}")),
-                Err(error) => return Probe::Pending(format!("{error:#}")),
-            }
-        }
-        Probe::Ready(())
-    });
-    gone.await?;
-    assert!(Lease::all(place.cache.path())?.is_empty());
-    Ok(())
+    place.wait_until_gone(names.iter().chain(&again)).await
+}
+
+#[tokio::test]
+async fn a_node_with_a_filled_disk_is_not_handed_on() -> Result<()> {
+    let place = Place::new().await?;
+    // A disk in memory, of the node's own.
+    let node = NodeSpec::control_plane().with_image_disk(DISK_MIB);
+    let spec = ClusterSpec::of([node])
+        .with_recipe(RECIPE)?
+        .with_tolerated("disk")
+        .with_engine(&place.engine);
+    let request = kubenest::lease(&spec).exclusive();
+    let one = request.clone().await?;
+    let node = one.control_plane();
+    let length = format!("{}MiB", free_mib(node).await? - 1);
+    let filler = format!("{}/left", node.runtime().images_folder());
+    let fill = ["fallocate", "--length", &length, &filler];
+    node.exec_ok(&fill).await?;
+
+    let name = one.name().to_owned();
+    let all = Lease::all(place.cache.path())?;
+    let hold = all.first().context("it is leased")?.hold()?;
+    drop(one);
+    let other = request.await?;
+    assert_ne!(other.name(), name);
+    assert!(free_mib(other.control_plane()).await? > DISK_MIB / 4);
+    let why = place.end_of(&name).await?;
+    let filled = "MiB more are in use in '/var/lib/containerd' on node";
+    assert!(why.contains(filled), "{why}");
+    let names = [name, other.name().to_owned()];
+    drop((other, hold));
+    place.wait_until_gone(names.iter()).await
+}
+
+/// How many MiB of the disk for images are free.
+async fn free_mib(node: &kubenest::node::Node) -> Result<u64> {
+    let folder = node.runtime().images_folder();
+    let free = ["stat", "--file-system", "--format", "%a %S", folder];
+    let told = node.exec_ok(&free).await?.text();
+    let numbers: Vec<u64> = told.split_whitespace().flat_map(str::parse).collect();
+    Ok(numbers.iter().product::<u64>() >> 20)
 }
 
 /// A definition of a kind, a namespace, a webhook that refuses all, a taint, a stopped service, an

@@ -28,6 +28,24 @@ const FILES: [&str; 17] = [
     "{}",
     "+",
 ];
+/// How many MiB more than at the first hand-out may be in use on a disk: journals and etcd grow by
+/// themselves.
+const GROWTH: u64 = 256;
+/// Prints how many MiB files take, and the folder, for each disk of a node. What grows and shrinks
+/// with pods and images is left out: those are looked at themselves.
+const USED: [&str; 11] = [
+    "du",
+    "--summarize",
+    "--one-file-system",
+    "--block-size=1M",
+    "--exclude=/var/lib/kubelet/pods",
+    "--exclude=/var/lib/containerd/io.containerd.*",
+    "--exclude=/var/lib/containers/storage/*",
+    "/var",
+    "/",
+    "/run",
+    "/tmp",
+];
 /// Prints the units that work, one a line.
 const UNITS: [&str; 7] = [
     "systemctl",
@@ -44,6 +62,8 @@ const UNITS: [&str; 7] = [
 pub(super) struct NodeState {
     /// The sha256 of each file by its path.
     pub(super) files: BTreeMap<String, String>,
+    /// How many MiB of each disk files take, by the folder where it is.
+    pub(super) used: BTreeMap<String, u64>,
     /// The units that run.
     pub(super) units: BTreeSet<String>,
     /// The ids of its images, and their names.
@@ -53,16 +73,25 @@ pub(super) struct NodeState {
 impl NodeState {
     /// The state of a node now.
     pub(super) async fn of(node: &Node) -> Result<Self> {
-        let files = async {
-            // It fails for a path that this node does not have, and prints the others.
-            let found = node.exec(&FILES).await?;
-            Result::Ok(files(&String::from_utf8_lossy(&found.stdout)))
-        };
-        let (files, units, images) = tokio::try_join!(files, units(node), images(node))?;
+        let (disks, units, images) =
+            tokio::try_join!(Self::of_disks(node), units(node), images(node))?;
         Ok(Self {
-            files,
             units,
             images,
+            ..disks
+        })
+    }
+
+    /// What can be said of a node whose runtime does not answer.
+    pub(super) async fn of_disks(node: &Node) -> Result<Self> {
+        let images = node.runtime().images_folder();
+        let used = [&USED[..7], &[images], &USED[7..]].concat();
+        // Each fails for a path that this node does not have, and prints the others.
+        let (files, used) = tokio::try_join!(node.exec(&FILES), node.exec(&used))?;
+        Ok(Self {
+            files: self::files(&String::from_utf8_lossy(&files.stdout)),
+            used: self::used(&String::from_utf8_lossy(&used.stdout)),
+            ..Self::default()
         })
     }
 }
@@ -97,8 +126,29 @@ fn files(printed: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What cannot be put back on a node: files that are not as they were, and images that are gone.
+/// What `du` prints: a number, a tab, a folder.
+fn used(printed: &str) -> BTreeMap<String, u64> {
+    let parts = printed.lines().filter_map(|line| line.split_once('\t'));
+    parts
+        .filter_map(|(number, folder)| Some((folder.to_owned(), number.parse().ok()?)))
+        .collect()
+}
+
+/// What cannot be put back on a node: what was done to its disks, and images that are gone.
 pub(super) fn lasting_changes(before: &NodeState, now: &NodeState) -> Vec<String> {
+    let mut found = changed_disks(before, now);
+    for (id, names) in &before.images {
+        let left = now.images.get(id);
+        if left.is_none_or(|left| !names.is_subset(left)) {
+            let name = names.iter().next().unwrap_or(id);
+            found.push(format!("image '{name}' was removed"));
+        }
+    }
+    found
+}
+
+/// What was done to the disks of a node: files that are not as they were, and what fills them.
+pub(super) fn changed_disks(before: &NodeState, now: &NodeState) -> Vec<String> {
     let mut found = Vec::new();
     for (path, hash) in &before.files {
         match now.files.get(path) {
@@ -112,11 +162,10 @@ pub(super) fn lasting_changes(before: &NodeState, now: &NodeState) -> Vec<String
         .keys()
         .filter(|path| !before.files.contains_key(*path));
     found.extend(added.map(|path| format!("file '{path}' was added")));
-    for (id, names) in &before.images {
-        let left = now.images.get(id);
-        if left.is_none_or(|left| !names.is_subset(left)) {
-            let name = names.iter().next().unwrap_or(id);
-            found.push(format!("image '{name}' was removed"));
+    for (folder, used) in &now.used {
+        let more = used.saturating_sub(before.used.get(folder).copied().unwrap_or_default());
+        if more > GROWTH {
+            found.push(format!("{more} MiB more are in use in '{folder}'"));
         }
     }
     found
@@ -135,4 +184,23 @@ pub(super) fn added_images<'a>(before: &NodeState, now: &'a NodeState) -> Vec<&'
         .keys()
         .filter(|id| !before.images.contains_key(*id));
     ids.map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_may_grow_by_itself_and_not_be_filled() {
+        let of = |printed| NodeState {
+            used: used(printed),
+            ..NodeState::default()
+        };
+        let before = of("1\t/var/lib/containerd\n140\t/var\n310\t/\n");
+        let grown = of("1\t/var/lib/containerd\n300\t/var\n310\t/\n");
+        assert_eq!(changed_disks(&before, &grown), [""; 0]);
+        let filled = of("801\t/var/lib/containerd\n300\t/var\n310\t/\n");
+        let what = ["800 MiB more are in use in '/var/lib/containerd'"];
+        assert_eq!(changed_disks(&before, &filled), what);
+    }
 }

@@ -42,7 +42,13 @@ impl Baseline {
         done.extend(started.into_iter().flatten());
         // A runtime or an API server that has just been started answers a moment later.
         let first = wait::until(&what, RESTORED, async || {
-            Probe::from_result(Self::now(nodes, client).await)
+            match Self::now(nodes, client).await {
+                Ok(now) => Probe::Ready(now),
+                Err(error) => match self.refuse_changed_disks(nodes).await {
+                    Ok(()) => Probe::Pending(error.report()),
+                    Err(changed) => Probe::Failed(changed),
+                },
+            }
         });
         let first = first.await?;
         self.refuse_lasting(&first)?;
@@ -102,6 +108,26 @@ impl Baseline {
             true => Ok(()),
             false => Err(changed(found)),
         }
+    }
+
+    /// Refuses a cluster that does not answer, because of what was done to the disks of a node.
+    async fn refuse_changed_disks(&self, nodes: &[Node]) -> Result<()> {
+        for node in nodes {
+            let before = self
+                .nodes
+                .get(node.name())
+                .ok_or_else(|| unknown_node(node))?;
+            let found = machine::changed_disks(before, &NodeState::of_disks(node).await?);
+            if !found.is_empty() {
+                let found = found.into_iter();
+                return Err(changed(
+                    found
+                        .map(|what| format!("{what} on node '{node}'"))
+                        .collect(),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// What was done to nodes that cannot be undone.
