@@ -48,7 +48,7 @@ const LINES: i64 = 15;
 /// The container of a job beside the engine.
 pub(super) const JOB: &str = "job";
 /// The folder that a job shares with the engine beside it; the engine's socket is there, too.
-pub(super) const SHARED: &str = "/kubenest";
+const SHARED: &str = "/kubenest";
 
 /// A pod with an engine. Dropping it removes it.
 pub(in crate::cluster) struct EnginePod {
@@ -89,7 +89,7 @@ impl EnginePod {
         let what = format!("pod '{name}' to run in cluster '{}'", outer.name());
         let running = objects::until(started.pods(&client), name, &what, SLOW, |pod| match pod {
             // None of its containers is started again.
-            Some(pod) if has_ended(pod) => Probe::never(seen(pod)),
+            Some(pod) if has_ended(pod) => Probe::Failed(Error::setup(seen(pod))),
             Some(pod) => running_on(pod).map_or_else(|| Probe::Pending(seen(pod)), Probe::Ready),
             None => Probe::Pending("no such pod".into()),
         });
