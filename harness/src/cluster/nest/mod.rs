@@ -82,12 +82,13 @@ async fn prepare(
     clock: &mut Clock,
 ) -> Result<(Site, EnginePod)> {
     needs::check(spec)?;
-    let recipe = match &spec.recipe {
-        Some(recipe) => recipe.clone(),
-        None => image::default_recipe(&outer.inventory.site().around_nested().engine).await?,
-    };
     let needs = Needs::of(&spec.nodes);
     require(outer, needs).await?;
+    let around = outer.inventory.site().around_nested();
+    let recipe = match &spec.recipe {
+        Some(recipe) => recipe.clone(),
+        None => image::default_recipe(&around.engine).await?,
+    };
     let docker = outer.docker();
     let node_image = NodeImage::ensure(docker, &recipe).await?;
     let node_image = image_of(outer, &node_image.reference).await?;
@@ -109,7 +110,7 @@ async fn prepare(
         name,
         keep: outer.inventory.site().keep,
         lifetime: spec.lifetime,
-        around: Some(outer.inventory.site().around_nested()),
+        around: Some(around),
     };
     Ok((site, pod))
 }
