@@ -28,7 +28,7 @@ use crate::cluster::{
     addresses::{API_PORT, Addresses},
     nodes::Nodes,
 };
-use kubenest_base::Result;
+use kubenest_base::{Result, wait};
 use kubenest_docker::FileEntry;
 use kubenest_node::node::Node;
 
@@ -85,6 +85,8 @@ async fn detour(
 ) -> Result<()> {
     let (address, port) = (nodes.control_plane().ip().to_string(), API_PORT.to_string());
     let service = addresses.api_service().to_string();
-    let argv = [SCRIPT, verb, &address, &port, &service];
+    // A process in a node does not end when nobody waits for it any more.
+    let seconds = wait::scaled(deadline).as_secs().to_string();
+    let argv = ["timeout", &seconds, SCRIPT, verb, &address, &port, &service];
     node.within(deadline).exec_ok(&argv).await.map(drop)
 }
