@@ -198,8 +198,8 @@ impl Documents<'_> {
         worker.init(ip)
     }
 
-    /// Whether the user has changed how workers join.
-    pub(super) fn change_join(&self) -> bool {
+    /// Whether the user changes how workers join.
+    pub(super) fn changes_join(&self) -> bool {
         let mut patches = self.patches.iter();
         patches.any(|patch| patch["kind"] == "JoinConfiguration")
     }

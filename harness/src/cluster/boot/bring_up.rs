@@ -101,7 +101,10 @@ async fn run_fast<'a>(
     let kubeadm = async {
         let_components_in(&client, nodes).await?;
         init::create_objects(control_plane).await?;
-        join::run_changed(nodes, documents).await
+        match documents.changes_join() {
+            true => join::run(nodes, documents).await,
+            false => Ok(()),
+        }
     };
     let addons = addons.start(&client, nodes, documents.addresses);
     let probes = usable::start_probes(&client, nodes, documents.addresses);

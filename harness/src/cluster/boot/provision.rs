@@ -36,7 +36,7 @@ pub(super) async fn run(
     inventory.start_guard(&image.reference).await?;
     let network = inventory.make_network().await?;
     let (nodes, port) = steps::containers::start(plan, image, inventory, &network).await?;
-    // Workers get theirs while the control plane starts.
+    // The runtimes of workers are waited for later, while the control plane starts.
     let first = match plan.bring_up {
         BringUp::Fast => std::slice::from_ref(nodes.control_plane()),
         BringUp::Kubeadm => &*nodes,

@@ -19,8 +19,7 @@ pub(in crate::cluster) const AUTHORITY: &str = "/etc/kubernetes/pki/ca.crt";
 
 /// Starts every worker's kubelet with files as kubeadm would write them, so that it registers itself as
 /// soon as the API server answers. The control plane's files have to be there, the API server need not
-/// run. If the user has changed how nodes join, only the certificate is given: kubeadm itself has to join
-/// them.
+/// run. If the user changes how nodes join, only the certificate is given: kubeadm has to [join](run) them.
 pub(in crate::cluster) async fn start_kubelets(
     nodes: &Nodes,
     documents: &Documents<'_>,
@@ -36,7 +35,7 @@ pub(in crate::cluster) async fn start_kubelets(
             let argv = [argv.as_slice(), &[&user, "--org=system:nodes"]].concat();
             let kubeconfig = control_plane.exec_ok(&argv).await?.text();
             let mut files = vec![FileEntry::new(KUBELET, kubeconfig).with_mode(0o600)];
-            if documents.change_join() {
+            if documents.changes_join() {
                 return node.within(STEP).write_files(&files).await;
             }
             files.push(FileEntry::new(AUTHORITY, authority));
@@ -56,17 +55,6 @@ pub(in crate::cluster) async fn start_kubelets(
     });
     try_join_all(started).await?;
     Ok(())
-}
-
-/// Has kubeadm join every worker, if the user has changed how.
-pub(in crate::cluster) async fn run_changed(
-    nodes: &Nodes,
-    documents: &Documents<'_>,
-) -> Result<()> {
-    match documents.change_join() {
-        true => run(nodes, documents).await,
-        false => Ok(()),
-    }
 }
 
 /// Joins every worker.
