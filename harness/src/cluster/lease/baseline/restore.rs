@@ -104,10 +104,7 @@ impl Baseline {
         let objects = contents::changed_objects(&self.objects, &now.objects).into_iter();
         let objects = objects.filter(|object| object.node.is_none() || !now.has(object));
         found.extend(objects.map(|object| format!("{} was changed", object.object)));
-        match found.is_empty() {
-            true => Ok(()),
-            false => Err(changed(found)),
-        }
+        refuse(found)
     }
 
     /// Refuses a cluster that does not answer, because of what was done to the disks of a node.
@@ -118,14 +115,7 @@ impl Baseline {
                 .get(node.name())
                 .ok_or_else(|| unknown_node(node))?;
             let found = machine::changed_disks(before, &NodeState::of_disks(node).await?);
-            if !found.is_empty() {
-                let found = found.into_iter();
-                return Err(changed(
-                    found
-                        .map(|what| format!("{what} on node '{node}'"))
-                        .collect(),
-                ));
-            }
+            refuse(on_node(node.name(), found).collect())?;
         }
         Ok(())
     }
@@ -135,8 +125,7 @@ impl Baseline {
         let mut found = Vec::new();
         for (name, before) in &self.nodes {
             let state = now.nodes.get(name).cloned().unwrap_or_default();
-            let lasting = machine::lasting_changes(before, &state).into_iter();
-            found.extend(lasting.map(|what| format!("{what} on node '{name}'")));
+            found.extend(on_node(name, machine::lasting_changes(before, &state)));
         }
         found
     }
@@ -266,6 +255,20 @@ fn name_of<'a>(state: &'a NodeState, image: &'a str) -> &'a str {
 
 fn unknown_node(node: &Node) -> Error {
     Error::setup(format!("node '{node}' was not there"))
+}
+
+/// These changes, with the node that they were made on.
+fn on_node(node: &str, found: Vec<String>) -> impl Iterator<Item = String> {
+    let found = found.into_iter();
+    found.map(move |what| format!("{what} on node '{node}'"))
+}
+
+/// Refuses changes that cannot be undone, if there are any.
+fn refuse(found: Vec<String>) -> Result<()> {
+    match found.is_empty() {
+        true => Ok(()),
+        false => Err(changed(found)),
+    }
 }
 
 /// The error for changes that cannot be undone: the first of them, and how many there are.
