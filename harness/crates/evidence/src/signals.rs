@@ -20,7 +20,7 @@ const BOUND: Duration = Duration::from_secs(20);
 /// Closed by the signal that ends this process.
 static UNTIL_SIGNAL: Semaphore = Semaphore::const_new(0);
 /// The same signals, for whoever acts on one before the thread that watches does.
-static COME: Mutex<Option<EndSignals>> = Mutex::new(None);
+static END_SIGNALS: Mutex<Option<EndSignals>> = Mutex::new(None);
 
 /// Runs work on a cluster's nodes, unless a signal ends this process. From the signal on the nodes
 /// stay as they are until there is a bundle of each cluster and the process ends; then guards
@@ -46,8 +46,8 @@ async fn ending() {
 }
 
 fn has_come() -> bool {
-    let mut come = COME.lock().unwrap_or_else(PoisonError::into_inner);
-    come.as_mut().is_some_and(EndSignals::has_come)
+    let mut signals = END_SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    signals.as_mut().is_some_and(EndSignals::has_come)
 }
 
 /// Watches for signals from now on, once for the process. A signal writes a bundle of each living
@@ -74,7 +74,7 @@ async fn wait_and_end() {
         Ok(listened) => listened,
         Err(error) => return tracing::warn!("signals are not watched: {error}"),
     };
-    *COME.lock().unwrap_or_else(PoisonError::into_inner) = Some(others);
+    *END_SIGNALS.lock().unwrap_or_else(PoisonError::into_inner) = Some(others);
     let kind = own.next().await;
     UNTIL_SIGNAL.close();
     let living = Subject::living();
