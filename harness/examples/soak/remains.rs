@@ -83,7 +83,7 @@ impl Place {
         findings
             .remains
             .extend(ended.await.err().map(|error| error.report()));
-        self.store.disk.remove().await?;
+        self.store.remove().await?;
         findings.remains.extend(mounts(&[&self.root, run]));
         Ok(())
     }
