@@ -11,7 +11,10 @@ use kubenest::{
     objects,
     wait::{self, Probe},
 };
-use kubenest_fixtures::{cri_client::CriClient, crictl::Crictl};
+use kubenest_fixtures::{
+    cri_client::CriClient,
+    crictl::{Crictl, pod_on_node_network},
+};
 use serde_json::{Value, json};
 
 /// A client whose cri-api has no image in a mount.
@@ -178,13 +181,7 @@ async fn write_configs(
 /// Pod and container as in CRI-O's own test of image volumes; on the node's network, so that no CNI
 /// is needed.
 fn configs(image: &str, volume: &str) -> (Value, Value) {
-    let pod = json!({
-        "metadata": {"name": "image-volume", "uid": "image-volume", "namespace": "suite"},
-        "linux": {
-            "cgroup_parent": "system.slice",
-            "security_context": {"namespace_options": {"network": 2}},
-        },
-    });
+    let pod = pod_on_node_network("image-volume", "suite");
     let container = json!({
         "metadata": {"name": "reader"},
         "image": {"image": image},

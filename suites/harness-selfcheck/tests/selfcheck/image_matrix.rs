@@ -16,7 +16,7 @@ use kubenest::{
     wait::{self, Probe},
 };
 use kubenest_base::settings::EngineRelease;
-use kubenest_fixtures::crictl::Crictl;
+use kubenest_fixtures::crictl::{Crictl, pod_on_node_network};
 use serde_json::json;
 
 const CONTAINERDS: [(&str, Pin); 5] = [
@@ -247,13 +247,7 @@ fn row(
 
 /// The text in a container of the image, which crictl runs on the node's network.
 async fn printed_by_crictl(node: &Node, image: &str) -> Result<String> {
-    let pod = json!({
-        "metadata": {"name": "matrix", "uid": "matrix", "namespace": "matrix"},
-        "linux": {
-            "cgroup_parent": "system.slice",
-            "security_context": {"namespace_options": {"network": 2}},
-        },
-    });
+    let pod = pod_on_node_network("matrix", "matrix");
     let container = json!({
         "metadata": {"name": "reader"},
         "image": {"image": image},
