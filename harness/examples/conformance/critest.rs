@@ -22,7 +22,7 @@ const PROGRAM: &str = "/usr/local/bin/critest";
 const IMAGES: &str = "/etc/critest-images.yaml";
 const REPORT: &str = "/var/lib/critest.xml";
 
-/// The one image that critest knows by the digest of what nobody has but its makers.
+/// The digest by which critest names one image. Only its makers have an image of this digest.
 const DIGEST: &str = "sha256:9700f9a2f5bf2c45f2f605a0bd3bce7cf37420ec9d3ed50ac2758413308766bf";
 
 /// How critest's output begins and ends a spec.

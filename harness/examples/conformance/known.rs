@@ -26,13 +26,13 @@ struct Group {
     runtimes: Vec<String>,
     /// What a machine has on which they fail; nothing means any machine.
     #[serde(default)]
-    machine: Option<Trait>,
+    machine: Option<Feature>,
 }
 
 /// What sets a machine apart from others, as its nodes see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Trait {
+enum Feature {
     AppArmor,
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn of(node: &Node) -> Result<Vec<Known>> {
     read(FILE, node.runtime(), &machine(node).await?)
 }
 
-fn read(text: &str, runtime: Runtime, machine: &[Trait]) -> Result<Vec<Known>> {
+fn read(text: &str, runtime: Runtime, machine: &[Feature]) -> Result<Vec<Known>> {
     let groups: Vec<Group> = serde_saphyr::from_str(text).context("read known-failures.yaml")?;
     let known = groups.into_iter().flat_map(|group| {
         let on_runtime =
@@ -58,12 +58,12 @@ fn read(text: &str, runtime: Runtime, machine: &[Trait]) -> Result<Vec<Known>> {
 }
 
 /// Looks at the machine through one of its nodes.
-async fn machine(node: &Node) -> Result<Vec<Trait>> {
+async fn machine(node: &Node) -> Result<Vec<Feature>> {
     let enabled = ["cat", "/sys/module/apparmor/parameters/enabled"];
     let enabled = node.exec(&enabled).await?;
     let has_app_armor = enabled.text().trim() == "Y";
     Ok(has_app_armor
-        .then_some(Trait::AppArmor)
+        .then_some(Feature::AppArmor)
         .into_iter()
         .collect())
 }
@@ -72,7 +72,7 @@ async fn machine(node: &Node) -> Result<Vec<Trait>> {
 mod tests {
     use super::*;
 
-    fn here(text: &str, runtime: Runtime, machine: &[Trait]) -> Vec<String> {
+    fn here(text: &str, runtime: Runtime, machine: &[Feature]) -> Vec<String> {
         let known = read(text, runtime, machine).unwrap().into_iter();
         let here = known.filter(|known| known.here);
         here.map(|known| known.spec).collect()
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(here(text, containerd, &[]), ["everywhere"]);
         assert_eq!(here(text, crio, &[]), ["everywhere", "on one runtime"]);
         assert_eq!(
-            here(text, containerd, &[Trait::AppArmor]),
+            here(text, containerd, &[Feature::AppArmor]),
             ["everywhere", "on one machine", "and another"]
         );
         assert_eq!(read(text, containerd, &[]).unwrap().len(), 4);
