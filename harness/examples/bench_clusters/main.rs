@@ -17,6 +17,8 @@ mod layers;
 mod observe;
 mod picture;
 mod reading;
+#[path = "../report/mod.rs"]
+mod report;
 mod rounds;
 mod soak;
 mod statistics;
@@ -27,6 +29,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kubenest::telemetry;
+
+use self::report::report;
 
 /// Measures cold boots, cases and suites.
 #[derive(Parser)]
@@ -55,13 +59,5 @@ async fn main() -> ExitCode {
             eprintln!("error: {}", report(&error));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The error with cure and evidence, which only kubenest's own errors have.
-fn report(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<kubenest::Error>() {
-        Some(error) => error.report(),
-        None => format!("{error:#}"),
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use kubenest::{Cluster, ClusterSpec, engine::Docker, node::Node, recipe::Recipe};
 use kubenest_base::{signals, store::Store};
 use kubenest_fixtures::{crictl::Crictl, registry::LocalRegistry};
+use kubenest_protocol::exit;
 use serde_json::json;
 
 use crate::{
@@ -13,12 +14,10 @@ use crate::{
     images::{self, Published},
     judge::{Judgement, judge},
     known,
-    report::Report,
+    results::Report,
 };
 
-/// The exit code of a run that says nothing about the runtime.
-pub(crate) const BROKEN: u8 = 105;
-const FAILED: u8 = 100;
+/// What a shell adds to the number of a signal for the exit code of a process that it has ended.
 const SIGNALLED: u8 = 128;
 
 /// Runs critest 1.34, the CRI's own conformance tests, against the runtime of a node
@@ -70,7 +69,10 @@ pub(crate) async fn run(args: &Args) -> Result<ExitCode> {
     match ended? {
         Ok((cluster, judged)) => {
             cluster.down().await?;
-            let code = if judged?.is_good() { 0 } else { FAILED };
+            let code = match judged?.is_good() {
+                true => exit::OK,
+                false => exit::TEST_FAILED,
+            };
             Ok(ExitCode::from(code))
         }
         Err(kind) => {

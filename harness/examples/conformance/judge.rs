@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     known::Known,
-    report::{Outcome, Spec},
+    results::{Outcome, Spec},
 };
 
 /// What came of the specs.

@@ -13,12 +13,17 @@ mod critest;
 mod images;
 mod judge;
 mod known;
+#[path = "../report/mod.rs"]
 mod report;
+mod results;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use kubenest::telemetry;
+use kubenest_protocol::exit;
+
+use self::report::report;
 
 /// Runs conformance tests of others against kubenest's nodes
 #[derive(Parser)]
@@ -35,15 +40,7 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {}", report(&error));
-            ExitCode::from(cri::BROKEN)
+            ExitCode::from(exit::SETUP_FAILED)
         }
-    }
-}
-
-/// The error with cure and evidence, which only kubenest's own errors have.
-fn report(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<kubenest::Error>() {
-        Some(error) => error.report(),
-        None => format!("{error:#}"),
     }
 }

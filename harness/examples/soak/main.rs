@@ -13,6 +13,8 @@ mod judge;
 mod layers;
 mod place;
 mod remains;
+#[path = "../report/mod.rs"]
+mod report;
 mod run;
 mod schedule;
 mod test;
@@ -21,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kubenest::telemetry;
+
+use self::report::report;
 
 /// Lets many tests share clusters while what they use is killed, and looks what is left
 ///
@@ -60,13 +64,5 @@ async fn main() -> ExitCode {
             eprintln!("error: {}", report(&error));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The error with cure and evidence, which only kubenest's own errors have.
-fn report(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<kubenest::Error>() {
-        Some(error) => error.report(),
-        None => format!("{error:#}"),
     }
 }
